@@ -1,0 +1,18 @@
+//! Compiles the protocol with a pure-Rust compiler, so that building needs no `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(
+        [
+            "proto/bankrefresh/v1/commands.proto",
+            "proto/bankrefresh/v1/events.proto",
+            "proto/bankrefresh/v1/state.proto",
+        ],
+        ["proto"],
+    )?;
+    prost_build::Config::new()
+        .btree_map(["."])
+        .bytes(["."])
+        .compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! What the worker needs of a broker, and nothing more: publish with confirms, consume with a prefetch, acknowledge.
+//!
+//! Two brokers keep these promises: RabbitMQ ([`rabbit`]) and one in this process ([`memory`]), for the demo and
+//! for simulation.
+
+pub mod memory;
+pub mod rabbit;
+pub mod topology;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// A broker connection. Cheap to clone; every clone is the same connection.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// RabbitMQ.
+    Rabbit(rabbit::Rabbit),
+    /// A broker in this process.
+    Memory(memory::Client),
+}
+
+/// A message, without where it goes or came from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// The body.
+    pub body: Bytes,
+    /// The properties and headers.
+    pub properties: Properties,
+}
+
+/// The AMQP 0-9-1 basic properties in use here. Messages are always persistent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    /// `content_type`.
+    pub content_type: Option<String>,
+    /// `type`: the full protobuf message name.
+    pub kind: Option<String>,
+    /// `message_id`.
+    pub message_id: Option<String>,
+    /// `correlation_id`.
+    pub correlation_id: Option<String>,
+    /// `timestamp`, in seconds since the Unix epoch.
+    pub timestamp: Option<u64>,
+    /// `app_id`.
+    pub app_id: Option<String>,
+    /// Scalar headers. Headers of other types are dropped when a message is read.
+    pub headers: BTreeMap<String, Header>,
+}
+
+/// A scalar header value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Header {
+    /// Text.
+    Text(String),
+    /// Any of AMQP's integers.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+}
+
+/// A message and where to publish it. Always published as mandatory: a message that no queue takes is an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// The exchange's name.
+    pub exchange: String,
+    /// The routing key.
+    pub routing_key: String,
+    /// The message.
+    pub message: Message,
+}
+
+/// A message that the broker handed over and that is to be acknowledged once.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Names this delivery to [`Broker::ack`].
+    pub tag: Tag,
+    /// The queue it came from, as given in [`Subscription`].
+    pub queue: String,
+    /// How often it was handed out before and came back, as the quorum queue counts (`x-delivery-count`); at least 1
+    /// when AMQP's `redelivered` flag is set.
+    pub redeliveries: u32,
+    /// The message.
+    pub message: Message,
+}
+
+/// Names a delivery. Tags of a connection that was lost settle nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag {
+    /// Which life of the connection it belongs to; grows by one with each reconnect.
+    pub generation: u64,
+    /// Which of the subscriptions, by index.
+    pub subscription: u32,
+    /// The channel's delivery tag.
+    pub number: u64,
+}
+
+/// What to consume.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subscription {
+    /// A queue of the topology; deliveries are to be acknowledged.
+    Queue {
+        /// Its name.
+        name: String,
+        /// The most deliveries that may be unacknowledged at a time.
+        prefetch: u16,
+    },
+    /// An exclusive queue of this connection, bound to an exchange; deliveries need no acknowledgement. What was
+    /// published while the connection was down is not seen.
+    Tap {
+        /// The exchange to bind to.
+        exchange: String,
+        /// The binding keys.
+        keys: Vec<String>,
+    },
+}
+
+/// What a broker tells its consumer.
+#[derive(Debug)]
+pub enum Notice {
+    /// Connected, the topology is there and every subscription consumes.
+    Up {
+        /// The generation that begins.
+        generation: u64,
+    },
+    /// A message.
+    Delivery(Delivery),
+    /// The connection is lost, and with it every unacknowledged delivery of the generation: the broker hands them out again.
+    /// The connection is rebuilt without being asked.
+    Down {
+        /// The generation that ended.
+        generation: u64,
+        /// Why, for the log. Holds no secret.
+        reason: String,
+    },
+}
+
+/// The notices of one connection.
+pub type Notices = mpsc::Receiver<Notice>;
+
+/// Why a message was not taken. None of these say that the message is not there: a confirm can be lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No queue is bound for it.
+    #[error("no queue takes messages of exchange {exchange:?} with key {routing_key:?}")]
+    Unroutable {
+        /// The exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+    /// The broker refused it (`basic.nack`), for instance because a queue is full.
+    #[error("the broker refused the message")]
+    Refused,
+    /// No confirm came in time.
+    #[error("the broker did not confirm in time")]
+    TimedOut,
+    /// There is no connection, or it was lost before the confirm.
+    #[error("the connection to the broker is down")]
+    Down,
+}
+
+impl Broker {
+    /// Publishes messages, all at once and in this order, and waits until every one is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// The first [`PublishError`] among them; the others may have been taken all the same.
+    pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.publish(messages).await,
+            Self::Memory(memory) => memory.publish(messages).await,
+        }
+    }
+
+    /// Acknowledges a delivery. When that gets lost, the message comes again.
+    pub fn ack(&self, tag: Tag) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.ack(tag),
+            Self::Memory(memory) => memory.ack(tag),
+        }
+    }
+
+    /// Stops or resumes handing out the messages of a subscribed queue. What was handed out stays so.
+    pub fn pause(&self, queue: &str, paused: bool) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.pause(queue, paused),
+            Self::Memory(memory) => memory.pause(queue, paused),
+        }
+    }
+
+    /// Sends what was acknowledged and closes the connection; unacknowledged deliveries go back to their queues.
+    pub async fn close(&self) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.close().await,
+            Self::Memory(memory) => memory.close().await,
+        }
+    }
+}
+
+impl Header {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Integer(_) | Self::Boolean(_) => None,
+        }
+    }
+}
+
+impl From<&str> for Header {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Header {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}

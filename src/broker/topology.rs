@@ -1,0 +1,228 @@
+//! Every exchange and queue, as data: RabbitMQ declares it, the broker in this process acts by it.
+
+use std::time::Duration;
+
+/// How often a message may come back from a worker that died before it ends in the dead-letter queue. Explicit, for its
+/// default differs: none up to RabbitMQ 3.13, 20 from 4.0.
+pub const DELIVERY_LIMIT: u32 = 20;
+
+/// The same for [`Topology::suspects`], whose messages are tried one at a time.
+pub const SUSPECT_DELIVERY_LIMIT: u32 = 3;
+
+/// How many events that nobody has bound a queue for are kept; then the oldest go.
+pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
+
+/// The delays a parked refresh can take, shortest first. Longer waits take the longest that fits, again and again.
+pub const DELAYS: [(&str, Duration); 6] = [
+    ("1s", Duration::from_secs(1)),
+    ("5s", Duration::from_secs(5)),
+    ("15s", Duration::from_secs(15)),
+    ("1m", Duration::from_secs(60)),
+    ("5m", Duration::from_secs(300)),
+    ("30m", Duration::from_secs(1800)),
+];
+
+/// The names of everything, under one prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    prefix: String,
+}
+
+/// An exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name.
+    pub name: String,
+    /// How it routes.
+    pub kind: ExchangeKind,
+    /// Where messages go that no queue is bound for.
+    pub alternate: Option<String>,
+}
+
+/// How an exchange routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeKind {
+    /// By the whole key.
+    Direct,
+    /// By patterns of the key.
+    Topic,
+    /// To every queue bound.
+    Fanout,
+}
+
+/// A durable quorum queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// The exchange and the keys it is bound with.
+    pub bindings: Vec<Binding>,
+    /// How long a message stays before it is dead-lettered.
+    pub ttl: Option<Duration>,
+    /// How often a message may come back before it is dead-lettered.
+    pub delivery_limit: Option<u32>,
+    /// Where messages go that stayed too long or came back too often; at least once.
+    pub dead_letter: Option<Binding>,
+    /// How many messages it keeps; then the oldest go.
+    pub length_max: Option<u32>,
+}
+
+/// An exchange and a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The exchange's name.
+    pub exchange: String,
+    /// The binding or routing key.
+    pub key: String,
+}
+
+impl Topology {
+    /// The topology under a prefix.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.prefix)
+    }
+
+    /// The exchange for commands: keys `interactive` and `background`.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        self.name("commands")
+    }
+
+    /// The queue of commands that a user waits for.
+    #[must_use]
+    pub fn interactive(&self) -> String {
+        self.name("commands.interactive")
+    }
+
+    /// The queue of commands that nobody waits for.
+    #[must_use]
+    pub fn background(&self) -> String {
+        self.name("commands.background")
+    }
+
+    /// The exchange and the queue for refreshes that are ready to go on.
+    #[must_use]
+    pub fn steps(&self) -> String {
+        self.name("steps")
+    }
+
+    /// The queue of messages that came back too often, to be tried one at a time, and the key for them at the steps exchange.
+    #[must_use]
+    pub fn suspects(&self) -> String {
+        self.name("suspects")
+    }
+
+    /// The exchange for parked refreshes: the keys are the names in [`DELAYS`].
+    #[must_use]
+    pub fn delay(&self) -> String {
+        self.name("delay")
+    }
+
+    /// The queue for one of [`DELAYS`].
+    #[must_use]
+    pub fn delay_queue(&self, delay: &str) -> String {
+        self.name(&format!("delay.{delay}"))
+    }
+
+    /// The exchange for events.
+    #[must_use]
+    pub fn events(&self) -> String {
+        self.name("events")
+    }
+
+    /// The exchange and the queue for events that nobody has bound.
+    #[must_use]
+    pub fn unrouted_events(&self) -> String {
+        self.name("events.unrouted")
+    }
+
+    /// The exchange and the queue for commands that can't be understood.
+    #[must_use]
+    pub fn dead_letters(&self) -> String {
+        self.name("dead-letters")
+    }
+
+    /// The exchange for hints that a refresh should be looked at now.
+    #[must_use]
+    pub fn wake(&self) -> String {
+        self.name("wake")
+    }
+
+    /// Every exchange, each after those it names.
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        let exchange = |name, kind, alternate| Exchange {
+            name,
+            kind,
+            alternate,
+        };
+        vec![
+            exchange(self.dead_letters(), ExchangeKind::Fanout, None),
+            exchange(self.unrouted_events(), ExchangeKind::Fanout, None),
+            exchange(self.commands(), ExchangeKind::Direct, None),
+            // An expired message that finds no way blocks its delay queue, so there is always one.
+            exchange(self.steps(), ExchangeKind::Direct, Some(self.dead_letters())),
+            exchange(self.delay(), ExchangeKind::Direct, None),
+            exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
+            exchange(self.wake(), ExchangeKind::Fanout, None),
+        ]
+    }
+
+    /// Every queue, those that messages are dead-lettered to before those they come from.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Queue> {
+        let bound = |exchange: String, key: &str| {
+            vec![Binding {
+                exchange,
+                key: key.to_owned(),
+            }]
+        };
+        let queue = |name: String, bindings| Queue {
+            name,
+            bindings,
+            ttl: None,
+            delivery_limit: None,
+            dead_letter: None,
+            length_max: None,
+        };
+        let work = |name: String, bindings, limit| Queue {
+            delivery_limit: Some(limit),
+            dead_letter: Some(Binding {
+                exchange: self.dead_letters(),
+                key: String::new(),
+            }),
+            ..queue(name, bindings)
+        };
+        let mut queues = vec![
+            queue(self.dead_letters(), bound(self.dead_letters(), "")),
+            Queue {
+                length_max: Some(UNROUTED_EVENTS_MAX),
+                ..queue(self.unrouted_events(), bound(self.unrouted_events(), ""))
+            },
+            work(self.interactive(), bound(self.commands(), "interactive"), DELIVERY_LIMIT),
+            work(self.background(), bound(self.commands(), "background"), DELIVERY_LIMIT),
+            work(self.steps(), bound(self.steps(), &self.steps()), DELIVERY_LIMIT),
+            work(
+                self.suspects(),
+                bound(self.steps(), &self.suspects()),
+                SUSPECT_DELIVERY_LIMIT,
+            ),
+        ];
+        queues.extend(DELAYS.iter().map(|(delay, ttl)| Queue {
+            ttl: Some(*ttl),
+            dead_letter: Some(Binding {
+                exchange: self.steps(),
+                key: self.steps(),
+            }),
+            ..queue(self.delay_queue(delay), bound(self.delay(), delay))
+        }));
+        queues
+    }
+}

@@ -1,0 +1,1 @@
+//! A finAPI simulator.
