@@ -9,8 +9,6 @@
 //!                         finapi ──> finAPI, or the sandbox
 //! ```
 
-#![warn(missing_docs)]
-
-pub mod broker;
+pub mod finapi;
 pub mod proto;
-pub mod sandbox;
+pub mod refresh;

@@ -1,0 +1,420 @@
+//! The client: one method per endpoint, behind one door ([`FinApi::ask`]).
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use super::breaker::{self, Breaker};
+use super::credentials::{Credentials, Secret};
+use super::error::{self, Surface};
+use super::gate::{Gate, Urgency};
+use super::request::{self, Dialect, Names};
+use super::tokens::{Grant, Granted, Source, Tokens};
+use super::transport::{Response, Transport};
+use super::wire;
+use crate::refresh::Refresh;
+use crate::refresh::answer::{Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Transaction};
+
+/// How finAPI is reached (section `finapi`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The Access host, for tokens, connections, accounts and transactions.
+    pub access_url: Url,
+    /// The Web Form 2.0 host, for tasks and web forms.
+    pub web_form_url: Url,
+    /// The platform's client id.
+    pub client_id: String,
+    /// The platform's client secret.
+    pub client_secret: SecretString,
+    /// Which names the start of an update is written with.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// The longest one call may take, its answer's body included.
+    #[serde(with = "humantime_serde", default = "timeout")]
+    pub timeout: Duration,
+    /// The longest a connection may take to be made.
+    #[serde(with = "humantime_serde", default = "connect_timeout")]
+    pub connect_timeout: Duration,
+    /// The most calls at once, over all refreshes.
+    #[serde(default = "calls_max")]
+    pub calls_max: usize,
+    /// The most bytes of one answer.
+    #[serde(default = "body_max")]
+    pub body_max: usize,
+    /// The most transactions of one page, up to finAPI's own limit of 500.
+    #[serde(default = "page_size")]
+    pub page_size: u32,
+    /// The most pages of one refresh.
+    #[serde(default = "pages_max")]
+    pub pages_max: u32,
+    /// The most users whose tokens are remembered.
+    #[serde(default = "users_max")]
+    pub users_max: NonZeroUsize,
+}
+
+fn timeout() -> Duration {
+    Duration::from_secs(20)
+}
+fn connect_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+fn calls_max() -> usize {
+    64
+}
+fn body_max() -> usize {
+    8 * 1024 * 1024
+}
+fn page_size() -> u32 {
+    500
+}
+fn pages_max() -> u32 {
+    200
+}
+fn users_max() -> NonZeroUsize {
+    NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A client of finAPI, shared by all refreshes of a worker.
+#[derive(Debug)]
+pub struct FinApi {
+    transport: Transport,
+    settings: Settings,
+    credentials: Credentials,
+    tokens: Tokens,
+    gate: Gate,
+    breaker: Breaker,
+    speaks_reference: AtomicBool,
+}
+
+/// One request of a user.
+struct UserCall<'a> {
+    endpoint: &'static str,
+    method: Method,
+    url: String,
+    body: Bytes,
+    user_id: &'a str,
+    /// The command's own token, if it has one.
+    access_token: Option<SecretString>,
+}
+
+impl FinApi {
+    /// A client; nothing is asked yet.
+    #[must_use]
+    pub fn new(transport: Transport, settings: Settings, credentials: Credentials, breaker: breaker::Settings) -> Self {
+        Self {
+            tokens: Tokens::new(settings.users_max),
+            gate: Gate::new(settings.calls_max),
+            breaker: Breaker::new(breaker),
+            speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
+            transport,
+            settings,
+            credentials,
+        }
+    }
+
+    /// Tells whenever finAPI goes down (`true`) and comes back.
+    #[must_use]
+    pub fn watch_outage(&self) -> watch::Receiver<bool> {
+        self.breaker.watch()
+    }
+
+    /// Asks what the workflow wants to know.
+    ///
+    /// # Errors
+    ///
+    /// A classified [`Failure`] for everything that is not a good answer.
+    pub async fn ask(&self, refresh: &Refresh, call: &Call) -> Answered {
+        // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
+        let permit = self.gate.enter(Urgency::of(call)).await;
+        let answered = self.call(refresh, call).await;
+        match &answered {
+            Err(Failure {
+                kind: FailureKind::RateLimited(_) | FailureKind::Unavailable,
+                ..
+            }) => self.gate.strained(),
+            Ok(_) => self.gate.succeeded(),
+            Err(_) => {}
+        }
+        drop(permit);
+        answered
+    }
+
+    async fn call(&self, refresh: &Refresh, call: &Call) -> Answered {
+        match call {
+            Call::Connection => self.connection(refresh).await,
+            Call::FindTask => self.tasks(refresh).await,
+            Call::Start => self.background_update(refresh).await,
+            Call::Task(id) => self.task(refresh, id).await,
+            Call::WebForm(id) => self.web_form(refresh, id).await,
+            Call::Collect(accounts, span) => self.collect(refresh, accounts, *span).await,
+        }
+    }
+
+    async fn background_update(&self, refresh: &Refresh) -> Answered {
+        let endpoint = "POST /api/tasks/backgroundUpdate";
+        let names = self.names();
+        let response = self.start(refresh, names).await?;
+        if response.status == StatusCode::BAD_REQUEST
+            && self.settings.dialect == Dialect::Auto
+            && request::is_about_names(&error::invalid_fields(&response.body))
+        {
+            let other = names.other();
+            let before = self.speaks_reference.swap(other == Names::Reference, Ordering::Relaxed);
+            if before != (other == Names::Reference) {
+                tracing::info!(names = ?other, "finAPI refused the names of a field; from now on it gets the other ones");
+            }
+            // A 400 has created no task, so sending again starts nothing twice.
+            let response = self.start(refresh, other).await?;
+            return understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()));
+        }
+        understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()))
+    }
+
+    fn names(&self) -> Names {
+        if self.speaks_reference.load(Ordering::Relaxed) {
+            Names::Reference
+        } else {
+            Names::Guide
+        }
+    }
+
+    async fn start(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
+        let body = request::body(&refresh.command, names, None);
+        let url = join(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
+        let call = UserCall {
+            body: body.into(),
+            method: Method::POST,
+            ..UserCall::get(refresh, "POST /api/tasks/backgroundUpdate", url)
+        };
+        self.user_call(call).await
+    }
+
+    async fn tasks(&self, refresh: &Refresh) -> Answered {
+        let url = join(
+            &self.settings.web_form_url,
+            "api/tasks?order=createdAt,desc&page=1&perPage=20",
+        );
+        let call = UserCall::get(refresh, "GET /api/tasks", url);
+        let tasks: wire::Tasks = self.read(call).await?;
+        Ok(Answer::Tasks(tasks.into()))
+    }
+
+    async fn task(&self, refresh: &Refresh, id: &str) -> Answered {
+        let url = join(&self.settings.web_form_url, &format!("api/tasks/{id}"));
+        let task: wire::Task = self.read(UserCall::get(refresh, "GET /api/tasks/{id}", url)).await?;
+        Ok(Answer::Task(task.into()))
+    }
+
+    async fn web_form(&self, refresh: &Refresh, id: &str) -> Answered {
+        let url = join(&self.settings.web_form_url, &format!("api/webForms/{id}"));
+        let form: wire::WebForm = self.read(UserCall::get(refresh, "GET /api/webForms/{id}", url)).await?;
+        Ok(Answer::WebForm(form.into()))
+    }
+
+    async fn connection(&self, refresh: &Refresh) -> Answered {
+        let id = refresh.command.bank_connection_id;
+        let url = join(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
+        let call = UserCall::get(refresh, "GET /api/v1/bankConnections/{id}", url);
+        let connection: wire::Connection = self.read(call).await?;
+        Ok(Answer::Connection(connection.into()))
+    }
+
+    async fn collect(&self, refresh: &Refresh, accounts: &[i64], span: Option<Span>) -> Answered {
+        let (accounts, transactions) =
+            futures_util::try_join!(self.accounts(refresh), self.transactions(refresh, accounts, span))?;
+        Ok(Answer::Collected(Collected { accounts, transactions }))
+    }
+
+    async fn accounts(&self, refresh: &Refresh) -> Result<Vec<Account>, Failure> {
+        let id = refresh.command.bank_connection_id;
+        let url = join(
+            &self.settings.access_url,
+            &format!("api/v1/accounts?bankConnectionIds={id}"),
+        );
+        let accounts: wire::Accounts = self.read(UserCall::get(refresh, "GET /api/v1/accounts", url)).await?;
+        Ok(accounts.into())
+    }
+
+    async fn transactions(
+        &self,
+        refresh: &Refresh,
+        accounts: &[i64],
+        span: Option<Span>,
+    ) -> Result<Vec<Transaction>, Failure> {
+        let (Some(span), false) = (span, accounts.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let endpoint = "GET /api/v1/transactions";
+        let ids: Vec<String> = accounts.iter().map(i64::to_string).collect();
+        let query = format!(
+            "api/v1/transactions?view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
+            ids.join(","),
+            wire::german_day(span.since),
+            self.settings.page_size,
+        );
+        let mut transactions = Vec::new();
+        for page in 1..=self.settings.pages_max {
+            let url = join(&self.settings.access_url, &format!("{query}&page={page}"));
+            let read: wire::Transactions = self.read(UserCall::get(refresh, endpoint, url)).await?;
+            let pages = read.paging.page_count;
+            transactions.extend(read.imported_in(span));
+            if page >= pages {
+                return Ok(transactions);
+            }
+        }
+        Err(Failure::unexpected(&format!(
+            "{endpoint} has more than finapi.pages_max = {} pages",
+            self.settings.pages_max
+        )))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, call: UserCall<'_>) -> Result<T, Failure> {
+        let endpoint = call.endpoint;
+        let response = self.user_call(call).await?;
+        understand(endpoint, &response)
+    }
+
+    /// Sends a request with the user's token. A 401 costs one new token and one more try.
+    async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Failure> {
+        if let Some(token) = &call.access_token {
+            return self.send(call.request(token)?, call.endpoint).await;
+        }
+        let token = self.tokens.get(call.user_id, None, self).await?;
+        let response = self.send(call.request(&token)?, call.endpoint).await?;
+        if response.status != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let token = self.tokens.get(call.user_id, Some(&token), self).await?;
+        self.send(call.request(&token)?, call.endpoint).await
+    }
+
+    /// Sends one request, unless finAPI is down.
+    async fn send(&self, request: Request<Bytes>, endpoint: &str) -> Result<Response, Failure> {
+        if let Err(wait) = self.breaker.admit(Instant::now()) {
+            return Err(Failure::new(FailureKind::NotAsked(wait), "finAPI is down"));
+        }
+        let answer = self
+            .transport
+            .send(request, self.settings.timeout, self.settings.body_max)
+            .await;
+        match &answer {
+            Ok(response) if !response.status.is_server_error() => self.breaker.succeeded(),
+            Ok(_) | Err(_) => self.breaker.failed(Instant::now()),
+        }
+        answer.map_err(|no_answer| error::no_answer(endpoint, no_answer))
+    }
+}
+
+impl Source for FinApi {
+    async fn secret(&self, user_id: &str) -> Result<Secret, Failure> {
+        self.credentials.secret(user_id, &self.transport).await
+    }
+
+    async fn grant(&self, user_id: &str, grant: Grant) -> Result<Granted, Failure> {
+        let endpoint = "POST /oauth/token";
+        let request = Request::post(join(&self.settings.access_url, "oauth/token"))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header("x-request-id", request_id())
+            .body(self.grant_form(user_id, &grant).into())
+            .map_err(|_| unsendable(endpoint))?;
+        let response = self.send(request, endpoint).await?;
+        if !response.status.is_success() {
+            return Err(error::classify(endpoint, Surface::OAuth, &response));
+        }
+        let token: wire::Token = parse(endpoint, &response)?;
+        Ok(token.into())
+    }
+}
+
+impl FinApi {
+    fn grant_form(&self, user_id: &str, grant: &Grant) -> String {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        match grant {
+            Grant::Password(password) => form
+                .append_pair("grant_type", "password")
+                .append_pair("username", user_id)
+                .append_pair("password", password.expose_secret()),
+            Grant::RefreshToken(token) => form
+                .append_pair("grant_type", "refresh_token")
+                .append_pair("refresh_token", token.expose_secret()),
+        };
+        form.append_pair("client_id", &self.settings.client_id)
+            .append_pair("client_secret", self.settings.client_secret.expose_secret())
+            .finish()
+    }
+}
+
+impl<'a> UserCall<'a> {
+    fn get(refresh: &'a Refresh, endpoint: &'static str, url: String) -> Self {
+        let token = &refresh.command.access_token;
+        Self {
+            endpoint,
+            method: Method::GET,
+            url,
+            body: Bytes::new(),
+            user_id: &refresh.command.user_id,
+            access_token: (!token.is_empty()).then(|| SecretString::from(token.as_str())),
+        }
+    }
+
+    fn request(&self, token: &SecretString) -> Result<Request<Bytes>, Failure> {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| Failure::new(FailureKind::UserUnauthorized, "the access token is no header value"))?;
+        bearer.set_sensitive(true);
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(&self.url)
+            .header(header::AUTHORIZATION, bearer)
+            .header(header::ACCEPT, "application/json")
+            .header("x-request-id", request_id());
+        if self.method == Method::POST {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request.body(self.body.clone()).map_err(|_| unsendable(self.endpoint))
+    }
+}
+
+fn understand<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {
+    if !response.status.is_success() {
+        return Err(error::classify(endpoint, Surface::User, response));
+    }
+    parse(endpoint, response)
+}
+
+/// serde's message may quote what it read, so only its place is told.
+fn parse<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {
+    serde_json::from_slice(&response.body).map_err(|error| {
+        let place = format!(
+            "a body that can't be understood at line {} column {}",
+            error.line(),
+            error.column()
+        );
+        error::malformed(endpoint, response, &place)
+    })
+}
+
+fn unsendable(endpoint: &str) -> Failure {
+    Failure::new(
+        FailureKind::Rejected,
+        &format!("{endpoint}: the request can't be written"),
+    )
+}
+
+fn join(base: &Url, path: &str) -> String {
+    format!("{}/{path}", base.as_str().trim_end_matches('/'))
+}
+
+fn request_id() -> String {
+    Uuid::now_v7().to_string()
+}

@@ -1,0 +1,161 @@
+//! Where users' credentials come from.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::transport::Transport;
+use crate::refresh::answer::{Failure, FailureKind};
+
+/// Where users' credentials come from (section `credentials`). A token in the command goes before any of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(tag = "source", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Credentials {
+    /// Only from the command.
+    #[default]
+    Command,
+    /// A directory with one file per user: its name the user id, its content the password.
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The platform's own service: `GET {url}/{user_id}` answers 200 with `{"password": "…"}` or
+    /// `{"access_token": "…", "expires_in": seconds}`, or 404 where it knows no such user.
+    Http {
+        /// The service.
+        url: Url,
+        /// A bearer token for it.
+        bearer: Option<SecretString>,
+        /// The longest an answer may take.
+        #[serde(with = "humantime_serde", default = "timeout")]
+        timeout: Duration,
+    },
+}
+
+fn timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+/// What a source knows of a user.
+#[derive(Clone, Debug)]
+pub enum Secret {
+    /// The user's password at finAPI.
+    Password(SecretString),
+    /// An access token of the user.
+    Token {
+        /// The token.
+        value: SecretString,
+        /// For how long it is good; none when it never ends.
+        expires_in: Option<Duration>,
+    },
+}
+
+#[derive(Deserialize)]
+struct ServiceAnswer {
+    password: Option<SecretString>,
+    access_token: Option<SecretString>,
+    expires_in: Option<u64>,
+}
+
+/// The most bytes of a credential.
+const SECRET_BYTES_MAX: usize = 16 * 1024;
+
+impl Credentials {
+    /// Looks up a user's secret.
+    ///
+    /// # Errors
+    ///
+    /// `UserUnauthorized` where there is none, `Unavailable` where the source can't be asked.
+    pub async fn secret(&self, user_id: &str, transport: &Transport) -> Result<Secret, Failure> {
+        match self {
+            Self::Command => Err(unauthorized(
+                "the command has no access_token, and credentials.source is \"command\"",
+            )),
+            Self::Directory { directory } => from_directory(directory, user_id).await,
+            Self::Http { url, bearer, timeout } => {
+                from_service(url, bearer.as_ref(), *timeout, user_id, transport).await
+            }
+        }
+    }
+}
+
+async fn from_directory(directory: &Path, user_id: &str) -> Result<Secret, Failure> {
+    // A user id is a plain file name or there is no such file.
+    if user_id.starts_with('.') || user_id.contains(['/', '\\', '\0']) {
+        return Err(unauthorized(
+            "the user id can't be the name of a file in credentials.directory",
+        ));
+    }
+    match tokio::fs::read_to_string(directory.join(user_id)).await {
+        Ok(password) => {
+            let password = password.trim_end_matches(['\r', '\n']);
+            Ok(Secret::Password(SecretString::from(password)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(unauthorized("credentials.directory has no file for the user"))
+        }
+        Err(error) => Err(unavailable(&format!(
+            "credentials.directory could not be read: {}",
+            error.kind()
+        ))),
+    }
+}
+
+async fn from_service(
+    url: &Url,
+    bearer: Option<&SecretString>,
+    timeout: Duration,
+    user_id: &str,
+    transport: &Transport,
+) -> Result<Secret, Failure> {
+    let mut url = url.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().push(user_id);
+    }
+    let mut request = Request::get(url.as_str()).header(header::ACCEPT, "application/json");
+    if let Some(bearer) = bearer {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose_secret()));
+    }
+    let request = request
+        .body(Bytes::new())
+        .map_err(|_| unavailable("the credential service can't be asked: credentials.bearer is no header value"))?;
+    let response = transport
+        .send(request, timeout, SECRET_BYTES_MAX)
+        .await
+        .map_err(|error| unavailable(&format!("the credential service: {error}")))?;
+    match response.status {
+        StatusCode::OK => understand(&response.body),
+        StatusCode::NOT_FOUND => Err(unauthorized("the credential service knows no such user")),
+        status => Err(unavailable(&format!(
+            "the credential service answered {}",
+            status.as_u16()
+        ))),
+    }
+}
+
+fn understand(body: &[u8]) -> Result<Secret, Failure> {
+    let strange = || unavailable("the credential service answered neither a password nor an access_token");
+    let answer: ServiceAnswer = serde_json::from_slice(body).map_err(|_| strange())?;
+    match (answer.access_token, answer.password) {
+        (Some(value), _) => Ok(Secret::Token {
+            value,
+            expires_in: answer.expires_in.map(Duration::from_secs),
+        }),
+        (None, Some(password)) => Ok(Secret::Password(password)),
+        (None, None) => Err(strange()),
+    }
+}
+
+fn unauthorized(message: &str) -> Failure {
+    Failure::new(FailureKind::UserUnauthorized, message)
+}
+
+fn unavailable(message: &str) -> Failure {
+    Failure::new(FailureKind::Unavailable, message)
+}

@@ -1,0 +1,200 @@
+//! Few calls at once, and among those that wait, what finishes a refresh goes first.
+//!
+//! The limit adapts: it shrinks by a third when finAPI refuses or fails, at most once a second, and grows by one with every
+//! limit's worth of good answers.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::refresh::answer::Call;
+
+/// How urgent a call is; the first goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Finishes a refresh: the reads after COMPLETED.
+    Finish,
+    /// Begins a refresh.
+    Start,
+    /// Looks at something that may not be over.
+    Poll,
+}
+
+impl Urgency {
+    /// How urgent a call of the workflow is.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        match call {
+            Call::Connection | Call::Collect(..) => Self::Finish,
+            Call::FindTask | Call::Start => Self::Start,
+            Call::Task(_) | Call::WebForm(_) => Self::Poll,
+        }
+    }
+}
+
+/// Lets few calls through at once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    limit: f64,
+    limit_max: f64,
+    in_use: usize,
+    waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
+    shrunk_at: Option<Instant>,
+}
+
+/// The right to make one call, given back when dropped.
+#[derive(Debug)]
+pub struct Permit(Gate);
+
+/// The limit does not shrink more often than this.
+const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Gate {
+    /// A gate for at most so many calls at once, at least one.
+    #[must_use]
+    pub fn new(calls_max: usize) -> Self {
+        let limit = f64::from(u32::try_from(calls_max.max(1)).unwrap_or(u32::MAX));
+        Self(Arc::new(Mutex::new(State {
+            limit,
+            limit_max: limit,
+            in_use: 0,
+            waiting: Default::default(),
+            shrunk_at: None,
+        })))
+    }
+
+    /// Waits for a permit.
+    pub async fn enter(&self, urgency: Urgency) -> Permit {
+        let turn = {
+            let mut state = self.state();
+            if state.has_room() {
+                state.in_use += 1;
+                return Permit(self.clone());
+            }
+            let (give, turn) = oneshot::channel();
+            state.waiting[urgency as usize].push_back(give);
+            turn
+        };
+        match turn.await {
+            Ok(permit) => permit,
+            // The sender lives as long as the gate, and we hold the gate.
+            Err(_) => unreachable!("a gate outlives those who wait at it"),
+        }
+    }
+
+    /// finAPI answered well.
+    pub fn succeeded(&self) {
+        let mut state = self.state();
+        state.limit = (state.limit + 1.0 / state.limit).min(state.limit_max);
+        drop(state);
+        self.give();
+    }
+
+    /// finAPI refused for load, or failed.
+    pub fn strained(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state
+            .shrunk_at
+            .is_none_or(|at| now.duration_since(at) >= SHRINK_INTERVAL)
+        {
+            state.limit = (state.limit * 2.0 / 3.0).max(1.0);
+            state.shrunk_at = Some(now);
+        }
+    }
+
+    /// How many calls are let through at once now.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.state().limit as usize
+    }
+
+    /// Gives what is free to those who wait. A permit that nobody takes any more comes back here by its drop, so it is
+    /// sent without the lock.
+    fn give(&self) {
+        loop {
+            let mut state = self.state();
+            if !state.has_room() {
+                return;
+            }
+            let Some(next) = state.waiting.iter_mut().find_map(VecDeque::pop_front) else {
+                return;
+            };
+            state.in_use += 1;
+            drop(state);
+            drop(next.send(Permit(self.clone())));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.in_use < self.limit as usize
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.state().in_use -= 1;
+        self.0.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn what_finishes_a_refresh_goes_first() {
+        let gate = Gate::new(1);
+        let held = gate.enter(Urgency::Poll).await;
+        let mut poll = Box::pin(gate.enter(Urgency::Poll));
+        let mut start = Box::pin(gate.enter(Urgency::Start));
+        let mut finish = Box::pin(gate.enter(Urgency::Finish));
+        assert!(poll.as_mut().now_or_never().is_none());
+        assert!(start.as_mut().now_or_never().is_none());
+        assert!(finish.as_mut().now_or_never().is_none());
+        drop(held);
+        assert!(poll.as_mut().now_or_never().is_none());
+        let finishing = finish.as_mut().now_or_never().expect("the permit");
+        drop(finishing);
+        let starting = start.as_mut().now_or_never().expect("the permit");
+        drop(starting);
+        assert!(poll.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_costs_no_permit() {
+        let gate = Gate::new(1);
+        let held = gate.enter(Urgency::Poll).await;
+        let mut gone = Box::pin(gate.enter(Urgency::Finish));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        drop(held);
+        assert!(gate.enter(Urgency::Poll).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_follows_what_finapi_can_take() {
+        let gate = Gate::new(30);
+        gate.strained();
+        gate.strained();
+        assert_eq!(gate.limit(), 20);
+        tokio::time::advance(SHRINK_INTERVAL).await;
+        gate.strained();
+        assert_eq!(gate.limit(), 13);
+        (0..1000).for_each(|_| gate.succeeded());
+        assert_eq!(gate.limit(), 30);
+    }
+}

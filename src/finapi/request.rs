@@ -1,0 +1,250 @@
+//! The body of `POST /api/tasks/backgroundUpdate`, in either of the two sets of names that finAPI's sources give.
+
+use serde::{Deserialize, Serialize};
+
+use crate::proto::{AccountType, BankingInterface, ImportNewAccounts, RefreshConnection, SavedSetting};
+
+/// Which names finAPI is spoken to with (`finapi.dialect`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The guide's until finAPI refuses one of them, then the other's, and so on.
+    #[default]
+    Auto,
+    /// `bankConnectionIds`, `importNewAccounts`, `editSavedSettings`.
+    Guide,
+    /// `bankConnectionId`, `importNewAccountsMode`, `manageSavedSettings`.
+    Reference,
+}
+
+/// One of the two sets of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// The guide's.
+    Guide,
+    /// The reference's.
+    Reference,
+}
+
+/// The fields that are called otherwise in the two.
+const TELLING_FIELDS: [&str; 6] = [
+    "bankConnectionIds",
+    "bankConnectionId",
+    "importNewAccounts",
+    "importNewAccountsMode",
+    "editSavedSettings",
+    "manageSavedSettings",
+];
+
+impl Names {
+    /// The other set.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Guide => Self::Reference,
+            Self::Reference => Self::Guide,
+        }
+    }
+}
+
+/// Whether a validation error over these fields is a matter of names.
+#[must_use]
+pub fn is_about_names(fields: &[String]) -> bool {
+    fields.iter().any(|field| {
+        let name = field.split(['[', '.']).next().unwrap_or_default();
+        TELLING_FIELDS.contains(&name)
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bank_connection_ids: Option<[i64; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bank_connection_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import_new_accounts: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import_new_accounts_mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    account_types: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_interfaces: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edit_saved_settings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    manage_saved_settings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    skip_balances_download: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    skip_positions_download: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    load_owner_data: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callbacks: Option<&'a Callbacks>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    profile_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    redirect_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_metadata: Option<UserMetadata<'a>>,
+}
+
+/// Where finAPI should call back.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Callbacks {
+    /// When the task or its web form is over.
+    pub finalised: String,
+    /// When the task needs the user.
+    pub web_form_required: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserMetadata<'a> {
+    ip_address: &'a str,
+    device_os: &'a str,
+    user_agent: &'a str,
+}
+
+/// Writes the body for a valid command.
+#[must_use]
+pub fn body(command: &RefreshConnection, names: Names, callbacks: Option<&Callbacks>) -> Vec<u8> {
+    let saved_settings: Vec<&'static str> = command.edit_saved_settings().map(saved_setting).collect();
+    let guide = names == Names::Guide;
+    let (edit_saved_settings, manage_saved_settings) = if guide {
+        (saved_settings, Vec::new())
+    } else {
+        (Vec::new(), saved_settings)
+    };
+    let id = command.bank_connection_id;
+    // The guide has no word for FORCED, so it goes by the reference's.
+    let (import_new_accounts, import_new_accounts_mode) = match command.import_new_accounts() {
+        ImportNewAccounts::Unspecified | ImportNewAccounts::Skip => (None, None),
+        ImportNewAccounts::Conditional if guide => (Some(true), None),
+        ImportNewAccounts::Conditional => (None, Some("CONDITIONAL")),
+        ImportNewAccounts::Forced => (None, Some("FORCED")),
+    };
+    let body = Body {
+        bank_connection_ids: guide.then_some([id]),
+        bank_connection_id: (!guide).then_some(id),
+        import_new_accounts,
+        import_new_accounts_mode,
+        account_types: command.account_types().map(account_type).collect(),
+        allowed_interfaces: command.allowed_interfaces().map(interface).collect(),
+        edit_saved_settings,
+        manage_saved_settings,
+        skip_balances_download: command.skip_balances_download,
+        skip_positions_download: command.skip_positions_download,
+        load_owner_data: command.load_owner_data,
+        callbacks,
+        profile_id: &command.profile_id,
+        redirect_url: &command.redirect_url,
+        user_metadata: command.user_metadata.as_ref().map(|user| UserMetadata {
+            ip_address: &user.ip_address,
+            device_os: &user.device_os,
+            user_agent: &user.user_agent,
+        }),
+    };
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn account_type(kind: AccountType) -> &'static str {
+    match kind {
+        AccountType::Unspecified => "",
+        AccountType::Checking => "CHECKING",
+        AccountType::Savings => "SAVINGS",
+        AccountType::CreditCard => "CREDIT_CARD",
+        AccountType::Security => "SECURITY",
+        AccountType::Loan => "LOAN",
+        AccountType::Membership => "MEMBERSHIP",
+        AccountType::Bausparen => "BAUSPAREN",
+    }
+}
+
+fn interface(kind: BankingInterface) -> &'static str {
+    match kind {
+        BankingInterface::Unspecified => "",
+        BankingInterface::Xs2a => "XS2A",
+        BankingInterface::FintsServer => "FINTS_SERVER",
+        BankingInterface::WebScraper => "WEB_SCRAPER",
+    }
+}
+
+fn saved_setting(setting: SavedSetting) -> &'static str {
+    match setting {
+        SavedSetting::Unspecified => "",
+        SavedSetting::Credentials => "CREDENTIALS",
+        SavedSetting::DefaultTwoStepProcedure => "DEFAULT_TWO_STEP_PROCEDURE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn command() -> RefreshConnection {
+        RefreshConnection {
+            bank_connection_id: 7,
+            import_new_accounts: ImportNewAccounts::Conditional.into(),
+            account_types: vec![AccountType::Checking.into(), AccountType::CreditCard.into()],
+            edit_saved_settings: vec![SavedSetting::Credentials.into()],
+            skip_positions_download: true,
+            user_metadata: Some(crate::proto::UserMetadata {
+                ip_address: "192.0.2.1".into(),
+                device_os: "iOS".into(),
+                user_agent: "App".into(),
+            }),
+            ..RefreshConnection::default()
+        }
+    }
+
+    fn written(command: &RefreshConnection, names: Names) -> Value {
+        serde_json::from_slice(&body(command, names, None)).expect("JSON")
+    }
+
+    #[test]
+    fn both_sets_of_names_are_written_as_their_sources_have_them() {
+        let shared = json!({
+            "accountTypes": ["CHECKING", "CREDIT_CARD"],
+            "skipPositionsDownload": true,
+            "userMetadata": {"ipAddress": "192.0.2.1", "deviceOs": "iOS", "userAgent": "App"},
+        });
+        let with = |more: Value| {
+            let mut all = shared.as_object().cloned().expect("an object");
+            all.extend(more.as_object().cloned().expect("an object"));
+            Value::Object(all)
+        };
+        let guide = json!({"bankConnectionIds": [7], "importNewAccounts": true, "editSavedSettings": ["CREDENTIALS"]});
+        assert_eq!(written(&command(), Names::Guide), with(guide));
+        let reference = json!({
+            "bankConnectionId": 7,
+            "importNewAccountsMode": "CONDITIONAL",
+            "manageSavedSettings": ["CREDENTIALS"],
+        });
+        assert_eq!(written(&command(), Names::Reference), with(reference));
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_sent() {
+        let plain = RefreshConnection {
+            bank_connection_id: 7,
+            ..RefreshConnection::default()
+        };
+        assert_eq!(written(&plain, Names::Guide), json!({"bankConnectionIds": [7]}));
+    }
+
+    #[test]
+    fn names_are_recognised_in_validation_errors() {
+        assert!(is_about_names(&["bankConnectionIds[0]".to_owned()]));
+        assert!(!is_about_names(&["accountTypes".to_owned()]));
+    }
+}

@@ -1,0 +1,130 @@
+//! How a request gets to finAPI: over HTTP, or, for simulation and the demo, by a call into the sandbox in this process.
+
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use tower::ServiceExt as _;
+
+/// Carries requests to finAPI. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Over HTTP, with a pool of connections.
+    Http(reqwest::Client),
+    /// Into a router in this process.
+    InProcess(Router),
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer. Says nothing of what was sent, which may be secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// No connection could be made.
+    #[error("could not connect")]
+    Connect,
+    /// The connection was lost, or what came is not HTTP.
+    #[error("the connection was lost")]
+    Lost,
+    /// It took too long.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The body is longer than allowed.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+/// A router's response extension that says: the connection was dropped instead of answering.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionDropped;
+
+impl Transport {
+    /// A pool of HTTP connections.
+    ///
+    /// # Errors
+    ///
+    /// When no TLS set-up can be made.
+    pub fn http(connect_timeout: Duration, idle_connections_max: usize) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(connect_timeout)
+            .pool_max_idle_per_host(idle_connections_max)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self::Http(client))
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`]; whether finAPI got the request is not known then, except for [`NoAnswer::Connect`].
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+        body_max: usize,
+    ) -> Result<Response, NoAnswer> {
+        let answer = async {
+            match self {
+                Self::Http(client) => send_http(client, request, body_max).await,
+                Self::InProcess(router) => call_router(router.clone(), request, body_max).await,
+            }
+        };
+        tokio::time::timeout(timeout, answer)
+            .await
+            .unwrap_or(Err(NoAnswer::TimedOut))
+    }
+}
+
+async fn send_http(client: &reqwest::Client, request: Request<Bytes>, body_max: usize) -> Result<Response, NoAnswer> {
+    let request = reqwest::Request::try_from(request).map_err(|_| NoAnswer::Lost)?;
+    let response = client.execute(request).await.map_err(|error| {
+        if error.is_connect() {
+            NoAnswer::Connect
+        } else {
+            NoAnswer::Lost
+        }
+    })?;
+    let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+    read(parts, body, body_max).await
+}
+
+async fn call_router(router: Router, request: Request<Bytes>, body_max: usize) -> Result<Response, NoAnswer> {
+    let Ok(response) = router.oneshot(request.map(axum::body::Body::from)).await;
+    let (parts, body) = response.into_parts();
+    if parts.extensions.get::<ConnectionDropped>().is_some() {
+        return Err(NoAnswer::Lost);
+    }
+    read(parts, body, body_max).await
+}
+
+async fn read<B>(parts: http::response::Parts, body: B, body_max: usize) -> Result<Response, NoAnswer>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = Limited::new(body, body_max).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            NoAnswer::TooLong
+        } else {
+            NoAnswer::Lost
+        }
+    })?;
+    Ok(Response {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.to_bytes(),
+    })
+}

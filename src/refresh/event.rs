@@ -1,0 +1,363 @@
+//! What a refresh tells the services downstream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use prost::Message as _;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::answer::{self, Collected, Connection, WebFormLink};
+use super::{Fail, Phase, Refresh, Update};
+use crate::proto::{
+    self, AccountInterfaceStatus, AccountType, Bank, BankingInterface, InterfaceStatus, RefreshContext, RefreshFailed,
+    TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
+};
+
+/// The longest purpose text an event carries, in characters; longer ones are cut.
+pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
+
+/// What `TransactionsUpdated` says (section `events`).
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transactions {
+    /// Whether events carry the transactions themselves.
+    pub transactions: Detail,
+    /// The most bytes of one event; what is more goes into further parts. 64 KiB to 8 MiB.
+    pub size_max: usize,
+    /// How long before its end a consent is said to expire soon.
+    #[serde(with = "humantime_serde")]
+    pub consent_warning: Duration,
+}
+
+/// How much of the transactions an event carries.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Detail {
+    /// All of it.
+    #[default]
+    Inline,
+    /// Only how many there are and since when, for platforms that keep personal data off the bus.
+    Summary,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self {
+            transactions: Detail::Inline,
+            size_max: 512 * 1024,
+            consent_warning: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
+}
+
+/// An event to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The connection is up to date.
+    TransactionsUpdated(TransactionsUpdated),
+    /// The user must act.
+    UserActionRequired(UserActionRequired),
+    /// The refresh did not succeed.
+    RefreshFailed(RefreshFailed),
+}
+
+impl Event {
+    /// The routing key at the events exchange.
+    #[must_use]
+    pub fn routing_key(&self) -> &'static str {
+        match self {
+            Self::TransactionsUpdated(_) => "transactions.updated",
+            Self::UserActionRequired(_) => "user-action.required",
+            Self::RefreshFailed(_) => "refresh.failed",
+        }
+    }
+
+    /// The full name of the protobuf message.
+    #[must_use]
+    pub fn message_name(&self) -> &'static str {
+        match self {
+            Self::TransactionsUpdated(_) => "bankrefresh.v1.TransactionsUpdated",
+            Self::UserActionRequired(_) => "bankrefresh.v1.UserActionRequired",
+            Self::RefreshFailed(_) => "bankrefresh.v1.RefreshFailed",
+        }
+    }
+
+    /// What every event begins with.
+    #[must_use]
+    pub fn context(&self) -> Option<&RefreshContext> {
+        match self {
+            Self::TransactionsUpdated(event) => event.refresh.as_ref(),
+            Self::UserActionRequired(event) => event.refresh.as_ref(),
+            Self::RefreshFailed(event) => event.refresh.as_ref(),
+        }
+    }
+
+    /// Whether it is the command's outcome, or its last part.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::TransactionsUpdated(event) => event.part >= event.parts,
+            Self::UserActionRequired(_) => false,
+            Self::RefreshFailed(_) => true,
+        }
+    }
+
+    /// The protobuf encoding.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::TransactionsUpdated(event) => event.encode_to_vec(),
+            Self::UserActionRequired(event) => event.encode_to_vec(),
+            Self::RefreshFailed(event) => event.encode_to_vec(),
+        }
+    }
+
+    /// Reads an event back.
+    ///
+    /// # Errors
+    ///
+    /// When the body is not what the name says, or the name is unknown.
+    pub fn decode(message_name: &str, body: &[u8]) -> Result<Self, prost::DecodeError> {
+        match message_name {
+            "bankrefresh.v1.TransactionsUpdated" => TransactionsUpdated::decode(body).map(Self::TransactionsUpdated),
+            "bankrefresh.v1.UserActionRequired" => UserActionRequired::decode(body).map(Self::UserActionRequired),
+            "bankrefresh.v1.RefreshFailed" => RefreshFailed::decode(body).map(Self::RefreshFailed),
+            #[expect(deprecated, reason = "prost has no other way to make one")]
+            other => Err(prost::DecodeError::new(format!("{other:?} is no event"))),
+        }
+    }
+}
+
+pub(super) fn user_action_required(
+    refresh: &Refresh,
+    now: Timestamp,
+    form: &WebFormLink,
+    expires_at: Timestamp,
+    reason: UserActionReason,
+) -> Event {
+    Event::UserActionRequired(UserActionRequired {
+        refresh: Some(context(refresh, now, &format!("web-form/{}", form.id))),
+        web_form_url: form.url.expose_secret().to_owned(),
+        web_form_id: form.id.clone(),
+        expires_at: Some(from_timestamp(expires_at)),
+        reason: reason.into(),
+    })
+}
+
+pub(super) fn failed(refresh: &Refresh, now: Timestamp, fail: &Fail) -> Event {
+    let part = match &refresh.phase {
+        Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
+        _ => 1,
+    };
+    Event::RefreshFailed(RefreshFailed {
+        refresh: Some(context(refresh, now, &outcome(part))),
+        reason: fail.reason.into(),
+        finapi_code: fail.code.clone(),
+        message: fail.message.clone(),
+        bank_message: fail.bank_message.clone(),
+        retryable: fail.retryable,
+        finapi_request_id: fail.request_id.clone(),
+    })
+}
+
+/// The next part of the outcome, and how many there are.
+pub(super) fn transactions_updated(
+    refresh: &Refresh,
+    now: Timestamp,
+    update: &Update,
+    connection: &Connection,
+    collected: &Collected,
+    settings: &Transactions,
+) -> (Event, u32) {
+    let number = update.next_part;
+    let mut event = TransactionsUpdated {
+        refresh: Some(context(refresh, now, &outcome(number))),
+        origin: update.origin.into(),
+        bank: Some(Bank {
+            id: connection.bank_id,
+            name: connection.bank_name.clone(),
+        }),
+        part: number,
+        parts: 1,
+        new_transactions: count(collected.transactions.len()),
+        ..TransactionsUpdated::default()
+    };
+    let first = TransactionsUpdated {
+        accounts: accounts(collected),
+        interfaces: interfaces(connection, now, settings.consent_warning),
+        ..event.clone()
+    };
+    let transactions = match settings.transactions {
+        Detail::Inline => collected.transactions.iter().map(transaction).collect(),
+        Detail::Summary => Vec::new(),
+    };
+    let rooms = [&first, &event].map(|begun| settings.size_max.saturating_sub(begun.encoded_len()));
+    let mut parts = split(transactions, rooms);
+    let parts_count = count(parts.len());
+    if number == 1 {
+        event = first;
+    }
+    event.parts = parts_count;
+    // A part that is no longer there was told before; say so with an empty one rather than not at all.
+    event.transactions = match parts.get_mut(number.saturating_sub(1) as usize) {
+        Some(part) => std::mem::take(part),
+        None => Vec::new(),
+    };
+    event.parts = event.parts.max(number);
+    (Event::TransactionsUpdated(event), parts_count)
+}
+
+/// Fills parts in order: the first has the room of the first, all others that of the second.
+fn split(transactions: Vec<proto::Transaction>, rooms: [usize; 2]) -> Vec<Vec<proto::Transaction>> {
+    let mut parts = vec![Vec::new()];
+    let mut room = rooms[0];
+    for transaction in transactions {
+        let length = transaction.encoded_len();
+        let size = length + prost::length_delimiter_len(length) + 1;
+        let full = size > room
+            && parts
+                .last()
+                .is_some_and(|part: &Vec<_>| !part.is_empty() || parts.len() == 1);
+        if full {
+            parts.push(Vec::new());
+            room = rooms[1];
+        }
+        room = room.saturating_sub(size);
+        if let Some(part) = parts.last_mut() {
+            part.push(transaction);
+        }
+    }
+    parts
+}
+
+fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {
+    let command = &refresh.command;
+    RefreshContext {
+        command_id: command.command_id.clone(),
+        user_id: command.user_id.clone(),
+        bank_connection_id: command.bank_connection_id,
+        task_id: refresh.task().map(|task| task.id.clone()).unwrap_or_default(),
+        event_id: event_id(&command.command_id, what).to_string(),
+        occurred_at: Some(from_timestamp(now)),
+        labels: command.labels.clone(),
+    }
+}
+
+/// The name of the outcome's part. Success and failure share it: the outcome of a command has one id.
+fn outcome(part: u32) -> String {
+    format!("outcome/{part}")
+}
+
+fn event_id(command_id: &str, what: &str) -> Uuid {
+    let namespace = Uuid::parse_str(command_id).unwrap_or(Uuid::nil());
+    Uuid::new_v5(&namespace, what.as_bytes())
+}
+
+fn accounts(collected: &Collected) -> Vec<proto::Account> {
+    let mut news: BTreeMap<i64, (u32, Option<Date>)> = BTreeMap::new();
+    for transaction in &collected.transactions {
+        let (count, oldest) = news.entry(transaction.account_id).or_default();
+        *count += 1;
+        let date = transaction.bank_booking_date.or(transaction.finapi_booking_date);
+        *oldest = match (*oldest, date) {
+            (Some(oldest), Some(date)) => Some(oldest.min(date)),
+            (oldest, date) => oldest.or(date),
+        };
+    }
+    let account = |account: &answer::Account| {
+        let (new_transactions, oldest) = news.get(&account.id).copied().unwrap_or_default();
+        proto::Account {
+            id: account.id,
+            name: account.name.clone(),
+            iban: account.iban.clone(),
+            r#type: account_type(&account.kind).into(),
+            currency: account.currency.clone(),
+            balance: account.balance.map(|balance| balance.to_string()).unwrap_or_default(),
+            interfaces: account.interfaces.iter().map(account_interface).collect(),
+            new_transactions,
+            oldest_changed_date: text(oldest),
+            is_new: account.is_new,
+        }
+    };
+    collected.accounts.iter().map(account).collect()
+}
+
+fn account_interface(interface: &answer::AccountInterface) -> AccountInterfaceStatus {
+    AccountInterfaceStatus {
+        interface: banking_interface(&interface.name).into(),
+        status: interface.status.clone(),
+        last_successful_update: interface.last_success_at.map(from_timestamp),
+    }
+}
+
+fn interfaces(connection: &Connection, now: Timestamp, warning: Duration) -> Vec<InterfaceStatus> {
+    let soon = super::later(now, warning);
+    let interface = |interface: &answer::Interface| InterfaceStatus {
+        interface: banking_interface(&interface.name).into(),
+        user_action_required: interface.user_action_required,
+        consent_expires_at: interface.consent_expires_at.map(from_timestamp),
+        consent_expires_soon: interface.consent_expires_at.is_some_and(|at| at <= soon),
+    };
+    connection.interfaces.iter().map(interface).collect()
+}
+
+fn transaction(transaction: &answer::Transaction) -> proto::Transaction {
+    let purpose = match transaction.purpose.char_indices().nth(PURPOSE_CHARACTERS_MAX) {
+        Some((end, _)) => transaction.purpose[..end].to_owned(),
+        None => transaction.purpose.clone(),
+    };
+    proto::Transaction {
+        id: transaction.id,
+        account_id: transaction.account_id,
+        amount: transaction.amount.to_string(),
+        currency: transaction.currency.clone(),
+        bank_booking_date: text(transaction.bank_booking_date),
+        value_date: text(transaction.value_date),
+        finapi_booking_date: text(transaction.finapi_booking_date),
+        purpose,
+        counterpart_name: transaction.counterpart_name.clone(),
+        counterpart_iban: transaction.counterpart_iban.clone(),
+        counterpart_bic: transaction.counterpart_bic.clone(),
+        end_to_end_reference: transaction.end_to_end_reference.clone(),
+        mandate_reference: transaction.mandate_reference.clone(),
+        r#type: transaction.kind.clone(),
+        category: transaction.category.clone(),
+        is_potential_duplicate: transaction.is_potential_duplicate,
+        is_adjusting_entry: transaction.is_adjusting_entry,
+        imported_at: transaction.imported_at.map(from_timestamp),
+    }
+}
+
+fn account_type(name: &str) -> AccountType {
+    match name {
+        "Checking" => AccountType::Checking,
+        "Savings" => AccountType::Savings,
+        "CreditCard" => AccountType::CreditCard,
+        "Security" => AccountType::Security,
+        "Loan" => AccountType::Loan,
+        "Membership" => AccountType::Membership,
+        "Bausparen" => AccountType::Bausparen,
+        _ => AccountType::Unspecified,
+    }
+}
+
+fn banking_interface(name: &str) -> BankingInterface {
+    match name {
+        "XS2A" => BankingInterface::Xs2a,
+        "FINTS_SERVER" => BankingInterface::FintsServer,
+        "WEB_SCRAPER" => BankingInterface::WebScraper,
+        _ => BankingInterface::Unspecified,
+    }
+}
+
+fn text(date: Option<Date>) -> String {
+    date.map(|date| date.to_string()).unwrap_or_default()
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

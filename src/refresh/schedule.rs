@@ -1,0 +1,126 @@
+//! When to look again. Pure: the jitter is an argument, a fraction from 0 up to but not including 1.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use serde::Deserialize;
+
+/// finAPI allows one look at a task a second.
+pub const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// How often finAPI is asked about something that is not over yet (section `polling`).
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Polling {
+    /// The wait before the first look at a task. At least 1 s.
+    #[serde(with = "humantime_serde")]
+    pub initial: Duration,
+    /// What each wait is multiplied by to make the next. 1 to 10.
+    pub factor: f32,
+    /// The longest wait between two looks at a task, or at a connection that is not ready. At least `initial`.
+    #[serde(with = "humantime_serde")]
+    pub max: Duration,
+    /// The longest wait between two looks at a web form that waits for the user. At least `initial`.
+    #[serde(with = "humantime_serde")]
+    pub web_form_max: Duration,
+    /// The longest wait before a locked connection is tried again. At least `initial`.
+    #[serde(with = "humantime_serde")]
+    pub locked_max: Duration,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(1500),
+            factor: 1.4,
+            max: Duration::from_secs(10),
+            web_form_max: Duration::from_secs(10),
+            locked_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Polling {
+    /// The wait after a number of looks, growing up to `max`, up to a tenth of it later by jitter so that refreshes that
+    /// began together drift apart.
+    #[must_use]
+    pub fn wait(&self, looks: u32, max: Duration, jitter: f64) -> Duration {
+        let wait = exponential(self.initial, self.factor, max, looks);
+        (wait + wait.mul_f64(jitter / 10.0)).max(LOOK_INTERVAL_MIN)
+    }
+}
+
+/// How transient trouble is retried (section `retry`).
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The first wait is at most this. At least 1 ms.
+    #[serde(with = "humantime_serde")]
+    pub initial: Duration,
+    /// No wait is longer than this, unless finAPI asks for more by `Retry-After`. At least `initial`.
+    #[serde(with = "humantime_serde")]
+    pub max: Duration,
+    /// How often in a row a call may fail before the refresh does. While finAPI as a whole is down nothing is asked
+    /// and nothing counted. At least 1.
+    pub attempts: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(2),
+            max: Duration::from_secs(60),
+            attempts: 12,
+        }
+    }
+}
+
+impl Retry {
+    /// The wait after the n-th failure in a row (from 1): exponential with full jitter, but never so short that one task would
+    /// be looked at twice within a second.
+    #[must_use]
+    pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
+        exponential(self.initial, 2.0, self.max, failures.saturating_sub(1))
+            .mul_f64(jitter)
+            .max(LOOK_INTERVAL_MIN)
+    }
+}
+
+fn exponential(initial: Duration, factor: f32, max: Duration, step: u32) -> Duration {
+    ExponentialBuilder::new()
+        .with_min_delay(initial)
+        .with_factor(factor)
+        .with_max_delay(max)
+        .without_max_times()
+        .build()
+        .nth(step.min(64) as usize)
+        .unwrap_or(max)
+        .min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_grow_from_the_first_wait_to_the_longest_and_never_come_within_a_second() {
+        let polling = Polling::default();
+        assert_eq!(polling.wait(0, polling.max, 0.0), Duration::from_millis(1500));
+        assert!(polling.wait(1, polling.max, 0.0) > Duration::from_secs(2));
+        assert_eq!(polling.wait(1000, polling.max, 0.0), Duration::from_secs(10));
+        assert!(polling.wait(1000, polling.max, 0.99) < Duration::from_secs(11));
+        let hasty = Polling {
+            initial: Duration::from_millis(1),
+            ..Polling::default()
+        };
+        assert_eq!(hasty.wait(0, hasty.max, 0.0), LOOK_INTERVAL_MIN);
+    }
+
+    #[test]
+    fn retries_spread_over_the_whole_of_a_growing_wait() {
+        let retry = Retry::default();
+        assert_eq!(retry.wait(1, 0.0), LOOK_INTERVAL_MIN);
+        assert_eq!(retry.wait(3, 0.5), Duration::from_secs(4));
+        assert_eq!(retry.wait(99, 0.5), Duration::from_secs(30));
+    }
+}

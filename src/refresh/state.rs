@@ -1,0 +1,166 @@
+//! The bookmark: a refresh as it is written into a message, and read back by whatever worker takes it.
+
+use jiff::Timestamp;
+use prost::Message as _;
+
+use super::{Envelope, Phase, Refresh, TaskRef, Update};
+use crate::proto::refresh_state as wire;
+use crate::proto::{RefreshState, from_timestamp, timestamp};
+
+/// The version this release writes. It reads every version up to this one, and leaves newer ones to newer workers.
+pub const VERSION: u32 = 1;
+
+/// The full name of the protobuf message.
+pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
+
+/// Why a bookmark can't be gone on from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A newer release wrote it, and must go on from it.
+    #[error("state version {0} is newer than this release reads ({VERSION})")]
+    Newer(u32),
+    /// Nobody can go on from it.
+    #[error("not a refresh state: {0}")]
+    Malformed(String),
+}
+
+/// Writes a bookmark.
+#[must_use]
+pub fn encode(refresh: &Refresh) -> Vec<u8> {
+    RefreshState {
+        version: VERSION,
+        command: Some(crate::proto::RefreshConnection {
+            requested_at: Some(from_timestamp(refresh.requested_at)),
+            ..refresh.command.clone()
+        }),
+        interactive: refresh.envelope.interactive,
+        correlation_id: refresh.envelope.correlation_id.clone(),
+        traceparent: refresh.envelope.traceparent.clone(),
+        tracestate: refresh.envelope.tracestate.clone(),
+        phase: Some(phase(&refresh.phase)),
+        phase_since: Some(from_timestamp(refresh.phase_since)),
+        due_at: Some(from_timestamp(refresh.due_at)),
+        looks: refresh.looks,
+        failures: refresh.failures,
+    }
+    .encode_to_vec()
+}
+
+/// Reads a bookmark.
+///
+/// # Errors
+///
+/// [`Unreadable`], with the reason.
+pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
+    let state = RefreshState::decode(body).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    if state.version > VERSION {
+        return Err(Unreadable::Newer(state.version));
+    }
+    if state.version == 0 {
+        return Err(missing("version"));
+    }
+    let command = state.command.ok_or_else(|| missing("command"))?;
+    super::command::validate(&command).map_err(|invalid| Unreadable::Malformed(invalid.to_string()))?;
+    let requested_at = moment(command.requested_at, "command.requested_at")?;
+    let mut refresh = Refresh {
+        requested_at,
+        envelope: Envelope {
+            interactive: state.interactive,
+            correlation_id: state.correlation_id,
+            traceparent: state.traceparent,
+            tracestate: state.tracestate,
+        },
+        phase: Phase::Requested {
+            first: super::First::Find,
+            locked: false,
+        },
+        phase_since: moment(state.phase_since, "phase_since")?,
+        due_at: moment(state.due_at, "due_at")?,
+        looks: state.looks,
+        failures: state.failures,
+        command,
+    };
+    refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
+        wire::Phase::Requested(requested) => refresh.requested(requested.locked),
+        wire::Phase::Updating(updating) => Phase::Updating {
+            task: task(updating.task)?,
+        },
+        wire::Phase::AwaitingUser(awaiting) => Phase::AwaitingUser {
+            task: task(awaiting.task)?,
+            web_form_id: awaiting.web_form_id,
+            expires_at: moment(awaiting.expires_at, "expires_at")?,
+        },
+        wire::Phase::Settling(wire::Settling { update: read })
+        | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
+    };
+    Ok(refresh)
+}
+
+fn phase(phase: &Phase) -> wire::Phase {
+    match phase {
+        Phase::Requested { locked, .. } => wire::Phase::Requested(wire::Requested { locked: *locked }),
+        Phase::Updating { task } | Phase::Telling { task, .. } => wire::Phase::Updating(wire::Updating {
+            task: Some(write_task(task)),
+        }),
+        Phase::AwaitingUser {
+            task,
+            web_form_id,
+            expires_at,
+        } => wire::Phase::AwaitingUser(wire::AwaitingUser {
+            task: Some(write_task(task)),
+            web_form_id: web_form_id.clone(),
+            expires_at: Some(from_timestamp(*expires_at)),
+        }),
+        Phase::Settling { update } => wire::Phase::Settling(wire::Settling {
+            update: Some(write_update(update)),
+        }),
+        Phase::Collecting { update, .. } => wire::Phase::Collecting(wire::Collecting {
+            update: Some(write_update(update)),
+        }),
+    }
+}
+
+fn write_task(task: &TaskRef) -> wire::Task {
+    wire::Task {
+        id: task.id.clone(),
+        created_at: Some(from_timestamp(task.created_at)),
+    }
+}
+
+fn write_update(update: &Update) -> wire::Update {
+    wire::Update {
+        task: update.task.as_ref().map(write_task),
+        origin: update.origin.into(),
+        since: update.since.map(from_timestamp),
+        until: update.until.map(from_timestamp),
+        next_part: update.next_part,
+    }
+}
+
+fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
+    let update = update.ok_or_else(|| missing("update"))?;
+    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| moment(Some(at), name)).transpose();
+    Ok(Update {
+        origin: update.origin(),
+        task: update.task.map(|read| task(Some(read))).transpose()?,
+        since: optional(update.since, "since")?,
+        until: optional(update.until, "until")?,
+        next_part: update.next_part.max(1),
+    })
+}
+
+fn task(task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
+    let task = task.ok_or_else(|| missing("task"))?;
+    Ok(TaskRef {
+        id: task.id,
+        created_at: moment(task.created_at, "task.created_at")?,
+    })
+}
+
+fn moment(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
+    at.as_ref().and_then(timestamp).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Unreadable {
+    Unreadable::Malformed(format!("{name} is missing or out of range"))
+}
