@@ -178,7 +178,7 @@ impl State {
             currency: known.then_some("EUR"),
             purpose: known.then(|| format!("{purpose} {}", found.id)),
             counterpart_name: known.then_some(name),
-            counterpart_iban: known.then_some("DE12500105175407324931"),
+            counterpart_iban: known.then_some("DE89370400440532013000"),
             counterpart_bic: one_in(7).then_some("INGDDEFFXXX"),
             counterpart_mandate_reference: one_in(11).then(|| format!("M-{}", found.id)),
             end_to_end_reference: one_in(4).then(|| format!("E2E-{}", found.id)),

@@ -96,6 +96,7 @@ fn connection(fields: &mut Fields, dialect: Dialect) -> Option<i64> {
     let one = dialect != Dialect::Guide && has(ONE);
     match (many, one) {
         (true, true) => {
+            fields.fields.retain(|name, _| name != ONE && name != MANY);
             fields.wrong(ONE, "must not be given together with bankConnectionIds");
             None
         }
