@@ -58,6 +58,9 @@ async fn answer(sandbox: &Sandbox, endpoint: Endpoint, request: Request) -> Resp
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let reply = sandbox.turn(|state| decide(state, &mut call));
+    if endpoint == Endpoint::StartUpdate {
+        sandbox.sooner.notify_one();
+    }
     match reply {
         Some(reply) => send(reply, &call).await,
         None => dropped(),

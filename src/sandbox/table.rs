@@ -19,13 +19,11 @@ pub(super) enum Pick {
 }
 
 pub(super) fn pick(config: &SandboxConfig, id: i64) -> Pick {
-    if id == 9404 && config.ids_pick_behaviour {
-        return Pick::Unknown;
+    match id {
+        _ if !config.ids_pick_behaviour => Pick::Default,
+        9404 => Pick::Unknown,
+        _ => script(id).map_or(Pick::Default, |script| Pick::Script(Box::new(script))),
     }
-    if !config.ids_pick_behaviour {
-        return Pick::Default;
-    }
-    script(id).map_or(Pick::Default, |script| Pick::Script(Box::new(script)))
 }
 
 fn script(id: i64) -> Option<Script> {

@@ -230,10 +230,54 @@ async fn a_web_form_is_called_back_when_it_is_required_and_when_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_callbacks_hears_of_a_later_task() {
+    let probe = Probe::new();
+    let waits = tokio::spawn({
+        let sandbox = Arc::clone(&probe.sandbox);
+        async move { sandbox.next_callback().await }
+    });
+    pass(1).await;
+    let callbacks = json!({ "finalised": "https://a.example/f" });
+    probe
+        .update(json!({ "bankConnectionIds": [1], "callbacks": callbacks }))
+        .await;
+    let callback = tokio::time::timeout(Duration::from_secs(10), waits).await;
+    assert_eq!(callback.expect("in time").expect("no panic").url, "https://a.example/f");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_immediate_web_form_is_not_called_back_for() {
     let (probe, _) = called_back(9004).await;
     let (url, body, seconds) = next(&probe).await.expect("a callback");
     assert_eq!((url.as_str(), seconds), ("https://a.example/f", 10));
     assert_eq!(body["status"], "COMPLETED");
     assert_eq!(next(&probe).await, None);
+}
+
+#[tokio::test]
+async fn callbacks_are_posted() {
+    // Whichever test of this process comes first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel::<String>();
+    let platform = Router::new().route(
+        "/hint",
+        axum::routing::post(move |body: String| async move { heard.send(body).map_err(|_| StatusCode::GONE) }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/hint", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(async move { axum::serve(listener, platform).await });
+    let probe = Probe::of(SandboxConfig {
+        allow_http_callbacks: true,
+        ..SandboxConfig::default()
+    });
+    let runs = tokio::spawn(Arc::clone(&probe.sandbox).run_callbacks(reqwest::Client::new()));
+    let at_once = Script::of(Behaviour::Silent { after: After::secs(0) });
+    probe.sandbox.script("anna", 1, at_once);
+    let body = json!({ "bankConnectionIds": [1], "callbacks": { "finalised": url } });
+    let task = probe.update(body).await.json();
+    let body = hears.recv().await.expect("a callback");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(body, json!({ "taskId": id(&task), "status": "COMPLETED" }));
+    runs.abort();
+    server.abort();
 }

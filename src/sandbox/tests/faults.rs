@@ -120,6 +120,21 @@ async fn down_is_down_for_everyone_until_it_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn faults_of_the_settings_are_met_by_everyone() {
+    let probe = Probe::of(SandboxConfig {
+        faults: at(Endpoint::Token, Some(1), status(503)).faults,
+        ..SandboxConfig::default()
+    });
+    let form = "grant_type=client_credentials&client_id=sandbox-client&client_secret=sandbox-secret";
+    let answer = probe.form(form).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["error"]),
+        (503, &json!("INTERNAL_SERVER_ERROR"))
+    );
+    assert_eq!(probe.form(form).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn random_faults_come_as_often_as_set() {
     let probe = Probe::of(SandboxConfig {
         random_faults: vec![status(500)],
