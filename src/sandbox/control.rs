@@ -1,0 +1,109 @@
+//! The sandbox's own endpoints: to see what was asked, to script, and to play the user.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::config::{ScriptedConnection, ScriptedUser};
+use super::fault::FaultKind;
+use super::forms::ByHand;
+use super::{Asked, Sandbox, page};
+
+/// What the page shows at most of users and connections.
+const PAGE_ROWS_MAX: usize = 200;
+
+pub(super) fn routes() -> Router<Arc<Sandbox>> {
+    Router::new()
+        .route("/", get(overview))
+        .route("/sandbox", get(asked))
+        .route("/sandbox/script", post(script))
+        .route("/sandbox/users", post(user))
+        .route("/sandbox/down", post(down))
+        .route("/sandbox/up", post(up))
+        .route("/sandbox/webForms/{id}/{action}", post(play))
+        .route("/webForm/{secret}", get(visit))
+}
+
+async fn overview(State(sandbox): State<Arc<Sandbox>>) -> Html<String> {
+    let asked = sandbox.turn(|state| state.asked_at_most(PAGE_ROWS_MAX));
+    Html(page::overview(&asked))
+}
+
+async fn asked(State(sandbox): State<Arc<Sandbox>>) -> Json<Asked> {
+    Json(sandbox.asked())
+}
+
+async fn script(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    done(read::<ScriptedConnection>(&body).map(|connection| sandbox.script_connection(connection)))
+}
+
+async fn user(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    done(read::<ScriptedUser>(&body).map(|user| sandbox.script_user(user)))
+}
+
+async fn down(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    let unavailable = FaultKind::Status {
+        status: 503,
+        code: None,
+        retry_after: None,
+    };
+    let kind = if body.is_empty() { Ok(unavailable) } else { read(&body) };
+    done(kind.map(|kind| sandbox.go_down(kind)))
+}
+
+async fn up(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
+    sandbox.come_up();
+    StatusCode::NO_CONTENT
+}
+
+async fn play(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path((id, action)): Path<(Uuid, String)>,
+) -> (StatusCode, Html<&'static str>) {
+    let by_hand = match action.as_str() {
+        "open" => ByHand::Open,
+        "complete" => ByHand::Complete,
+        "abort" => ByHand::Abort,
+        _ => {
+            return (StatusCode::NOT_FOUND, Html("There is no such thing to do.\n"));
+        }
+    };
+    if sandbox.play(id, by_hand) {
+        (StatusCode::OK, Html("Done.\n"))
+    } else {
+        (
+            StatusCode::CONFLICT,
+            Html("There is no such web form, or it is over.\n"),
+        )
+    }
+}
+
+async fn visit(State(sandbox): State<Arc<Sandbox>>, Path(secret): Path<String>) -> Response {
+    match sandbox.turn(|state| state.visit(&secret)) {
+        Some(id) => {
+            sandbox.play(id, ByHand::Open);
+            Html(page::web_form(id)).into_response()
+        }
+        None => (StatusCode::GONE, "This web form is over, or its link was used.\n").into_response(),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
+}
+
+fn done(result: Result<(), String>) -> Response {
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, error + "\n").into_response(),
+    }
+}

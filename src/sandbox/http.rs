@@ -1,0 +1,88 @@
+//! The sandbox's routes, and a call's way through them.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+
+use super::Sandbox;
+use super::call::{Call, Reply};
+use super::control;
+use super::endpoint::Endpoint;
+use super::fault::{Then, dropped};
+use super::state::State;
+
+/// Serves a sandbox until `shutdown` is done, then finishes the calls under way.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve(
+    sandbox: Arc<Sandbox>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(sandbox))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+pub(super) fn router(sandbox: Arc<Sandbox>) -> Router {
+    let mut router = Router::new();
+    for endpoint in Endpoint::ALL {
+        let handler = move |Extract(sandbox): Extract<Arc<Sandbox>>, request: Request| async move {
+            answer(&sandbox, endpoint, request).await
+        };
+        let method = if endpoint.is_post() {
+            post(handler)
+        } else {
+            get(handler)
+        };
+        router = router.route(endpoint.path(), method);
+    }
+    router.merge(control::routes()).fallback(unknown).with_state(sandbox)
+}
+
+async fn unknown() -> Response {
+    (StatusCode::NOT_FOUND, "finAPI's sandbox has nothing here\n").into_response()
+}
+
+async fn answer(sandbox: &Sandbox, endpoint: Endpoint, request: Request) -> Response {
+    let Some(mut call) = Call::read(endpoint, request).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let reply = sandbox.turn(|state| decide(state, &mut call));
+    if endpoint == Endpoint::StartUpdate {
+        sandbox.sooner.notify_one();
+    }
+    match reply {
+        Some(reply) => send(reply, &call).await,
+        None => dropped(),
+    }
+}
+
+/// Does the whole call, under the lock. None: nothing is to be said.
+fn decide(state: &mut State, call: &mut Call) -> Option<Reply> {
+    let reply = match state.answer(call) {
+        Ok(reply) => Some(reply),
+        Err(refusal) => refusal.reply(call, state.now, state.clock.germany()),
+    };
+    state.count_answer(call, reply.as_ref());
+    reply
+}
+
+async fn send(mut reply: Reply, call: &Call) -> Response {
+    match call.then {
+        None => {}
+        Some(Then::Slow(time)) => tokio::time::sleep(time).await,
+        Some(Then::Cut) => reply.body.truncate(reply.body.len() / 2),
+        Some(Then::Drop) => return dropped(),
+    }
+    reply.into_response(call.request_id.clone())
+}

@@ -1,0 +1,188 @@
+//! A finAPI simulator: OAuth, Access and Web Form 2.0 at one host, with banks and users that follow a script.
+//!
+//! It is as strict as finAPI could be: it refuses unknown fields and parameters, missing ones and wrong types. Nothing runs in the
+//! background: what a task, a web form or a connection is by now is computed when it is looked at, from `tokio::time`, so that the
+//! sandbox lives in virtual time as well as in real time. All randomness comes from one seed. [`router`](Sandbox::router) may be called in
+//! process; there a connection that drops is a response with [`ConnectionDropped`] among its extensions.
+//!
+//! # Users
+//!
+//! Every user id exists, and its password is `secret-` and the id, unless [`ScriptedUser`] says otherwise.
+//!
+//! # Connections
+//!
+//! The user who first asks for a connection owns it; to anyone else it does not exist. A connection follows its [`Script`]. Without one, its
+//! id picks the behaviour:
+//!
+//! | id | an update |
+//! | --- | --- |
+//! | 9001 | needs the user after 3 seconds, who completes the web form 10 seconds later |
+//! | 9002 | needs the user, who cancels |
+//! | 9003 | needs the user, who never comes: the web form expires |
+//! | 9004 | needs the user at once: the POST answers `WEB_FORM_REQUIRED` |
+//! | 9005 | fails with `BANK_SERVER_REJECTION` |
+//! | 9006 | finds the connection locked by the batch update for the first 10 seconds |
+//! | 9007 | brings two new accounts (credit card, securities) when importing is asked for |
+//! | 9008 | brings 1,700 transactions |
+//! | 9009 | is started, but the first POST's answer is lost |
+//! | 9010 | is started at the third POST, after two answers of 500 |
+//! | 9011 | is started at the second POST, after a 429 with `Retry-After: 3` |
+//! | 9012 | is started, but the answers to the first POST and to the first look at a task are malformed |
+//! | 9013 | is refused: 422 `BANK_NOT_SUPPORTED` |
+//! | 9014 | settles for 30 seconds, and is categorized for another minute |
+//! | 9015 | needs the user, who is played by hand |
+//! | 9404 | does not exist |
+//! | any other above 0 | follows [`SandboxConfig::default_script`]: silent, over after 3 seconds |
+//!
+//! The profile `00000000-0000-0000-0000-000000000000` does not exist; any other does.
+//!
+//! # By hand
+//!
+//! | call | does |
+//! | --- | --- |
+//! | `GET /` | what finAPI was asked, as a page |
+//! | `GET /sandbox` | the same as JSON: [`Asked`] |
+//! | `POST /sandbox/script` | scripts a connection: [`ScriptedConnection`] |
+//! | `POST /sandbox/users` | scripts a user: [`ScriptedUser`] |
+//! | `POST /sandbox/down`, `/sandbox/up` | every call meets a [`FaultKind`] (503 when the body is empty), or no longer |
+//! | `POST /sandbox/webForms/{id}/open`, `/complete`, `/abort` | plays the user |
+//! | `GET /webForm/{secret}` | where a web form's URL leads: once, then it is 410 |
+
+mod access;
+mod asked;
+mod batch;
+mod call;
+mod callbacks;
+mod clock;
+mod config;
+mod connection;
+mod control;
+mod endpoint;
+mod fault;
+mod forms;
+mod http;
+mod oauth;
+mod page;
+mod params;
+mod refusal;
+mod script;
+mod state;
+mod table;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod transactions;
+mod update_request;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser};
+pub use callbacks::Callback;
+pub use config::{Dialect, RedirectUrl, SandboxConfig, ScriptedConnection, ScriptedUser};
+pub use endpoint::Endpoint;
+pub use fault::{ConnectionDropped, Fault, FaultKind};
+pub use forms::ByHand;
+pub use http::serve;
+pub use script::{ACCOUNTS_MAX, Account, AccountType, After, Behaviour, Interface, Script, Transactions, UserDoes};
+
+use state::State;
+
+/// The simulator.
+#[derive(Debug)]
+pub struct Sandbox {
+    state: Mutex<State>,
+    /// Told when a callback may have become due earlier than it was.
+    sooner: Notify,
+}
+
+impl Sandbox {
+    /// A sandbox whose time starts now. Where tokio's clock is to be paused, pause it first, and call this inside the runtime.
+    #[must_use]
+    pub fn new(config: SandboxConfig) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::new(config)),
+            sooner: Notify::new(),
+        })
+    }
+
+    /// All of finAPI at one host, and the sandbox's own pages. To be called over HTTP by [`serve`], or in process.
+    pub fn router(self: &Arc<Self>) -> Router {
+        http::router(Arc::clone(self))
+    }
+
+    /// Scripts a connection, which begins anew: whatever it was and owned is forgotten; its tasks stay as they are.
+    pub fn script(&self, user_id: &str, connection_id: i64, script: Script) {
+        self.script_connection(ScriptedConnection {
+            user_id: Some(user_id.to_owned()),
+            connection_id,
+            script,
+        });
+    }
+
+    /// The same, also for a connection that belongs to whoever asks for it first.
+    pub fn script_connection(&self, connection: ScriptedConnection) {
+        self.turn(|state| state.script(connection));
+    }
+
+    /// Scripts a user. Tokens it has stay valid.
+    pub fn script_user(&self, user: ScriptedUser) {
+        self.turn(|state| state.script_user(user));
+    }
+
+    /// Starts finAPI's batch update on a connection that someone has used or scripted: locked for this long, and updated then.
+    /// False when there is no such connection, or it is locked already.
+    pub fn batch_update(&self, connection_id: i64, takes: Duration) -> bool {
+        self.turn(|state| state.start_batch_update(connection_id, takes))
+    }
+
+    /// Makes a user's access token invalid, as finAPI does when the user changes: the next look gets 401.
+    pub fn revoke_token(&self, user_id: &str) {
+        self.turn(|state| state.revoke_token(user_id));
+    }
+
+    /// From now on every call of finAPI meets this.
+    pub fn go_down(&self, with: FaultKind) {
+        self.turn(|state| state.down = Some(with));
+    }
+
+    /// Ends [`Self::go_down`].
+    pub fn come_up(&self) {
+        self.turn(|state| state.down = None);
+    }
+
+    /// Sets the probability, from 0 to 1, that a call meets a random fault.
+    pub fn set_fault_rate(&self, rate: f64) {
+        self.turn(|state| state.config.fault_rate = rate);
+    }
+
+    /// Sets what the URLs of web forms start with, from now on.
+    pub fn set_web_form_url(&self, url: &str) {
+        self.turn(|state| url.clone_into(&mut state.config.web_form_url));
+    }
+
+    /// Plays the user of a web form. False when there is no such form or it is final already.
+    pub fn play(&self, web_form: Uuid, by_hand: ByHand) -> bool {
+        let played = self.turn(|state| state.play(web_form, by_hand));
+        self.sooner.notify_one();
+        played
+    }
+
+    /// What finAPI was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        self.turn(|state| state.asked())
+    }
+
+    /// Does something with the state, at one moment of the clock.
+    fn turn<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        // A panic inside would be a bug in the sandbox; its state is plain data all the same.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = state.clock.now();
+        f(&mut state)
+    }
+}

@@ -1,0 +1,162 @@
+//! `POST /oauth/token`, and who a bearer token stands for.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::call::{Call, Reply};
+use super::clock::later;
+use super::params::Params;
+use super::refusal::Refusal;
+use super::state::State;
+
+/// What an access token stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    /// None: the client itself.
+    user: Option<Arc<str>>,
+    /// None: never.
+    expires: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    expires_in: i64,
+    scope: &'static str,
+}
+
+impl State {
+    /// The user whose token a call carries.
+    pub(super) fn authorize(&self, call: &Call) -> Result<Arc<str>, Refusal> {
+        let grant = call.bearer.as_ref().and_then(|token| self.grants.get(token));
+        let grant = grant.filter(|grant| grant.expires.is_none_or(|at| self.now < at));
+        let grant = grant.ok_or(Refusal::DeadToken)?;
+        grant.user.clone().ok_or_else(Refusal::forbidden)
+    }
+
+    pub(super) fn token(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        self.faults(call, None)?;
+        call.check_content_type("application/x-www-form-urlencoded")?;
+        let mut given = Params::read(&call.body, &[]);
+        let grant_type = given.required("grant_type");
+        let own: &[&str] = match grant_type.as_str() {
+            "password" => &["username", "password"],
+            "client_credentials" => &[],
+            "refresh_token" => &["refresh_token"],
+            _ => {
+                return Err(oauth(400, "unsupported_grant_type", "Unsupported grant type"));
+            }
+        };
+        let known = [&["grant_type", "client_id", "client_secret"], own].concat();
+        let mut given = Params::read(&call.body, &known);
+        self.check_client(&mut given)?;
+        let values: Vec<_> = own.iter().map(|name| given.required(name)).collect();
+        given.done()?;
+        match values.as_slice() {
+            [username, password] => self.user_token(username, password),
+            [refresh_token] => self.refreshed_token(refresh_token),
+            _ => self.client_token(),
+        }
+    }
+
+    fn check_client(&self, given: &mut Params) -> Result<(), Refusal> {
+        let id = given.optional("client_id");
+        let secret = given.optional("client_secret");
+        let (Some(id), Some(secret)) = (id, secret) else {
+            return Err(oauth(401, "invalid_client", "Missing client credentials"));
+        };
+        if id == self.config.client_id && secret == self.config.client_secret {
+            return Ok(());
+        }
+        Err(oauth(401, "invalid_client", "Bad client credentials"))
+    }
+
+    fn user_token(&mut self, user_id: &str, password: &str) -> Result<Reply, Refusal> {
+        let id: Arc<str> = Arc::from(user_id);
+        let wrong_passwords_max = self.config.wrong_passwords_max;
+        let user = self.user(&id);
+        let scripted = user.scripted.clone().unwrap_or_default();
+        if scripted.locked || user.wrong_passwords >= wrong_passwords_max {
+            return Err(oauth(423, "user_locked", "User is locked"));
+        }
+        if scripted.password.unwrap_or_else(|| format!("secret-{user_id}")) != password {
+            user.wrong_passwords += 1;
+            return Err(oauth(400, "invalid_grant", "Bad credentials"));
+        }
+        if scripted.unverified {
+            return Err(oauth(403, "unauthorized_user", "User is not verified"));
+        }
+        user.wrong_passwords = 0;
+        Ok(self.token_of(&id))
+    }
+
+    fn refreshed_token(&mut self, refresh_token: &str) -> Result<Reply, Refusal> {
+        let user = self.refresh_tokens.get(refresh_token).cloned();
+        let user = user.ok_or_else(|| oauth(400, "invalid_grant", "Invalid refresh token"))?;
+        Ok(self.token_of(&user))
+    }
+
+    fn token_of(&mut self, id: &Arc<str>) -> Reply {
+        let user = self.user(id);
+        user.token_answers += 1;
+        let (old, refresh) = (user.access_token.clone(), user.refresh_token.clone());
+        let (token, made) = self.living_or_new(old, Some(id));
+        let refresh = refresh.unwrap_or_else(|| self.secret());
+        self.refresh_tokens.insert(refresh.clone(), Arc::clone(id));
+        let user = self.user(id);
+        user.tokens_made += u64::from(made);
+        user.access_token = Some(token.clone());
+        user.refresh_token = Some(refresh.clone());
+        self.token_reply(&token, Some(&refresh))
+    }
+
+    fn client_token(&mut self) -> Result<Reply, Refusal> {
+        let (token, _) = self.living_or_new(self.client_token.clone(), None);
+        self.client_token = Some(token.clone());
+        Ok(self.token_reply(&token, None))
+    }
+
+    /// The same token as long as it lives. In its last second it would be said to live for 0 seconds, which means for ever.
+    fn living_or_new(&mut self, old: Option<String>, user: Option<&Arc<str>>) -> (String, bool) {
+        if let Some(old) = old {
+            if self.grants.contains_key(&old) && self.lives_for(&old) != Some(0) {
+                return (old, false);
+            }
+            self.grants.remove(&old);
+        }
+        let token = self.secret();
+        let life = self.config.token_life;
+        let expires = (!life.is_zero()).then(|| later(self.now, life));
+        let grant = Grant {
+            user: user.cloned(),
+            expires,
+        };
+        self.grants.insert(token.clone(), grant);
+        (token, true)
+    }
+
+    /// Whole seconds; none: for ever.
+    fn lives_for(&self, token: &str) -> Option<i64> {
+        let expires = self.grants.get(token)?.expires?;
+        Some(expires.duration_since(self.now).as_secs().max(0))
+    }
+
+    fn token_reply(&self, access_token: &str, refresh_token: Option<&str>) -> Reply {
+        Reply::ok(&Token {
+            access_token,
+            token_type: "bearer",
+            refresh_token,
+            expires_in: self.lives_for(access_token).unwrap_or(0),
+            scope: "all",
+        })
+    }
+}
+
+fn oauth(status: u16, error: &str, description: &str) -> Refusal {
+    Refusal::new(status, error, description)
+}

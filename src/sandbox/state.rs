@@ -1,0 +1,258 @@
+//! All that the sandbox knows, and a call's way to its endpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+use uuid::{Builder, Uuid};
+
+use super::asked::Counters;
+use super::call::{Call, Reply};
+use super::callbacks::Due;
+use super::clock::{Clock, later};
+use super::config::{SandboxConfig, ScriptedConnection, ScriptedUser};
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::fault::{Effect, FaultKind, meet};
+use super::forms::Form;
+use super::oauth::Grant;
+use super::refusal::{Refusal, usual_code};
+use super::script::Script;
+use super::table::{Pick, pick};
+use super::tasks::Task;
+
+/// The state. Maps are ordered, so that nothing depends on a hash.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: SandboxConfig,
+    pub(super) clock: Clock,
+    /// The moment of this turn.
+    pub(super) now: Timestamp,
+    pub(super) rng: Rng,
+    pub(super) down: Option<FaultKind>,
+    pub(super) users: BTreeMap<Arc<str>, User>,
+    pub(super) grants: BTreeMap<String, Grant>,
+    pub(super) refresh_tokens: BTreeMap<String, Arc<str>>,
+    pub(super) client_token: Option<String>,
+    pub(super) connections: BTreeMap<i64, Connection>,
+    pub(super) tasks: BTreeMap<Uuid, Task>,
+    pub(super) forms: BTreeMap<Uuid, Form>,
+    pub(super) form_secrets: BTreeMap<String, Uuid>,
+    pub(super) callbacks: BTreeMap<(Timestamp, u64), Due>,
+    pub(super) callbacks_ever: u64,
+    pub(super) next_transaction: i64,
+    pub(super) counters: Counters,
+    /// Shared by all connections without a script of their own.
+    default_script: Arc<Script>,
+    /// For each of the config's faults, the calls that came by it.
+    faults_met: Vec<u32>,
+}
+
+/// Above it there is no room for the ids of accounts.
+const CONNECTION_ID_MAX: i64 = i64::MAX / 1000 - 1;
+
+/// A user.
+#[derive(Debug, Default)]
+pub(super) struct User {
+    pub(super) scripted: Option<ScriptedUser>,
+    pub(super) wrong_passwords: u32,
+    pub(super) access_token: Option<String>,
+    pub(super) refresh_token: Option<String>,
+    /// Oldest first.
+    pub(super) tasks: Vec<Uuid>,
+    pub(super) connections: BTreeSet<i64>,
+    pub(super) token_answers: u64,
+    pub(super) tokens_made: u64,
+}
+
+impl State {
+    pub(super) fn new(mut config: SandboxConfig) -> Self {
+        let clock = Clock::new(config.start.unwrap_or_else(Timestamp::now));
+        let users = std::mem::take(&mut config.users);
+        let connections = std::mem::take(&mut config.connections);
+        let mut state = Self {
+            now: clock.now(),
+            clock,
+            rng: Rng::with_seed(config.seed),
+            down: None,
+            users: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            refresh_tokens: BTreeMap::new(),
+            client_token: None,
+            connections: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            forms: BTreeMap::new(),
+            form_secrets: BTreeMap::new(),
+            callbacks: BTreeMap::new(),
+            callbacks_ever: 0,
+            next_transaction: 1,
+            counters: Counters::default(),
+            default_script: Arc::new(config.default_script.clone()),
+            faults_met: Vec::new(),
+            config,
+        };
+        for user in users {
+            state.script_user(user);
+        }
+        for connection in connections {
+            state.script(connection);
+        }
+        state
+    }
+
+    pub(super) fn script(&mut self, scripted: ScriptedConnection) {
+        let id = scripted.connection_id;
+        let owner = scripted.user_id.map(Arc::<str>::from);
+        let before = self.connections.get(&id).and_then(|before| before.owner.clone());
+        if let Some(user) = before.and_then(|before| self.users.get_mut(&before)) {
+            user.connections.remove(&id);
+        }
+        if let Some(owner) = &owner {
+            self.user(owner).connections.insert(id);
+        }
+        self.connections
+            .insert(id, Connection::new(id, owner, Arc::new(scripted.script)));
+    }
+
+    pub(super) fn script_user(&mut self, scripted: ScriptedUser) {
+        let user = self.user(&Arc::from(scripted.user_id.as_str()));
+        user.wrong_passwords = 0;
+        user.scripted = Some(scripted);
+    }
+
+    pub(super) fn revoke_token(&mut self, user_id: &str) {
+        let user = self.users.get_mut(user_id);
+        if let Some(token) = user.and_then(|user| user.access_token.take()) {
+            self.grants.remove(&token);
+        }
+    }
+
+    pub(super) fn user(&mut self, id: &Arc<str>) -> &mut User {
+        self.users.entry(Arc::clone(id)).or_default()
+    }
+
+    pub(super) fn uuid(&mut self) -> Uuid {
+        Builder::from_random_bytes(self.rng.u128(..).to_be_bytes()).into_uuid()
+    }
+
+    /// Text that can't be guessed by who doesn't know the seed.
+    pub(super) fn secret(&mut self) -> String {
+        format!("{:032x}{:032x}", self.rng.u128(..), self.rng.u128(..))
+    }
+
+    pub(super) fn answer(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        self.counters.call(call.endpoint);
+        if let Some(down) = self.down.clone() {
+            self.suffer(call, &down)?;
+        }
+        call.check_request_id()?;
+        match call.endpoint {
+            Endpoint::Token => self.token(call),
+            Endpoint::StartUpdate => self.start_update(call),
+            Endpoint::Tasks => self.list_tasks(call),
+            Endpoint::Task => self.show_task(call),
+            Endpoint::WebForm => self.show_form(call),
+            Endpoint::BankConnection => self.show_connection(call),
+            Endpoint::Accounts => self.list_accounts(call),
+            Endpoint::Transactions => self.list_transactions(call),
+        }
+    }
+
+    pub(super) fn count_answer(&mut self, call: &Call, reply: Option<&Reply>) {
+        self.counters
+            .answer(call.endpoint, reply.map(|reply| reply.status.as_u16()));
+    }
+
+    /// Meets a fault, if there is one for this call: once per call, when it is known which connection it is about.
+    pub(super) fn faults(&mut self, call: &mut Call, connection: Option<i64>) -> Result<(), Refusal> {
+        let connection = connection.and_then(|id| self.connections.get_mut(&id));
+        let of_script = connection.and_then(|connection| {
+            let script = Arc::clone(&connection.script);
+            meet(&script.faults, &mut connection.faults_met, call.endpoint).cloned()
+        });
+        let scripted = of_script
+            .or_else(|| meet(&self.config.faults, &mut self.faults_met, call.endpoint).cloned())
+            .or_else(|| self.random_fault());
+        match scripted {
+            Some(fault) => self.suffer(call, &fault),
+            None => Ok(()),
+        }
+    }
+
+    fn random_fault(&mut self) -> Option<FaultKind> {
+        if self.config.fault_rate <= 0.0 || self.rng.f64() >= self.config.fault_rate {
+            return None;
+        }
+        self.rng.choice(&self.config.random_faults).cloned()
+    }
+
+    fn suffer(&mut self, call: &mut Call, fault: &FaultKind) -> Result<(), Refusal> {
+        self.counters.faults += 1;
+        match fault.effect(&mut self.rng) {
+            Effect::Drop => Err(Refusal::Drop),
+            Effect::After(then) => {
+                call.then = Some(then);
+                Ok(())
+            }
+            Effect::Refuse {
+                status,
+                code,
+                retry_after,
+            } => Err(Refusal::Error {
+                status,
+                code: code.unwrap_or_else(|| usual_code(status).to_owned()),
+                message: "The sandbox was told to answer this.".to_owned(),
+                retry_after,
+            }),
+        }
+    }
+
+    /// Brings a connection up to now. False when it does not exist for this user.
+    pub(super) fn reach(&mut self, user: &Arc<str>, id: i64) -> bool {
+        if !(1..=CONNECTION_ID_MAX).contains(&id) || !self.claim(user, id) {
+            return false;
+        }
+        self.begin(id);
+        self.advance(id);
+        true
+    }
+
+    /// Whoever asks first owns a connection.
+    fn claim(&mut self, user: &Arc<str>, id: i64) -> bool {
+        if !self.connections.contains_key(&id) {
+            let script = match pick(&self.config, id) {
+                Pick::Unknown => return false,
+                Pick::Default => Arc::clone(&self.default_script),
+                Pick::Script(script) => Arc::from(script),
+            };
+            self.connections.insert(id, Connection::new(id, None, script));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        match &connection.owner {
+            Some(owner) => owner == user,
+            None => {
+                connection.owner = Some(Arc::clone(user));
+                self.user(user).connections.insert(id);
+                true
+            }
+        }
+    }
+
+    pub(super) fn start_batch_update(&mut self, id: i64, takes: Duration) -> bool {
+        self.begin(id);
+        self.advance(id);
+        let ends = later(self.now, takes);
+        let locked = self.locked(id);
+        match self.connections.get_mut(&id) {
+            Some(connection) if !locked => {
+                connection.batch_update_ends = Some(ends);
+                true
+            }
+            _ => false,
+        }
+    }
+}
