@@ -9,6 +9,8 @@
 //!                         finapi ──> finAPI, or the sandbox
 //! ```
 
+pub mod clock;
 pub mod finapi;
 pub mod proto;
 pub mod refresh;
+pub mod sandbox;

@@ -51,7 +51,7 @@ pub(super) fn classify(endpoint: &str, surface: Surface, response: &Response) ->
         .filter_map(|entry| entry.field.as_deref())
         .map(word)
         .collect();
-    let first = body.errors.into_iter().find_map(|entry| entry.code);
+    let first = body.errors.iter().find_map(|entry| entry.code.clone());
     let code = body.code.or(first).or(body.error).filter(|code| is_word(code));
     let mut message = format!("{endpoint} answered {}", response.status.as_u16());
     if let Some(code) = &code {

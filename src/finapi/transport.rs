@@ -45,8 +45,9 @@ pub enum NoAnswer {
     TooLong,
 }
 
-/// A router's response extension that says: the connection was dropped instead of answering.
-#[derive(Clone, Copy, Debug)]
+/// In the extensions of a response in process that never arrives over HTTP. Its body fails at the first read, which
+/// makes a server close the connection before it has sent a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionDropped;
 
 impl Transport {

@@ -106,6 +106,34 @@ impl Event {
         }
     }
 
+    /// What happened in one line, without anything personal or secret.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let lower = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_lowercase().replace('_', " ");
+        match self {
+            Self::TransactionsUpdated(event) => {
+                let origin = lower(event.origin().as_str_name(), "UPDATE_ORIGIN_");
+                let part = match event.parts {
+                    0 | 1 => String::new(),
+                    parts => format!(", part {} of {parts}", event.part),
+                };
+                let transactions = event.new_transactions;
+                format!("TransactionsUpdated ({origin}, {transactions} new transactions{part})")
+            }
+            Self::UserActionRequired(event) => {
+                let reason = lower(event.reason().as_str_name(), "USER_ACTION_REASON_");
+                format!("UserActionRequired ({reason})")
+            }
+            Self::RefreshFailed(event) => {
+                let reason = lower(event.reason().as_str_name(), "FAILURE_REASON_");
+                match event.finapi_code.as_str() {
+                    "" => format!("RefreshFailed ({reason})"),
+                    code => format!("RefreshFailed ({reason}, {code})"),
+                }
+            }
+        }
+    }
+
     /// The protobuf encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

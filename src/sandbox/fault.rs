@@ -9,6 +9,8 @@ use fastrand::Rng;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
+pub use crate::finapi::transport::ConnectionDropped;
+
 use super::endpoint::Endpoint;
 use super::script::After;
 
@@ -56,11 +58,6 @@ pub enum FaultKind {
     /// The work is done and the connection drops.
     AnswerLost,
 }
-
-/// In the extensions of a response in process that never arrives over HTTP. Its body fails at the first read, which
-/// makes the server close the connection before it has sent a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionDropped;
 
 /// What is done to an answer after the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
