@@ -4,6 +4,7 @@
 //! for simulation.
 
 pub mod memory;
+mod outgoing;
 pub mod rabbit;
 pub mod topology;
 
@@ -103,7 +104,7 @@ pub enum Subscription {
     Queue {
         /// Its name.
         name: String,
-        /// The most deliveries that may be unacknowledged at a time.
+        /// The most deliveries that may be unacknowledged at a time, at least 1.
         prefetch: u16,
     },
     /// An exclusive queue of this connection, bound to an exchange; deliveries need no acknowledgement. What was
@@ -118,6 +119,10 @@ pub enum Subscription {
 
 /// What a broker tells its consumer.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every notice is a delivery"
+)]
 pub enum Notice {
     /// Connected, the topology is there and every subscription consumes.
     Up {
@@ -153,6 +158,13 @@ pub enum PublishError {
     /// The broker refused it (`basic.nack`), for instance because a queue is full.
     #[error("the broker refused the message")]
     Refused,
+    /// It can't be written as AMQP, now or ever: a name or a property is longer than a short string's 255 bytes, or the
+    /// headers do not fit one frame.
+    #[error("the message can't be published: {what} is too long")]
+    TooLong {
+        /// Which part of it.
+        what: &'static str,
+    },
     /// No confirm came in time.
     #[error("the broker did not confirm in time")]
     TimedOut,

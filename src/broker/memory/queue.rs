@@ -1,0 +1,167 @@
+//! One queue.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::broker::topology::{Binding, Queue};
+use crate::broker::{Header, Message};
+
+/// A queue's messages and who consumes them.
+#[derive(Debug)]
+pub(super) struct Messages {
+    spec: Queue,
+    /// By their place in the queue, which a message keeps while it is handed out, so that it returns to where it was.
+    ready: BTreeMap<u64, Entry>,
+    unacked: BTreeMap<u64, Entry>,
+    next: u64,
+    /// The subscriptions that consume it, in turn.
+    pub(super) consumers: Vec<Consumer>,
+    pub(super) turn: usize,
+}
+
+/// A client and the index of its subscription.
+pub(super) type Consumer = (u64, usize);
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    /// Where it was published to.
+    exchange: String,
+    redeliveries: u32,
+    expires: Option<Instant>,
+}
+
+/// A message that leaves its queue without having been acknowledged.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    pub(super) target: Binding,
+    pub(super) message: Message,
+}
+
+impl Messages {
+    pub(super) fn new(spec: Queue) -> Self {
+        Self {
+            spec,
+            ready: BTreeMap::new(),
+            unacked: BTreeMap::new(),
+            next: 0,
+            consumers: Vec::new(),
+            turn: 0,
+        }
+    }
+
+    /// Adds a message at the end. The oldest one goes if there are too many.
+    pub(super) fn push(&mut self, message: Message, exchange: &str, now: Instant) {
+        let entry = Entry {
+            message,
+            exchange: exchange.to_owned(),
+            redeliveries: 0,
+            expires: self.spec.ttl.map(|ttl| now + ttl),
+        };
+        self.ready.insert(self.next, entry);
+        self.next += 1;
+        let length_max = self
+            .spec
+            .length_max
+            .and_then(|max| usize::try_from(max).ok());
+        if length_max.is_some_and(|max| self.ready.len() > max) {
+            self.ready.pop_first();
+        }
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Hands out the first message: its place, how often it came back, and itself.
+    pub(super) fn take(&mut self) -> Option<(u64, u32, Message)> {
+        let (place, entry) = self.ready.pop_first()?;
+        let (count, mut message) = (entry.redeliveries, entry.message.clone());
+        self.unacked.insert(place, entry);
+        if count > 0 {
+            set(
+                &mut message,
+                "x-delivery-count",
+                Header::Integer(count.into()),
+            );
+        }
+        Some((place, count, message))
+    }
+
+    pub(super) fn ack(&mut self, place: u64) {
+        self.unacked.remove(&place);
+    }
+
+    /// Puts a message back that was handed out. One that came back too often leaves the queue.
+    pub(super) fn put_back(&mut self, place: u64) -> Option<DeadLetter> {
+        let mut entry = self.unacked.remove(&place)?;
+        entry.redeliveries += 1;
+        if self
+            .spec
+            .delivery_limit
+            .is_some_and(|limit| entry.redeliveries > limit)
+        {
+            return self.dead_letter(entry, "delivery_limit");
+        }
+        self.ready.insert(place, entry);
+        None
+    }
+
+    /// Takes out the first message if its time is over. Those behind it came later, so they expire later.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<Option<DeadLetter>> {
+        let first = self.ready.first_entry()?;
+        if first.get().expires.is_none_or(|expires| expires > now) {
+            return None;
+        }
+        let entry = first.remove();
+        Some(self.dead_letter(entry, "expired"))
+    }
+
+    /// When the first message expires.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.spec.ttl?;
+        self.ready.first_key_value()?.1.expires
+    }
+
+    pub(super) fn depth(&self) -> (usize, usize) {
+        (self.ready.len(), self.unacked.len())
+    }
+
+    /// Every message, in the queue's order.
+    pub(super) fn all(&self) -> Vec<Message> {
+        let entries: BTreeMap<_, _> = self.ready.iter().chain(&self.unacked).collect();
+        entries
+            .into_values()
+            .map(|entry| entry.message.clone())
+            .collect()
+    }
+
+    fn dead_letter(&self, entry: Entry, reason: &str) -> Option<DeadLetter> {
+        let target = self.spec.dead_letter.clone()?;
+        let mut message = entry.message;
+        // As RabbitMQ, whose record of the first time is not overwritten.
+        if !message
+            .properties
+            .headers
+            .contains_key("x-first-death-reason")
+        {
+            set(&mut message, "x-first-death-reason", reason.into());
+            set(
+                &mut message,
+                "x-first-death-queue",
+                self.spec.name.as_str().into(),
+            );
+            set(
+                &mut message,
+                "x-first-death-exchange",
+                entry.exchange.into(),
+            );
+        }
+        Some(DeadLetter { target, message })
+    }
+}
+
+fn set(message: &mut Message, name: &str, value: Header) {
+    message.properties.headers.insert(name.to_owned(), value);
+}

@@ -1,0 +1,438 @@
+//! What a broker knows: queues, routes and clients. Every method leaves each ready message with whoever may have it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::queue::{DeadLetter, Messages};
+use super::routing::Routes;
+use crate::broker::topology::{Queue, Topology};
+use crate::broker::{Delivery, Message, Notice, Outgoing, PublishError, Subscription, Tag};
+
+/// Everything.
+pub(super) struct State {
+    routes: Routes,
+    queues: BTreeMap<String, Messages>,
+    clients: BTreeMap<u64, Session>,
+    next_client: u64,
+    outage: bool,
+    lose_confirm: bool,
+    /// The next message to expire that the clock knows of.
+    alarm: Option<Instant>,
+    /// The first one to expire since the clock looked.
+    sooner: Option<Instant>,
+}
+
+/// A client.
+struct Session {
+    notices: mpsc::Sender<Notice>,
+    generation: u64,
+    up: bool,
+    subscriptions: Vec<Consuming>,
+}
+
+/// One subscription of a client.
+struct Consuming {
+    subscription: Subscription,
+    /// The queue's name.
+    queue: String,
+    paused: bool,
+    /// How many deliveries this generation has seen.
+    deliveries: u64,
+    /// The delivery's number and the message's place in the queue.
+    unacked: BTreeMap<u64, u64>,
+}
+
+impl State {
+    pub(super) fn new(topology: &Topology) -> Self {
+        let queues = topology.queues().into_iter();
+        Self {
+            routes: Routes::new(topology),
+            queues: queues
+                .map(|queue| (queue.name.clone(), Messages::new(queue)))
+                .collect(),
+            clients: BTreeMap::new(),
+            next_client: 0,
+            outage: false,
+            lose_confirm: false,
+            alarm: None,
+            sooner: None,
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        subscriptions: Vec<Subscription>,
+        notices: mpsc::Sender<Notice>,
+    ) -> u64 {
+        let id = self.next_client;
+        self.next_client += 1;
+        let consuming = (0..)
+            .zip(subscriptions)
+            .map(|(index, s)| Consuming::new(id, index, s));
+        let session = Session {
+            notices,
+            generation: 0,
+            up: false,
+            subscriptions: consuming.collect(),
+        };
+        self.clients.insert(id, session);
+        self.bring_up(id);
+        id
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        client: u64,
+        messages: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
+        if !self.clients.get(&client).is_some_and(|session| session.up) {
+            return Err(PublishError::Down);
+        }
+        let mut outcome = Ok(());
+        for outgoing in messages {
+            let Outgoing {
+                exchange,
+                routing_key,
+                message,
+            } = outgoing;
+            if !self.route(&exchange, &routing_key, message) && outcome.is_ok() {
+                outcome = Err(PublishError::Unroutable {
+                    exchange,
+                    routing_key,
+                });
+            }
+        }
+        if std::mem::take(&mut self.lose_confirm) {
+            self.take_down(client, "the connection was lost");
+            self.bring_up(client);
+            return Err(PublishError::Down);
+        }
+        outcome
+    }
+
+    pub(super) fn ack(&mut self, client: u64, tag: Tag) {
+        let session = self
+            .clients
+            .get_mut(&client)
+            .filter(|s| s.generation == tag.generation);
+        let index = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
+        let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
+        let Some(consuming) = consuming else { return };
+        let Some(place) = consuming.unacked.remove(&tag.number) else {
+            return;
+        };
+        let queue = consuming.queue.clone();
+        if let Some(messages) = self.queues.get_mut(&queue) {
+            messages.ack(place);
+        }
+        self.dispatch(&queue);
+    }
+
+    pub(super) fn pause(&mut self, client: u64, queue: &str, paused: bool) {
+        let Some(session) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let mut changed = BTreeSet::new();
+        for consuming in &mut session.subscriptions {
+            if consuming.name() == queue {
+                consuming.paused = paused;
+                changed.insert(consuming.queue.clone());
+            }
+        }
+        for queue in changed {
+            self.dispatch(&queue);
+        }
+    }
+
+    pub(super) fn kill(&mut self, client: u64) {
+        // Gone first, so that it is not told.
+        if let Some(session) = self.clients.remove(&client) {
+            self.release(client, session.subscriptions);
+        }
+    }
+
+    pub(super) fn set_outage(&mut self, outage: bool) {
+        self.outage = outage;
+        let clients: Vec<_> = self.clients.keys().copied().collect();
+        for client in clients {
+            if outage {
+                self.take_down(client, "the broker is away");
+            } else {
+                self.bring_up(client);
+            }
+        }
+    }
+
+    pub(super) fn lose_next_confirm(&mut self) {
+        self.lose_confirm = true;
+    }
+
+    /// Dead-letters what has expired, and says when to look again.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let queues: Vec<_> = self
+            .queues
+            .iter()
+            .filter(|(_, q)| q.expires().is_some())
+            .collect();
+        let names: Vec<_> = queues.into_iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            while let Some(expired) = self.queues.get_mut(&name).and_then(|q| q.take_expired(now)) {
+                self.bury(expired);
+            }
+        }
+        self.sooner = None;
+        self.alarm = self.queues.values().filter_map(Messages::expires).min();
+        self.alarm
+    }
+
+    /// Whether a message expires before the clock would look; true only once.
+    pub(super) fn expires_sooner(&mut self) -> bool {
+        let sooner = self.sooner.take();
+        let sooner = sooner.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm));
+        self.alarm = sooner.or(self.alarm);
+        sooner.is_some()
+    }
+
+    pub(super) fn depths(&self) -> BTreeMap<String, (usize, usize)> {
+        let queues = self
+            .queues
+            .iter()
+            .filter(|(name, _)| !name.starts_with(TAP));
+        queues
+            .map(|(name, messages)| (name.clone(), messages.depth()))
+            .collect()
+    }
+
+    pub(super) fn peek(&self, queue: &str) -> Vec<Message> {
+        self.queues
+            .get(queue)
+            .map(Messages::all)
+            .unwrap_or_default()
+    }
+
+    /// Whether any queue took it.
+    fn route(&mut self, exchange: &str, key: &str, message: Message) -> bool {
+        let queues = self.routes.queues(exchange, key);
+        let now = Instant::now();
+        for queue in &queues {
+            let Some(messages) = self.queues.get_mut(queue) else {
+                continue;
+            };
+            messages.push(message.clone(), exchange, now);
+            self.sooner = [self.sooner, messages.expires()]
+                .into_iter()
+                .flatten()
+                .min();
+            self.dispatch(queue);
+        }
+        !queues.is_empty()
+    }
+
+    fn bury(&mut self, dead: Option<DeadLetter>) {
+        if let Some(DeadLetter { target, message }) = dead {
+            self.route(&target.exchange, &target.key, message);
+        }
+    }
+
+    /// Hands out the messages of a queue, to its consumers in turn; to none while an outage takes one after the other
+    /// down.
+    fn dispatch(&mut self, queue: &str) {
+        if self.outage {
+            return;
+        }
+        let Some(messages) = self.queues.get_mut(queue) else {
+            return;
+        };
+        while messages.has_ready() {
+            let count = messages.consumers.len();
+            let turns = (0..count).map(|offset| (messages.turn + offset) % count);
+            let free = |turn: &usize| {
+                let (client, index) = messages.consumers[*turn];
+                let session = self.clients.get(&client);
+                session.is_some_and(|session| session.subscriptions[index].is_free())
+            };
+            let Some(turn) = { turns }.find(free) else {
+                return;
+            };
+            let (client, index) = messages.consumers[turn];
+            messages.turn = (turn + 1) % count;
+            let (Some(session), Some(taken)) = (self.clients.get_mut(&client), messages.take())
+            else {
+                return;
+            };
+            if let Some(place) = session.hand_over(index, taken) {
+                messages.ack(place);
+            }
+        }
+    }
+
+    fn bring_up(&mut self, client: u64) {
+        let Some(session) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if self.outage || session.up {
+            return;
+        }
+        session.up = true;
+        session.generation += 1;
+        let generation = session.generation;
+        session.notify(Notice::Up { generation });
+        let mut queues = Vec::new();
+        for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
+            consuming.deliveries = 0;
+            if let Subscription::Tap { exchange, keys } = &consuming.subscription {
+                let tap = Messages::new(tap(&consuming.queue));
+                self.queues.insert(consuming.queue.clone(), tap);
+                keys.iter()
+                    .for_each(|key| self.routes.bind(exchange, key, &consuming.queue));
+            }
+            if let Some(messages) = self.queues.get_mut(&consuming.queue) {
+                messages.consumers.push((client, index));
+            }
+            queues.push(consuming.queue.clone());
+        }
+        for queue in queues {
+            self.dispatch(&queue);
+        }
+    }
+
+    fn take_down(&mut self, client: u64, reason: &str) {
+        let Some(session) = self.clients.get_mut(&client).filter(|session| session.up) else {
+            return;
+        };
+        session.up = false;
+        let generation = session.generation;
+        let reason = reason.to_owned();
+        session.notify(Notice::Down { generation, reason });
+        let emptied = session
+            .subscriptions
+            .iter_mut()
+            .map(Consuming::take)
+            .collect();
+        self.release(client, emptied);
+    }
+
+    /// Gives back what subscriptions of a lost connection had not acknowledged, and removes its taps.
+    fn release(&mut self, client: u64, subscriptions: Vec<Consuming>) {
+        let mut queues = BTreeSet::new();
+        let mut dead = Vec::new();
+        for consuming in subscriptions {
+            if let Subscription::Tap { .. } = consuming.subscription {
+                self.queues.remove(&consuming.queue);
+                self.routes.unbind(&consuming.queue);
+                continue;
+            }
+            let Some(messages) = self.queues.get_mut(&consuming.queue) else {
+                continue;
+            };
+            messages.consumers.retain(|(owner, _)| *owner != client);
+            messages.turn = 0;
+            dead.extend(
+                consuming
+                    .unacked
+                    .values()
+                    .map(|place| messages.put_back(*place)),
+            );
+            queues.insert(consuming.queue);
+        }
+        dead.into_iter().for_each(|dead| self.bury(dead));
+        for queue in queues {
+            self.dispatch(&queue);
+        }
+    }
+}
+
+impl Session {
+    /// The place of a message that needs no acknowledgement.
+    fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
+        let (place, redeliveries, message) = taken;
+        let generation = self.generation;
+        let consuming = &mut self.subscriptions[index];
+        consuming.deliveries += 1;
+        let number = consuming.deliveries;
+        let subscription = u32::try_from(index).unwrap_or(u32::MAX);
+        let tag = Tag {
+            generation,
+            subscription,
+            number,
+        };
+        let queue = consuming.name().to_owned();
+        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
+        if !tap {
+            consuming.unacked.insert(number, place);
+        }
+        self.notify(Notice::Delivery(Delivery {
+            tag,
+            queue,
+            redeliveries,
+            message,
+        }));
+        tap.then_some(place)
+    }
+
+    /// There is always room; who dropped the receiver does not want it.
+    fn notify(&self, notice: Notice) {
+        let _ = self.notices.try_send(notice);
+    }
+}
+
+impl Consuming {
+    fn new(client: u64, index: usize, subscription: Subscription) -> Self {
+        let queue = match &subscription {
+            Subscription::Queue { name, .. } => name.clone(),
+            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
+        };
+        Self {
+            subscription,
+            queue,
+            paused: false,
+            deliveries: 0,
+            unacked: BTreeMap::new(),
+        }
+    }
+
+    /// The name that its client knows it by.
+    fn name(&self) -> &str {
+        match &self.subscription {
+            Subscription::Queue { name, .. } => name,
+            Subscription::Tap { exchange, .. } => exchange,
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        let room = match self.subscription {
+            Subscription::Queue { prefetch, .. } => {
+                self.unacked.len() < usize::from(prefetch.max(1))
+            }
+            Subscription::Tap { .. } => true,
+        };
+        room && !self.paused
+    }
+
+    /// Itself with what it had not acknowledged; without, it stays.
+    fn take(&mut self) -> Self {
+        Self {
+            subscription: self.subscription.clone(),
+            queue: self.queue.clone(),
+            paused: self.paused,
+            deliveries: self.deliveries,
+            unacked: std::mem::take(&mut self.unacked),
+        }
+    }
+}
+
+/// What the names of taps begin with.
+const TAP: &str = "tap.";
+
+fn tap(name: &str) -> Queue {
+    Queue {
+        name: name.to_owned(),
+        bindings: Vec::new(),
+        ttl: None,
+        delivery_limit: None,
+        dead_letter: None,
+        length_max: None,
+    }
+}

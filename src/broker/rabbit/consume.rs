@@ -1,0 +1,288 @@
+//! Consuming one subscription, on a channel of its own.
+
+use std::collections::VecDeque;
+
+use futures_util::StreamExt;
+use futures_util::future::{FutureExt, try_join_all};
+use lapin::message::Delivery as AmqpDelivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::Status;
+use super::acks::{Ack, Acks};
+use super::convert::{from_amqp, redeliveries, short};
+use crate::broker::{Delivery, Notice, Subscription, Tag};
+
+/// How many messages of a tap are on their way at a time.
+const TAP_PREFETCH: u16 = 256;
+
+/// How many messages wait for a tap that can't keep up; then the oldest go.
+const TAP_LENGTH_MAX: u32 = 100_000;
+
+/// How many orders are taken at once, so that their acknowledgements go out together.
+const ORDERS_MAX: usize = 256;
+
+/// What to do with a subscription.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Acknowledge this delivery tag.
+    Ack(u64),
+    /// Send what was acknowledged, then end.
+    Finish,
+}
+
+/// The far ends of what a consuming task listens to.
+pub(super) struct Ends {
+    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) paused: watch::Receiver<bool>,
+    pub(super) status: watch::Receiver<Status>,
+}
+
+/// A subscription that consumes.
+pub(super) struct Consuming {
+    source: Source,
+    channel: Channel,
+    /// None while it is paused.
+    consumer: Option<Consumer>,
+    /// What the broker sent and nobody has seen.
+    held: VecDeque<AmqpDelivery>,
+    acks: Acks,
+    ends: Ends,
+}
+
+/// Where deliveries come from.
+struct Source {
+    generation: u64,
+    subscription: u32,
+    /// The name in [`Delivery::queue`].
+    name: String,
+    /// The broker's name of it.
+    queue: String,
+    /// Whether deliveries are acknowledged as soon as they are handed over.
+    tap: bool,
+}
+
+impl Consuming {
+    /// Opens the channel, sets its prefetch and starts to consume unless it is paused.
+    pub(super) async fn start(
+        connection: &Connection,
+        subscription: &Subscription,
+        (generation, index): (u64, u32),
+        ends: Ends,
+    ) -> lapin::Result<Self> {
+        let channel = connection.create_channel().await?;
+        let prefetch = match subscription {
+            // To AMQP, 0 means no limit.
+            Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
+            Subscription::Tap { .. } => TAP_PREFETCH,
+        };
+        // Per consumer: a quorum queue refuses the global one by closing the connection.
+        channel
+            .basic_qos(prefetch, BasicQosOptions { global: false })
+            .await?;
+        let (name, queue, tap) = match subscription {
+            Subscription::Queue { name, .. } => (name, name.clone(), false),
+            Subscription::Tap { exchange, keys } => {
+                (exchange, declare_tap(&channel, exchange, keys).await?, true)
+            }
+        };
+        let source = Source {
+            generation,
+            subscription: index,
+            name: name.clone(),
+            queue,
+            tap,
+        };
+        let mut consuming = Self {
+            source,
+            channel,
+            consumer: None,
+            held: VecDeque::new(),
+            acks: Acks::default(),
+            ends,
+        };
+        consuming.follow_pause().await?;
+        Ok(consuming)
+    }
+
+    /// Hands over deliveries and sends acknowledgements until it is told to finish.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't go on.
+    pub(super) async fn run(mut self) -> Result<(), String> {
+        let notices = self.ends.notices.clone();
+        let mut orders = Vec::with_capacity(ORDERS_MAX);
+        loop {
+            // Whatever waits for room among the notices never keeps an acknowledgement waiting.
+            tokio::select! {
+                count = self.ends.orders.recv_many(&mut orders, ORDERS_MAX) => {
+                    let finish = count == 0 || self.obey(&mut orders);
+                    self.send_acks().await.map_err(|error| self.failed(&error))?;
+                    if finish {
+                        return self.finish().await;
+                    }
+                }
+                Ok(()) = self.ends.paused.changed() => self.switch().await?,
+                Ok(()) = self.ends.status.changed() => self.switch().await?,
+                item = next(&mut self.consumer), if self.held.is_empty() => match item {
+                    Some(Ok(delivery)) => self.hold(delivery),
+                    Some(Err(error)) => return Err(self.failed(&error)),
+                    None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
+                },
+                Ok(permit) = notices.reserve(), if !self.held.is_empty() => {
+                    if let Some(held) = self.held.pop_front() {
+                        let tag = held.delivery_tag;
+                        permit.send(Notice::Delivery(self.source.delivery(held)));
+                        self.handed_over(tag).await.map_err(|error| self.failed(&error))?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether to finish.
+    fn obey(&mut self, orders: &mut Vec<Order>) -> bool {
+        let mut finish = false;
+        for order in orders.drain(..) {
+            match order {
+                Order::Ack(tag) => self.acks.settle(tag),
+                Order::Finish => finish = true,
+            }
+        }
+        finish
+    }
+
+    async fn send_acks(&mut self) -> lapin::Result<()> {
+        let sending =
+            self.acks.take().into_iter().map(|Ack { tag, multiple }| {
+                self.channel.basic_ack(tag, BasicAckOptions { multiple })
+            });
+        try_join_all(sending).await.map(drop)
+    }
+
+    async fn switch(&mut self) -> Result<(), String> {
+        self.follow_pause()
+            .await
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Consumes or stops to, as it should.
+    async fn follow_pause(&mut self) -> lapin::Result<()> {
+        let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.tap;
+        let pause = *self.ends.paused.borrow_and_update() || blocked;
+        match self.consumer.take() {
+            None if !pause => self.consumer = Some(self.consume().await?),
+            Some(consumer) if pause => self.cancel(consumer).await?,
+            unchanged => self.consumer = unchanged,
+        }
+        Ok(())
+    }
+
+    async fn consume(&self) -> lapin::Result<Consumer> {
+        let options = BasicConsumeOptions {
+            exclusive: self.source.tap,
+            ..BasicConsumeOptions::default()
+        };
+        let queue = short(&self.source.queue);
+        let none = FieldTable::default();
+        self.channel
+            .basic_consume(queue, "".into(), options, none)
+            .await
+    }
+
+    /// Stops the consumer and keeps what it had been sent, which all came before the answer.
+    async fn cancel(&mut self, mut consumer: Consumer) -> lapin::Result<()> {
+        let options = BasicCancelOptions::default();
+        self.channel.basic_cancel(consumer.tag(), options).await?;
+        while let Some(Some(delivery)) = consumer.next().now_or_never() {
+            self.hold(delivery?);
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, delivery: AmqpDelivery) {
+        self.acks.open(delivery.delivery_tag);
+        self.held.push_back(delivery);
+    }
+
+    async fn handed_over(&mut self, tag: u64) -> lapin::Result<()> {
+        if !self.source.tap {
+            return Ok(());
+        }
+        self.acks.settle(tag);
+        self.send_acks().await
+    }
+
+    /// The answer to closing the channel says that the broker has seen the acknowledgements.
+    async fn finish(self) -> Result<(), String> {
+        let closing = self.channel.close(200, "OK".into());
+        closing.await.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &lapin::Error) -> String {
+        format!("consuming {:?}: {error}", self.source.queue)
+    }
+}
+
+impl Source {
+    fn delivery(&self, delivery: AmqpDelivery) -> Delivery {
+        let message = from_amqp(delivery.data, &delivery.properties);
+        Delivery {
+            tag: Tag {
+                generation: self.generation,
+                subscription: self.subscription,
+                number: delivery.delivery_tag,
+            },
+            queue: self.name.clone(),
+            redeliveries: redeliveries(&message.properties, delivery.redelivered),
+            message,
+        }
+    }
+}
+
+/// The consumer's next item; never, while there is no consumer.
+async fn next(consumer: &mut Option<Consumer>) -> Option<lapin::Result<AmqpDelivery>> {
+    match consumer {
+        Some(consumer) => consumer.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A queue that lives as long as this connection, paused or not, bound to the exchange. It is bounded and its messages are
+/// acknowledged, so that a tap that is read slowly fills neither the broker's memory nor ours.
+async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
+    // Named after the exchange, because permissions go by the names of queues.
+    let name = format!("{exchange}.tap.{}", Uuid::new_v4());
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut arguments = FieldTable::default();
+    // Quorum queues can't be exclusive, and a virtual host may make them the default.
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("classic".into()),
+    );
+    arguments.insert(
+        "x-max-length".into(),
+        AMQPValue::LongLongInt(TAP_LENGTH_MAX.into()),
+    );
+    channel
+        .queue_declare(short(&name), options, arguments)
+        .await?;
+    for key in keys {
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        channel
+            .queue_bind(short(&name), short(exchange), short(key), options, none)
+            .await?;
+    }
+    Ok(name)
+}

@@ -1,0 +1,221 @@
+//! Publishing with confirms.
+//!
+//! Every call has a channel to itself until its last confirm is in. lapin hands a returned message to whichever
+//! confirm of the channel comes next, not to the one it belongs to; this way it is one of the same call in any case.
+//! And a channel that the broker closes, for one message is too large, takes nobody else's messages with it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, Connection};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+
+use super::convert::{short, to_amqp};
+use super::declare::refusal;
+use crate::broker::outgoing::prepare;
+use crate::broker::{Outgoing, PublishError};
+
+/// How many calls publish at the same time; the next ones wait. RabbitMQ allows 2047 channels by default.
+const CHANNELS_MAX: usize = 128;
+
+/// `NOT_FOUND`: the exchange.
+const NOT_FOUND: u16 = 404;
+
+/// `PRECONDITION_FAILED`: the message is too large.
+const PRECONDITION_FAILED: u16 = 406;
+
+const MANDATORY: BasicPublishOptions = BasicPublishOptions {
+    mandatory: true,
+    immediate: false,
+};
+
+/// The publishing connection of one generation.
+pub(super) struct Publisher {
+    connection: Connection,
+    idle: Mutex<Vec<Channel>>,
+    permits: Semaphore,
+    confirm_timeout: Duration,
+    /// Becomes true when the generation ends.
+    ended: watch::Sender<bool>,
+    faults: mpsc::Sender<String>,
+}
+
+impl Publisher {
+    /// `faults` is told why the connection is of no use any more.
+    pub(super) fn new(
+        connection: Connection,
+        confirm_timeout: Duration,
+        faults: mpsc::Sender<String>,
+    ) -> Self {
+        Self {
+            connection,
+            idle: Mutex::default(),
+            permits: Semaphore::new(CHANNELS_MAX),
+            confirm_timeout,
+            ended: watch::Sender::new(false),
+            faults,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Everyone who waits for a confirm learns that it won't come.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(prepare)
+            .collect::<Result<_, _>>()?;
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            biased;
+            outcome = timeout(self.confirm_timeout, self.send(&messages)) => {
+                outcome.unwrap_or_else(|_| Err(self.timed_out()))
+            }
+            _ = ended.wait_for(|ended| *ended) => Err(PublishError::Down),
+        }
+    }
+
+    async fn send(&self, messages: &[Outgoing]) -> Result<(), PublishError> {
+        let permit = self.permits.acquire().await;
+        let _permit = permit.map_err(|_| PublishError::Down)?;
+        let channel = self.channel().await.map_err(|error| self.lost(&error))?;
+        let confirmations = exchange(&channel, messages).await;
+        let confirmations = confirmations.map_err(|error| self.failed(messages, &error))?;
+        self.give_back(channel);
+        verdict(confirmations)
+    }
+
+    async fn channel(&self) -> lapin::Result<Channel> {
+        if let Some(idle) = self.idle() {
+            return Ok(idle);
+        }
+        let channel = self.connection.create_channel().await?;
+        let options = ConfirmSelectOptions::default();
+        channel.confirm_select(options).await?;
+        Ok(channel)
+    }
+
+    fn idle(&self) -> Option<Channel> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(|channel| channel.status().connected())
+    }
+
+    /// Nothing is outstanding on it: the next call may have it.
+    fn give_back(&self, channel: Channel) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(channel);
+    }
+
+    /// A connection that does not confirm is dead, unless the broker said that it lets us wait.
+    fn timed_out(&self) -> PublishError {
+        if !self.connection.status().blocked() {
+            let limit = self.confirm_timeout;
+            self.fault(format!("the broker confirmed nothing for {limit:?}"));
+        }
+        PublishError::TimedOut
+    }
+
+    fn failed(&self, messages: &[Outgoing], error: &lapin::Error) -> PublishError {
+        match refusal(error) {
+            Some((NOT_FOUND, words)) => {
+                // Rebuilding declares it anew.
+                self.fault(words.clone());
+                unroutable(missing(messages, &words))
+            }
+            Some((PRECONDITION_FAILED, words)) => {
+                tracing::warn!(reason = words, "the broker refused a message");
+                PublishError::Refused
+            }
+            _ => self.lost(error),
+        }
+    }
+
+    fn lost(&self, error: &lapin::Error) -> PublishError {
+        self.fault(error.to_string());
+        PublishError::Down
+    }
+
+    /// One fault is enough to rebuild everything, so those after the first may be lost.
+    fn fault(&self, reason: String) {
+        let _ = self.faults.try_send(format!("publishing: {reason}"));
+    }
+}
+
+/// Publishes and waits for every confirm, so that nothing is outstanding on the channel when all went well.
+async fn exchange(channel: &Channel, messages: &[Outgoing]) -> lapin::Result<Vec<Confirmation>> {
+    let mut confirms = Vec::with_capacity(messages.len());
+    let mut stopped = None;
+    for Outgoing {
+        exchange,
+        routing_key,
+        message,
+    } in messages
+    {
+        let properties = to_amqp(&message.properties);
+        let (exchange, key) = (short(exchange), short(routing_key));
+        let written = channel.basic_publish(exchange, key, MANDATORY, &message.body, properties);
+        match written.await {
+            Ok(confirm) => confirms.push(confirm),
+            Err(error) => {
+                stopped = Some(error);
+                break;
+            }
+        }
+    }
+    let confirmed = join_all(confirms).await;
+    // The broker's own words say more than that the channel was closed when the next message was to be written.
+    let mut errors = confirmed
+        .iter()
+        .filter_map(|confirm| confirm.as_ref().err())
+        .chain(&stopped);
+    match errors
+        .clone()
+        .find(|error| error.is_amqp_error())
+        .or(errors.next())
+    {
+        Some(error) => Err(error.clone()),
+        None => confirmed.into_iter().collect(),
+    }
+}
+
+fn verdict(confirmations: Vec<Confirmation>) -> Result<(), PublishError> {
+    let refused = confirmations.iter().any(Confirmation::is_nack);
+    let returned = confirmations
+        .into_iter()
+        .find_map(Confirmation::take_message);
+    if let Some(returned) = returned {
+        return Err(PublishError::Unroutable {
+            exchange: returned.exchange.to_string(),
+            routing_key: returned.routing_key.to_string(),
+        });
+    }
+    if refused {
+        return Err(PublishError::Refused);
+    }
+    Ok(())
+}
+
+/// The message that the broker means with "no exchange 'x' in vhost '/'".
+fn missing<'a>(messages: &'a [Outgoing], words: &str) -> Option<&'a Outgoing> {
+    let named = |message: &&Outgoing| words.contains(&format!("'{}'", message.exchange));
+    messages.iter().find(named).or(messages.first())
+}
+
+fn unroutable(message: Option<&Outgoing>) -> PublishError {
+    match message {
+        Some(message) => PublishError::Unroutable {
+            exchange: message.exchange.clone(),
+            routing_key: message.routing_key.clone(),
+        },
+        None => PublishError::Down,
+    }
+}

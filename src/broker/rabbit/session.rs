@@ -1,0 +1,224 @@
+//! One generation: two connections and what runs on them, from the moment everything works until anything does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use lapin::{Connection, Event};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::address::Error;
+use super::consume::{Consuming, Ends, Order};
+use super::publish::Publisher;
+use super::supervisor::{Closer, Closers, Plan};
+use super::{Link, Status, connection, declare};
+use crate::broker::Notice;
+
+/// How long declaring everything and starting to consume may take.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the last acknowledgements may take to be sent.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A generation that works.
+pub(super) struct Session {
+    link: Arc<Link>,
+    /// Where acknowledgements go, apart from the publishing connection, which the broker may block.
+    consuming: Connection,
+    consumers: Vec<Consuming>,
+    faults: mpsc::Receiver<String>,
+}
+
+/// Why a session ended.
+pub(super) enum End {
+    /// Something failed: everything is to be built anew.
+    Lost(String),
+    /// It was asked to close; whoever asked is told when it is done.
+    Closed(Closer),
+}
+
+impl Session {
+    /// Connects twice, declares the topology and starts to consume.
+    pub(super) async fn open(plan: &Plan, generation: u64) -> Result<Self, Error> {
+        let Plan {
+            address, settings, ..
+        } = plan;
+        let (consuming, publishing) = tokio::try_join!(
+            connection::open(address, settings, "consumer"),
+            connection::open(address, settings, "publisher"),
+        )?;
+        let (fault, faults) = mpsc::channel(1);
+        let (orders, mailboxes): (Vec<_>, Vec<_>) = plan
+            .subscriptions
+            .iter()
+            .map(|_| mpsc::unbounded_channel())
+            .unzip();
+        let setup = async {
+            set_topology(plan, &consuming).await?;
+            start(plan, &consuming, generation, mailboxes).await
+        };
+        let consumers = match timeout(SETUP_TIMEOUT, setup).await {
+            Ok(consumers) => consumers?,
+            Err(_) => {
+                let why = format!("the topology was not declared within {SETUP_TIMEOUT:?}");
+                return Err(address.unreachable(why));
+            }
+        };
+        let link = Arc::new(Link {
+            generation,
+            publisher: Publisher::new(publishing, settings.confirm_timeout, fault),
+            orders,
+        });
+        Ok(Self {
+            link,
+            consuming,
+            consumers,
+            faults,
+        })
+    }
+
+    /// Runs until it is lost or closed, and leaves nothing behind.
+    pub(super) async fn run(mut self, plan: &Plan, closers: &mut Closers) -> End {
+        let link = Arc::clone(&self.link);
+        let generation = link.generation;
+        let blocked = None;
+        plan.shared.set_link(Some(Arc::clone(&link)));
+        plan.shared.status.send_replace(Status::Up {
+            generation,
+            blocked,
+        });
+        let address = &plan.address;
+        tracing::info!(%address, generation, "connected to RabbitMQ");
+        let mut tasks = JoinSet::new();
+        let end = match plan.notify(Notice::Up { generation }, closers).await {
+            Err(closer) => End::Closed(closer),
+            Ok(()) => {
+                for consumer in std::mem::take(&mut self.consumers) {
+                    tasks.spawn(consumer.run());
+                }
+                self.watch(plan, closers, &mut tasks).await
+            }
+        };
+        plan.shared.set_link(None);
+        if let End::Closed(_) = end {
+            finish(&link, &mut tasks).await;
+        }
+        link.publisher.end();
+        tasks.shutdown().await;
+        let closing = close(self.consuming, link);
+        match &end {
+            End::Closed(_) => closing.await,
+            // Rebuilding does not wait for a connection that may not answer.
+            End::Lost(_) => drop(tokio::spawn(closing)),
+        }
+        end
+    }
+
+    /// Waits for whatever ends the session, and follows what the broker says about blocking meanwhile.
+    async fn watch(
+        &mut self,
+        plan: &Plan,
+        closers: &mut Closers,
+        tasks: &mut JoinSet<Result<(), String>>,
+    ) -> End {
+        let link = Arc::clone(&self.link);
+        let publishing = link.publisher.connection();
+        let mut events = std::pin::pin!(blocking(publishing));
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                closer = closers.recv() => return End::Closed(closer),
+                Some(ended) = tasks.join_next() => return End::Lost(reason(ended)),
+                Some(reason) = self.faults.recv() => return End::Lost(reason),
+                Some(blocked) = events.next() => plan.shared.set_blocked(link.generation, blocked),
+                _ = look.tick() => {
+                    if !self.consuming.status().connected() {
+                        return End::Lost("the consuming connection was lost".to_owned());
+                    }
+                    if !publishing.status().connected() {
+                        return End::Lost("the publishing connection was lost".to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn set_topology(plan: &Plan, connection: &Connection) -> Result<(), Error> {
+    if plan.settings.declare {
+        declare::declare_on(connection, &plan.topology).await
+    } else {
+        declare::ensure_there(connection, &plan.topology).await
+    }
+}
+
+async fn start(
+    plan: &Plan,
+    connection: &Connection,
+    generation: u64,
+    mailboxes: Vec<mpsc::UnboundedReceiver<Order>>,
+) -> Result<Vec<Consuming>, Error> {
+    let mut consumers = Vec::with_capacity(mailboxes.len());
+    let subscriptions = plan.subscriptions.iter().zip(plan.shared.paused.iter());
+    for (index, ((subscription, (_, paused)), orders)) in (0..).zip(subscriptions.zip(mailboxes)) {
+        let ends = Ends {
+            notices: plan.notices.clone(),
+            orders,
+            paused: paused.subscribe(),
+            status: plan.shared.status.subscribe(),
+        };
+        let starting = Consuming::start(connection, subscription, (generation, index), ends);
+        let what = || format!("consuming {:?}", super::name(subscription));
+        consumers.push(
+            starting
+                .await
+                .map_err(|error| declare::refused(&what(), &error))?,
+        );
+    }
+    Ok(consumers)
+}
+
+/// Why the broker lets publishers wait, each time that changes; None when it does not.
+fn blocking(connection: &Connection) -> impl Stream<Item = Option<String>> + use<'_> {
+    connection.events_listener().filter_map(|event| {
+        std::future::ready(match event {
+            Event::ConnectionBlocked(reason) => Some(Some(reason)),
+            Event::ConnectionUnblocked => Some(None),
+            _ => None,
+        })
+    })
+}
+
+fn reason(ended: Result<Result<(), String>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Err(reason)) => reason,
+        Ok(Ok(())) => "a consumer ended".to_owned(),
+        Err(error) => format!("a consumer ended: {error}"),
+    }
+}
+
+/// Has every acknowledgement sent.
+async fn finish(link: &Link, tasks: &mut JoinSet<Result<(), String>>) {
+    for orders in &link.orders {
+        // A task that is gone has nothing to send.
+        let _ = orders.send(Order::Finish);
+    }
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if timeout(FINISH_TIMEOUT, all).await.is_err() {
+        tracing::warn!(
+            "the last acknowledgements could not be sent: some messages will come again"
+        );
+    }
+}
+
+async fn close(consuming: Connection, link: Arc<Link>) {
+    let publishing = link.publisher.connection();
+    tokio::join!(connection::close(&consuming), connection::close(publishing));
+}
