@@ -10,6 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
         ["proto"],
     )?;
+    // The descriptors let the command line show any message as JSON.
+    let descriptors = std::path::Path::new(&std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(descriptors, prost::Message::encode_to_vec(&files))?;
     prost_build::Config::new()
         .btree_map(["."])
         .bytes(["."])

@@ -9,8 +9,13 @@
 //!                         finapi ──> finAPI, or the sandbox
 //! ```
 
+pub mod broker;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod finapi;
 pub mod proto;
 pub mod refresh;
 pub mod sandbox;
+pub mod telemetry;
+pub mod worker;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `bankrefresh` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bankrefresh::cli::run()
+}

@@ -119,10 +119,7 @@ pub enum Subscription {
 
 /// What a broker tells its consumer.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every notice is a delivery"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly every notice is a delivery")]
 pub enum Notice {
     /// Connected, the topology is there and every subscription consumes.
     Up {

@@ -13,10 +13,8 @@ const HEADERS_MAX: usize = 6144;
 /// RabbitMQ's cycle check swallows a message that comes with the `x-death` of an earlier trip through a delay queue, a
 /// count of an old queue says nothing about the new one, and `CC` and `BCC` would route the message a second time.
 fn is_trace_of_broker(name: &str) -> bool {
-    matches!(
-        name,
-        "x-death" | "x-delivery-count" | "x-acquired-count" | "CC" | "BCC"
-    ) || name.starts_with("x-first-death-")
+    matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
+        || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
 }
 

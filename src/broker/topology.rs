@@ -158,11 +158,7 @@ impl Topology {
     /// Every exchange, each after those it names.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {
-        let exchange = |name, kind, alternate| Exchange {
-            name,
-            kind,
-            alternate,
-        };
+        let exchange = |name, kind, alternate| Exchange { name, kind, alternate };
         vec![
             exchange(self.dead_letters(), ExchangeKind::Fanout, None),
             exchange(self.unrouted_events(), ExchangeKind::Fanout, None),
@@ -206,7 +202,11 @@ impl Topology {
                 length_max: Some(UNROUTED_EVENTS_MAX),
                 ..queue(self.unrouted_events(), bound(self.unrouted_events(), ""))
             },
-            work(self.interactive(), bound(self.commands(), "interactive"), DELIVERY_LIMIT),
+            work(
+                self.interactive(),
+                bound(self.commands(), "interactive"),
+                DELIVERY_LIMIT,
+            ),
             work(self.background(), bound(self.commands(), "background"), DELIVERY_LIMIT),
             work(self.steps(), bound(self.steps(), &self.steps()), DELIVERY_LIMIT),
             work(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
@@ -26,7 +26,7 @@ use crate::refresh::Refresh;
 use crate::refresh::answer::{Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Transaction};
 
 /// How finAPI is reached (section `finapi`).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The Access host, for tokens, connections, accounts and transactions.
@@ -36,6 +36,7 @@ pub struct Settings {
     /// The platform's client id.
     pub client_id: String,
     /// The platform's client secret.
+    #[serde(serialize_with = "crate::config::hidden")]
     pub client_secret: SecretString,
     /// Which names the start of an update is written with.
     #[serde(default)]

@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::transport::Transport;
 use crate::refresh::answer::{Failure, FailureKind};
 
 /// Where users' credentials come from (section `credentials`). A token in the command goes before any of them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(tag = "source", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Credentials {
     /// Only from the command.
@@ -31,6 +31,11 @@ pub enum Credentials {
         /// The service.
         url: Url,
         /// A bearer token for it.
+        #[serde(
+            default,
+            serialize_with = "crate::config::hidden_option",
+            skip_serializing_if = "Option::is_none"
+        )]
         bearer: Option<SecretString>,
         /// The longest an answer may take.
         #[serde(with = "humantime_serde", default = "timeout")]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::proto::{AccountType, BankingInterface, ImportNewAccounts, RefreshConnection, SavedSetting};
 
 /// Which names finAPI is spoken to with (`finapi.dialect`).
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// The guide's until finAPI refuses one of them, then the other's, and so on.

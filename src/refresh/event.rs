@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::answer::{self, Collected, Connection, WebFormLink};
@@ -21,7 +21,7 @@ use crate::proto::{
 pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
 
 /// What `TransactionsUpdated` says (section `events`).
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Transactions {
     /// Whether events carry the transactions themselves.
@@ -34,7 +34,7 @@ pub struct Transactions {
 }
 
 /// How much of the transactions an event carries.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Detail {
     /// All of it.

@@ -26,7 +26,7 @@ pub mod state;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
 use answer::{
@@ -55,7 +55,7 @@ pub struct Policy {
 }
 
 /// How long things may take (section `limits`).
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// From the command's `requested_at` to its outcome. At least 1 m.

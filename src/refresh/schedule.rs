@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// finAPI allows one look at a task a second.
 pub const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// How often finAPI is asked about something that is not over yet (section `polling`).
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Polling {
     /// The wait before the first look at a task. At least 1 s.
@@ -51,7 +51,7 @@ impl Polling {
 }
 
 /// How transient trouble is retried (section `retry`).
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
     /// The first wait is at most this. At least 1 ms.

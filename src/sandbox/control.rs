@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<Arc<Sandbox>> {
         .route("/sandbox", get(asked))
         .route("/sandbox/script", post(script))
         .route("/sandbox/users", post(user))
+        .route("/sandbox/credentials/{user_id}", get(password))
         .route("/sandbox/down", post(down))
         .route("/sandbox/up", post(up))
         .route("/sandbox/webForms/{id}/{action}", post(play))
@@ -47,6 +48,12 @@ async fn script(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
 
 async fn user(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
     done(read::<ScriptedUser>(&body).map(|user| sandbox.script_user(user)))
+}
+
+/// What a platform's own credential service would answer.
+async fn password(State(sandbox): State<Arc<Sandbox>>, Path(user_id): Path<String>) -> Json<serde_json::Value> {
+    let password = sandbox.turn(|state| state.password(&user_id));
+    Json(serde_json::json!({ "password": password }))
 }
 
 async fn down(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {

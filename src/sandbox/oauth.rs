@@ -76,6 +76,12 @@ impl State {
         Err(oauth(401, "invalid_client", "Bad client credentials"))
     }
 
+    /// The right password of a user.
+    pub(super) fn password(&mut self, user_id: &str) -> String {
+        let scripted = self.user(&Arc::from(user_id)).scripted.clone().unwrap_or_default();
+        scripted.password.unwrap_or_else(|| format!("secret-{user_id}"))
+    }
+
     fn user_token(&mut self, user_id: &str, password: &str) -> Result<Reply, Refusal> {
         let id: Arc<str> = Arc::from(user_id);
         let wrong_passwords_max = self.config.wrong_passwords_max;

@@ -104,10 +104,7 @@ impl Client {
     /// As there.
     #[expect(clippy::unused_async, reason = "as the other broker's")]
     pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        let messages: Vec<_> = messages
-            .into_iter()
-            .map(prepare)
-            .collect::<Result<_, _>>()?;
+        let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let Handle { id, shared } = &*self.handle;
         shared.change(|state| state.publish(*id, messages))
     }
@@ -168,10 +165,7 @@ impl Drop for Shared {
 /// Lets messages expire, until the broker is dropped.
 async fn keep_time(shared: Weak<Shared>, sooner: Arc<Notify>) {
     loop {
-        let Some(next) = shared
-            .upgrade()
-            .map(|shared| shared.state().expire(Instant::now()))
-        else {
+        let Some(next) = shared.upgrade().map(|shared| shared.state().expire(Instant::now())) else {
             return;
         };
         match next {
@@ -193,8 +187,6 @@ impl fmt::Debug for Server {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.handle.id;
-        f.debug_struct("Client")
-            .field("id", &id)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("id", &id).finish_non_exhaustive()
     }
 }

@@ -61,10 +61,7 @@ impl Messages {
         };
         self.ready.insert(self.next, entry);
         self.next += 1;
-        let length_max = self
-            .spec
-            .length_max
-            .and_then(|max| usize::try_from(max).ok());
+        let length_max = self.spec.length_max.and_then(|max| usize::try_from(max).ok());
         if length_max.is_some_and(|max| self.ready.len() > max) {
             self.ready.pop_first();
         }
@@ -80,11 +77,7 @@ impl Messages {
         let (count, mut message) = (entry.redeliveries, entry.message.clone());
         self.unacked.insert(place, entry);
         if count > 0 {
-            set(
-                &mut message,
-                "x-delivery-count",
-                Header::Integer(count.into()),
-            );
+            set(&mut message, "x-delivery-count", Header::Integer(count.into()));
         }
         Some((place, count, message))
     }
@@ -97,11 +90,7 @@ impl Messages {
     pub(super) fn put_back(&mut self, place: u64) -> Option<DeadLetter> {
         let mut entry = self.unacked.remove(&place)?;
         entry.redeliveries += 1;
-        if self
-            .spec
-            .delivery_limit
-            .is_some_and(|limit| entry.redeliveries > limit)
-        {
+        if self.spec.delivery_limit.is_some_and(|limit| entry.redeliveries > limit) {
             return self.dead_letter(entry, "delivery_limit");
         }
         self.ready.insert(place, entry);
@@ -131,32 +120,17 @@ impl Messages {
     /// Every message, in the queue's order.
     pub(super) fn all(&self) -> Vec<Message> {
         let entries: BTreeMap<_, _> = self.ready.iter().chain(&self.unacked).collect();
-        entries
-            .into_values()
-            .map(|entry| entry.message.clone())
-            .collect()
+        entries.into_values().map(|entry| entry.message.clone()).collect()
     }
 
     fn dead_letter(&self, entry: Entry, reason: &str) -> Option<DeadLetter> {
         let target = self.spec.dead_letter.clone()?;
         let mut message = entry.message;
         // As RabbitMQ, whose record of the first time is not overwritten.
-        if !message
-            .properties
-            .headers
-            .contains_key("x-first-death-reason")
-        {
+        if !message.properties.headers.contains_key("x-first-death-reason") {
             set(&mut message, "x-first-death-reason", reason.into());
-            set(
-                &mut message,
-                "x-first-death-queue",
-                self.spec.name.as_str().into(),
-            );
-            set(
-                &mut message,
-                "x-first-death-exchange",
-                entry.exchange.into(),
-            );
+            set(&mut message, "x-first-death-queue", self.spec.name.as_str().into());
+            set(&mut message, "x-first-death-exchange", entry.exchange.into());
         }
         Some(DeadLetter { target, message })
     }

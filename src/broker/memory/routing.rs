@@ -90,12 +90,8 @@ fn words_match(pattern: &[&str], key: &[&str]) -> bool {
     match (pattern.split_first(), key.split_first()) {
         (None, None) => true,
         (Some((&"#", rest)), None) => words_match(rest, key),
-        (Some((&"#", rest)), Some((_, tail))) => {
-            words_match(rest, key) || words_match(pattern, tail)
-        }
-        (Some((word, rest)), Some((head, tail))) => {
-            (*word == "*" || word == head) && words_match(rest, tail)
-        }
+        (Some((&"#", rest)), Some((_, tail))) => words_match(rest, key) || words_match(pattern, tail),
+        (Some((word, rest)), Some((head, tail))) => (*word == "*" || word == head) && words_match(rest, tail),
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
@@ -130,10 +126,7 @@ mod tests {
         let topology = Topology::new("t");
         let mut routes = Routes::new(&topology);
         let unrouted = BTreeSet::from([topology.unrouted_events()]);
-        assert_eq!(
-            routes.queues(&topology.events(), "refresh.failed"),
-            unrouted
-        );
+        assert_eq!(routes.queues(&topology.events(), "refresh.failed"), unrouted);
 
         routes.bind(&topology.events(), "refresh.*", "mine");
         routes.bind(&topology.events(), "#", "mine");

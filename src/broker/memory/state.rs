@@ -49,9 +49,7 @@ impl State {
         let queues = topology.queues().into_iter();
         Self {
             routes: Routes::new(topology),
-            queues: queues
-                .map(|queue| (queue.name.clone(), Messages::new(queue)))
-                .collect(),
+            queues: queues.map(|queue| (queue.name.clone(), Messages::new(queue))).collect(),
             clients: BTreeMap::new(),
             next_client: 0,
             outage: false,
@@ -61,16 +59,10 @@ impl State {
         }
     }
 
-    pub(super) fn connect(
-        &mut self,
-        subscriptions: Vec<Subscription>,
-        notices: mpsc::Sender<Notice>,
-    ) -> u64 {
+    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, notices: mpsc::Sender<Notice>) -> u64 {
         let id = self.next_client;
         self.next_client += 1;
-        let consuming = (0..)
-            .zip(subscriptions)
-            .map(|(index, s)| Consuming::new(id, index, s));
+        let consuming = (0..).zip(subscriptions).map(|(index, s)| Consuming::new(id, index, s));
         let session = Session {
             notices,
             generation: 0,
@@ -82,11 +74,7 @@ impl State {
         id
     }
 
-    pub(super) fn publish(
-        &mut self,
-        client: u64,
-        messages: Vec<Outgoing>,
-    ) -> Result<(), PublishError> {
+    pub(super) fn publish(&mut self, client: u64, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         if !self.clients.get(&client).is_some_and(|session| session.up) {
             return Err(PublishError::Down);
         }
@@ -98,10 +86,7 @@ impl State {
                 message,
             } = outgoing;
             if !self.route(&exchange, &routing_key, message) && outcome.is_ok() {
-                outcome = Err(PublishError::Unroutable {
-                    exchange,
-                    routing_key,
-                });
+                outcome = Err(PublishError::Unroutable { exchange, routing_key });
             }
         }
         if std::mem::take(&mut self.lose_confirm) {
@@ -113,10 +98,7 @@ impl State {
     }
 
     pub(super) fn ack(&mut self, client: u64, tag: Tag) {
-        let session = self
-            .clients
-            .get_mut(&client)
-            .filter(|s| s.generation == tag.generation);
+        let session = self.clients.get_mut(&client).filter(|s| s.generation == tag.generation);
         let index = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
@@ -171,11 +153,7 @@ impl State {
 
     /// Dead-letters what has expired, and says when to look again.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let queues: Vec<_> = self
-            .queues
-            .iter()
-            .filter(|(_, q)| q.expires().is_some())
-            .collect();
+        let queues: Vec<_> = self.queues.iter().filter(|(_, q)| q.expires().is_some()).collect();
         let names: Vec<_> = queues.into_iter().map(|(name, _)| name.clone()).collect();
         for name in names {
             while let Some(expired) = self.queues.get_mut(&name).and_then(|q| q.take_expired(now)) {
@@ -196,20 +174,14 @@ impl State {
     }
 
     pub(super) fn depths(&self) -> BTreeMap<String, (usize, usize)> {
-        let queues = self
-            .queues
-            .iter()
-            .filter(|(name, _)| !name.starts_with(TAP));
+        let queues = self.queues.iter().filter(|(name, _)| !name.starts_with(TAP));
         queues
             .map(|(name, messages)| (name.clone(), messages.depth()))
             .collect()
     }
 
     pub(super) fn peek(&self, queue: &str) -> Vec<Message> {
-        self.queues
-            .get(queue)
-            .map(Messages::all)
-            .unwrap_or_default()
+        self.queues.get(queue).map(Messages::all).unwrap_or_default()
     }
 
     /// Whether any queue took it.
@@ -221,10 +193,7 @@ impl State {
                 continue;
             };
             messages.push(message.clone(), exchange, now);
-            self.sooner = [self.sooner, messages.expires()]
-                .into_iter()
-                .flatten()
-                .min();
+            self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();
             self.dispatch(queue);
         }
         !queues.is_empty()
@@ -258,8 +227,7 @@ impl State {
             };
             let (client, index) = messages.consumers[turn];
             messages.turn = (turn + 1) % count;
-            let (Some(session), Some(taken)) = (self.clients.get_mut(&client), messages.take())
-            else {
+            let (Some(session), Some(taken)) = (self.clients.get_mut(&client), messages.take()) else {
                 return;
             };
             if let Some(place) = session.hand_over(index, taken) {
@@ -306,11 +274,7 @@ impl State {
         let generation = session.generation;
         let reason = reason.to_owned();
         session.notify(Notice::Down { generation, reason });
-        let emptied = session
-            .subscriptions
-            .iter_mut()
-            .map(Consuming::take)
-            .collect();
+        let emptied = session.subscriptions.iter_mut().map(Consuming::take).collect();
         self.release(client, emptied);
     }
 
@@ -329,12 +293,7 @@ impl State {
             };
             messages.consumers.retain(|(owner, _)| *owner != client);
             messages.turn = 0;
-            dead.extend(
-                consuming
-                    .unacked
-                    .values()
-                    .map(|place| messages.put_back(*place)),
-            );
+            dead.extend(consuming.unacked.values().map(|place| messages.put_back(*place)));
             queues.insert(consuming.queue);
         }
         dead.into_iter().for_each(|dead| self.bury(dead));
@@ -403,9 +362,7 @@ impl Consuming {
 
     fn is_free(&self) -> bool {
         let room = match self.subscription {
-            Subscription::Queue { prefetch, .. } => {
-                self.unacked.len() < usize::from(prefetch.max(1))
-            }
+            Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
             Subscription::Tap { .. } => true,
         };
         room && !self.paused

@@ -44,14 +44,8 @@ impl Acks {
         };
         let multiple = prefix.len() > 1;
         let covering = prefix.last().map(|&tag| Ack { tag, multiple });
-        let single = |tag| Ack {
-            tag,
-            multiple: false,
-        };
-        covering
-            .into_iter()
-            .chain(rest.into_iter().map(single))
-            .collect()
+        let single = |tag| Ack { tag, multiple: false };
+        covering.into_iter().chain(rest.into_iter().map(single)).collect()
     }
 }
 
@@ -72,10 +66,7 @@ mod tests {
         let mut acks = Acks::default();
         (1..=10).for_each(|tag| acks.open(tag));
         assert_eq!(sent(&mut acks, &[3]), [(3, false)]);
-        assert_eq!(
-            sent(&mut acks, &[2, 1, 6, 8]),
-            [(2, true), (6, false), (8, false)]
-        );
+        assert_eq!(sent(&mut acks, &[2, 1, 6, 8]), [(2, true), (6, false), (8, false)]);
         assert_eq!(sent(&mut acks, &[4]), [(4, false)]);
         assert_eq!(sent(&mut acks, &[5, 7, 9]), [(9, true)]);
         assert_eq!(sent(&mut acks, &[10]), [(10, false)]);

@@ -15,9 +15,7 @@ use super::declare::Difference;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The URL is none of an AMQP broker.
-    #[error(
-        "the AMQP URL is not valid: {0}; it should look like amqp://user:password@host:5672/%2f"
-    )]
+    #[error("the AMQP URL is not valid: {0}; it should look like amqp://user:password@host:5672/%2f")]
     Url(String),
     /// There is no connection.
     #[error("no connection to RabbitMQ at {address}: {why}")]

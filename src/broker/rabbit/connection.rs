@@ -17,11 +17,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const PRODUCT: &str = concat!("bankrefresh ", env!("CARGO_PKG_VERSION"));
 
 /// Opens a connection. Its recovery is off: what follows from a loss is decided in one place, the supervisor.
-pub(super) async fn open(
-    address: &Address,
-    settings: &Settings,
-    purpose: &str,
-) -> Result<Connection, Error> {
+pub(super) async fn open(address: &Address, settings: &Settings, purpose: &str) -> Result<Connection, Error> {
     let uri = address.uri(settings.heartbeat);
     let name = format!("{} ({purpose})", settings.connection_name);
     let properties = ConnectionProperties::default()

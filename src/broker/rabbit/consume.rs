@@ -6,8 +6,7 @@ use futures_util::StreamExt;
 use futures_util::future::{FutureExt, try_join_all};
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
@@ -84,14 +83,10 @@ impl Consuming {
             Subscription::Tap { .. } => TAP_PREFETCH,
         };
         // Per consumer: a quorum queue refuses the global one by closing the connection.
-        channel
-            .basic_qos(prefetch, BasicQosOptions { global: false })
-            .await?;
+        channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let (name, queue, tap) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
-            Subscription::Tap { exchange, keys } => {
-                (exchange, declare_tap(&channel, exchange, keys).await?, true)
-            }
+            Subscription::Tap { exchange, keys } => (exchange, declare_tap(&channel, exchange, keys).await?, true),
         };
         let source = Source {
             generation,
@@ -161,17 +156,16 @@ impl Consuming {
     }
 
     async fn send_acks(&mut self) -> lapin::Result<()> {
-        let sending =
-            self.acks.take().into_iter().map(|Ack { tag, multiple }| {
-                self.channel.basic_ack(tag, BasicAckOptions { multiple })
-            });
+        let sending = self
+            .acks
+            .take()
+            .into_iter()
+            .map(|Ack { tag, multiple }| self.channel.basic_ack(tag, BasicAckOptions { multiple }));
         try_join_all(sending).await.map(drop)
     }
 
     async fn switch(&mut self) -> Result<(), String> {
-        self.follow_pause()
-            .await
-            .map_err(|error| self.failed(&error))
+        self.follow_pause().await.map_err(|error| self.failed(&error))
     }
 
     /// Consumes or stops to, as it should.
@@ -193,9 +187,7 @@ impl Consuming {
         };
         let queue = short(&self.source.queue);
         let none = FieldTable::default();
-        self.channel
-            .basic_consume(queue, "".into(), options, none)
-            .await
+        self.channel.basic_consume(queue, "".into(), options, none).await
     }
 
     /// Stops the consumer and keeps what it had been sent, which all came before the answer.
@@ -267,17 +259,9 @@ async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapi
     };
     let mut arguments = FieldTable::default();
     // Quorum queues can't be exclusive, and a virtual host may make them the default.
-    arguments.insert(
-        "x-queue-type".into(),
-        AMQPValue::LongString("classic".into()),
-    );
-    arguments.insert(
-        "x-max-length".into(),
-        AMQPValue::LongLongInt(TAP_LENGTH_MAX.into()),
-    );
-    channel
-        .queue_declare(short(&name), options, arguments)
-        .await?;
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(TAP_LENGTH_MAX.into()));
+    channel.queue_declare(short(&name), options, arguments).await?;
     for key in keys {
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
         channel

@@ -76,9 +76,7 @@ pub(super) fn from_amqp(data: Vec<u8>, amqp: &BasicProperties) -> Message {
 /// How often a message came back. Quorum queues count, other queues only say that it did.
 pub(super) fn redeliveries(properties: &Properties, redelivered: bool) -> u32 {
     match properties.headers.get(DELIVERY_COUNT) {
-        Some(Header::Integer(count)) => u32::try_from(*count)
-            .unwrap_or_default()
-            .max(u32::from(redelivered)),
+        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default().max(u32::from(redelivered)),
         _ => u32::from(redelivered),
     }
 }
@@ -100,9 +98,7 @@ fn scalar(value: &AMQPValue) -> Option<Header> {
         AMQPValue::LongLongInt(number) => Header::Integer(*number),
         AMQPValue::Timestamp(seconds) => Header::Integer(i64::try_from(*seconds).ok()?),
         AMQPValue::ShortString(text) => Header::Text(text.as_str().to_owned()),
-        AMQPValue::LongString(text) => {
-            Header::Text(String::from_utf8(text.as_bytes().to_vec()).ok()?)
-        }
+        AMQPValue::LongString(text) => Header::Text(String::from_utf8(text.as_bytes().to_vec()).ok()?),
         AMQPValue::Float(_)
         | AMQPValue::Double(_)
         | AMQPValue::DecimalValue(_)

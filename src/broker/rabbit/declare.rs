@@ -62,16 +62,10 @@ impl fmt::Display for Difference {
             Self::MissingExchange { name } => write!(f, "exchange {name:?} is missing"),
             Self::MissingQueue { name } => write!(f, "queue {name:?} is missing"),
             Self::DifferentExchange { name, detail } => {
-                write!(
-                    f,
-                    "exchange {name:?} is there, but not as it should be: {detail}"
-                )
+                write!(f, "exchange {name:?} is there, but not as it should be: {detail}")
             }
             Self::DifferentQueue { name, detail } => {
-                write!(
-                    f,
-                    "queue {name:?} is there, but not as it should be: {detail}"
-                )
+                write!(f, "queue {name:?} is there, but not as it should be: {detail}")
             }
             Self::Forbidden { name, detail } => {
                 write!(f, "{name:?} can't be looked at: {detail}")
@@ -113,8 +107,7 @@ pub(super) async fn declare_on(connection: &Connection, topology: &Topology) -> 
     let channel = channel.map_err(|error| refused("a channel", &error))?;
     for exchange in topology.exchanges() {
         let outcome = declare_exchange(&channel, &exchange, false).await;
-        outcome
-            .map_err(|error| refused(&format!("declaring exchange {:?}", exchange.name), &error))?;
+        outcome.map_err(|error| refused(&format!("declaring exchange {:?}", exchange.name), &error))?;
     }
     for queue in topology.queues() {
         let outcome = declare_queue(&channel, &queue, false).await;
@@ -128,10 +121,7 @@ pub(super) async fn declare_on(connection: &Connection, topology: &Topology) -> 
 }
 
 /// Whether everything is there, where nothing is to be declared. What the user may not look at is taken to be.
-pub(super) async fn ensure_there(
-    connection: &Connection,
-    topology: &Topology,
-) -> Result<(), Error> {
+pub(super) async fn ensure_there(connection: &Connection, topology: &Topology) -> Result<(), Error> {
     let mut missing = compare(connection, topology, Depth::Names).await?;
     missing.retain(|difference| !matches!(difference, Difference::Forbidden { .. }));
     if missing.is_empty() {
@@ -149,11 +139,7 @@ enum Depth {
     Arguments,
 }
 
-async fn compare(
-    connection: &Connection,
-    topology: &Topology,
-    depth: Depth,
-) -> Result<Vec<Difference>, Error> {
+async fn compare(connection: &Connection, topology: &Topology, depth: Depth) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for exchange in topology.exchanges() {
         differences.extend(compare_exchange(connection, exchange, depth).await?);
@@ -181,20 +167,14 @@ async fn compare_exchange(
     let Err(error) = outcome else { return Ok(None) };
     match refusal(&error) {
         Some((NOT_FOUND, _)) => Ok(Some(Difference::MissingExchange { name })),
-        Some((PRECONDITION_FAILED, detail)) => {
-            Ok(Some(Difference::DifferentExchange { name, detail }))
-        }
+        Some((PRECONDITION_FAILED, detail)) => Ok(Some(Difference::DifferentExchange { name, detail })),
         Some((ACCESS_REFUSED, detail)) => Ok(Some(Difference::Forbidden { name, detail })),
         _ => Err(refused(&format!("looking at exchange {name:?}"), &error)),
     }
 }
 
 /// As [`compare_exchange`].
-async fn compare_queue(
-    connection: &Connection,
-    queue: Queue,
-    depth: Depth,
-) -> Result<Option<Difference>, Error> {
+async fn compare_queue(connection: &Connection, queue: Queue, depth: Depth) -> Result<Option<Difference>, Error> {
     let channel = connection.create_channel().await;
     let channel = channel.map_err(|error| refused("a channel", &error))?;
     let mut outcome = declare_queue(&channel, &queue, true).await;
@@ -205,19 +185,13 @@ async fn compare_queue(
     let Err(error) = outcome else { return Ok(None) };
     match refusal(&error) {
         Some((NOT_FOUND, _)) => Ok(Some(Difference::MissingQueue { name })),
-        Some((PRECONDITION_FAILED, detail)) => {
-            Ok(Some(Difference::DifferentQueue { name, detail }))
-        }
+        Some((PRECONDITION_FAILED, detail)) => Ok(Some(Difference::DifferentQueue { name, detail })),
         Some((ACCESS_REFUSED, detail)) => Ok(Some(Difference::Forbidden { name, detail })),
         _ => Err(refused(&format!("looking at queue {name:?}"), &error)),
     }
 }
 
-async fn declare_exchange(
-    channel: &Channel,
-    exchange: &Exchange,
-    passive: bool,
-) -> lapin::Result<()> {
+async fn declare_exchange(channel: &Channel, exchange: &Exchange, passive: bool) -> lapin::Result<()> {
     let kind = match exchange.kind {
         ExchangeKind::Direct => lapin::ExchangeKind::Direct,
         ExchangeKind::Topic => lapin::ExchangeKind::Topic,
@@ -233,9 +207,7 @@ async fn declare_exchange(
         ..ExchangeDeclareOptions::default()
     };
     let name = short(&exchange.name);
-    channel
-        .exchange_declare(name, kind, options, arguments)
-        .await
+    channel.exchange_declare(name, kind, options, arguments).await
 }
 
 async fn declare_queue(channel: &Channel, queue: &Queue, passive: bool) -> lapin::Result<()> {
@@ -296,9 +268,7 @@ fn number(number: u32) -> AMQPValue {
 /// The broker's code and words, when it was the broker that refused.
 pub(super) fn refusal(error: &lapin::Error) -> Option<(u16, String)> {
     match error.kind() {
-        ErrorKind::ProtocolError(refusal) => {
-            Some((refusal.get_id(), refusal.get_message().to_string()))
-        }
+        ErrorKind::ProtocolError(refusal) => Some((refusal.get_id(), refusal.get_message().to_string())),
         _ => None,
     }
 }

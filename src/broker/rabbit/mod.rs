@@ -100,13 +100,7 @@ pub enum Status {
 
 impl Status {
     fn is_blocked(&self) -> bool {
-        matches!(
-            self,
-            Self::Up {
-                blocked: Some(_),
-                ..
-            }
-        )
+        matches!(self, Self::Up { blocked: Some(_), .. })
     }
 }
 
@@ -209,10 +203,7 @@ impl Rabbit {
 
     /// As [`super::Broker::ack`].
     pub fn ack(&self, tag: Tag) {
-        let link = self
-            .shared
-            .link()
-            .filter(|link| link.generation == tag.generation);
+        let link = self.shared.link().filter(|link| link.generation == tag.generation);
         let subscription = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
         if let Some(orders) = link.as_ref().and_then(|link| link.orders.get(subscription)) {
             // A task that is gone takes its generation with it: the message comes again.
@@ -240,18 +231,13 @@ impl Rabbit {
 impl fmt::Debug for Rabbit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &*self.shared.status.borrow();
-        f.debug_struct("Rabbit")
-            .field("status", status)
-            .finish_non_exhaustive()
+        f.debug_struct("Rabbit").field("status", status).finish_non_exhaustive()
     }
 }
 
 impl Shared {
     fn link(&self) -> Option<Arc<Link>> {
-        self.link
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_link(&self, link: Option<Arc<Link>>) {
@@ -277,9 +263,6 @@ impl Shared {
             Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
             None => tracing::info!("RabbitMQ lets publishers go on"),
         }
-        self.status.send_replace(Status::Up {
-            generation,
-            blocked,
-        });
+        self.status.send_replace(Status::Up { generation, blocked });
     }
 }

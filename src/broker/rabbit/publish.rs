@@ -45,11 +45,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// `faults` is told why the connection is of no use any more.
-    pub(super) fn new(
-        connection: Connection,
-        confirm_timeout: Duration,
-        faults: mpsc::Sender<String>,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, confirm_timeout: Duration, faults: mpsc::Sender<String>) -> Self {
         Self {
             connection,
             idle: Mutex::default(),
@@ -70,10 +66,7 @@ impl Publisher {
     }
 
     pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        let messages: Vec<_> = messages
-            .into_iter()
-            .map(prepare)
-            .collect::<Result<_, _>>()?;
+        let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let mut ended = self.ended.subscribe();
         tokio::select! {
             biased;
@@ -177,11 +170,7 @@ async fn exchange(channel: &Channel, messages: &[Outgoing]) -> lapin::Result<Vec
         .iter()
         .filter_map(|confirm| confirm.as_ref().err())
         .chain(&stopped);
-    match errors
-        .clone()
-        .find(|error| error.is_amqp_error())
-        .or(errors.next())
-    {
+    match errors.clone().find(|error| error.is_amqp_error()).or(errors.next()) {
         Some(error) => Err(error.clone()),
         None => confirmed.into_iter().collect(),
     }
@@ -189,9 +178,7 @@ async fn exchange(channel: &Channel, messages: &[Outgoing]) -> lapin::Result<Vec
 
 fn verdict(confirmations: Vec<Confirmation>) -> Result<(), PublishError> {
     let refused = confirmations.iter().any(Confirmation::is_nack);
-    let returned = confirmations
-        .into_iter()
-        .find_map(Confirmation::take_message);
+    let returned = confirmations.into_iter().find_map(Confirmation::take_message);
     if let Some(returned) = returned {
         return Err(PublishError::Unroutable {
             exchange: returned.exchange.to_string(),

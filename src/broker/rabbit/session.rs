@@ -45,19 +45,14 @@ pub(super) enum End {
 impl Session {
     /// Connects twice, declares the topology and starts to consume.
     pub(super) async fn open(plan: &Plan, generation: u64) -> Result<Self, Error> {
-        let Plan {
-            address, settings, ..
-        } = plan;
+        let Plan { address, settings, .. } = plan;
         let (consuming, publishing) = tokio::try_join!(
             connection::open(address, settings, "consumer"),
             connection::open(address, settings, "publisher"),
         )?;
         let (fault, faults) = mpsc::channel(1);
-        let (orders, mailboxes): (Vec<_>, Vec<_>) = plan
-            .subscriptions
-            .iter()
-            .map(|_| mpsc::unbounded_channel())
-            .unzip();
+        let (orders, mailboxes): (Vec<_>, Vec<_>) =
+            plan.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let setup = async {
             set_topology(plan, &consuming).await?;
             start(plan, &consuming, generation, mailboxes).await
@@ -88,10 +83,7 @@ impl Session {
         let generation = link.generation;
         let blocked = None;
         plan.shared.set_link(Some(Arc::clone(&link)));
-        plan.shared.status.send_replace(Status::Up {
-            generation,
-            blocked,
-        });
+        plan.shared.status.send_replace(Status::Up { generation, blocked });
         let address = &plan.address;
         tracing::info!(%address, generation, "connected to RabbitMQ");
         let mut tasks = JoinSet::new();
@@ -120,12 +112,7 @@ impl Session {
     }
 
     /// Waits for whatever ends the session, and follows what the broker says about blocking meanwhile.
-    async fn watch(
-        &mut self,
-        plan: &Plan,
-        closers: &mut Closers,
-        tasks: &mut JoinSet<Result<(), String>>,
-    ) -> End {
+    async fn watch(&mut self, plan: &Plan, closers: &mut Closers, tasks: &mut JoinSet<Result<(), String>>) -> End {
         let link = Arc::clone(&self.link);
         let publishing = link.publisher.connection();
         let mut events = std::pin::pin!(blocking(publishing));
@@ -176,11 +163,7 @@ async fn start(
         };
         let starting = Consuming::start(connection, subscription, (generation, index), ends);
         let what = || format!("consuming {:?}", super::name(subscription));
-        consumers.push(
-            starting
-                .await
-                .map_err(|error| declare::refused(&what(), &error))?,
-        );
+        consumers.push(starting.await.map_err(|error| declare::refused(&what(), &error))?);
     }
     Ok(consumers)
 }
@@ -212,9 +195,7 @@ async fn finish(link: &Link, tasks: &mut JoinSet<Result<(), String>>) {
     }
     let all = async { while tasks.join_next().await.is_some() {} };
     if timeout(FINISH_TIMEOUT, all).await.is_err() {
-        tracing::warn!(
-            "the last acknowledgements could not be sent: some messages will come again"
-        );
+        tracing::warn!("the last acknowledgements could not be sent: some messages will come again");
     }
 }
 

@@ -82,12 +82,8 @@ async fn lost(plan: &Plan, closers: &mut Closers, generation: u64, end: End) -> 
     };
     tracing::warn!(generation, reason, "lost the connection to RabbitMQ");
     let failure = Some(reason.clone());
-    plan.shared
-        .status
-        .send_replace(Status::Connecting { failure });
-    plan.notify(Notice::Down { generation, reason }, closers)
-        .await
-        .err()
+    plan.shared.status.send_replace(Status::Connecting { failure });
+    plan.notify(Notice::Down { generation, reason }, closers).await.err()
 }
 
 impl Plan {

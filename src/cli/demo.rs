@@ -1,0 +1,341 @@
+//! `bankrefresh demo`
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+use super::{Ended, show};
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, Notice, Notices, Subscription, memory, rabbit};
+use crate::clock::Clock;
+use crate::config::{Config, Telemetry};
+use crate::finapi::FinApi;
+use crate::finapi::credentials::Credentials;
+use crate::finapi::transport::Transport;
+use crate::proto::{AccountType, ImportNewAccounts, RefreshConnection, SavedSetting};
+use crate::refresh::event::Event;
+use crate::refresh::{Envelope, Policy};
+use crate::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script, UserDoes};
+use crate::worker::{self, Worker, message, subscriptions};
+
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// Use this RabbitMQ instead of a broker in this process; its names get the prefix bankrefresh-demo
+    #[arg(long, value_name = "URL")]
+    amqp_url: Option<SecretString>,
+    /// How many workers share the work
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    workers: u32,
+}
+
+/// Nothing here takes longer.
+const TIME_MAX: Duration = Duration::from_secs(55);
+
+/// How long web forms last here; finAPI's last 20 minutes.
+const WEB_FORM_LIFE: Duration = Duration::from_secs(12);
+
+/// One way a refresh can go, out of finAPI's guide.
+struct UseCase {
+    name: &'static str,
+    script: Script,
+    ask: fn(&mut RefreshConnection),
+}
+
+/// A use case under way.
+struct Row {
+    name: &'static str,
+    command_id: String,
+    events: Vec<Event>,
+    took: Option<Duration>,
+}
+
+fn use_cases() -> Vec<UseCase> {
+    let plain = |_: &mut RefreshConnection| {};
+    let case = |name, behaviour| UseCase {
+        name,
+        script: Script::of(behaviour),
+        ask: plain,
+    };
+    let (soon, user_soon) = (After::secs(2), After::secs(4));
+    let during = |user| Behaviour::WebFormDuring { after: soon, user };
+    let silent = Behaviour::Silent { after: After::secs(3) };
+    let completes = UserDoes::Completes { after: user_soon };
+    vec![
+        case("update silently", silent.clone()),
+        UseCase {
+            script: Script {
+                new_accounts: vec![
+                    sandbox::Account::new(sandbox::AccountType::CreditCard),
+                    sandbox::Account::new(sandbox::AccountType::Security),
+                ],
+                ..Script::of(silent.clone())
+            },
+            ask: |command| {
+                command.import_new_accounts = ImportNewAccounts::Conditional.into();
+                command.account_types = vec![AccountType::CreditCard.into()];
+            },
+            ..case("import new credit cards", silent.clone())
+        },
+        case("user action in mid-update", during(completes.clone())),
+        UseCase {
+            ask: |command| command.edit_saved_settings = vec![SavedSetting::Credentials.into()],
+            ..case("edit credentials", silent.clone())
+        },
+        case("immediate web form", Behaviour::ImmediateWebForm { user: completes }),
+        case(
+            "the bank refuses",
+            Behaviour::Fails {
+                after: soon,
+                error_code: "BANK_SERVER_REJECTION".to_owned(),
+                error_message: "Wrong PIN.".to_owned(),
+            },
+        ),
+        case("the user cancels", during(UserDoes::Aborts { after: user_soon })),
+        case("the web form expires", during(UserDoes::Expires)),
+        UseCase {
+            script: Script {
+                batch_update: Some(After::secs(8)),
+                ..Script::of(silent.clone())
+            },
+            ..case("locked by the batch update", silent)
+        },
+    ]
+}
+
+pub(super) async fn run(args: Args) -> Ended {
+    super::log_warnings(&Telemetry::default())?;
+    let cases = use_cases();
+    let (url, sandbox) = serve_sandbox().await?;
+    println!("A simulated finAPI is at {url} (what it was asked: {url}sandbox).");
+    let topology = Topology::new("bankrefresh-demo");
+    let server = memory::Server::new(&topology);
+    let connect = |name: &str, subscriptions: Vec<Subscription>| -> Result<(Broker, Notices), rabbit::Error> {
+        match &args.amqp_url {
+            None => {
+                let (client, notices) = server.connect(subscriptions);
+                Ok((Broker::Memory(client), notices))
+            }
+            Some(url) => {
+                let amqp = crate::config::Amqp {
+                    url: url.clone(),
+                    ..crate::config::Amqp::default()
+                };
+                let settings = super::rabbit_settings(&amqp, name);
+                let (rabbit, notices) = rabbit::connect(settings, topology.clone(), subscriptions)?;
+                Ok((Broker::Rabbit(rabbit), notices))
+            }
+        }
+    };
+    let tap = Subscription::Tap {
+        exchange: topology.events(),
+        keys: vec!["#".to_owned()],
+    };
+    let (broker, mut notices) = connect("demo", vec![tap])?;
+    wait_until_up(&mut notices).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut workers = JoinSet::new();
+    for _ in 0..args.workers.max(1) {
+        let settings = worker::Settings::default();
+        let (broker, notices) = connect("demo worker", subscriptions(&topology, &settings))?;
+        let finapi = finapi(&url)?;
+        let seed = fastrand::u64(..);
+        let policy = Policy::default();
+        let worker = Worker::new(broker, finapi, topology.clone(), policy, settings, Clock::System, seed);
+        let mut stopped = stopped.clone();
+        workers.spawn(worker.run(notices, async move {
+            drop(stopped.wait_for(|stopped| *stopped).await);
+        }));
+    }
+    println!(
+        "{} workers wait for commands; {} are sent.\n",
+        workers.len(),
+        cases.len()
+    );
+    let rows = send(&broker, &topology, &sandbox, cases).await?;
+    let rows = follow(rows, &mut notices).await?;
+    stop.send_replace(true);
+    workers.join_all().await;
+    broker.close().await;
+    print_table(&rows);
+    let calls: u64 = sandbox.asked().calls.values().sum();
+    println!(
+        "\nfinAPI was called {calls} times and asked for {} updates.",
+        sandbox.asked().tasks
+    );
+    let missing = rows.iter().filter(|row| row.took.is_none()).count();
+    if missing > 0 {
+        return Err(format!("{missing} commands had no outcome within {TIME_MAX:?}").into());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_sandbox() -> Result<(Url, std::sync::Arc<Sandbox>), Box<dyn std::error::Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
+    let sandbox = Sandbox::new(SandboxConfig {
+        web_form_life: WEB_FORM_LIFE,
+        ..SandboxConfig::default()
+    });
+    sandbox.set_web_form_url(url.as_str().trim_end_matches('/'));
+    tokio::spawn(sandbox::serve(sandbox.clone(), listener, std::future::pending()));
+    Ok((url, sandbox))
+}
+
+/// A client with the password of every user of the sandbox.
+fn finapi(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
+    let sandbox = SandboxConfig::default();
+    let variables = [
+        ("ACCESS_URL", url.as_str()),
+        ("WEB_FORM_URL", url.as_str()),
+        ("CLIENT_ID", &sandbox.client_id),
+        ("CLIENT_SECRET", &sandbox.client_secret),
+    ];
+    let variables = variables.map(|(key, value)| (format!("BANKREFRESH__FINAPI__{key}"), value.to_owned()));
+    let config = Config::load(None, variables.into_iter())?;
+    let settings = config.finapi.ok_or("finapi")?;
+    let transport = Transport::http(settings.connect_timeout, settings.calls_max)?;
+    let credentials = Credentials::Http {
+        url: url.join("sandbox/credentials")?,
+        bearer: None,
+        timeout: settings.timeout,
+    };
+    Ok(FinApi::new(transport, settings, credentials, config.breaker))
+}
+
+async fn wait_until_up(notices: &mut Notices) -> Result<(), String> {
+    match timeout_at(Instant::now() + Duration::from_secs(10), notices.recv()).await {
+        Ok(Some(Notice::Up { .. })) => Ok(()),
+        Ok(Some(Notice::Down { reason, .. })) => Err(format!("could not connect to the broker: {reason}")),
+        Ok(Some(Notice::Delivery(_)) | None) | Err(_) => Err("could not connect to the broker".to_owned()),
+    }
+}
+
+async fn send(
+    broker: &Broker,
+    topology: &Topology,
+    sandbox: &Sandbox,
+    cases: Vec<UseCase>,
+) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let mut rows = Vec::new();
+    let mut messages = Vec::new();
+    for (case, bank_connection_id) in cases.into_iter().zip(1..) {
+        let user_id = format!("user-{bank_connection_id}");
+        sandbox.script(&user_id, bank_connection_id, case.script);
+        let mut command = RefreshConnection {
+            command_id: Uuid::now_v7().to_string(),
+            user_id,
+            bank_connection_id,
+            ..RefreshConnection::default()
+        };
+        (case.ask)(&mut command);
+        let envelope = Envelope {
+            interactive: true,
+            correlation_id: command.command_id.clone(),
+            ..Envelope::default()
+        };
+        rows.push(Row {
+            name: case.name,
+            command_id: command.command_id.clone(),
+            events: Vec::new(),
+            took: None,
+        });
+        messages.push(message::command(topology, command, &envelope, Timestamp::now()));
+    }
+    broker.publish(messages).await?;
+    Ok(rows)
+}
+
+/// Takes in events until every command has its outcome, or time is up.
+async fn follow(mut rows: Vec<Row>, notices: &mut Notices) -> Result<Vec<Row>, String> {
+    let places: BTreeMap<String, usize> = rows.iter().map(|row| row.command_id.clone()).zip(0..).collect();
+    let started = Instant::now();
+    let live = std::io::stdout().is_terminal();
+    let mut drawn = 0;
+    while rows.iter().any(|row| row.took.is_none()) {
+        if live {
+            drawn = redraw(&rows, started, drawn);
+        }
+        let tick = Instant::now() + Duration::from_millis(250);
+        let notice = match timeout_at(tick, notices.recv()).await {
+            Err(_) if started.elapsed() < TIME_MAX => continue,
+            Err(_) => break,
+            Ok(notice) => notice,
+        };
+        let delivery = match notice {
+            Some(Notice::Delivery(delivery)) => delivery,
+            Some(Notice::Up { .. }) => continue,
+            Some(Notice::Down { reason, .. }) => return Err(format!("lost the broker: {reason}")),
+            None => return Err("the connection to the broker has ended".to_owned()),
+        };
+        let Some(event) = show::event(&delivery.message) else {
+            continue;
+        };
+        let place = event.context().and_then(|context| places.get(&context.command_id));
+        let Some(row) = place.and_then(|place| rows.get_mut(*place)) else {
+            continue;
+        };
+        if !live {
+            println!(
+                "{:5.1} s  {:<27} {}",
+                started.elapsed().as_secs_f64(),
+                row.name,
+                event.summary()
+            );
+        }
+        row.took = event.is_last().then(|| started.elapsed()).or(row.took);
+        row.events.push(event);
+    }
+    if drawn > 0 {
+        erase(drawn);
+    }
+    Ok(rows)
+}
+
+/// Draws what is known so far over what was drawn before; says how many lines that is.
+fn redraw(rows: &[Row], started: Instant, drawn: usize) -> usize {
+    erase(drawn);
+    for row in rows {
+        let state = match (row.took, row.events.last()) {
+            (None, None) => "finAPI updates …".to_owned(),
+            (None, Some(_)) => "waits for the user …".to_owned(),
+            (Some(_), Some(event)) => format!("{0}{1}{0:#}", show::style(event), event.summary()),
+            (Some(_), None) => String::new(),
+        };
+        let seconds = row.took.unwrap_or_else(|| started.elapsed()).as_secs_f64();
+        anstream::println!("{seconds:5.1} s  {:<27} {state}", row.name);
+    }
+    drop(std::io::stdout().flush());
+    rows.len()
+}
+
+fn erase(lines: usize) {
+    if lines > 0 {
+        print!("\x1b[{lines}A\x1b[J");
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    println!("\n{:<27} {:>7}  events", "use case", "took");
+    for row in rows {
+        let took = row
+            .took
+            .map_or("–".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()));
+        let events: Vec<String> = row
+            .events
+            .iter()
+            .map(|event| format!("{0}{1}{0:#}", show::style(event), event.summary()))
+            .collect();
+        anstream::println!("{:<27} {took:>7}  {}", row.name, events.join(", then "));
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line: one file per subcommand.
+
+mod config;
+mod demo;
+mod sandbox;
+mod send;
+mod show;
+mod topology;
+mod watch;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::broker::rabbit;
+use crate::config::{Amqp, Config, Telemetry};
+
+/// What a subcommand ends with: an exit code, or an error to show.
+type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// Keeps finAPI bank connections fresh: takes RefreshConnection commands from RabbitMQ, has finAPI update the connection, and
+/// publishes what came of it.
+#[derive(Debug, Parser)]
+#[command(name = "bankrefresh", version, max_term_width = 100)]
+struct Cli {
+    /// The settings file (TOML). The environment goes before it: BANKREFRESH__<SECTION>__<KEY>, or …__<KEY>_FILE to read a
+    /// value from a file.
+    #[arg(long, short, global = true, value_name = "FILE", env = "BANKREFRESH_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a worker until it is told to stop (SIGTERM or SIGINT; a second one stops it at once)
+    Worker,
+    /// Publish commands, and with --wait show their progress to the end
+    Send(send::Args),
+    /// Print events as they come
+    Watch(watch::Args),
+    /// Declare the exchanges and queues, or say what differs
+    #[command(subcommand)]
+    Topology(topology::Command),
+    /// Show the settings in force
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Serve a finAPI simulator on loopback
+    Sandbox(sandbox::Args),
+    /// Show everything at once on this machine, with a simulated finAPI; needs no broker
+    Demo(demo::Args),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // Only fails when one is installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(cli.dispatch()) {
+        Ok(code) => code,
+        Err(error) => failed(error.as_ref()),
+    }
+}
+
+impl Cli {
+    async fn dispatch(self) -> Ended {
+        match self.command {
+            Command::Sandbox(args) => sandbox::run(args).await,
+            Command::Config(command) => config::run(&command, &load(self.config)?),
+            Command::Worker => worker::run(load(self.config)?).await,
+            Command::Send(args) => send::run(args, &load(self.config)?).await,
+            Command::Watch(args) => watch::run(args, &load(self.config)?).await,
+            Command::Topology(command) => topology::run(&command, &load(self.config)?).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    }
+}
+
+fn load(file: Option<PathBuf>) -> Result<Config, crate::config::ConfigError> {
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        // A variable of ours that is not text shows as a setting that is not allowed.
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    });
+    Config::load(file.as_deref(), environment)
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{style}error{style:#}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
+}
+
+/// Only what an operator must act on, for the commands that print for people.
+fn log_warnings(settings: &Telemetry) -> Result<(), crate::config::ConfigError> {
+    crate::telemetry::logs::start(&Telemetry {
+        log_level: "warn".to_owned(),
+        ..settings.clone()
+    })
+}
+
+fn rabbit_settings(amqp: &Amqp, name: &str) -> rabbit::Settings {
+    rabbit::Settings {
+        connection_name: format!("bankrefresh {name}"),
+        connect_timeout: amqp.connect_timeout,
+        confirm_timeout: amqp.confirm_timeout,
+        heartbeat: amqp.heartbeat,
+        declare: amqp.declare,
+        ..rabbit::Settings::new(amqp.url.clone())
+    }
+}

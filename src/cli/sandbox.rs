@@ -1,0 +1,54 @@
+//! `bankrefresh sandbox`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use super::Ended;
+use crate::config::{LogFormat, Telemetry};
+use crate::sandbox::{Sandbox, SandboxConfig, serve};
+
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// Where to listen. The sandbox knows no secrets worth keeping; keep it on loopback.
+    #[arg(long, default_value = "127.0.0.1:8531", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// What users and connections do (TOML); without it, the connection id decides
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: Args) -> Ended {
+    crate::telemetry::logs::start(&Telemetry {
+        log_level: "info".to_owned(),
+        log_format: LogFormat::Text,
+    })?;
+    let config = match &args.script {
+        Some(file) => SandboxConfig::from_toml(&std::fs::read_to_string(file)?)?,
+        None => SandboxConfig::default(),
+    };
+    let listener = TcpListener::bind(args.listen).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let (id, secret) = (config.client_id.clone(), config.client_secret.clone());
+    let sandbox = Sandbox::new(config);
+    sandbox.set_web_form_url(&url);
+    let callbacks = tokio::spawn(std::sync::Arc::clone(&sandbox).run_callbacks(reqwest::Client::new()));
+    println!("finAPI's simulator is at {url} (what it was asked: {url}/sandbox)");
+    println!();
+    println!("A worker finds it with");
+    println!("  BANKREFRESH__FINAPI__ACCESS_URL={url}");
+    println!("  BANKREFRESH__FINAPI__WEB_FORM_URL={url}");
+    println!("  BANKREFRESH__FINAPI__CLIENT_ID={id}");
+    println!("  BANKREFRESH__FINAPI__CLIENT_SECRET={secret}");
+    println!("and every user's password is \"secret-\" and the user id.");
+    let stop = async {
+        // Without a signal handler the process ends at the first signal all the same.
+        drop(tokio::signal::ctrl_c().await);
+    };
+    serve(sandbox, listener, stop).await?;
+    callbacks.abort();
+    Ok(ExitCode::SUCCESS)
+}

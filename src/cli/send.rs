@@ -1,0 +1,270 @@
+//! `bankrefresh send`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::{Ended, show};
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, Notice, Notices, Subscription, rabbit};
+use crate::config::Config;
+use crate::proto::{self, RefreshConnection};
+use crate::refresh::event::Event;
+use crate::refresh::{Envelope, command};
+use crate::worker::message;
+
+/// The exit code when a refresh failed.
+const FAILED: u8 = 1;
+/// The exit code when not every outcome came in time.
+const TIMED_OUT: u8 = 3;
+
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Exit codes: 0 published, and with --wait every connection was updated; 1 a refresh failed, or nothing \
+    could be published; 2 the command line is wrong; 3 not every outcome came in time."
+)]
+pub(super) struct Args {
+    /// The finAPI user who owns the connections
+    #[arg(long, value_name = "ID")]
+    user: String,
+    /// A bank connection to refresh, or a range of them (1-200); one command is published for each
+    #[arg(long = "connection", value_name = "ID", required = true, value_parser = connections)]
+    connections: Vec<std::ops::RangeInclusive<i64>>,
+    /// The lane: is a user waiting?
+    #[arg(long, value_enum, default_value_t = Lane::Interactive)]
+    lane: Lane,
+    /// Import accounts that are new at the bank
+    #[arg(long, value_enum, value_name = "MODE")]
+    import_new_accounts: Option<Import>,
+    /// Import only accounts of this type (with --import-new-accounts)
+    #[arg(long = "account-type", value_enum, value_name = "TYPE")]
+    account_types: Vec<AccountType>,
+    /// Let the user edit what is saved at finAPI
+    #[arg(long, value_enum, value_name = "SETTING")]
+    edit_saved_settings: Vec<SavedSetting>,
+    /// Leave the bank alone if the connection was updated within this long, for instance 4h
+    #[arg(long, value_name = "DURATION", value_parser = humantime)]
+    max_age: Option<Duration>,
+    /// A label to be echoed in every event
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The command's id, to publish the same command again (with one connection)
+    #[arg(long, value_name = "UUID")]
+    command_id: Option<Uuid>,
+    /// Show what happens until every outcome is there
+    #[arg(long)]
+    wait: bool,
+    /// The longest to wait
+    #[arg(long, value_name = "DURATION", value_parser = humantime, default_value = "30m")]
+    timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Lane {
+    Interactive,
+    Background,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Import {
+    Skip,
+    Conditional,
+    Forced,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AccountType {
+    Checking,
+    Savings,
+    CreditCard,
+    Security,
+    Loan,
+    Membership,
+    Bausparen,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SavedSetting {
+    Credentials,
+    DefaultTwoStepProcedure,
+}
+
+fn connections(text: &str) -> Result<std::ops::RangeInclusive<i64>, String> {
+    let number = |text: &str| text.parse::<i64>().map_err(|_| format!("{text:?} is no connection id"));
+    match text.split_once('-') {
+        Some((first, last)) => Ok(number(first)?..=number(last)?),
+        None => number(text).map(|id| id..=id),
+    }
+}
+
+fn humantime(text: &str) -> Result<Duration, String> {
+    let value = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
+    humantime_serde::deserialize(value).map_err(|_| "must be a duration such as 90s, 4h or 1h 30m".to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(args: Args, config: &Config) -> Ended {
+    super::log_warnings(&config.telemetry)?;
+    let commands = args.commands()?;
+    let topology = Topology::new(&config.amqp.prefix);
+    let tap = args.wait.then(|| Subscription::Tap {
+        exchange: topology.events(),
+        keys: vec!["#".to_owned()],
+    });
+    let settings = super::rabbit_settings(&config.amqp, "send");
+    let connect_timeout = settings.connect_timeout;
+    let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), tap.into_iter().collect())?;
+    up(&mut notices, connect_timeout).await?;
+    let broker = Broker::Rabbit(rabbit);
+    let ids: BTreeSet<String> = commands.iter().map(|command| command.command_id.clone()).collect();
+    let now = Timestamp::now();
+    let envelope = Envelope {
+        interactive: args.lane == Lane::Interactive,
+        ..Envelope::default()
+    };
+    let messages = commands.into_iter().map(|command| {
+        let correlation_id = command.command_id.clone();
+        let envelope = Envelope {
+            correlation_id,
+            ..envelope.clone()
+        };
+        message::command(&topology, command, &envelope, now)
+    });
+    broker.publish(messages.collect()).await?;
+    match &ids.first() {
+        Some(id) if ids.len() == 1 => println!("published command {id}"),
+        _ => println!("published {} commands", ids.len()),
+    }
+    let code = match args.wait {
+        true => follow(&mut notices, ids, Instant::now() + args.timeout).await?,
+        false => ExitCode::SUCCESS,
+    };
+    broker.close().await;
+    Ok(code)
+}
+
+async fn up(notices: &mut Notices, timeout: Duration) -> Result<(), String> {
+    let mut last = "no answer".to_owned();
+    let deadline = Instant::now() + timeout;
+    loop {
+        match timeout_at(deadline, notices.recv()).await {
+            Ok(Some(Notice::Up { .. })) => return Ok(()),
+            Ok(Some(Notice::Down { reason, .. })) => last = reason,
+            Ok(Some(Notice::Delivery(_))) => {}
+            Ok(None) | Err(_) => return Err(format!("could not connect to the broker (amqp.url): {last}")),
+        }
+    }
+}
+
+/// Shows the events of commands until each has its outcome.
+async fn follow(notices: &mut Notices, mut ids: BTreeSet<String>, deadline: Instant) -> Result<ExitCode, String> {
+    let mut failed = 0;
+    let all = ids.len();
+    while !ids.is_empty() {
+        let Ok(notice) = timeout_at(deadline, notices.recv()).await else {
+            eprintln!("{} of {all} commands have no outcome yet", ids.len());
+            return Ok(ExitCode::from(TIMED_OUT));
+        };
+        let delivery = match notice {
+            Some(Notice::Delivery(delivery)) => delivery,
+            Some(Notice::Up { .. }) => continue,
+            Some(Notice::Down { reason, .. }) => {
+                return Err(format!("lost the broker ({reason}); the commands go on without us"));
+            }
+            None => return Err("the connection to the broker has ended".to_owned()),
+        };
+        let Some(event) = show::event(&delivery.message) else {
+            continue;
+        };
+        let id = event
+            .context()
+            .map(|context| context.command_id.clone())
+            .unwrap_or_default();
+        if !ids.contains(&id) {
+            continue;
+        }
+        anstream::println!("{}", show::line(&event));
+        if event.is_last() {
+            ids.remove(&id);
+        }
+        failed += usize::from(matches!(event, Event::RefreshFailed(_)));
+    }
+    if all > 1 {
+        println!("{} updated, {failed} failed", all - failed);
+    }
+    Ok(ExitCode::from(if failed > 0 { FAILED } else { 0 }))
+}
+
+impl Args {
+    fn commands(&self) -> Result<Vec<RefreshConnection>, String> {
+        let ids: Vec<i64> = self.connections.iter().cloned().flatten().collect();
+        if self.command_id.is_some() && ids.len() != 1 {
+            return Err("--command-id goes with exactly one --connection".to_owned());
+        }
+        ids.into_iter().map(|id| self.command(id)).collect()
+    }
+
+    fn command(&self, bank_connection_id: i64) -> Result<RefreshConnection, String> {
+        let account_type = |kind: &AccountType| i32::from(proto::AccountType::from(*kind));
+        let saved_setting = |setting: &SavedSetting| i32::from(proto::SavedSetting::from(*setting));
+        let command = RefreshConnection {
+            command_id: self.command_id.unwrap_or_else(Uuid::now_v7).to_string(),
+            user_id: self.user.clone(),
+            bank_connection_id,
+            import_new_accounts: self
+                .import_new_accounts
+                .map(proto::ImportNewAccounts::from)
+                .unwrap_or_default()
+                .into(),
+            account_types: self.account_types.iter().map(account_type).collect(),
+            edit_saved_settings: self.edit_saved_settings.iter().map(saved_setting).collect(),
+            max_age: self.max_age.and_then(|age| prost_types::Duration::try_from(age).ok()),
+            labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ..RefreshConnection::default()
+        };
+        command::validate(&command).map_err(|invalid| invalid.to_string())?;
+        Ok(command)
+    }
+}
+
+impl From<Import> for proto::ImportNewAccounts {
+    fn from(import: Import) -> Self {
+        match import {
+            Import::Skip => Self::Skip,
+            Import::Conditional => Self::Conditional,
+            Import::Forced => Self::Forced,
+        }
+    }
+}
+
+impl From<AccountType> for proto::AccountType {
+    fn from(kind: AccountType) -> Self {
+        match kind {
+            AccountType::Checking => Self::Checking,
+            AccountType::Savings => Self::Savings,
+            AccountType::CreditCard => Self::CreditCard,
+            AccountType::Security => Self::Security,
+            AccountType::Loan => Self::Loan,
+            AccountType::Membership => Self::Membership,
+            AccountType::Bausparen => Self::Bausparen,
+        }
+    }
+}
+
+impl From<SavedSetting> for proto::SavedSetting {
+    fn from(setting: SavedSetting) -> Self {
+        match setting {
+            SavedSetting::Credentials => Self::Credentials,
+            SavedSetting::DefaultTwoStepProcedure => Self::DefaultTwoStepProcedure,
+        }
+    }
+}

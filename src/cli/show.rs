@@ -1,0 +1,52 @@
+//! Events as people and programs read them.
+
+use anstyle::{AnsiColor, Style};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+use crate::broker::Message;
+use crate::refresh::event::Event;
+
+/// An event as it came, if it is one.
+pub(super) fn event(message: &Message) -> Option<Event> {
+    Event::decode(message.properties.kind.as_deref()?, &message.body).ok()
+}
+
+/// One line of text.
+pub(super) fn line(event: &Event) -> String {
+    let context = event.context().cloned().unwrap_or_default();
+    let style = style(event);
+    let id = context.command_id.get(..8).unwrap_or_default().to_owned();
+    let connection = context.bank_connection_id;
+    let detail = match event {
+        Event::UserActionRequired(event) => format!(" → {}", event.web_form_url),
+        Event::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", event.message),
+        Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => String::new(),
+    };
+    format!(
+        "{id} connection {connection:<6} {style}{}{style:#}{detail}",
+        event.summary()
+    )
+}
+
+/// The colour of an event.
+pub(super) fn style(event: &Event) -> Style {
+    match event {
+        Event::TransactionsUpdated(_) => AnsiColor::Green.on_default(),
+        Event::UserActionRequired(_) => AnsiColor::Yellow.on_default(),
+        Event::RefreshFailed(_) => AnsiColor::Red.on_default(),
+    }
+}
+
+/// A protobuf message in its canonical JSON, with the names of the .proto files.
+pub(super) fn json(message_name: &str, body: &[u8]) -> Result<Value, Box<dyn std::error::Error>> {
+    let pool = DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())?;
+    let descriptor = pool
+        .get_message_by_name(message_name)
+        .ok_or_else(|| format!("{message_name:?} is no message of this release"))?;
+    let message = DynamicMessage::decode(descriptor, body)?;
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+}

@@ -1,0 +1,43 @@
+//! `bankrefresh topology`
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Ended;
+use crate::broker::rabbit;
+use crate::broker::topology::Topology;
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Declare every exchange and queue; what is there already stays as it is
+    Apply,
+    /// Say what is missing or differs, and change nothing; exit code 1 if there is anything
+    Check,
+}
+
+pub(super) async fn run(command: &Command, config: &Config) -> Ended {
+    super::log_warnings(&config.telemetry)?;
+    let topology = Topology::new(&config.amqp.prefix);
+    let settings = super::rabbit_settings(&config.amqp, "topology");
+    match command {
+        Command::Apply => {
+            rabbit::declare(&settings, &topology).await?;
+            let (exchanges, queues) = (topology.exchanges().len(), topology.queues().len());
+            println!("{exchanges} exchanges and {queues} queues are there");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check => {
+            let differences = rabbit::check(&settings, &topology).await?;
+            for difference in &differences {
+                println!("{difference}");
+            }
+            if differences.is_empty() {
+                println!("the topology is as it should be");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `bankrefresh watch`
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use super::{Ended, show};
+use crate::broker::topology::Topology;
+use crate::broker::{Message, Notice, Subscription, rabbit};
+use crate::config::Config;
+
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// How to print an event
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Which events, by routing key; `#` for all
+    #[arg(long = "key", value_name = "KEY", default_value = "#")]
+    keys: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line each; whole events are in the JSON
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+pub(super) async fn run(args: Args, config: &Config) -> Ended {
+    super::log_warnings(&config.telemetry)?;
+    let topology = Topology::new(&config.amqp.prefix);
+    let tap = Subscription::Tap {
+        exchange: topology.events(),
+        keys: args.keys,
+    };
+    let settings = super::rabbit_settings(&config.amqp, "watch");
+    let (_rabbit, mut notices) = rabbit::connect(settings, topology, vec![tap])?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        match notices.recv().await {
+            Some(Notice::Up { .. }) => eprintln!("watching; events from now on are shown"),
+            Some(Notice::Delivery(delivery)) => {
+                print(&delivery.message, args.format)?;
+                left -= 1;
+            }
+            Some(Notice::Down { reason, .. }) => {
+                eprintln!("lost the broker ({reason}); events until it is back are not shown");
+            }
+            None => return Err("the connection to the broker has ended".into()),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(message: &Message, format: Format) -> Result<(), Box<dyn std::error::Error>> {
+    let kind = message.properties.kind.as_deref().unwrap_or_default();
+    match (format, show::event(message)) {
+        (Format::Text, Some(event)) => anstream::println!("{}", show::line(&event)),
+        (Format::Json, Some(_)) => {
+            let event = serde_json::json!({"type": kind, "event": show::json(kind, &message.body)?});
+            println!("{event}");
+        }
+        (_, None) => eprintln!("a message of type {kind:?} that is no event of this release"),
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `bankrefresh worker`
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::Ended;
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, rabbit};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::finapi::FinApi;
+use crate::finapi::transport::Transport;
+use crate::telemetry::logs;
+use crate::worker::{Worker, subscriptions};
+
+pub(super) async fn run(config: Config) -> Ended {
+    logs::start(&config.telemetry)?;
+    let policy = config.policy();
+    let settings = config.finapi.ok_or_else(|| {
+        ConfigError::Setting(
+            "finapi.access_url, finapi.web_form_url, finapi.client_id and finapi.client_secret are required".to_owned(),
+        )
+    })?;
+    let transport = Transport::http(settings.connect_timeout, settings.calls_max)?;
+    let finapi = FinApi::new(transport, settings, config.credentials, config.breaker);
+    let topology = Topology::new(&config.amqp.prefix);
+    let (rabbit, notices) = rabbit::connect(
+        super::rabbit_settings(&config.amqp, "worker"),
+        topology.clone(),
+        subscriptions(&topology, &config.worker),
+    )?;
+    let worker = Worker::new(
+        Broker::Rabbit(rabbit),
+        finapi,
+        topology,
+        policy,
+        config.worker,
+        Clock::System,
+        fastrand::u64(..),
+    );
+    let mut stops = stops()?;
+    worker
+        .run(notices, async move {
+            stops.recv().await;
+            // Everything unacknowledged goes back to its queue, so stopping at once loses nothing either.
+            tokio::spawn(async move {
+                stops.recv().await;
+                std::process::exit(1);
+            });
+        })
+        .await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Receives each SIGTERM and SIGINT.
+fn stops() -> std::io::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stops) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(stops)
+}

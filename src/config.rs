@@ -1,0 +1,387 @@
+//! The settings: a TOML file, and the environment over it. Parsed once, into final types.
+//!
+//! `BANKREFRESH__<SECTION>__<KEY>` sets one key, `BANKREFRESH__<SECTION>__<KEY>_FILE` reads it from a file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ::config::{Environment, File, FileFormat};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::finapi::{self, breaker, credentials::Credentials};
+use crate::refresh::event::Transactions;
+use crate::refresh::schedule::{Polling, Retry};
+use crate::refresh::{Limits, Policy};
+use crate::worker;
+
+/// Every setting. A section that is left out has its defaults; `finapi` has none and is needed by `worker` alone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The broker.
+    pub amqp: Amqp,
+    /// finAPI.
+    pub finapi: Option<finapi::Settings>,
+    /// Where users' credentials come from.
+    pub credentials: Credentials,
+    /// How much a worker takes on.
+    pub worker: worker::Settings,
+    /// When to look again.
+    pub polling: Polling,
+    /// How to retry.
+    pub retry: Retry,
+    /// How long things may take.
+    pub limits: Limits,
+    /// When finAPI counts as down.
+    pub breaker: breaker::Settings,
+    /// What events say.
+    pub events: Transactions,
+    /// The operators' own listener.
+    pub admin: Admin,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
+
+/// The broker (section `amqp`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Amqp {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    #[serde(serialize_with = "hidden")]
+    pub url: SecretString,
+    /// What the names of all exchanges and queues begin with.
+    pub prefix: String,
+    /// Whether the topology is declared at start. Without it, what is missing stops the start.
+    pub declare: bool,
+    /// The longest a connection may take to be made.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// The longest the broker may take to confirm a message.
+    #[serde(with = "humantime_serde")]
+    pub confirm_timeout: Duration,
+    /// How often each side shows that it is there.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+}
+
+impl Default for Amqp {
+    fn default() -> Self {
+        Self {
+            url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
+            prefix: "bankrefresh".to_owned(),
+            declare: true,
+            connect_timeout: Duration::from_secs(10),
+            confirm_timeout: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The operators' own listener (section `admin`).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where `/livez`, `/readyz`, `/metrics` and `/status` are served; nowhere where it is left out.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Logs (section `telemetry`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Text for people or JSON for programs.
+    pub log_format: LogFormat,
+    /// What is logged, as `tracing_subscriber`'s filter directives, for instance `info` or `info,bankrefresh=debug`.
+    pub log_level: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Shows that a secret is set, and no more.
+pub(crate) fn hidden<S: Serializer>(_: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("(hidden)")
+}
+
+/// The same for a secret that may be missing.
+pub(crate) fn hidden_option<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(secret) => hidden(secret, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Why the settings can't be used. Holds no value of a setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting is missing, unknown or out of bounds.
+    #[error("{0}")]
+    Setting(String),
+    /// A file named by the environment can't be read.
+    #[error("{variable} names a file that can't be read: {error}")]
+    SecretFile {
+        /// The environment variable.
+        variable: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+const PREFIX: &str = "BANKREFRESH__";
+const FILE_SUFFIX: &str = "_FILE";
+
+impl Config {
+    /// Reads the settings from a file, if one is given, and from environment variables.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting and what is allowed.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut sources = ::config::Config::builder();
+        if let Some(file) = file {
+            sources = sources.add_source(File::from(file).format(FileFormat::Toml));
+        }
+        let variables = variables(environment)?;
+        let environment = Environment::default().separator("__").source(Some(variables));
+        let config: Self = sources
+            .add_source(environment)
+            .build()
+            .and_then(::config::Config::try_deserialize)
+            .map_err(|error| ConfigError::Setting(error.to_string()))?;
+        config.bounded()
+    }
+
+    /// The rules a refresh follows.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            polling: self.polling.clone(),
+            retry: self.retry.clone(),
+            limits: self.limits.clone(),
+            events: self.events.clone(),
+        }
+    }
+
+    fn bounded(self) -> Result<Self, ConfigError> {
+        let second = Duration::from_secs(1);
+        let minute = 60 * second;
+        let day = 24 * 60 * minute;
+        let bounds = [
+            (
+                "worker.in_flight",
+                (1..=60_000).contains(&self.worker.in_flight),
+                "1 to 60000",
+            ),
+            (
+                "worker.hold_wait_max",
+                self.worker.hold_wait_max <= 5 * minute,
+                "at most 5m",
+            ),
+            ("worker.hold_max", self.worker.hold_max <= 5 * minute, "at most 5m"),
+            (
+                "worker.drain_timeout",
+                self.worker.drain_timeout <= 5 * minute,
+                "at most 5m",
+            ),
+            (
+                "polling.initial",
+                (second..=minute).contains(&self.polling.initial),
+                "1s to 1m",
+            ),
+            ("polling.factor", (1.0..=10.0).contains(&self.polling.factor), "1 to 10"),
+            (
+                "polling.max",
+                (self.polling.initial..=day).contains(&self.polling.max),
+                "polling.initial to 1d",
+            ),
+            (
+                "polling.web_form_max",
+                (self.polling.initial..=20 * minute).contains(&self.polling.web_form_max),
+                "polling.initial to 20m",
+            ),
+            (
+                "polling.locked_max",
+                (self.polling.initial..=day).contains(&self.polling.locked_max),
+                "polling.initial to 1d",
+            ),
+            (
+                "retry.initial",
+                (Duration::from_millis(1)..=minute).contains(&self.retry.initial),
+                "1ms to 1m",
+            ),
+            (
+                "retry.max",
+                (self.retry.initial..=day).contains(&self.retry.max),
+                "retry.initial to 1d",
+            ),
+            ("retry.attempts", (1..=1000).contains(&self.retry.attempts), "1 to 1000"),
+            (
+                "limits.refresh",
+                (minute..=30 * day).contains(&self.limits.refresh),
+                "1m to 30d",
+            ),
+            (
+                "limits.updating",
+                (second..=day).contains(&self.limits.updating),
+                "1s to 1d",
+            ),
+            (
+                "limits.settling",
+                (second..=day).contains(&self.limits.settling),
+                "1s to 1d",
+            ),
+            ("limits.web_form_grace", self.limits.web_form_grace <= day, "at most 1d"),
+            ("limits.clock_skew", self.limits.clock_skew <= minute, "at most 1m"),
+            (
+                "breaker.failures",
+                (1..=10_000).contains(&self.breaker.failures),
+                "1 to 10000",
+            ),
+            (
+                "events.size_max",
+                (64 * 1024..=8 * 1024 * 1024).contains(&self.events.size_max),
+                "65536 to 8388608 (bytes)",
+            ),
+            (
+                "amqp.prefix",
+                (1..=100).contains(&self.amqp.prefix.len())
+                    && self
+                        .amqp
+                        .prefix
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
+                "1 to 100 letters, digits, '.', '_' and '-'",
+            ),
+            (
+                "amqp.confirm_timeout",
+                (second..=5 * minute).contains(&self.amqp.confirm_timeout),
+                "1s to 5m",
+            ),
+            (
+                "finapi.calls_max",
+                self.finapi
+                    .as_ref()
+                    .is_none_or(|finapi| (1..=10_000).contains(&finapi.calls_max)),
+                "1 to 10000",
+            ),
+            (
+                "finapi.page_size",
+                self.finapi
+                    .as_ref()
+                    .is_none_or(|finapi| (1..=500).contains(&finapi.page_size)),
+                "1 to 500",
+            ),
+            (
+                "finapi.pages_max",
+                self.finapi
+                    .as_ref()
+                    .is_none_or(|finapi| (1..=100_000).contains(&finapi.pages_max)),
+                "1 to 100000",
+            ),
+        ];
+        match bounds.into_iter().find(|(_, holds, _)| !holds) {
+            Some((name, _, allowed)) => Err(ConfigError::Setting(format!("{name} must be {allowed}"))),
+            None => Ok(self),
+        }
+    }
+}
+
+/// The variables of ours, without their prefix, those that name files replaced by what the files hold.
+fn variables(
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<::config::Map<String, String>, ConfigError> {
+    let ours: BTreeMap<String, String> = environment
+        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
+        .collect();
+    let mut variables = ::config::Map::new();
+    for (name, value) in ours {
+        let (name, value) = match name.strip_suffix(FILE_SUFFIX) {
+            Some(setting) => {
+                let variable = format!("{PREFIX}{name}");
+                let text =
+                    std::fs::read_to_string(&value).map_err(|error| ConfigError::SecretFile { variable, error })?;
+                (setting.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            None => (name, value),
+        };
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(None, environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_anything_the_defaults_hold() {
+        let config = load(&[("PATH", "/")]).expect("the defaults");
+        assert_eq!(config.worker, worker::Settings::default());
+        assert!(config.finapi.is_none());
+    }
+
+    #[test]
+    fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
+        use secrecy::ExposeSecret as _;
+        let config = load(&[
+            ("BANKREFRESH__FINAPI__ACCESS_URL", "https://sandbox.finapi.io"),
+            ("BANKREFRESH__FINAPI__WEB_FORM_URL", "https://webform-sandbox.finapi.io"),
+            ("BANKREFRESH__FINAPI__CLIENT_ID", "id"),
+            ("BANKREFRESH__FINAPI__CLIENT_SECRET", "0123"),
+            ("BANKREFRESH__FINAPI__CALLS_MAX", "7"),
+            ("BANKREFRESH__POLLING__MAX", "20s"),
+            ("BANKREFRESH__EVENTS__TRANSACTIONS", "summary"),
+        ])
+        .expect("settings");
+        let finapi = config.finapi.expect("finapi");
+        assert_eq!(finapi.client_secret.expose_secret(), "0123");
+        assert_eq!(finapi.calls_max, 7);
+        assert_eq!(config.polling.max, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_with_what_is_allowed() {
+        let cases = [
+            (("BANKREFRESH__WORKER__IN_FLIGHT", "0"), "worker.in_flight"),
+            (("BANKREFRESH__WORKER__IN_FLIGHT", "many"), "in_flight"),
+            (("BANKREFRESH__WORKER__NO_SUCH", "1"), "no_such"),
+            (("BANKREFRESH__NO_SUCH__KEY", "1"), "no_such"),
+            (("BANKREFRESH__POLLING__INITIAL", "10ms"), "polling.initial"),
+            (("BANKREFRESH__CREDENTIALS__SOURCE", "hat"), "hat"),
+            (
+                ("BANKREFRESH__AMQP__URL_FILE", "/no/such/file"),
+                "BANKREFRESH__AMQP__URL_FILE",
+            ),
+        ];
+        for (variable, named) in cases {
+            let error = load(&[variable]).expect_err("an error");
+            assert!(error.contains(named), "{error:?} does not name {named:?}");
+        }
+    }
+}

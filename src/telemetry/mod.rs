@@ -1,0 +1,3 @@
+//! What operators see of a process.
+
+pub mod logs;

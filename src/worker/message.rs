@@ -1,0 +1,248 @@
+//! Messages as they go onto the wire: events, bookmarks, commands, and what nobody could read.
+
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::broker::topology::{DELAYS, Topology};
+use crate::broker::{Delivery, Header, Message, Outgoing, Properties};
+use crate::proto::{RefreshConnection, from_timestamp, timestamp};
+use crate::refresh::event::Event;
+use crate::refresh::{Envelope, Refresh, command, state};
+
+/// `content_type` of everything published here.
+pub const CONTENT_TYPE: &str = "application/protobuf";
+/// `app_id` of everything published here, and the CloudEvents source.
+pub const APP_ID: &str = "bankrefresh";
+/// The full name of the command's message.
+pub const COMMAND_NAME: &str = "bankrefresh.v1.RefreshConnection";
+/// The header of a dead letter that says why it is one.
+pub const REASON_HEADER: &str = "bankrefresh_reason";
+/// The header of a dead letter that says which queue it came from.
+pub const QUEUE_HEADER: &str = "bankrefresh_queue";
+
+/// Headers that a broker writes to a message and that must not come back with it: a message that still carries its old
+/// `x-death` can be dropped as a cycle when it goes through the delay queues again.
+const BROKER_HEADERS: [&str; 5] = ["x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC"];
+const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
+
+/// What a delivery asks for.
+#[derive(Debug)]
+pub enum Read {
+    /// A refresh to go on with.
+    Refresh {
+        /// The refresh.
+        refresh: Box<Refresh>,
+        /// The command did not say when it was sent, so that moment has to be written down before anything is done.
+        undated: bool,
+    },
+    /// A state that only a newer release can read.
+    Newer(u32),
+    /// Nothing that can be understood, and why.
+    Unreadable(String),
+}
+
+/// Reads a delivery from a command queue or from the steps queue.
+#[must_use]
+pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
+    let message = &delivery.message;
+    match message.properties.kind.as_deref() {
+        Some(COMMAND_NAME) => read_command(message, delivery.queue == topology.interactive(), now),
+        Some(state::MESSAGE_NAME) => match state::decode(&message.body) {
+            Ok(refresh) => Read::Refresh {
+                refresh: Box::new(refresh),
+                undated: false,
+            },
+            Err(state::Unreadable::Newer(version)) => Read::Newer(version),
+            Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),
+        },
+        // Who publishes to a command queue without a type means a command.
+        None if delivery.queue != topology.steps() => {
+            read_command(message, delivery.queue == topology.interactive(), now)
+        }
+        kind => Read::Unreadable(format!(
+            "type: must be {COMMAND_NAME}, is {:?}",
+            kind.unwrap_or_default()
+        )),
+    }
+}
+
+fn read_command(message: &Message, interactive: bool, now: Timestamp) -> Read {
+    let command = match RefreshConnection::decode(message.body.clone()) {
+        Ok(command) => command,
+        Err(error) => return Read::Unreadable(format!("not a {COMMAND_NAME}: {error}")),
+    };
+    if let Err(invalid) = command::validate(&command) {
+        return Read::Unreadable(invalid.to_string());
+    }
+    let properties = &message.properties;
+    let stamp = properties.timestamp.and_then(|seconds| i64::try_from(seconds).ok());
+    let requested_at = command
+        .requested_at
+        .as_ref()
+        .and_then(timestamp)
+        .or_else(|| Timestamp::from_second(stamp?).ok())
+        .filter(|requested_at| *requested_at <= now);
+    let header = |name| {
+        properties
+            .headers
+            .get(name)
+            .and_then(Header::as_text)
+            .unwrap_or_default()
+    };
+    let envelope = Envelope {
+        interactive,
+        correlation_id: properties.correlation_id.clone().unwrap_or_default(),
+        traceparent: header("traceparent").to_owned(),
+        tracestate: header("tracestate").to_owned(),
+    };
+    Read::Refresh {
+        undated: requested_at.is_none(),
+        refresh: Box::new(Refresh::new(command, requested_at.unwrap_or(now), envelope, now)),
+    }
+}
+
+/// A command, for whoever sends one. Its `requested_at` is set to now where it is missing.
+#[must_use]
+pub fn command(topology: &Topology, mut command: RefreshConnection, envelope: &Envelope, now: Timestamp) -> Outgoing {
+    command.requested_at.get_or_insert_with(|| from_timestamp(now));
+    let lane = if envelope.interactive {
+        "interactive"
+    } else {
+        "background"
+    };
+    Outgoing {
+        exchange: topology.commands(),
+        routing_key: lane.to_owned(),
+        message: Message {
+            body: command.encode_to_vec().into(),
+            properties: Properties {
+                message_id: Some(command.command_id),
+                ..properties(COMMAND_NAME, envelope, now)
+            },
+        },
+    }
+}
+
+/// An event, with the attributes of CloudEvents' AMQP binding.
+#[must_use]
+pub fn event(topology: &Topology, event: &Event, envelope: &Envelope, now: Timestamp) -> Outgoing {
+    let mut properties = properties(event.message_name(), envelope, now);
+    if let Some(context) = event.context() {
+        properties.message_id = Some(context.event_id.clone());
+        let attributes = [
+            ("cloudEvents_specversion", "1.0".to_owned()),
+            ("cloudEvents_id", context.event_id.clone()),
+            ("cloudEvents_source", format!("/{APP_ID}")),
+            ("cloudEvents_type", event.message_name().to_owned()),
+            ("cloudEvents_time", now.to_string()),
+            (
+                "cloudEvents_subject",
+                format!("bankConnections/{}", context.bank_connection_id),
+            ),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), Header::Text(value)));
+        properties.headers.extend(attributes);
+    }
+    Outgoing {
+        exchange: topology.events(),
+        routing_key: event.routing_key().to_owned(),
+        message: Message {
+            body: event.encode().into(),
+            properties,
+        },
+    }
+}
+
+/// A bookmark on its way to the steps queue: by the longest delay that fits until it is due, or at once.
+#[must_use]
+pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
+    let wait = refresh.due_at.duration_since(now);
+    let delay = DELAYS
+        .iter()
+        .rev()
+        .find(|(_, delay)| wait >= jiff::SignedDuration::try_from(*delay).unwrap_or_default());
+    let message = Message {
+        body: state::encode(refresh).into(),
+        properties: Properties {
+            message_id: Some(refresh.command.command_id.clone()),
+            ..properties(state::MESSAGE_NAME, &refresh.envelope, now)
+        },
+    };
+    match delay {
+        Some((delay, _)) => Outgoing {
+            exchange: topology.delay(),
+            routing_key: (*delay).to_owned(),
+            message,
+        },
+        None => Outgoing {
+            exchange: topology.steps(),
+            routing_key: topology.steps(),
+            message,
+        },
+    }
+}
+
+/// A message that can't be understood, with the reason.
+#[must_use]
+pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str) -> Outgoing {
+    let mut message = forwarded(&delivery.message);
+    let headers = &mut message.properties.headers;
+    headers.insert(REASON_HEADER.to_owned(), reason.into());
+    headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
+    Outgoing {
+        exchange: topology.dead_letters(),
+        routing_key: String::new(),
+        message,
+    }
+}
+
+/// A message that came back too often, unread, on its way to be tried one at a time.
+#[must_use]
+pub fn suspect(topology: &Topology, delivery: &Delivery) -> Outgoing {
+    Outgoing {
+        exchange: topology.steps(),
+        routing_key: topology.suspects(),
+        message: forwarded(&delivery.message),
+    }
+}
+
+/// A state of a newer release, unread, put aside until a newer worker may be there.
+#[must_use]
+pub fn put_aside(topology: &Topology, delivery: &Delivery) -> Outgoing {
+    Outgoing {
+        exchange: topology.delay(),
+        routing_key: "15s".to_owned(),
+        message: forwarded(&delivery.message),
+    }
+}
+
+/// A message as it came, but for what the broker wrote to it.
+#[must_use]
+pub fn forwarded(message: &Message) -> Message {
+    let mut message = message.clone();
+    message.properties.headers.retain(|name, _| {
+        !BROKER_HEADERS.contains(&name.as_str())
+            && !BROKER_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    });
+    message
+}
+
+fn properties(kind: &str, envelope: &Envelope, now: Timestamp) -> Properties {
+    let trace = [
+        ("traceparent", &envelope.traceparent),
+        ("tracestate", &envelope.tracestate),
+    ];
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Properties {
+        content_type: Some(CONTENT_TYPE.to_owned()),
+        kind: Some(kind.to_owned()),
+        message_id: None,
+        correlation_id: given(&envelope.correlation_id),
+        timestamp: u64::try_from(now.as_second()).ok(),
+        app_id: Some(APP_ID.to_owned()),
+        headers: trace
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Header::Text(given(value)?))))
+            .collect(),
+    }
+}

@@ -1,0 +1,395 @@
+//! The worker: takes deliveries, runs the refreshes that are due, holds or parks those that wait, and gives everything back
+//! when it is told to stop.
+//!
+//! | fate of a delivery | what is done |
+//! | --- | --- |
+//! | over | the outcome is published and confirmed, then it is acknowledged |
+//! | held | it stays unacknowledged; a timer runs here |
+//! | parked | its state is published to a delay queue and confirmed, then it is acknowledged |
+//! | unreadable | it is published to the dead letters with the reason, then acknowledged |
+//! | of a newer release | it is published, unread, to a delay queue, then acknowledged |
+//! | suspect | it came back too often: it is published, unread, to be tried one at a time, then acknowledged |
+//! | lost | the connection was lost: nothing; the broker hands it out again |
+
+pub mod message;
+mod step;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
+use crate::clock::Clock;
+use crate::finapi::FinApi;
+use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::{Phase, Policy, Refresh};
+use message::Read;
+use step::{Ran, Shared};
+
+/// How much a worker takes on (section `worker`).
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How many refreshes it has in hand before it takes no more background commands, and parks what has to wait instead of
+    /// holding it. 1 to 60000.
+    pub in_flight: u16,
+    /// The longest wait that is held; longer ones are parked.
+    #[serde(with = "humantime_serde")]
+    pub hold_wait_max: Duration,
+    /// The longest one delivery is held over several waits, well under the broker's `consumer_timeout`.
+    #[serde(with = "humantime_serde")]
+    pub hold_max: Duration,
+    /// How long calls that are under way may take to end when the worker is told to stop.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            in_flight: 2000,
+            hold_wait_max: Duration::from_secs(30),
+            hold_max: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(6),
+        }
+    }
+}
+
+/// Deliveries of the steps queue that may be worked on while as many refreshes as allowed are held.
+const STEPS_HEADROOM: u16 = 256;
+
+/// A message that came back so often is tried alone: should it be what kills workers, it takes no other with it.
+const SUSPECT_REDELIVERIES: u32 = 3;
+
+/// A second copy of a refresh that is in hand waits so long before it is looked at again.
+const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
+
+/// What a worker consumes.
+#[must_use]
+pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscription> {
+    let queue = |name, prefetch| Subscription::Queue { name, prefetch };
+    vec![
+        queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
+        queue(topology.interactive(), settings.in_flight),
+        queue(topology.background(), settings.in_flight),
+        queue(topology.suspects(), 1),
+    ]
+}
+
+/// A delivery that is to be settled once.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    tag: Tag,
+    since: Instant,
+    /// It came from the suspects' queue and must not keep others there waiting.
+    suspect: bool,
+}
+
+/// A refresh that waits in this worker.
+#[derive(Debug)]
+struct Held {
+    refresh: Box<Refresh>,
+    taken: Taken,
+}
+
+/// Names a held refresh: when it is due, and a number that tells those apart that are due together.
+type Slot = (Instant, u64);
+
+/// One worker. Everything it remembers can be lost: the broker and finAPI know it all.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    settings: Settings,
+    held: BTreeMap<Slot, Held>,
+    running: JoinSet<Ran>,
+    /// Whose deliveries the running tasks work on; no command where a message is only passed on.
+    runs: HashMap<Id, (Taken, Option<String>)>,
+    /// Commands in hand, so that two copies of one are never worked on side by side.
+    commands: HashMap<String, Tag>,
+    /// Background commands that wait for room.
+    waiting: VecDeque<(Box<Refresh>, Taken)>,
+    slots: u64,
+    outage: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// A worker for the notices of a broker that consumes [`subscriptions`]. `seed` decides on jitter.
+    #[must_use]
+    pub fn new(
+        broker: Broker,
+        finapi: FinApi,
+        topology: Topology,
+        policy: Policy,
+        settings: Settings,
+        clock: Clock,
+        seed: u64,
+    ) -> Self {
+        let outage = finapi.watch_outage();
+        let shared = Arc::new(Shared {
+            broker,
+            finapi,
+            topology,
+            policy,
+            clock,
+            generation: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+        });
+        Self {
+            shared,
+            settings,
+            held: BTreeMap::new(),
+            running: JoinSet::new(),
+            runs: HashMap::new(),
+            commands: HashMap::new(),
+            waiting: VecDeque::new(),
+            slots: 0,
+            outage,
+        }
+    }
+
+    /// Works until `stop` completes, then parks what it holds and gives everything back.
+    pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            let due = self.held.first_key_value().map(|((due, _), _)| *due);
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(ran) = self.running.join_next_with_id() => self.ran(ran),
+                () = sleep_until(due) => self.wake_due(),
+                notice = notices.recv() => match notice {
+                    Some(notice) => self.noticed(notice),
+                    None => return tracing::error!("the broker client has ended"),
+                },
+                Ok(()) = self.outage.changed() => self.outage_changed(),
+            }
+        }
+        self.drain(notices).await;
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Up { generation } => {
+                self.shared.generation.store(generation, Ordering::Relaxed);
+                self.outage_changed();
+            }
+            Notice::Down { generation, reason } => self.lost(generation, &reason),
+            Notice::Delivery(delivery) => self.delivered(delivery),
+        }
+    }
+
+    /// Everything in hand is handed out again, so all of it is forgotten; what is running finds out by itself.
+    fn lost(&mut self, generation: u64, reason: &str) {
+        tracing::warn!(reason, held = self.held.len(), "lost the connection to the broker");
+        self.shared
+            .generation
+            .store(generation.saturating_add(1), Ordering::Relaxed);
+        self.held.clear();
+        self.waiting.clear();
+        let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
+        self.commands.retain(|_, tag| running.contains(tag));
+    }
+
+    fn delivered(&mut self, delivery: Delivery) {
+        let topology = &self.shared.topology;
+        let taken = Taken {
+            tag: delivery.tag,
+            since: Instant::now(),
+            suspect: delivery.queue == topology.suspects(),
+        };
+        if delivery.redeliveries >= SUSPECT_REDELIVERIES && !taken.suspect {
+            let message = message::suspect(topology, &delivery);
+            return self.replace(vec![message], taken);
+        }
+        match message::read(&delivery, topology, self.shared.clock.now()) {
+            Read::Refresh { refresh, undated: true } => {
+                let bookmark = self.shared.bookmark(&refresh);
+                self.replace(vec![bookmark], taken);
+            }
+            Read::Refresh {
+                refresh,
+                undated: false,
+            } => self.arrived(refresh, taken, &delivery),
+            Read::Newer(version) => {
+                tracing::warn!(version, "a newer release's state; leaving it to a newer worker");
+                let message = message::put_aside(topology, &delivery);
+                self.replace(vec![message], taken);
+            }
+            Read::Unreadable(reason) => {
+                tracing::warn!(queue = delivery.queue, reason, "can't be understood; a dead letter");
+                let message = message::dead_letter(topology, &delivery, &reason);
+                self.replace(vec![message], taken);
+            }
+        }
+    }
+
+    fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
+        let now = self.shared.clock.now();
+        if delivery.redeliveries > 0 && matches!(refresh.phase, Phase::Updating { .. }) {
+            // The worker that had it may have looked at the task a moment ago.
+            refresh.due_at = refresh.due_at.max(crate::refresh::later(now, LOOK_INTERVAL_MIN));
+        }
+        if self.commands.contains_key(&refresh.command.command_id) {
+            refresh.due_at = crate::refresh::later(now, DUPLICATE_WAIT);
+            return self.park(refresh, taken);
+        }
+        self.commands.insert(refresh.command.command_id.clone(), taken.tag);
+        if delivery.queue == self.shared.topology.background() && !self.has_room() {
+            return self.waiting.push_back((refresh, taken));
+        }
+        self.go_on(refresh, taken);
+    }
+
+    /// Runs a refresh, or lets it wait: held where that may be, else parked.
+    fn go_on(&mut self, refresh: Box<Refresh>, taken: Taken) {
+        let now = self.shared.clock.now();
+        if refresh.due_at <= now && !self.is_draining() {
+            return self.start(refresh, taken);
+        }
+        let due = self.shared.clock.instant(refresh.due_at);
+        let wait = due.duration_since(Instant::now());
+        let held_for = taken.since.elapsed() + wait;
+        let may_hold = wait <= self.settings.hold_wait_max
+            && held_for <= self.settings.hold_max
+            && self.held.len() < usize::from(self.settings.in_flight)
+            && !taken.suspect
+            && !self.is_draining();
+        if may_hold {
+            self.slots += 1;
+            self.held.insert((due, self.slots), Held { refresh, taken });
+        } else {
+            self.park(refresh, taken);
+        }
+    }
+
+    fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {
+        let command_id = refresh.command.command_id.clone();
+        let run = Arc::clone(&self.shared).run(refresh, taken);
+        let task = self.running.spawn(run);
+        self.runs.insert(task.id(), (taken, Some(command_id)));
+    }
+
+    fn park(&mut self, refresh: Box<Refresh>, taken: Taken) {
+        let bookmark = self.shared.bookmark(&refresh);
+        self.forget(&refresh.command.command_id, taken.tag);
+        self.replace(vec![bookmark], taken);
+    }
+
+    fn replace(&mut self, messages: Vec<Outgoing>, taken: Taken) {
+        let replace = Arc::clone(&self.shared).replace(messages, taken);
+        let task = self.running.spawn(replace);
+        self.runs.insert(task.id(), (taken, None));
+    }
+
+    fn ran(&mut self, ran: Result<(Id, Ran), JoinError>) {
+        let id = match &ran {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some((taken, command_id)) = self.runs.remove(&id) else {
+            return;
+        };
+        let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
+        match ran {
+            Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
+            Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
+            // Its delivery stays unacknowledged and comes again when this worker ends.
+            Err(error) => tracing::error!(%error, "a refresh's task ended by itself"),
+        }
+        if let Some(command_id) = command_id {
+            self.forget(&command_id, taken.tag);
+        }
+        self.admit();
+    }
+
+    fn forget(&mut self, command_id: &str, tag: Tag) {
+        if self.commands.get(command_id) == Some(&tag) {
+            self.commands.remove(command_id);
+        }
+    }
+
+    fn wake_due(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.held.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let Held { refresh, taken } = entry.remove();
+            self.start(refresh, taken);
+        }
+    }
+
+    /// Takes background commands that wait, as far as there is room.
+    fn admit(&mut self) {
+        while self.has_room() && !*self.outage.borrow() {
+            let Some((refresh, taken)) = self.waiting.pop_front() else {
+                return;
+            };
+            self.go_on(refresh, taken);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() + self.runs.len() < usize::from(self.settings.in_flight)
+    }
+
+    /// While finAPI is down, commands stay in their queues.
+    fn outage_changed(&mut self) {
+        let down = *self.outage.borrow_and_update();
+        let topology = &self.shared.topology;
+        self.shared.broker.pause(&topology.interactive(), down);
+        self.shared.broker.pause(&topology.background(), down);
+        self.admit();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing more, parks what is held, waits a while for what is running, and closes. What is left unacknowledged
+    /// the broker hands to others.
+    async fn drain(mut self, mut notices: Notices) {
+        let started = Instant::now();
+        tracing::info!(held = self.held.len(), running = self.runs.len(), "stopping");
+        self.shared.draining.store(true, Ordering::Relaxed);
+        for subscription in subscriptions(&self.shared.topology, &self.settings) {
+            if let Subscription::Queue { name, .. } = subscription {
+                self.shared.broker.pause(&name, true);
+            }
+        }
+        self.waiting.clear();
+        while let Some((_, Held { refresh, taken })) = self.held.pop_first() {
+            self.park(refresh, taken);
+        }
+        let deadline = started + self.settings.drain_timeout;
+        while !self.running.is_empty() {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline) => break,
+                Some(ran) = self.running.join_next_with_id() => self.ran(ran),
+                Some(notice) = notices.recv() => if let Notice::Down { generation, reason } = notice {
+                    self.lost(generation, &reason);
+                },
+            }
+        }
+        let left = self.running.len();
+        self.running.abort_all();
+        self.shared.broker.close().await;
+        tracing::info!(left, seconds = started.elapsed().as_secs_f64(), "stopped");
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,192 @@
+//! One run of a refresh: ask, decide, publish, and so on until it has to wait or is over. Runs as a task of its own; what it
+//! returns is for the worker's loop.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::{Taken, message};
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, Outgoing, PublishError};
+use crate::clock::Clock;
+use crate::finapi::FinApi;
+use crate::refresh::answer::{Answered, Failure, FailureKind};
+use crate::refresh::event::Event;
+use crate::refresh::{Moment, Next, Policy, Refresh, Step};
+
+/// What every run needs.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) broker: Broker,
+    pub(super) finapi: FinApi,
+    pub(super) topology: Topology,
+    pub(super) policy: Policy,
+    pub(super) clock: Clock,
+    /// The broker connection's life; what belongs to an older one is no longer ours.
+    pub(super) generation: AtomicU64,
+    pub(super) draining: AtomicBool,
+    pub(super) jitter: std::sync::Mutex<fastrand::Rng>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum Ran {
+    /// The refresh waits until it is due.
+    Waits(Box<Refresh>),
+    /// Published and acknowledged.
+    Settled,
+    /// The connection was lost meanwhile; the broker hands the message out again.
+    Lost,
+}
+
+/// The wait before a publish that failed is tried again.
+const PUBLISH_RETRY: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Runs a refresh that is due.
+    pub(super) async fn run(self: Arc<Self>, mut refresh: Box<Refresh>, taken: Taken) -> Ran {
+        loop {
+            if !self.owns(taken) {
+                return Ran::Lost;
+            }
+            let now = self.clock.now();
+            if self.draining.load(Ordering::Relaxed) || refresh.due_at > now {
+                return Ran::Waits(refresh);
+            }
+            let step = match refresh.overdue(now, &self.policy) {
+                Some(event) => Step {
+                    events: vec![event],
+                    next: Next::Over,
+                },
+                None => self.ask(&refresh).await,
+            };
+            refresh = match self.publish_step(step, taken, &refresh).await {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ran::Settled,
+                Err(Lost) => return Ran::Lost,
+            };
+        }
+    }
+
+    /// Publishes messages that take the place of a delivery, then acknowledges it.
+    pub(super) async fn replace(self: Arc<Self>, messages: Vec<Outgoing>, taken: Taken) -> Ran {
+        match self.publish(messages, taken).await {
+            Ok(()) => {
+                self.broker.ack(taken.tag);
+                Ran::Settled
+            }
+            Err(Lost) => Ran::Lost,
+        }
+    }
+
+    pub(super) fn bookmark(&self, refresh: &Refresh) -> Outgoing {
+        message::bookmark(&self.topology, refresh, self.clock.now())
+    }
+
+    /// Asks finAPI and decides. A panic on the way is one failed attempt.
+    async fn ask(&self, refresh: &Refresh) -> Step {
+        let call = refresh.call();
+        let answered = AssertUnwindSafe(self.finapi.ask(refresh, &call)).catch_unwind().await;
+        let answered = answered.unwrap_or_else(|_| Err(panicked("while finAPI was asked")));
+        log_failure(refresh, &answered);
+        let moment = Moment {
+            now: self.clock.now(),
+            jitter: self.random(),
+            first_look: None,
+        };
+        let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            refresh.clone().step(answered, moment, &self.policy)
+        }));
+        decided.unwrap_or_else(|_| {
+            let failure = Err(panicked("while deciding on finAPI's answer"));
+            refresh.clone().step(failure, moment, &self.policy)
+        })
+    }
+
+    /// Publishes what a step leads to, and settles the delivery where the refresh no longer needs it.
+    async fn publish_step(&self, step: Step, taken: Taken, before: &Refresh) -> Result<Option<Box<Refresh>>, Lost> {
+        let now = self.clock.now();
+        let envelope = &before.envelope;
+        let mut messages: Vec<Outgoing> = step
+            .events
+            .iter()
+            .map(|event| message::event(&self.topology, event, envelope, now))
+            .collect();
+        if let Next::Bookmark(refresh) = &step.next {
+            messages.push(self.bookmark(refresh));
+        }
+        if !messages.is_empty() {
+            self.publish(messages, taken).await?;
+        }
+        step.events.iter().for_each(|event| log_event(event, before));
+        match step.next {
+            Next::Wait(refresh) => Ok(Some(refresh)),
+            Next::Bookmark(_) | Next::Over => {
+                self.broker.ack(taken.tag);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Publishes, again and again while the delivery is ours: what is not confirmed is not done.
+    async fn publish(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
+        loop {
+            match self.broker.publish(messages.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(PublishError::Down) if !self.owns(taken) => return Err(Lost),
+                Err(error) => tracing::warn!(%error, "publishing failed; trying again"),
+            }
+            tokio::time::sleep(PUBLISH_RETRY).await;
+            if !self.owns(taken) {
+                return Err(Lost);
+            }
+        }
+    }
+
+    fn owns(&self, taken: Taken) -> bool {
+        self.generation.load(Ordering::Relaxed) == taken.tag.generation
+    }
+
+    fn random(&self) -> f64 {
+        let mut jitter = self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        jitter.f64()
+    }
+}
+
+/// The delivery is no longer ours.
+struct Lost;
+
+fn panicked(when: &str) -> Failure {
+    Failure::new(FailureKind::Internal, &format!("a panic {when}"))
+}
+
+fn log_failure(refresh: &Refresh, answered: &Answered) {
+    let Err(failure) = answered else { return };
+    // Known outages and locks are no news.
+    if matches!(failure.kind, FailureKind::NotAsked(_) | FailureKind::Locked) {
+        return;
+    }
+    tracing::warn!(
+        command_id = refresh.command.command_id,
+        bank_connection_id = refresh.command.bank_connection_id,
+        phase = refresh.phase.name(),
+        kind = ?failure.kind,
+        request_id = failure.request_id.as_deref().unwrap_or_default(),
+        "{}", failure.message
+    );
+}
+
+fn log_event(event: &Event, refresh: &Refresh) {
+    let context = event.context();
+    tracing::info!(
+        command_id = refresh.command.command_id,
+        bank_connection_id = refresh.command.bank_connection_id,
+        task_id = context.map(|context| context.task_id.as_str()).unwrap_or_default(),
+        event_id = context.map(|context| context.event_id.as_str()).unwrap_or_default(),
+        "published {}",
+        event.summary()
+    );
+}
