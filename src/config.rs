@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::config::{Environment, File, FileFormat};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::callbacks;
 use crate::finapi::{self, breaker, credentials::Credentials};
 use crate::refresh::event::Transactions;
 use crate::refresh::schedule::{Polling, Retry};
@@ -37,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// When finAPI counts as down.
     pub breaker: breaker::Settings,
+    /// What finAPI calls.
+    pub callbacks: callbacks::Settings,
     /// What events say.
     pub events: Transactions,
     /// The operators' own listener.
@@ -174,7 +177,10 @@ impl Config {
     #[must_use]
     pub fn policy(&self) -> Policy {
         Policy {
-            polling: self.polling.clone(),
+            polling: match self.callbacks.signer() {
+                Some(_) => self.callbacks.polling(&self.polling),
+                None => self.polling.clone(),
+            },
             retry: self.retry.clone(),
             limits: self.limits.clone(),
             events: self.events.clone(),
@@ -277,6 +283,42 @@ impl Config {
                 "1s to 5m",
             ),
             (
+                "callbacks.public_url",
+                self.callbacks
+                    .public_url
+                    .as_ref()
+                    .is_none_or(|url| url.scheme() == "https"),
+                "an https URL",
+            ),
+            (
+                "callbacks.key",
+                (self.callbacks.public_url.is_none() || self.callbacks.key.is_some())
+                    && [&self.callbacks.key, &self.callbacks.previous_key]
+                        .into_iter()
+                        .flatten()
+                        .all(|key| key.expose_secret().chars().count() >= callbacks::KEY_CHARACTERS_MIN),
+                "given with callbacks.public_url, and 16 characters or more (callbacks.previous_key too)",
+            ),
+            (
+                "callbacks.notification_secret",
+                self.callbacks.notification_secret.as_ref().is_none_or(|secret| {
+                    let secret = secret.expose_secret();
+                    secret.len() >= callbacks::KEY_CHARACTERS_MIN && secret.chars().all(|c| c.is_ascii_alphanumeric())
+                }),
+                "16 letters and digits or more",
+            ),
+            (
+                "callbacks.poll_initial",
+                (second..=20 * minute).contains(&self.callbacks.poll_initial)
+                    && self.callbacks.poll_initial <= self.callbacks.poll_max,
+                "1s to 20m, and at most callbacks.poll_max",
+            ),
+            (
+                "callbacks.calls_per_second",
+                self.callbacks.calls_per_second >= 1,
+                "1 or more",
+            ),
+            (
                 "finapi.calls_max",
                 self.finapi
                     .as_ref()
@@ -348,7 +390,6 @@ mod tests {
 
     #[test]
     fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
-        use secrecy::ExposeSecret as _;
         let config = load(&[
             ("BANKREFRESH__FINAPI__ACCESS_URL", "https://sandbox.finapi.io"),
             ("BANKREFRESH__FINAPI__WEB_FORM_URL", "https://webform-sandbox.finapi.io"),

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod broker;
+pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -210,7 +210,7 @@ fn finapi(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
         bearer: None,
         timeout: settings.timeout,
     };
-    Ok(FinApi::new(transport, settings, credentials, config.breaker))
+    Ok(FinApi::new(transport, settings, credentials, config.breaker, None))
 }
 
 async fn wait_until_up(notices: &mut Notices) -> Result<(), String> {

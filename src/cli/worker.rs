@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Ended;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, rabbit};
+use crate::callbacks;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
@@ -24,15 +26,29 @@ pub(super) async fn run(config: Config) -> Ended {
         )
     })?;
     let transport = Transport::http(settings.connect_timeout, settings.calls_max)?;
-    let finapi = FinApi::new(transport, settings, config.credentials, config.breaker);
+    let finapi = FinApi::new(
+        transport,
+        settings,
+        config.credentials,
+        config.breaker,
+        config.callbacks.signer(),
+    );
     let topology = Topology::new(&config.amqp.prefix);
     let (rabbit, notices) = rabbit::connect(
         super::rabbit_settings(&config.amqp, "worker"),
         topology.clone(),
         subscriptions(&topology, &config.worker),
     )?;
+    let broker = Broker::Rabbit(rabbit);
+    if let Some(address) = config.callbacks.listen {
+        let listener = TcpListener::bind(address).await?;
+        let (broker, topology) = (broker.clone(), topology.clone());
+        tokio::spawn(
+            async move { callbacks::serve(&config.callbacks, listener, broker, topology, Clock::System).await },
+        );
+    }
     let worker = Worker::new(
-        Broker::Rabbit(rabbit),
+        broker,
         finapi,
         topology,
         policy,

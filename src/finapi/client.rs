@@ -22,6 +22,7 @@ use super::request::{self, Dialect, Names};
 use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
 use super::wire;
+use crate::callbacks::Signer;
 use crate::refresh::Refresh;
 use crate::refresh::answer::{Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Transaction};
 
@@ -96,6 +97,7 @@ pub struct FinApi {
     gate: Gate,
     breaker: Breaker,
     speaks_reference: AtomicBool,
+    signer: Option<Signer>,
 }
 
 /// One request of a user.
@@ -110,9 +112,15 @@ struct UserCall<'a> {
 }
 
 impl FinApi {
-    /// A client; nothing is asked yet.
+    /// A client; nothing is asked yet. With a `signer` updates carry callback URLs.
     #[must_use]
-    pub fn new(transport: Transport, settings: Settings, credentials: Credentials, breaker: breaker::Settings) -> Self {
+    pub fn new(
+        transport: Transport,
+        settings: Settings,
+        credentials: Credentials,
+        breaker: breaker::Settings,
+        signer: Option<Signer>,
+    ) -> Self {
         Self {
             tokens: Tokens::new(settings.users_max),
             gate: Gate::new(settings.calls_max),
@@ -121,6 +129,7 @@ impl FinApi {
             transport,
             settings,
             credentials,
+            signer,
         }
     }
 
@@ -191,7 +200,11 @@ impl FinApi {
     }
 
     async fn start(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
-        let body = request::body(&refresh.command, names, None);
+        let callbacks = self
+            .signer
+            .as_ref()
+            .map(|signer| signer.callbacks(&refresh.command.command_id));
+        let body = request::body(&refresh.command, names, callbacks.as_ref());
         let url = join(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
         let call = UserCall {
             body: body.into(),

@@ -176,6 +176,16 @@ pub(super) fn user_action_required(
     })
 }
 
+/// finAPI's batch update needs the user; `trigger_event` is what finAPI calls the reason.
+#[must_use]
+pub fn user_action_by_batch(refresh: &Refresh, now: Timestamp, trigger_event: &str) -> Event {
+    Event::UserActionRequired(UserActionRequired {
+        refresh: Some(context(refresh, now, &format!("batch/{trigger_event}"))),
+        reason: UserActionReason::BatchUpdate.into(),
+        ..UserActionRequired::default()
+    })
+}
+
 pub(super) fn failed(refresh: &Refresh, now: Timestamp, fail: &Fail) -> Event {
     let part = match &refresh.phase {
         Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,

@@ -525,7 +525,11 @@ impl At<'_> {
         }
         let polling = &self.policy.polling;
         let wait = match self.moment.first_look {
-            Some(usual) => usual.max(schedule::LOOK_INTERVAL_MIN),
+            Some(usual) => {
+                let runs_for = self.moment.now.duration_since(task.created_at);
+                let left = usual.saturating_sub(runs_for.try_into().unwrap_or_default());
+                left.max(schedule::LOOK_INTERVAL_MIN)
+            }
             None => polling.wait(0, polling.max, self.moment.jitter),
         };
         let due_at = later(self.moment.now, wait);

@@ -11,6 +11,7 @@
 //! | suspect | it came back too often: it is published, unread, to be tried one at a time, then acknowledged |
 //! | lost | the connection was lost: nothing; the broker hands it out again |
 
+mod learned;
 pub mod message;
 mod step;
 
@@ -26,10 +27,12 @@ use tokio::time::Instant;
 
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
+use crate::callbacks::HINT_NAME;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
+use learned::Learned;
 use message::Read;
 use step::{Ran, Shared};
 
@@ -80,6 +83,10 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         queue(topology.interactive(), settings.in_flight),
         queue(topology.background(), settings.in_flight),
         queue(topology.suspects(), 1),
+        Subscription::Tap {
+            exchange: topology.wake(),
+            keys: vec![String::new()],
+        },
     ]
 }
 
@@ -97,6 +104,7 @@ struct Taken {
 struct Held {
     refresh: Box<Refresh>,
     taken: Taken,
+    since: Instant,
 }
 
 /// Names a held refresh: when it is due, and a number that tells those apart that are due together.
@@ -108,6 +116,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     settings: Settings,
     held: BTreeMap<Slot, Held>,
+    /// Where each command is held, for hints.
+    places: HashMap<String, Slot>,
     running: JoinSet<Ran>,
     /// Whose deliveries the running tasks work on; no command where a message is only passed on.
     runs: HashMap<Id, (Taken, Option<String>)>,
@@ -136,16 +146,18 @@ impl Worker {
             broker,
             finapi,
             topology,
-            policy,
             clock,
             generation: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            learned: std::sync::Mutex::new(Learned::new(policy.polling.clone())),
+            policy,
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         });
         Self {
             shared,
             settings,
             held: BTreeMap::new(),
+            places: HashMap::new(),
             running: JoinSet::new(),
             runs: HashMap::new(),
             commands: HashMap::new(),
@@ -193,12 +205,16 @@ impl Worker {
             .generation
             .store(generation.saturating_add(1), Ordering::Relaxed);
         self.held.clear();
+        self.places.clear();
         self.waiting.clear();
         let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
         self.commands.retain(|_, tag| running.contains(tag));
     }
 
     fn delivered(&mut self, delivery: Delivery) {
+        if delivery.message.properties.kind.as_deref() == Some(HINT_NAME) {
+            return self.hinted(&String::from_utf8_lossy(&delivery.message.body));
+        }
         let topology = &self.shared.topology;
         let taken = Taken {
             tag: delivery.tag,
@@ -229,6 +245,26 @@ impl Worker {
                 self.replace(vec![message], taken);
             }
         }
+    }
+
+    /// finAPI has called back: whatever the refresh waits for may have happened. It is looked at now, or, if that was done a
+    /// moment ago, a second after.
+    fn hinted(&mut self, command_id: &str) {
+        let Some(slot) = self.places.get(command_id).copied() else {
+            return;
+        };
+        let Some(mut held) = self.held.remove(&slot) else {
+            return;
+        };
+        let earliest = match held.refresh.looks {
+            0 => Instant::now(),
+            _ => held.since + LOOK_INTERVAL_MIN,
+        };
+        let due = slot.0.min(earliest);
+        held.refresh.due_at = held.refresh.due_at.min(self.shared.clock.now());
+        let slot = (due, slot.1);
+        self.places.insert(command_id.to_owned(), slot);
+        self.held.insert(slot, held);
     }
 
     fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
@@ -264,7 +300,10 @@ impl Worker {
             && !self.is_draining();
         if may_hold {
             self.slots += 1;
-            self.held.insert((due, self.slots), Held { refresh, taken });
+            let slot = (due, self.slots);
+            self.places.insert(refresh.command.command_id.clone(), slot);
+            let since = Instant::now();
+            self.held.insert(slot, Held { refresh, taken, since });
         } else {
             self.park(refresh, taken);
         }
@@ -322,7 +361,8 @@ impl Worker {
             if entry.key().0 > now {
                 break;
             }
-            let Held { refresh, taken } = entry.remove();
+            let Held { refresh, taken, .. } = entry.remove();
+            self.places.remove(&refresh.command.command_id);
             self.start(refresh, taken);
         }
     }
@@ -366,7 +406,8 @@ impl Worker {
             }
         }
         self.waiting.clear();
-        while let Some((_, Held { refresh, taken })) = self.held.pop_first() {
+        self.places.clear();
+        while let Some((_, Held { refresh, taken, .. })) = self.held.pop_first() {
             self.park(refresh, taken);
         }
         let deadline = started + self.settings.drain_timeout;

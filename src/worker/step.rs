@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+use super::learned::Learned;
 use super::{Taken, message};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, Outgoing, PublishError};
 use crate::clock::Clock;
 use crate::finapi::FinApi;
-use crate::refresh::answer::{Answered, Failure, FailureKind};
+use crate::proto::UpdateOrigin;
+use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
 use crate::refresh::event::Event;
-use crate::refresh::{Moment, Next, Policy, Refresh, Step};
+use crate::refresh::{Moment, Next, Phase, Policy, Refresh, Step};
 
 /// What every run needs.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(super) struct Shared {
     /// The broker connection's life; what belongs to an older one is no longer ours.
     pub(super) generation: AtomicU64,
     pub(super) draining: AtomicBool,
+    pub(super) learned: std::sync::Mutex<Learned>,
     pub(super) jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
@@ -92,10 +95,11 @@ impl Shared {
         let answered = AssertUnwindSafe(self.finapi.ask(refresh, &call)).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| Err(panicked("while finAPI was asked")));
         log_failure(refresh, &answered);
+        self.learn(refresh, &answered);
         let moment = Moment {
             now: self.clock.now(),
             jitter: self.random(),
-            first_look: None,
+            first_look: self.lock_learned().first_look(refresh.command.bank_connection_id),
         };
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
             refresh.clone().step(answered, moment, &self.policy)
@@ -144,6 +148,25 @@ impl Shared {
                 return Err(Lost);
             }
         }
+    }
+
+    /// How long the update took, when finAPI says so.
+    fn learn(&self, refresh: &Refresh, answered: &Answered) {
+        let (Phase::Settling { update }, Ok(Answer::Connection(connection))) = (&refresh.phase, answered) else {
+            return;
+        };
+        let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
+        else {
+            return;
+        };
+        if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
+            let id = refresh.command.bank_connection_id;
+            self.lock_learned().record(id, connection.bank_id, duration);
+        }
+    }
+
+    fn lock_learned(&self) -> std::sync::MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn owns(&self, taken: Taken) -> bool {
