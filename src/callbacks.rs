@@ -359,6 +359,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
             since: Some(now.saturating_sub(BATCH_UPDATE_MAX).unwrap_or(now)),
             until: None,
             next_part: 1,
+            told_up_to: 0,
         },
     };
     Ok(refresh)

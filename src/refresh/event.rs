@@ -202,7 +202,16 @@ pub(super) fn failed(refresh: &Refresh, now: Timestamp, fail: &Fail) -> Event {
     })
 }
 
-/// The next part of the outcome, and how many there are.
+/// A part of the outcome.
+pub(super) struct Told {
+    /// The event.
+    pub(super) event: Event,
+    /// The last transaction in it, if others follow in a next part.
+    pub(super) more_after: Option<i64>,
+}
+
+/// The next part of the outcome. It goes on after the last transaction that was told, for what finAPI adds to transactions
+/// meanwhile (categories) would move any other boundary.
 pub(super) fn transactions_updated(
     refresh: &Refresh,
     now: Timestamp,
@@ -210,61 +219,57 @@ pub(super) fn transactions_updated(
     connection: &Connection,
     collected: &Collected,
     settings: &Transactions,
-) -> (Event, u32) {
-    let number = update.next_part;
+) -> Told {
+    let part = update.next_part;
     let mut event = TransactionsUpdated {
-        refresh: Some(context(refresh, now, &outcome(number))),
+        refresh: Some(context(refresh, now, &outcome(part))),
         origin: update.origin.into(),
         bank: Some(Bank {
             id: connection.bank_id,
             name: connection.bank_name.clone(),
         }),
-        part: number,
-        parts: 1,
+        part,
         new_transactions: count(collected.transactions.len()),
         ..TransactionsUpdated::default()
     };
-    let first = TransactionsUpdated {
-        accounts: accounts(collected),
-        interfaces: interfaces(connection, now, settings.consent_warning),
-        ..event.clone()
-    };
-    let transactions = match settings.transactions {
-        Detail::Inline => collected.transactions.iter().map(transaction).collect(),
+    // What is in every part, with room for how many there are.
+    let room = settings.size_max.saturating_sub(event.encoded_len() + 8);
+    if part == 1 {
+        event.accounts = accounts(collected);
+        event.interfaces = interfaces(connection, now, settings.consent_warning);
+    }
+    let room_here = settings.size_max.saturating_sub(event.encoded_len() + 8);
+    let left: Vec<proto::Transaction> = match settings.transactions {
+        Detail::Inline => {
+            let left = collected.transactions.iter().filter(|t| t.id > update.told_up_to);
+            left.map(transaction).collect()
+        }
         Detail::Summary => Vec::new(),
     };
-    let rooms = [&first, &event].map(|begun| settings.size_max.saturating_sub(begun.encoded_len()));
-    let mut parts = split(transactions, rooms);
-    let parts_count = count(parts.len());
-    if number == 1 {
-        event = first;
+    let mut parts = split(left, room_here, room).into_iter();
+    event.parts = part - 1 + count(parts.len());
+    event.transactions = parts.next().unwrap_or_default();
+    let last = event.transactions.last().map(|transaction| transaction.id);
+    let more = parts.len() > 0;
+    Told {
+        event: Event::TransactionsUpdated(event),
+        more_after: more.then_some(last.unwrap_or(update.told_up_to)),
     }
-    event.parts = parts_count;
-    // A part that is no longer there was told before; say so with an empty one rather than not at all.
-    event.transactions = match parts.get_mut(number.saturating_sub(1) as usize) {
-        Some(part) => std::mem::take(part),
-        None => Vec::new(),
-    };
-    event.parts = event.parts.max(number);
-    (Event::TransactionsUpdated(event), parts_count)
 }
 
-/// Fills parts in order: the first has the room of the first, all others that of the second.
-fn split(transactions: Vec<proto::Transaction>, rooms: [usize; 2]) -> Vec<Vec<proto::Transaction>> {
+/// Fills parts in order, at least one; the first has a room of its own. A transaction that fits no room is alone in its part.
+fn split(transactions: Vec<proto::Transaction>, room_first: usize, room: usize) -> Vec<Vec<proto::Transaction>> {
     let mut parts = vec![Vec::new()];
-    let mut room = rooms[0];
+    let mut left = room_first;
     for transaction in transactions {
         let length = transaction.encoded_len();
-        let size = length + prost::length_delimiter_len(length) + 1;
-        let full = size > room
-            && parts
-                .last()
-                .is_some_and(|part: &Vec<_>| !part.is_empty() || parts.len() == 1);
-        if full {
+        let size = length + prost::length_delimiter_len(length) + 2;
+        let is_full = size > left && parts.last().is_some_and(|part| !part.is_empty());
+        if is_full {
             parts.push(Vec::new());
-            room = rooms[1];
+            left = room;
         }
-        room = room.saturating_sub(size);
+        left = left.saturating_sub(size);
         if let Some(part) = parts.last_mut() {
             part.push(transaction);
         }

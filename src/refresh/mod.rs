@@ -203,6 +203,8 @@ pub struct Update {
     pub until: Option<Timestamp>,
     /// The next part to publish, from 1.
     pub next_part: u32,
+    /// Transactions up to this id are in the parts before.
+    pub told_up_to: i64,
 }
 
 /// The moment of a step, and what it brings.
@@ -427,6 +429,7 @@ impl At<'_> {
             since: locked.then_some(refresh.requested_at),
             until: None,
             next_part: 1,
+            told_up_to: 0,
         };
         self.answered(
             Refresh {
@@ -630,16 +633,16 @@ impl At<'_> {
 
     fn collected(&self, refresh: Refresh, update: Update, connection: &Connection, collected: &Collected) -> Step {
         let now = self.moment.now;
-        let (part, parts) =
-            event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
-        if update.next_part >= parts {
+        let told = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
+        let Some(told_up_to) = told.more_after else {
             return Step {
-                events: vec![part],
+                events: vec![told.event],
                 next: Next::Over,
             };
-        }
+        };
         let update = Update {
             next_part: update.next_part + 1,
+            told_up_to,
             ..update
         };
         let phase = Phase::Settling { update };
@@ -649,7 +652,7 @@ impl At<'_> {
             ..refresh
         };
         Step {
-            events: vec![part],
+            events: vec![told.event],
             next: Next::Bookmark(Box::new(next)),
         }
     }
@@ -778,6 +781,7 @@ impl Update {
             origin,
             until: None,
             next_part: 1,
+            told_up_to: 0,
         }
     }
 }

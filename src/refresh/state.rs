@@ -134,6 +134,7 @@ fn write_update(update: &Update) -> wire::Update {
         since: update.since.map(from_timestamp),
         until: update.until.map(from_timestamp),
         next_part: update.next_part,
+        told_up_to: update.told_up_to,
     }
 }
 
@@ -146,6 +147,7 @@ fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
         since: optional(update.since, "since")?,
         until: optional(update.until, "until")?,
         next_part: update.next_part.max(1),
+        told_up_to: update.told_up_to,
     })
 }
 

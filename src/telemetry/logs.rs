@@ -12,7 +12,8 @@ use crate::config::{ConfigError, LogFormat, Telemetry};
 ///
 /// When `telemetry.log_level` is no filter.
 pub fn start(settings: &Telemetry) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&settings.log_level).map_err(|error| {
+    // lapin logs what we log ourselves; a directive of the operator's for it comes later and wins.
+    let filter = EnvFilter::try_new(format!("lapin=off,{}", settings.log_level)).map_err(|error| {
         ConfigError::Setting(format!(
             "telemetry.log_level must be filter directives, for instance \"info\": {error}"
         ))
