@@ -1,0 +1,6 @@
+//! What a broker promises.
+
+mod memory;
+mod promises;
+mod rabbit;
+mod subject;

@@ -1,0 +1,372 @@
+//! What both brokers promise, each promise tried on each of them.
+
+use std::time::Duration;
+
+use bankrefresh::broker::{Header, Notice, Properties, PublishError, Subscription, Tag};
+use tokio::time::Instant;
+
+use super::subject::{Subject, bodies, delivery, down, ended, next, outgoing, queue, up};
+
+macro_rules! promises {
+    ($($name:ident,)+) => {
+        /// In virtual time.
+        mod memory {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name(super::Subject::memory()).await;
+            })+
+        }
+
+        mod rabbitmq {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Subject::rabbit().await).await;
+            })+
+        }
+    };
+}
+
+promises! {
+    a_confirmed_message_is_delivered_as_it_was_published,
+    a_message_without_a_queue_is_an_error,
+    headers_of_the_broker_are_not_published,
+    what_cant_be_written_is_an_error,
+    no_more_is_handed_out_than_the_prefetch,
+    acknowledgements_in_any_order_are_all_sent,
+    closing_gives_back_what_was_not_acknowledged,
+    a_lost_connection_comes_back_as_the_next_generation,
+    what_comes_back_keeps_its_order,
+    a_message_that_comes_back_too_often_is_dead_lettered,
+    a_delayed_message_arrives_in_time_and_can_be_delayed_again,
+    events_that_nobody_binds_are_kept,
+    a_tap_sees_what_is_published_and_leaves_nothing_behind,
+    a_tap_comes_back_with_its_connection,
+    a_paused_queue_hands_out_nothing_until_it_is_resumed,
+    a_pause_outlives_the_connection,
+}
+
+async fn a_confirmed_message_is_delivered_as_it_was_published(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 10)).await;
+    let mut sent = outgoing(topology.commands(), "interactive", "body");
+    sent.message.properties = all_properties();
+    broker.publish(vec![sent.clone()]).await.unwrap();
+
+    let delivery = delivery(&mut notices).await;
+    assert_eq!(delivery.message, sent.message);
+    assert_eq!(delivery.queue, topology.interactive());
+    assert_eq!(delivery.redeliveries, 0);
+    let (generation, subscription, number) = (1, 0, 1);
+    assert_eq!(
+        delivery.tag,
+        Tag {
+            generation,
+            subscription,
+            number
+        }
+    );
+
+    broker.ack(delivery.tag);
+    // Once is enough; a second time must not end the connection.
+    broker.ack(delivery.tag);
+    broker.close().await;
+    ended(&mut notices).await;
+    assert_eq!(broker.publish(vec![sent]).await, Err(PublishError::Down));
+    subject.ready(&topology.interactive(), 0).await;
+}
+
+fn all_properties() -> Properties {
+    Properties {
+        content_type: Some("application/protobuf".into()),
+        kind: Some("bankrefresh.v1.RefreshConnection".into()),
+        message_id: Some("message".into()),
+        correlation_id: Some("correlation".into()),
+        timestamp: Some(1_700_000_000),
+        app_id: Some("app".into()),
+        headers: [
+            ("text".to_owned(), Header::from("täxt")),
+            ("integer".to_owned(), Header::Integer(i64::MIN)),
+            ("boolean".to_owned(), Header::Boolean(false)),
+        ]
+        .into(),
+    }
+}
+
+async fn a_message_without_a_queue_is_an_error(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.background(), 200)).await;
+    let mut batch: Vec<_> = (0..100)
+        .map(|n| outgoing(topology.commands(), "background", &n.to_string()))
+        .collect();
+    batch.insert(50, outgoing(topology.commands(), "nowhere", "lost"));
+    let expected = Err(PublishError::Unroutable {
+        exchange: topology.commands(),
+        routing_key: "nowhere".to_owned(),
+    });
+    assert_eq!(broker.publish(batch).await, expected);
+
+    // Its neighbours were taken all the same, and in order.
+    let expected: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    assert_eq!(bodies(&mut notices, 100).await, expected);
+}
+
+async fn headers_of_the_broker_are_not_published(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 10)).await;
+    let mut sent = outgoing(topology.commands(), "interactive", "body");
+    for name in ["x-delivery-count", "x-first-death-queue", "CC", "mine"] {
+        let headers = &mut sent.message.properties.headers;
+        headers.insert(name.to_owned(), Header::Integer(5));
+    }
+    broker.publish(vec![sent]).await.unwrap();
+    let delivery = delivery(&mut notices).await;
+    let names: Vec<_> = delivery.message.properties.headers.keys().collect();
+    assert_eq!(names, ["mine"]);
+    assert_eq!(delivery.redeliveries, 0);
+}
+
+async fn what_cant_be_written_is_an_error(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, _notices) = subject.connect(Vec::new()).await;
+    let sent = outgoing(topology.commands(), &"k".repeat(256), "body");
+    let what = "routing key";
+    let outcome = broker.publish(vec![sent]).await;
+    assert_eq!(outcome, Err(PublishError::TooLong { what }));
+    broker.publish(Vec::new()).await.unwrap();
+}
+
+async fn no_more_is_handed_out_than_the_prefetch(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 2)).await;
+    let batch = ["1", "2", "3", "4", "5"];
+    let batch = batch.map(|body| outgoing(topology.commands(), "interactive", body));
+    broker.publish(batch.into()).await.unwrap();
+
+    let first = delivery(&mut notices).await;
+    assert_eq!(bodies(&mut notices, 1).await, ["2"]);
+    subject.ready(&topology.interactive(), 3).await;
+    assert!(notices.is_empty());
+
+    broker.ack(first.tag);
+    assert_eq!(bodies(&mut notices, 1).await, ["3"]);
+    subject.ready(&topology.interactive(), 2).await;
+    assert!(notices.is_empty());
+}
+
+async fn acknowledgements_in_any_order_are_all_sent(subject: Subject) {
+    const COUNT: usize = 500;
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 100)).await;
+    let batch = (0..COUNT).map(|_| outgoing(topology.commands(), "interactive", "body"));
+    broker.publish(batch.collect()).await.unwrap();
+
+    let mut seen = 0;
+    let mut held = Vec::new();
+    while seen < COUNT {
+        held.push(delivery(&mut notices).await.tag);
+        seen += 1;
+        if held.len() == 100 || seen == COUNT {
+            // Sevens first, then the rest: prefixes and gaps.
+            held.sort_by_key(|tag| (tag.number % 7 != 0, tag.number));
+            held.drain(..).for_each(|tag| broker.ack(tag));
+        }
+    }
+    broker.close().await;
+    ended(&mut notices).await;
+    subject.ready(&topology.interactive(), 0).await;
+}
+
+async fn closing_gives_back_what_was_not_acknowledged(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.steps(), 10)).await;
+    let batch = ["1", "2", "3"].map(|body| outgoing(topology.steps(), &topology.steps(), body));
+    broker.publish(batch.into()).await.unwrap();
+    let _first = delivery(&mut notices).await;
+    let second = delivery(&mut notices).await;
+    broker.ack(second.tag);
+    broker.close().await;
+    subject.ready(&topology.steps(), 2).await;
+}
+
+async fn a_lost_connection_comes_back_as_the_next_generation(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 10)).await;
+    let sent = outgoing(topology.commands(), "interactive", "body");
+    broker.publish(vec![sent.clone()]).await.unwrap();
+    let old = delivery(&mut notices).await;
+
+    subject.cut().await;
+    assert_eq!(down(&mut notices).await.0, 1);
+    assert_eq!(up(&mut notices).await, 2);
+    let again = delivery(&mut notices).await;
+    assert_eq!(again.message.body, old.message.body);
+    assert_eq!(again.redeliveries, 1);
+    assert_eq!(
+        again.tag,
+        Tag {
+            generation: 2,
+            ..old.tag
+        }
+    );
+
+    // The same number, but of the connection that was lost.
+    broker.ack(old.tag);
+    broker.publish(vec![sent]).await.unwrap();
+    let other = delivery(&mut notices).await;
+    broker.ack(other.tag);
+    broker.close().await;
+    subject.ready(&topology.interactive(), 1).await;
+}
+
+async fn what_comes_back_keeps_its_order(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.steps(), 4)).await;
+    let batch = ["1", "2", "3", "4", "5"];
+    let batch = batch.map(|body| outgoing(topology.steps(), &topology.steps(), body));
+    broker.publish(batch.into()).await.unwrap();
+    assert_eq!(bodies(&mut notices, 1).await, ["1"]);
+    broker.ack(delivery(&mut notices).await.tag);
+    assert_eq!(bodies(&mut notices, 3).await, ["3", "4", "5"]);
+    broker.close().await;
+
+    let (_broker, mut notices) = subject.connect(queue(topology.steps(), 10)).await;
+    assert_eq!(bodies(&mut notices, 4).await, ["1", "3", "4", "5"]);
+}
+
+async fn a_message_that_comes_back_too_often_is_dead_lettered(subject: Subject) {
+    let topology = &subject.topology;
+    let suspects = || queue(topology.suspects(), 1);
+    let (broker, mut notices) = subject.connect(suspects()).await;
+    let sent = outgoing(topology.steps(), &topology.suspects(), "bad");
+    broker.publish(vec![sent]).await.unwrap();
+    assert_eq!(delivery(&mut notices).await.redeliveries, 0);
+    broker.close().await;
+    // The limit is how often it may come back.
+    for redeliveries in 1..=3 {
+        let (broker, mut notices) = subject.connect(suspects()).await;
+        assert_eq!(delivery(&mut notices).await.redeliveries, redeliveries);
+        broker.close().await;
+    }
+
+    let (_broker, mut notices) = subject.connect(queue(topology.dead_letters(), 1)).await;
+    let dead = delivery(&mut notices).await;
+    assert_eq!(dead.message.body, "bad");
+    let header = |name: &str| dead.message.properties.headers[name].as_text().unwrap();
+    assert_eq!(header("x-first-death-reason"), "delivery_limit");
+    assert_eq!(header("x-first-death-queue"), topology.suspects());
+    assert_eq!(header("x-first-death-exchange"), topology.steps());
+}
+
+async fn a_delayed_message_arrives_in_time_and_can_be_delayed_again(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.steps(), 10)).await;
+    let mut parked = outgoing(topology.delay(), "1s", "body");
+    for _ in 0..2 {
+        let since = Instant::now();
+        broker.publish(vec![parked.clone()]).await.unwrap();
+        let delivery = delivery(&mut notices).await;
+        let took = since.elapsed();
+        assert!(took >= Duration::from_secs(1), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        // With all the headers that the first trip left in it.
+        let reason = &delivery.message.properties.headers["x-first-death-reason"];
+        assert_eq!(reason.as_text(), Some("expired"));
+        broker.ack(delivery.tag);
+        parked.message = delivery.message;
+    }
+}
+
+async fn events_that_nobody_binds_are_kept(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.unrouted_events(), 10)).await;
+    let event = outgoing(topology.events(), "refresh.failed", "event");
+    broker.publish(vec![event]).await.unwrap();
+    assert_eq!(bodies(&mut notices, 1).await, ["event"]);
+}
+
+async fn a_tap_sees_what_is_published_and_leaves_nothing_behind(subject: Subject) {
+    let topology = &subject.topology;
+    let (exchange, keys) = (topology.events(), vec!["refresh.*".to_owned()]);
+    let tap = Subscription::Tap { exchange, keys };
+    let (watcher, mut notices) = subject.connect(vec![tap]).await;
+    let (broker, _) = subject.connect(Vec::new()).await;
+    let event = |key| outgoing(topology.events(), key, key);
+    // More than the tap has on its way at a time, and none of them acknowledged.
+    let batch = (0..1000).map(|_| event("refresh.failed"));
+    broker.publish(batch.collect()).await.unwrap();
+    broker
+        .publish(vec![event("transactions.updated")])
+        .await
+        .unwrap();
+    assert_eq!(
+        bodies(&mut notices, 1000).await,
+        vec!["refresh.failed"; 1000]
+    );
+    subject.ready(&topology.unrouted_events(), 1).await;
+
+    watcher.close().await;
+    ended(&mut notices).await;
+    broker.publish(vec![event("refresh.failed")]).await.unwrap();
+    subject.ready(&topology.unrouted_events(), 2).await;
+}
+
+async fn a_tap_comes_back_with_its_connection(subject: Subject) {
+    let topology = &subject.topology;
+    let (exchange, keys) = (topology.wake(), vec![String::new()]);
+    let tap = Subscription::Tap { exchange, keys };
+    let (broker, mut notices) = subject.connect(vec![tap]).await;
+    subject.cut().await;
+    down(&mut notices).await;
+    up(&mut notices).await;
+    let hint = || vec![outgoing(topology.wake(), "", "hint")];
+    broker.publish(hint()).await.unwrap();
+    let delivery = delivery(&mut notices).await;
+    assert_eq!(delivery.queue, topology.wake());
+
+    broker.close().await;
+    let (broker, _) = subject.connect(Vec::new()).await;
+    let unroutable = broker.publish(hint()).await.unwrap_err();
+    assert!(
+        matches!(unroutable, PublishError::Unroutable { .. }),
+        "{unroutable}"
+    );
+}
+
+async fn a_paused_queue_hands_out_nothing_until_it_is_resumed(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 1)).await;
+    let sent = |body| outgoing(topology.commands(), "interactive", body);
+    broker.publish(vec![sent("1")]).await.unwrap();
+    let first = delivery(&mut notices).await;
+    broker.pause(&topology.interactive(), true);
+    // What was handed out stays so.
+    broker.ack(first.tag);
+    subject.unattended(&topology.interactive()).await;
+    broker.publish(vec![sent("2"), sent("3")]).await.unwrap();
+    subject.ready(&topology.interactive(), 2).await;
+    assert!(notices.is_empty());
+
+    broker.pause(&topology.interactive(), false);
+    let second = delivery(&mut notices).await;
+    assert_eq!(second.message.body, "2");
+    assert_eq!(second.redeliveries, 0);
+    broker.ack(second.tag);
+    assert_eq!(bodies(&mut notices, 1).await, ["3"]);
+}
+
+async fn a_pause_outlives_the_connection(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 10)).await;
+    broker.pause(&topology.interactive(), true);
+    subject.cut().await;
+    down(&mut notices).await;
+    up(&mut notices).await;
+    let sent = outgoing(topology.commands(), "interactive", "body");
+    broker.publish(vec![sent]).await.unwrap();
+    subject.ready(&topology.interactive(), 1).await;
+    subject.unattended(&topology.interactive()).await;
+    assert!(notices.is_empty());
+
+    broker.pause(&topology.interactive(), false);
+    assert!(matches!(next(&mut notices).await, Notice::Delivery(_)));
+}

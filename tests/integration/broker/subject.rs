@@ -1,0 +1,176 @@
+//! The brokers under test, and how a test waits for them.
+
+use std::time::Duration;
+
+use bankrefresh::broker::rabbit::{self, Settings};
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{
+    Broker, Delivery, Message, Notice, Notices, Outgoing, Properties, Subscription, memory,
+};
+use tokio::time::timeout;
+
+use crate::support::rabbitmq::{self, RabbitMq};
+
+/// Nothing here takes that long, even on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// A broker, with a topology that no other test uses.
+pub struct Subject {
+    pub topology: Topology,
+    server: Server,
+}
+
+enum Server {
+    Memory(memory::Server),
+    Rabbit(&'static RabbitMq),
+}
+
+impl Subject {
+    pub fn memory() -> Self {
+        let topology = Topology::new("test");
+        let server = Server::Memory(memory::Server::new(&topology));
+        Self { topology, server }
+    }
+
+    pub async fn rabbit() -> Self {
+        let server = rabbitmq::shared().await;
+        let topology = Topology::new(&rabbitmq::prefix());
+        rabbit::declare(&settings(server, &topology), &topology)
+            .await
+            .unwrap();
+        let server = Server::Rabbit(server);
+        Self { topology, server }
+    }
+
+    /// Connects, and waits until it is up.
+    pub async fn connect(&self, subscriptions: Vec<Subscription>) -> (Broker, Notices) {
+        let (broker, mut notices) = match &self.server {
+            Server::Memory(server) => {
+                let (client, notices) = server.connect(subscriptions);
+                (Broker::Memory(client), notices)
+            }
+            Server::Rabbit(server) => {
+                let settings = settings(server, &self.topology);
+                let topology = self.topology.clone();
+                let connected = rabbit::connect(settings, topology, subscriptions).unwrap();
+                (Broker::Rabbit(connected.0), connected.1)
+            }
+        };
+        assert_eq!(up(&mut notices).await, 1);
+        (broker, notices)
+    }
+
+    /// Cuts every connection of this test; they come back.
+    pub async fn cut(&self) {
+        match &self.server {
+            Server::Memory(server) => {
+                server.outage(true);
+                server.outage(false);
+            }
+            Server::Rabbit(server) => server.close_connections(&name(&self.topology)).await,
+        }
+    }
+
+    /// Waits until a queue has so many ready messages.
+    pub async fn ready(&self, queue: &str, expected: u32) {
+        let reached = async {
+            loop {
+                let ready = match &self.server {
+                    Server::Memory(server) => u32::try_from(server.depths()[queue].0).unwrap(),
+                    Server::Rabbit(server) => server.depth(queue).await.0,
+                };
+                if ready == expected {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, reached)
+            .await
+            .expect("the queue is as deep as expected");
+    }
+
+    /// Waits until nobody consumes a queue. A consumer counts for as long as it has not acknowledged something.
+    pub async fn unattended(&self, queue: &str) {
+        // The one in this process stops at once.
+        if let Server::Rabbit(server) = &self.server {
+            let unattended = async { while server.depth(queue).await.1 > 0 {} };
+            timeout(LIMIT, unattended)
+                .await
+                .expect("nobody consumes the queue");
+        }
+    }
+}
+
+/// The connections' name, by which they are found again.
+fn name(topology: &Topology) -> String {
+    topology.commands()
+}
+
+pub fn settings(server: &RabbitMq, topology: &Topology) -> Settings {
+    Settings {
+        connection_name: name(topology),
+        ..Settings::new(server.url().into())
+    }
+}
+
+pub fn queue(name: String, prefetch: u16) -> Vec<Subscription> {
+    vec![Subscription::Queue { name, prefetch }]
+}
+
+pub fn message(body: &str) -> Message {
+    Message {
+        body: body.to_owned().into(),
+        properties: Properties::default(),
+    }
+}
+
+pub fn outgoing(exchange: String, routing_key: &str, body: &str) -> Outgoing {
+    Outgoing {
+        exchange,
+        routing_key: routing_key.to_owned(),
+        message: message(body),
+    }
+}
+
+pub async fn next(notices: &mut Notices) -> Notice {
+    let next = timeout(LIMIT, notices.recv()).await;
+    next.expect("a notice comes").expect("the notices go on")
+}
+
+pub async fn delivery(notices: &mut Notices) -> Delivery {
+    match next(notices).await {
+        Notice::Delivery(delivery) => delivery,
+        other => panic!("no delivery: {other:?}"),
+    }
+}
+
+/// The bodies of the next deliveries, which are not acknowledged.
+pub async fn bodies(notices: &mut Notices, count: usize) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for _ in 0..count {
+        let body = delivery(notices).await.message.body;
+        bodies.push(String::from_utf8(body.to_vec()).unwrap());
+    }
+    bodies
+}
+
+pub async fn up(notices: &mut Notices) -> u64 {
+    match next(notices).await {
+        Notice::Up { generation } => generation,
+        other => panic!("not up: {other:?}"),
+    }
+}
+
+pub async fn down(notices: &mut Notices) -> (u64, String) {
+    match next(notices).await {
+        Notice::Down { generation, reason } => (generation, reason),
+        other => panic!("not down: {other:?}"),
+    }
+}
+
+/// Waits until the notices end.
+pub async fn ended(notices: &mut Notices) {
+    let end = timeout(LIMIT, notices.recv()).await.expect("they end");
+    assert!(end.is_none(), "{end:?}");
+}

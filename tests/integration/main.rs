@@ -1,0 +1,6 @@
+//! Everything that needs more than this process: one binary, so that one broker serves all of it.
+
+#![expect(unreachable_pub, reason = "nothing depends on a test")]
+
+mod broker;
+mod support;

@@ -1,0 +1,167 @@
+//! A RabbitMQ of our own: on free ports of the loopback interface, with its data in a temporary directory.
+//!
+//! It is started from `rabbitmq-server` where that is installed, else in a container where Docker answers. Nothing of
+//! it outlives the test process, even a killed one: a shell reads from a pipe whose write end is ours, and kills it all
+//! when that ends. A broker that runs on this machine already is left alone.
+
+mod container;
+mod guard;
+mod node;
+
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
+
+use self::container::Container;
+use self::node::Node;
+
+/// How long a broker may take until it answers.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A private RabbitMQ.
+pub struct RabbitMq {
+    backend: Backend,
+}
+
+enum Backend {
+    Node(Node),
+    Container(Box<Container>),
+}
+
+/// The broker that the tests of this binary share, each under a prefix of its own.
+pub async fn shared() -> &'static RabbitMq {
+    static SHARED: OnceCell<RabbitMq> = OnceCell::const_new();
+    SHARED.get_or_init(RabbitMq::start).await
+}
+
+/// A prefix that no other test uses.
+pub fn prefix() -> String {
+    format!("t{}", uuid::Uuid::new_v4().simple())
+}
+
+impl RabbitMq {
+    /// Starts a broker and waits until it answers.
+    pub async fn start() -> Self {
+        let backend = match Node::installed() {
+            Some(programs) => Backend::Node(Node::start(programs).await),
+            None => Backend::Container(Box::new(Container::start().await)),
+        };
+        Self { backend }
+    }
+
+    /// The URL of its default virtual host.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port())
+    }
+
+    /// The port that it listens on, which stays the same when it is stopped and started.
+    pub fn port(&self) -> u16 {
+        match &self.backend {
+            Backend::Node(node) => node.port(),
+            Backend::Container(container) => container.port(),
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub async fn crash(&self) {
+        match &self.backend {
+            Backend::Node(node) => node.crash().await,
+            Backend::Container(container) => container.crash().await,
+        }
+    }
+
+    /// Starts it again after [`RabbitMq::crash`], with what it had on disk, and waits until it answers.
+    pub async fn restart(&self) {
+        match &self.backend {
+            Backend::Node(node) => node.restart().await,
+            Backend::Container(container) => container.restart().await,
+        }
+    }
+
+    /// Runs `rabbitmqctl` and answers with what it printed; panics when it fails.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        match &self.backend {
+            Backend::Node(node) => node.ctl(arguments).await,
+            Backend::Container(container) => container.ctl(arguments).await,
+        }
+    }
+
+    /// Closes the connections whose name begins with this, as an operator would. The names are seen by the broker a
+    /// moment after a connection is open, so it is told until there was one to close.
+    pub async fn close_connections(&self, name: &str) {
+        let expression = format!(
+            r#"Named = fun(Pid) ->
+                   [{{client_properties, P}}] = rabbit_networking:connection_info(Pid, [client_properties]),
+                   case lists:keyfind(<<"connection_name">>, 1, P) of
+                       {{_, _, N}} -> string:prefix(N, <<"{name}">>) =/= nomatch;
+                       false -> false
+                   end
+               end,
+               Found = [Pid || Pid <- rabbit_networking:connections(), Named(Pid)],
+               [rabbit_networking:close_connection(Pid, "by a test") || Pid <- Found],
+               length(Found)."#
+        );
+        while self.ctl(&["eval", &expression]).await.trim() == "0" {}
+    }
+
+    /// The ready messages and the consumers of a queue. `rabbitmqctl` would be seconds behind.
+    pub async fn depth(&self, queue: &str) -> (u32, u32) {
+        let connection = self.connection().await;
+        let channel = connection.create_channel().await.unwrap();
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default());
+        let declared = declared.await.unwrap();
+        (declared.message_count(), declared.consumer_count())
+    }
+
+    /// A connection for what the product does not do.
+    pub async fn connection(&self) -> Connection {
+        Connection::connect(&self.url(), ConnectionProperties::default())
+            .await
+            .unwrap()
+    }
+
+    /// Raises or clears the memory alarm, by which it blocks whoever publishes.
+    pub async fn memory_alarm(&self, raised: bool) {
+        let watermark = if raised { "0.0001" } else { "0.6" };
+        self.ctl(&["set_vm_memory_high_watermark", watermark]).await;
+    }
+
+    /// Sets a policy for the queues whose names match.
+    pub async fn set_policy(&self, name: &str, pattern: &str, definition: &str) {
+        self.ctl(&[
+            "set_policy",
+            name,
+            pattern,
+            definition,
+            "--apply-to",
+            "queues",
+        ])
+        .await;
+    }
+}
+
+/// Waits until a broker answers to AMQP's greeting. It listens a little before it does.
+async fn answers(port: u16) {
+    while !greeted(port).await.unwrap_or(false) {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn greeted(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+    // A method frame: connection.start.
+    let mut kind = [0];
+    let read = timeout(Duration::from_secs(5), stream.read_exact(&mut kind));
+    Ok(read.await.is_ok_and(|read| read.is_ok()) && kind == [1])
+}

@@ -1,0 +1,213 @@
+//! A node from the programs that are installed.
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use tokio::time::timeout;
+
+use super::guard::Guard;
+use super::{START_TIMEOUT, answers};
+
+/// Runs epmd and the server in one process group. In the foreground and of our own: an epmd that the server starts would
+/// outlive it.
+const NODE: &str = r#"
+"$EPMD" -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
+exec "$SERVER" >"$RABBITMQ_LOG_BASE/out" 2>&1
+"#;
+
+/// Kills that group and takes the node's data with it, in spite of what the dying node may still write.
+const END: &str = r#"
+kill -s KILL -- "-$1"
+for attempt in 1 2 3 4 5 6 7 8 9; do
+    rm -rf "$2" && [ ! -e "$2" ] && break
+    sleep 0.1
+done
+"#;
+
+/// Where Debian keeps the programs behind its wrapper, which would switch to another user.
+const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
+
+pub(super) struct Programs {
+    server: PathBuf,
+    ctl: PathBuf,
+    epmd: PathBuf,
+}
+
+pub(super) struct Node {
+    programs: Programs,
+    dir: PathBuf,
+    name: String,
+    ports: Ports,
+    running: Mutex<Option<Running>>,
+}
+
+struct Ports {
+    amqp: u16,
+    dist: u16,
+    epmd: u16,
+}
+
+struct Running {
+    group: Child,
+    guard: Guard,
+}
+
+impl Node {
+    pub(super) fn installed() -> Option<Programs> {
+        let find = |name: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
+            let mut dirs = std::iter::once(PathBuf::from(DEBIAN)).chain(dirs);
+            dirs.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()))
+        };
+        Some(Programs {
+            server: find("rabbitmq-server")?,
+            ctl: find("rabbitmqctl")?,
+            epmd: find("epmd")?,
+        })
+    }
+
+    pub(super) async fn start(programs: Programs) -> Self {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let dir = std::env::temp_dir().join(format!("rabbitmq-{id}"));
+        let ports = Ports::free();
+        prepare(&dir, &ports);
+        let node = Self {
+            programs,
+            name: format!("test-{id}@localhost"),
+            dir,
+            ports,
+            running: Mutex::default(),
+        };
+        node.restart().await;
+        node
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.ports.amqp
+    }
+
+    pub(super) async fn restart(&self) {
+        let mut group = self.command(Path::new("/bin/sh"));
+        let group = group
+            .args(["-c", NODE])
+            .env("SERVER", &self.programs.server)
+            .env("EPMD", &self.programs.epmd)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh runs");
+        let dir = self.dir.to_str().expect("the directory's name is text");
+        let guard = Guard::new(END, &[&group.id().to_string(), dir]);
+        *self.running.lock().unwrap() = Some(Running { group, guard });
+        if timeout(START_TIMEOUT, answers(self.ports.amqp))
+            .await
+            .is_err()
+        {
+            let out = fs::read_to_string(self.dir.join("log/out")).unwrap_or_default();
+            panic!("RabbitMQ did not start within {START_TIMEOUT:?}:\n{out}");
+        }
+    }
+
+    pub(super) async fn crash(&self) {
+        let running = self.running.lock().unwrap().take();
+        let Some(Running { mut group, guard }) = running else {
+            return;
+        };
+        // It would take the data as well.
+        guard.disarm();
+        let kill = format!("kill -s KILL -- -{}", group.id());
+        let killed = Command::new("/bin/sh").args(["-c", &kill]).status();
+        assert!(killed.expect("sh runs").success());
+        group.wait().expect("the node's group ends");
+    }
+
+    pub(super) async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = self.command(&self.programs.ctl);
+        command.args(arguments).stdin(Stdio::null());
+        let output = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .output()
+            .await;
+        let output = output.expect("rabbitmqctl runs");
+        let (out, err) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        let out = String::from_utf8_lossy(out).into_owned();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {out}{err}"
+        );
+        out
+    }
+
+    /// Everything that would otherwise be shared with another node of this machine is set.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        let at = |name: &str| self.dir.join(name);
+        command
+            .current_dir(&self.dir)
+            .env("HOME", &self.dir)
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_CONF_ENV_FILE", at("env.conf"))
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", at("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"))
+            .env("RABBITMQ_GENERATED_CONFIG_DIR", at("generated"))
+            .env("RABBITMQ_MNESIA_BASE", at("data"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_NODE_PORT", self.ports.amqp.to_string())
+            .env("RABBITMQ_DIST_PORT", self.ports.dist.to_string())
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERL_ARGS)
+            .env("RABBITMQ_CTL_ERL_ARGS", "-start_epmd false")
+            .env("ERL_EPMD_PORT", self.ports.epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        command
+    }
+}
+
+const ERL_ARGS: &str = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(Running { mut group, guard }) = self.running.lock().unwrap().take() {
+            drop(guard);
+            let _ = group.wait();
+        }
+    }
+}
+
+impl Ports {
+    /// Ports that are free now; somebody else could take one before the broker does, but hardly will.
+    fn free() -> Self {
+        let listeners: Vec<_> = (0..3)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let port = |index: usize| listeners[index].local_addr().unwrap().port();
+        Self {
+            amqp: port(0),
+            dist: port(1),
+            epmd: port(2),
+        }
+    }
+}
+
+fn prepare(dir: &Path, ports: &Ports) {
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    fs::create_dir(dir).unwrap();
+    for sub in ["data", "log", "generated"] {
+        fs::create_dir(dir.join(sub)).unwrap();
+    }
+    write("env.conf", "");
+    write("plugins", "[].");
+    write("advanced.config", "[].");
+    let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", ports.amqp);
+    write("rabbitmq.conf", &listener);
+    write(".erlang.cookie", &uuid::Uuid::new_v4().simple().to_string());
+    fs::set_permissions(dir.join(".erlang.cookie"), Permissions::from_mode(0o400)).unwrap();
+}
