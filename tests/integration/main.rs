@@ -4,3 +4,4 @@
 
 mod broker;
 mod support;
+mod use_cases;

@@ -294,14 +294,8 @@ async fn a_tap_sees_what_is_published_and_leaves_nothing_behind(subject: Subject
     // More than the tap has on its way at a time, and none of them acknowledged.
     let batch = (0..1000).map(|_| event("refresh.failed"));
     broker.publish(batch.collect()).await.unwrap();
-    broker
-        .publish(vec![event("transactions.updated")])
-        .await
-        .unwrap();
-    assert_eq!(
-        bodies(&mut notices, 1000).await,
-        vec!["refresh.failed"; 1000]
-    );
+    broker.publish(vec![event("transactions.updated")]).await.unwrap();
+    assert_eq!(bodies(&mut notices, 1000).await, vec!["refresh.failed"; 1000]);
     subject.ready(&topology.unrouted_events(), 1).await;
 
     watcher.close().await;
@@ -326,10 +320,7 @@ async fn a_tap_comes_back_with_its_connection(subject: Subject) {
     broker.close().await;
     let (broker, _) = subject.connect(Vec::new()).await;
     let unroutable = broker.publish(hint()).await.unwrap_err();
-    assert!(
-        matches!(unroutable, PublishError::Unroutable { .. }),
-        "{unroutable}"
-    );
+    assert!(matches!(unroutable, PublishError::Unroutable { .. }), "{unroutable}");
 }
 
 async fn a_paused_queue_hands_out_nothing_until_it_is_resumed(subject: Subject) {

@@ -10,16 +10,10 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOpti
 use lapin::types::FieldTable;
 use tokio::time::{Instant, timeout};
 
-use super::subject::{
-    LIMIT, bodies, delivery, down, ended, message, outgoing, queue, settings, up,
-};
+use super::subject::{LIMIT, bodies, delivery, down, ended, message, outgoing, queue, settings, up};
 use crate::support::rabbitmq::{self, RabbitMq};
 
-fn connect(
-    server: &RabbitMq,
-    topology: &Topology,
-    subscriptions: Vec<Subscription>,
-) -> (Rabbit, Notices) {
+fn connect(server: &RabbitMq, topology: &Topology, subscriptions: Vec<Subscription>) -> (Rabbit, Notices) {
     let settings = settings(server, topology);
     rabbit::connect(settings, topology.clone(), subscriptions).unwrap()
 }
@@ -43,19 +37,14 @@ async fn failure(settings: Settings) -> String {
     let (rabbit, _notices) = rabbit::connect(settings, topology, Vec::new()).unwrap();
     let failed = |status: &Status| matches!(status, Status::Connecting { failure: Some(_) });
     let failed = status(&rabbit, failed).await;
-    assert!(
-        !format!("{failed:?} {rabbit:?}").contains("s3cret"),
-        "{failed:?}"
-    );
+    assert!(!format!("{failed:?} {rabbit:?}").contains("s3cret"), "{failed:?}");
     let outcome = rabbit.publish(vec![outgoing(String::new(), "", "")]).await;
     assert_eq!(outcome, Err(PublishError::Down));
     // Without ever having been up.
     rabbit.close().await;
     assert_eq!(*rabbit.status().borrow(), Status::Closed);
     match failed {
-        Status::Connecting {
-            failure: Some(text),
-        } => text,
+        Status::Connecting { failure: Some(text) } => text,
         other => panic!("{other:?}"),
     }
 }
@@ -64,9 +53,8 @@ async fn failure(settings: Settings) -> String {
 async fn a_failure_to_connect_says_where_and_what_to_do() {
     let server = rabbitmq::shared().await;
     let port = server.port();
-    let at = |user: &str, port: u16, vhost: &str| {
-        Settings::new(format!("amqp://{user}@127.0.0.1:{port}/{vhost}").into())
-    };
+    let at =
+        |user: &str, port: u16, vhost: &str| Settings::new(format!("amqp://{user}@127.0.0.1:{port}/{vhost}").into());
 
     let refused = failure(at("guest:s3cret", 1, "%2f")).await;
     assert!(refused.contains("127.0.0.1:1:"), "{refused}");
@@ -129,13 +117,7 @@ async fn a_missing_exchange_fails_its_own_message_and_is_declared_anew() {
     let batch = [command(&topology, "first"), vec![parked()]].concat();
     let unroutable = rabbit.publish(batch).await;
     let (exchange, routing_key) = (name, "1s".to_owned());
-    assert_eq!(
-        unroutable,
-        Err(PublishError::Unroutable {
-            exchange,
-            routing_key
-        })
-    );
+    assert_eq!(unroutable, Err(PublishError::Unroutable { exchange, routing_key }));
 
     let (_, reason) = down(&mut notices).await;
     assert!(reason.contains("no exchange"), "{reason}");
@@ -227,21 +209,14 @@ async fn without_declaring_what_is_missing_is_named() {
         declare: false,
         ..declaring.clone()
     };
-    let (rabbit, mut notices) = rabbit::connect(
-        settings.clone(),
-        topology.clone(),
-        queue(topology.steps(), 1),
-    )
-    .unwrap();
+    let (rabbit, mut notices) =
+        rabbit::connect(settings.clone(), topology.clone(), queue(topology.steps(), 1)).unwrap();
     let failed = |status: &Status| matches!(status, Status::Connecting { failure: Some(_) });
     let failed = format!("{:?}", status(&rabbit, failed).await);
     assert!(failed.contains(&topology.delay_queue("5m")), "{failed}");
     assert!(failed.contains("topology apply"), "{failed}");
     let missing = rabbit::check(&settings, &topology).await.unwrap();
-    assert_eq!(
-        missing.len(),
-        topology.exchanges().len() + topology.queues().len()
-    );
+    assert_eq!(missing.len(), topology.exchanges().len() + topology.queues().len());
 
     rabbit::declare(&declaring, &topology).await.unwrap();
     assert_eq!(up(&mut notices).await, 1);
@@ -269,11 +244,7 @@ async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let (exchange, keys) = (topology.wake(), vec![String::new()]);
-    let (rabbit, mut notices) = connect(
-        server,
-        &topology,
-        vec![Subscription::Tap { exchange, keys }],
-    );
+    let (rabbit, mut notices) = connect(server, &topology, vec![Subscription::Tap { exchange, keys }]);
     up(&mut notices).await;
     // More than there is room for among the notices.
     let hints = (0..1000).map(|_| outgoing(topology.wake(), "", "hint"));
@@ -288,9 +259,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_crashes() {
     let topology = Topology::new(&rabbitmq::prefix());
     let (rabbit, mut notices) = connect(&server, &topology, queue(topology.interactive(), 10));
     assert_eq!(up(&mut notices).await, 1);
-    let batch: Vec<_> = (0..100)
-        .flat_map(|n| command(&topology, &n.to_string()))
-        .collect();
+    let batch: Vec<_> = (0..100).flat_map(|n| command(&topology, &n.to_string())).collect();
     rabbit.publish(batch).await.unwrap();
     for n in 0..5 {
         let delivery = delivery(&mut notices).await;
@@ -300,10 +269,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_crashes() {
     server.crash().await;
     let down = async { while !matches!(notices.recv().await, Some(Notice::Down { .. })) {} };
     timeout(LIMIT, down).await.expect("the crash is seen");
-    assert_eq!(
-        rabbit.publish(command(&topology, "x")).await,
-        Err(PublishError::Down)
-    );
+    assert_eq!(rabbit.publish(command(&topology, "x")).await, Err(PublishError::Down));
 
     server.restart().await;
     assert_eq!(up(&mut notices).await, 2);
@@ -336,22 +302,12 @@ async fn a_broker_that_blocks_publishers_is_waited_for() {
         rabbit.publish(command(&topology, "2")).await,
         Err(PublishError::TimedOut)
     );
-    let blocked = |status: &Status| {
-        matches!(
-            status,
-            Status::Up {
-                blocked: Some(_),
-                ..
-            }
-        )
-    };
+    let blocked = |status: &Status| matches!(status, Status::Up { blocked: Some(_), .. });
     status(&rabbit, blocked).await;
     // Acknowledgements go through all the same, and nothing new is taken.
     rabbit.ack(first.tag);
     let unattended = async { while server.depth(&topology.interactive()).await.1 > 0 {} };
-    timeout(LIMIT, unattended)
-        .await
-        .expect("it stops to consume");
+    timeout(LIMIT, unattended).await.expect("it stops to consume");
 
     server.memory_alarm(false).await;
     let unblocked = |status: &Status| matches!(status, Status::Up { blocked: None, .. });
@@ -389,9 +345,7 @@ async fn rates() {
         let since = Instant::now();
         let publishes = (0..calls).map(|_| rabbit.publish(command(&topology, "body")));
         let outcomes = stream::iter(publishes).buffer_unordered(at_once);
-        outcomes
-            .for_each(|outcome| async move { outcome.unwrap() })
-            .await;
+        outcomes.for_each(|outcome| async move { outcome.unwrap() }).await;
         report(&format!("confirmed, {at_once} calls at once"), calls, since);
     }
     let since = Instant::now();

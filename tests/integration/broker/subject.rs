@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{
-    Broker, Delivery, Message, Notice, Notices, Outgoing, Properties, Subscription, memory,
-};
+use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, Properties, Subscription, memory};
 use tokio::time::timeout;
 
 use crate::support::rabbitmq::{self, RabbitMq};
@@ -35,9 +33,7 @@ impl Subject {
     pub async fn rabbit() -> Self {
         let server = rabbitmq::shared().await;
         let topology = Topology::new(&rabbitmq::prefix());
-        rabbit::declare(&settings(server, &topology), &topology)
-            .await
-            .unwrap();
+        rabbit::declare(&settings(server, &topology), &topology).await.unwrap();
         let server = Server::Rabbit(server);
         Self { topology, server }
     }
@@ -85,9 +81,7 @@ impl Subject {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LIMIT, reached)
-            .await
-            .expect("the queue is as deep as expected");
+        timeout(LIMIT, reached).await.expect("the queue is as deep as expected");
     }
 
     /// Waits until nobody consumes a queue. A consumer counts for as long as it has not acknowledged something.
@@ -95,9 +89,7 @@ impl Subject {
         // The one in this process stops at once.
         if let Server::Rabbit(server) = &self.server {
             let unattended = async { while server.depth(queue).await.1 > 0 {} };
-            timeout(LIMIT, unattended)
-                .await
-                .expect("nobody consumes the queue");
+            timeout(LIMIT, unattended).await.expect("nobody consumes the queue");
         }
     }
 }

@@ -1,3 +1,5 @@
-//! What several tests need.
+//! What the tests stand on.
 
+pub mod guard;
+pub mod platform;
 pub mod rabbitmq;

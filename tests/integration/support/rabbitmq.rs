@@ -5,7 +5,6 @@
 //! when that ends. A broker that runs on this machine already is left alone.
 
 mod container;
-mod guard;
 mod node;
 
 use std::time::Duration;
@@ -138,15 +137,8 @@ impl RabbitMq {
 
     /// Sets a policy for the queues whose names match.
     pub async fn set_policy(&self, name: &str, pattern: &str, definition: &str) {
-        self.ctl(&[
-            "set_policy",
-            name,
-            pattern,
-            definition,
-            "--apply-to",
-            "queues",
-        ])
-        .await;
+        self.ctl(&["set_policy", name, pattern, definition, "--apply-to", "queues"])
+            .await;
     }
 }
 

@@ -8,8 +8,8 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::process::Command;
 
-use super::guard::Guard;
 use super::{START_TIMEOUT, answers};
+use crate::support::guard::Guard;
 
 /// The image, unless `RABBITMQ_IMAGE_TAG` names another tag of it.
 const TAG: &str = "4.1-alpine";
@@ -31,11 +31,7 @@ impl Container {
     pub(super) async fn start() -> Self {
         let tag = std::env::var("RABBITMQ_IMAGE_TAG").unwrap_or_else(|_| TAG.to_owned());
         // A port of our choice, for one of Docker's changes with each start.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let container = GenericImage::new("rabbitmq", &tag)
             .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
             .with_mapped_port(port, PORT.tcp())
@@ -75,10 +71,7 @@ impl Container {
 
     /// By the command, because a test's runtime, which the library's client lives on, ends with the test.
     async fn docker(&self, arguments: &[&str]) -> Output {
-        let output = Command::new("docker")
-            .args(arguments)
-            .kill_on_drop(true)
-            .output();
+        let output = Command::new("docker").args(arguments).kill_on_drop(true).output();
         let output = output.await.expect("docker runs");
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "docker {arguments:?}: {err}");

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 
 use tokio::time::timeout;
 
-use super::guard::Guard;
 use super::{START_TIMEOUT, answers};
+use crate::support::guard::Guard;
 
 /// Runs epmd and the server in one process group. In the foreground and of our own: an epmd that the server starts would
 /// outlive it.
@@ -107,10 +107,7 @@ impl Node {
         let dir = self.dir.to_str().expect("the directory's name is text");
         let guard = Guard::new(END, &[&group.id().to_string(), dir]);
         *self.running.lock().unwrap() = Some(Running { group, guard });
-        if timeout(START_TIMEOUT, answers(self.ports.amqp))
-            .await
-            .is_err()
-        {
+        if timeout(START_TIMEOUT, answers(self.ports.amqp)).await.is_err() {
             let out = fs::read_to_string(self.dir.join("log/out")).unwrap_or_default();
             panic!("RabbitMQ did not start within {START_TIMEOUT:?}:\n{out}");
         }
@@ -132,17 +129,11 @@ impl Node {
     pub(super) async fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = self.command(&self.programs.ctl);
         command.args(arguments).stdin(Stdio::null());
-        let output = tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .output()
-            .await;
+        let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
         let output = output.expect("rabbitmqctl runs");
         let (out, err) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
         let out = String::from_utf8_lossy(out).into_owned();
-        assert!(
-            output.status.success(),
-            "rabbitmqctl {arguments:?}: {out}{err}"
-        );
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
         out
     }
 
@@ -185,9 +176,7 @@ impl Drop for Node {
 impl Ports {
     /// Ports that are free now; somebody else could take one before the broker does, but hardly will.
     fn free() -> Self {
-        let listeners: Vec<_> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
+        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let port = |index: usize| listeners[index].local_addr().unwrap().port();
         Self {
             amqp: port(0),

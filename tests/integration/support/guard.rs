@@ -5,14 +5,14 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A shell that waits for the end of its input, which is ours to close and closes with this process in any case, and
 /// then runs a script.
-pub(super) struct Guard {
+pub struct Guard {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl Guard {
     /// `arguments` are the script's `$1` and so on.
-    pub(super) fn new(script: &str, arguments: &[&str]) -> Self {
+    pub fn new(script: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", &format!("cat >/dev/null\n{script}"), "guard"])
             .args(arguments)
@@ -28,7 +28,7 @@ impl Guard {
     }
 
     /// Leaves what it guards alone.
-    pub(super) fn disarm(mut self) {
+    pub fn disarm(mut self) {
         let _ = self.shell.kill();
     }
 }

@@ -1,0 +1,320 @@
+//! A platform around real workers: a private RabbitMQ, finAPI's simulator over HTTP, and the program itself in processes of its
+//! own.
+
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{Broker, Message, Notice, Notices, Outgoing, Subscription, rabbit};
+use bankrefresh::proto::RefreshConnection;
+use bankrefresh::refresh::Envelope;
+use bankrefresh::refresh::event::Event;
+use bankrefresh::sandbox::{self, Sandbox, SandboxConfig, Script};
+use bankrefresh::worker::message;
+use jiff::Timestamp;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::guard::Guard;
+use super::rabbitmq::{self, RabbitMq};
+
+/// Nothing that a test waits for takes longer on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+pub struct Platform {
+    pub rabbit: &'static RabbitMq,
+    pub topology: Topology,
+    pub sandbox: Arc<Sandbox>,
+    pub broker: Broker,
+    pub finapi_url: String,
+    prefix: String,
+    notices: Notices,
+    /// Every event so far by command, with the message it came in.
+    pub events: BTreeMap<String, Vec<(Event, Message)>>,
+}
+
+/// A `bankrefresh worker`, ended with the test at the latest.
+pub struct WorkerProcess {
+    pub child: Child,
+    pub log: Log,
+    _guard: Guard,
+}
+
+/// What a process has written so far.
+#[derive(Clone)]
+pub struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    written: watch::Receiver<usize>,
+}
+
+impl Platform {
+    /// A platform on the broker that all tests share.
+    pub async fn start(config: SandboxConfig) -> Self {
+        Self::on(rabbitmq::shared().await, config).await
+    }
+
+    /// A platform on a broker of its own.
+    pub async fn on(rabbit: &'static RabbitMq, config: SandboxConfig) -> Self {
+        let prefix = rabbitmq::prefix();
+        let topology = Topology::new(&prefix);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let finapi_url = format!("http://{}", listener.local_addr().expect("an address"));
+        let sandbox = Sandbox::new(config);
+        tokio::spawn(sandbox::serve(sandbox.clone(), listener, std::future::pending()));
+        let tap = Subscription::Tap {
+            exchange: topology.events(),
+            keys: vec!["#".to_owned()],
+        };
+        let settings = rabbit::Settings::new(rabbit.url().into());
+        let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![tap]).expect("settings");
+        match timeout(PATIENCE, notices.recv()).await {
+            Ok(Some(Notice::Up { .. })) => {}
+            other => panic!("no connection to the broker: {other:?}"),
+        }
+        Self {
+            rabbit,
+            topology,
+            sandbox,
+            broker: Broker::Rabbit(client),
+            finapi_url,
+            prefix,
+            notices,
+            events: BTreeMap::new(),
+        }
+    }
+
+    /// The program with this platform's settings, and these on top.
+    pub fn program(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("BANKREFRESH__AMQP__URL", self.rabbit.url())
+            .env("BANKREFRESH__AMQP__PREFIX", &self.prefix)
+            .env("BANKREFRESH__FINAPI__ACCESS_URL", &self.finapi_url)
+            .env("BANKREFRESH__FINAPI__WEB_FORM_URL", &self.finapi_url)
+            .env("BANKREFRESH__FINAPI__CLIENT_ID", "sandbox-client")
+            .env("BANKREFRESH__FINAPI__CLIENT_SECRET", "sandbox-secret")
+            .env("BANKREFRESH__CREDENTIALS__SOURCE", "http")
+            .env(
+                "BANKREFRESH__CREDENTIALS__URL",
+                format!("{}/sandbox/credentials", self.finapi_url),
+            )
+            .env("BANKREFRESH__POLLING__INITIAL", "1s")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (name, value) in settings {
+            command.env(format!("BANKREFRESH__{name}"), value);
+        }
+        command
+    }
+
+    /// Starts a worker.
+    pub fn worker(&self, settings: &[(&str, &str)]) -> WorkerProcess {
+        let mut child = self.program(&["worker"], settings).spawn().expect("the program starts");
+        let pid = child.id().expect("a process id").to_string();
+        let log = Log::of(&mut child);
+        WorkerProcess {
+            child,
+            log,
+            _guard: Guard::new("kill -9 $1", &[&pid]),
+        }
+    }
+
+    /// Publishes a command and says its id.
+    pub async fn send(&self, command: RefreshConnection) -> String {
+        let id = command.command_id.clone();
+        self.send_all(vec![command], true).await;
+        id
+    }
+
+    /// Publishes commands.
+    pub async fn send_all(&self, commands: Vec<RefreshConnection>, interactive: bool) {
+        let now = Timestamp::now();
+        let messages: Vec<Outgoing> = commands
+            .into_iter()
+            .map(|command| {
+                let envelope = Envelope {
+                    interactive,
+                    correlation_id: format!("c-{}", command.command_id),
+                    traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+                    tracestate: String::new(),
+                };
+                message::command(&self.topology, command, &envelope, now)
+            })
+            .collect();
+        self.broker.publish(messages).await.expect("the broker takes commands");
+    }
+
+    /// Takes in one event.
+    pub async fn next_event(&mut self) -> Event {
+        loop {
+            let notice = timeout(PATIENCE, self.notices.recv()).await.expect("an event in time");
+            let delivery = match notice.expect("the broker client lives") {
+                Notice::Delivery(delivery) => delivery,
+                Notice::Up { .. } | Notice::Down { .. } => continue,
+            };
+            let message = delivery.message;
+            let kind = message.properties.kind.clone().expect("a type");
+            let event = Event::decode(&kind, &message.body).expect("an event");
+            let id = event.context().expect("a context").command_id.clone();
+            self.events.entry(id).or_default().push((event.clone(), message));
+            return event;
+        }
+    }
+
+    /// The events of a command, once its outcome is among them.
+    pub async fn outcome(&mut self, command_id: &str) -> Vec<Event> {
+        while !self.is_over(command_id) {
+            self.next_event().await;
+        }
+        self.events[command_id].iter().map(|(event, _)| event.clone()).collect()
+    }
+
+    /// Waits until so many commands have their outcome.
+    pub async fn outcomes(&mut self, count: usize) {
+        let mut over = self.events.keys().filter(|id| self.is_over(id)).count();
+        while over < count {
+            let event = self.next_event().await;
+            let id = &event.context().expect("a context").command_id;
+            let first = self.events[id].iter().filter(|(event, _)| event.is_last()).count() == 1;
+            over += usize::from(event.is_last() && first);
+        }
+    }
+
+    fn is_over(&self, command_id: &str) -> bool {
+        self.events
+            .get(command_id)
+            .is_some_and(|events| events.iter().any(|(event, _)| event.is_last()))
+    }
+
+    /// Waits until a queue holds this many messages, ready and unacknowledged.
+    pub async fn until_depth(&self, queue: &str, enough: impl Fn((u32, u32)) -> bool) {
+        let wait = async {
+            while !enough(self.rabbit.depth(queue).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        if timeout(PATIENCE, wait).await.is_err() {
+            panic!(
+                "queue {queue} has (ready, unacknowledged) {:?}",
+                self.rabbit.depth(queue).await
+            );
+        }
+    }
+
+    /// Waits until the sandbox has been asked enough.
+    pub async fn until_asked(&self, enough: impl Fn(&sandbox::Asked) -> bool) {
+        let wait = async {
+            while !enough(&self.sandbox.asked()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("finAPI is asked in time");
+    }
+
+    /// The most updates that were started for any connection.
+    pub fn updates_per_connection_max(&self) -> u64 {
+        self.sandbox
+            .asked()
+            .connections
+            .values()
+            .map(|asked| asked.tasks_made)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl WorkerProcess {
+    /// Sends a signal, by name.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it ends in time")
+            .expect("its status")
+    }
+}
+
+impl Log {
+    fn of(child: &mut Child) -> Self {
+        let (write, written) = watch::channel(0);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let out = Arc::clone(&lines);
+        tokio::spawn(async move {
+            let stdout = BufReader::new(stdout.expect("its output")).lines();
+            let stderr = BufReader::new(stderr.expect("its errors")).lines();
+            let (mut stdout, mut stderr) = (stdout, stderr);
+            while let Ok(Some(line)) = tokio::select! {
+                Ok(Some(line)) = stdout.next_line() => Ok(Some(line)),
+                line = stderr.next_line() => line,
+            } {
+                let mut lines = out.lock().expect("the lines");
+                lines.push(line);
+                write.send_replace(lines.len());
+            }
+        });
+        Self { lines, written }
+    }
+
+    /// Waits for a line that has this text.
+    pub async fn until(&mut self, text: &str) {
+        let lines = Arc::clone(&self.lines);
+        let has = |_: &usize| lines.lock().expect("the lines").iter().any(|line| line.contains(text));
+        let found = timeout(PATIENCE, self.written.wait_for(has))
+            .await
+            .is_ok_and(|seen| seen.is_ok());
+        if !found {
+            panic!("no line with {text:?} in:\n{}", self.text());
+        }
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.lines.lock().expect("the lines").join("\n")
+    }
+}
+
+/// A command for a connection of a user of its own.
+pub fn command(bank_connection_id: i64) -> RefreshConnection {
+    RefreshConnection {
+        command_id: Uuid::now_v7().to_string(),
+        user_id: format!("user-{bank_connection_id}"),
+        bank_connection_id,
+        ..RefreshConnection::default()
+    }
+}
+
+/// A sandbox whose users and banks are quick.
+pub fn quick() -> SandboxConfig {
+    SandboxConfig {
+        web_form_life: Duration::from_secs(4),
+        default_script: Script {
+            settles: sandbox::After::millis(100),
+            ..Script::of(silent())
+        },
+        ..SandboxConfig::default()
+    }
+}
+
+/// An update that takes a second and a half.
+pub fn silent() -> sandbox::Behaviour {
+    sandbox::Behaviour::Silent {
+        after: sandbox::After::millis(1500),
+    }
+}
