@@ -228,7 +228,6 @@ pub async fn serve(
 }
 
 /// The routes that [`serve`] serves.
-#[must_use]
 pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Clock) -> Router {
     let per_second = f64::from(settings.calls_per_second);
     let listener = Listener {
