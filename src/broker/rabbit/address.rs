@@ -9,7 +9,7 @@ use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::declare::Difference;
+use super::check::Difference;
 
 /// Why RabbitMQ can't be used. Holds no secret, and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

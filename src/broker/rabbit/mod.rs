@@ -13,6 +13,7 @@
 
 mod acks;
 mod address;
+mod check;
 mod connection;
 mod consume;
 mod convert;
@@ -29,7 +30,8 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::address::Error;
-pub use self::declare::{Difference, check, declare};
+pub use self::check::{Difference, check};
+pub use self::declare::declare;
 
 use self::address::Address;
 use self::consume::Order;

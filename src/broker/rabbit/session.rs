@@ -13,7 +13,7 @@ use super::address::Error;
 use super::consume::{Consuming, Ends, Order};
 use super::publish::Publisher;
 use super::supervisor::{Closer, Closers, Plan};
-use super::{Link, Status, connection, declare};
+use super::{Link, Status, check, connection, declare};
 use crate::broker::Notice;
 
 /// How long declaring everything and starting to consume may take.
@@ -142,7 +142,7 @@ async fn set_topology(plan: &Plan, connection: &Connection) -> Result<(), Error>
     if plan.settings.declare {
         declare::declare_on(connection, &plan.topology).await
     } else {
-        declare::ensure_there(connection, &plan.topology).await
+        check::ensure_there(connection, &plan.topology).await
     }
 }
 
