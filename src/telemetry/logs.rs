@@ -12,8 +12,9 @@ use crate::config::{ConfigError, LogFormat, Telemetry};
 ///
 /// When `telemetry.log_level` is no filter.
 pub fn start(settings: &Telemetry) -> Result<(), ConfigError> {
-    // lapin logs what we log ourselves; a directive of the operator's for it comes later and wins.
-    let filter = EnvFilter::try_new(format!("lapin=off,{}", settings.log_level)).map_err(|error| {
+    // lapin logs what we log ourselves, which an operator may still ask for; but never messages that came back, body and all.
+    let directives = format!("lapin=off,{},lapin::returned_messages=off", settings.log_level);
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
         ConfigError::Setting(format!(
             "telemetry.log_level must be filter directives, for instance \"info\": {error}"
         ))

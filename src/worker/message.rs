@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use prost::Message as _;
+use uuid::Uuid;
 
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing, Properties};
@@ -76,11 +77,16 @@ fn read_command(message: &Message, interactive: bool, now: Timestamp) -> Read {
     }
     let properties = &message.properties;
     let stamp = properties.timestamp.and_then(|seconds| i64::try_from(seconds).ok());
-    let requested_at = command
+    let said = command
         .requested_at
         .as_ref()
         .and_then(timestamp)
-        .or_else(|| Timestamp::from_second(stamp?).ok())
+        .or_else(|| Timestamp::from_second(stamp?).ok());
+    // Of the command's moments the earliest counts: who publishes it again may stamp it anew.
+    let requested_at = [said, made_at(&command.command_id)]
+        .into_iter()
+        .flatten()
+        .min()
         .filter(|requested_at| *requested_at <= now);
     let header = |name| {
         properties
@@ -99,6 +105,12 @@ fn read_command(message: &Message, interactive: bool, now: Timestamp) -> Read {
         undated: requested_at.is_none(),
         refresh: Box::new(Refresh::new(command, requested_at.unwrap_or(now), envelope, now)),
     }
+}
+
+/// When a command's id was made, if it is a UUIDv7, which says so.
+fn made_at(command_id: &str) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = Uuid::parse_str(command_id).ok()?.get_timestamp()?.to_unix();
+    Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }
 
 /// A command, for whoever sends one. Its `requested_at` is set to now where it is missing.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Message, Notice, Notices, Outgoing, Subscription, rabbit};
+use bankrefresh::broker::{Broker, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
@@ -151,7 +151,14 @@ impl Platform {
                 message::command(&self.topology, command, &envelope, now)
             })
             .collect();
-        self.broker.publish(messages).await.expect("the broker takes commands");
+        let publish = async {
+            while self.broker.publish(messages.clone()).await == Err(PublishError::Down) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, publish)
+            .await
+            .expect("the broker takes commands in time");
     }
 
     /// Takes in one event.
@@ -198,17 +205,39 @@ impl Platform {
 
     /// Waits until a queue holds this many messages, ready and unacknowledged.
     pub async fn until_depth(&self, queue: &str, enough: impl Fn((u32, u32)) -> bool) {
+        let mut seen = (0, 0);
         let wait = async {
-            while !enough(self.rabbit.depth(queue).await) {
-                tokio::task::yield_now().await;
+            loop {
+                seen = self.depth(queue).await;
+                if enough(seen) {
+                    return;
+                }
             }
         };
         if timeout(PATIENCE, wait).await.is_err() {
-            panic!(
-                "queue {queue} has (ready, unacknowledged) {:?}",
-                self.rabbit.depth(queue).await
-            );
+            panic!("queue {queue} has (ready, unacknowledged) {seen:?}");
         }
+    }
+
+    /// How many messages of a queue are ready, and how many unacknowledged, as its leader counts them now.
+    async fn depth(&self, queue: &str) -> (u32, u32) {
+        let columns = [
+            "list_queues",
+            "-q",
+            "--no-table-headers",
+            "name",
+            "messages_ready",
+            "messages_unacknowledged",
+        ];
+        let listed = self.rabbit.ctl(&columns).await;
+        let line = listed
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(queue));
+        let mut counts = line
+            .into_iter()
+            .flat_map(|line| line.split_whitespace().skip(1))
+            .map(|count| count.parse().expect("a count"));
+        (counts.next().unwrap_or(0), counts.next().unwrap_or(0))
     }
 
     /// Waits until the sandbox has been asked enough.
@@ -298,6 +327,13 @@ pub fn command(bank_connection_id: i64) -> RefreshConnection {
         bank_connection_id,
         ..RefreshConnection::default()
     }
+}
+
+/// A client for whatever listens here.
+pub fn client() -> reqwest::Client {
+    // Fails when another test has installed it already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::new()
 }
 
 /// A sandbox whose users and banks are quick.
