@@ -23,6 +23,7 @@ pub mod event;
 pub mod schedule;
 pub mod state;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -88,7 +89,7 @@ impl Default for Limits {
 }
 
 /// A refresh that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Refresh {
     /// What was asked for; valid by [`command::validate`].
     pub command: RefreshConnection,
@@ -106,6 +107,21 @@ pub struct Refresh {
     pub looks: u32,
     /// How often in a row a call failed.
     pub failures: u32,
+}
+
+/// Without the command, which may hold a token.
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("command_id", &self.command.command_id)
+            .field("requested_at", &self.requested_at)
+            .field("phase", &self.phase)
+            .field("phase_since", &self.phase_since)
+            .field("due_at", &self.due_at)
+            .field("looks", &self.looks)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came with the command and goes along with everything that follows from it.

@@ -175,3 +175,20 @@ fn a_bookmark_cut_short_is_no_panic() {
         drop(decode(&bytes[..length]));
     }
 }
+
+#[test]
+fn a_refresh_shows_neither_its_token_nor_its_web_form() {
+    let command = RefreshConnection {
+        access_token: "planted-token".into(),
+        ..command()
+    };
+    let mut run = Run::of(command);
+    run.find([]).start(form_required());
+    let shown = format!("{:?} {:#?}", run.at(), run.at());
+    run.form(open_form());
+    let told = format!("{:?} {:#?}", run.told, run.at());
+    for text in [shown, told] {
+        assert!(!text.contains("planted-token"), "{text}");
+        assert!(!text.contains(FORM_URL), "{text}");
+    }
+}
