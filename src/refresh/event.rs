@@ -231,7 +231,7 @@ pub(super) fn transactions_updated(
         Detail::Inline => collected.transactions.iter().map(transaction).collect(),
         Detail::Summary => Vec::new(),
     };
-    let rooms = [&first, &event].map(|begun| settings.size_max.saturating_sub(begun.encoded_len()));
+    let rooms = [&first, &event].map(|begun| settings.size_max.saturating_sub(longest(begun)));
     let mut parts = split(transactions, rooms);
     let parts_count = count(parts.len());
     if number == 1 {
@@ -245,6 +245,23 @@ pub(super) fn transactions_updated(
     };
     event.parts = event.parts.max(number);
     (Event::TransactionsUpdated(event), parts_count)
+}
+
+/// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are. Parts
+/// are made one by one: were they cut by what each one happens to measure, a transaction could fall between two of them.
+fn longest(begun: &TransactionsUpdated) -> usize {
+    let mut longest = TransactionsUpdated {
+        part: u32::MAX,
+        parts: u32::MAX,
+        ..begun.clone()
+    };
+    if let Some(refresh) = &mut longest.refresh {
+        refresh.occurred_at = Some(from_timestamp(Timestamp::MAX));
+    }
+    for interface in &mut longest.interfaces {
+        interface.consent_expires_soon = true;
+    }
+    longest.encoded_len()
 }
 
 /// Fills parts in order: the first has the room of the first, all others that of the second.

@@ -59,6 +59,34 @@ fn random_data(random: &mut fastrand::Rng, count: i64) -> Collected {
 }
 
 #[test]
+fn any_data_is_split_whenever_its_parts_are_made() {
+    for seed in 0..300 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let count = random.i64(0..60);
+        let data = random_data(random, count);
+        let size_max = random.usize(500..1500);
+        // Nanoseconds are written with none to five bytes, so that parts of one outcome begin with heads of all lengths.
+        let mut moment = at(10);
+        let moments = std::iter::repeat_with(|| {
+            let nanos = *random.choice([0, 1, 300, 99_999, 999_999_999].iter()).unwrap_or(&0);
+            moment += SignedDuration::from_secs(1);
+            Timestamp::new(moment.as_second(), nanos).expect("a moment")
+        });
+        let parts = told(size_max, &data, moments);
+        check(size_max, &data, &parts);
+    }
+}
+
+#[test]
+fn more_than_127_parts_have_longer_numbers() {
+    let random = &mut fastrand::Rng::with_seed(1);
+    let data = random_data(random, 900);
+    let parts = told(600, &data, (0..).map(|second| at(10 + second)));
+    assert!(parts.len() > 128, "{}", parts.len());
+    check(600, &data, &parts);
+}
+
+#[test]
 fn what_fits_is_one_part() {
     let data = collected(100);
     let parts = told(64 * 1024, &data, std::iter::once(at(10)));
