@@ -105,7 +105,7 @@ pub struct Refresh {
     pub due_at: Timestamp,
     /// How often finAPI was asked in this phase and had nothing new to say.
     pub looks: u32,
-    /// How often in a row a call failed.
+    /// How often a call failed since the refresh last got on.
     pub failures: u32,
 }
 
@@ -324,7 +324,7 @@ impl Refresh {
     pub fn step(self, answered: Answered, moment: Moment, policy: &Policy) -> Step {
         let at = At { moment, policy };
         match answered {
-            Ok(answer) => at.answered(Self { failures: 0, ..self }, answer),
+            Ok(answer) => at.answered(self, answer),
             Err(failure) => at.failed(self, failure),
         }
     }
@@ -658,6 +658,7 @@ impl At<'_> {
         let next = Refresh {
             phase,
             due_at: now,
+            failures: 0,
             ..refresh
         };
         Step {
@@ -678,10 +679,7 @@ impl At<'_> {
         }
         match failure.kind {
             FailureKind::NotAsked(after) => self.again(refresh, after),
-            FailureKind::RateLimited(after) => {
-                let backoff = self.policy.retry.wait(refresh.failures.max(1), self.moment.jitter);
-                self.again(refresh, after.map_or(backoff, |after| after + backoff.mul_f64(0.1)))
-            }
+            FailureKind::RateLimited(after) => self.limited(refresh, after),
             FailureKind::Locked if matches!(refresh.phase, Phase::Requested { .. }) => {
                 self.ask(refresh, First::Follow, true)
             }
@@ -702,6 +700,18 @@ impl At<'_> {
             | FailureKind::UserLocked
             | FailureKind::ClientUnauthorized => self.fail(refresh, &failure.into()),
         }
+    }
+
+    /// Waits for as long as finAPI says, else longer and longer. However often that happens, half of the attempts are left.
+    fn limited(&self, refresh: Refresh, after: Option<Duration>) -> Step {
+        let counted = (refresh.failures + 1).min(self.policy.retry.attempts / 2);
+        let failures = refresh.failures.max(counted);
+        let backoff = self.policy.retry.wait(failures, self.moment.jitter);
+        let after = match after {
+            Some(after) => (after + backoff.mul_f64(0.1)).max(schedule::LOOK_INTERVAL_MIN),
+            None => backoff,
+        };
+        self.again(Refresh { failures, ..refresh }, after)
     }
 
     /// Tries again, a bounded number of times.
@@ -745,10 +755,16 @@ impl At<'_> {
         let looks = refresh.looks.saturating_sub(1);
         let wait = self.policy.polling.wait(looks, max, self.moment.jitter);
         let due_at = later(self.moment.now, wait);
-        self.go_on(Refresh { due_at, ..refresh })
+        let failures = 0;
+        self.go_on(Refresh {
+            due_at,
+            failures,
+            ..refresh
+        })
     }
 
-    /// Asks the next thing of a refresh that has no task.
+    /// Asks the next thing of a refresh that has no task. That is no progress: between two starts that fail, finding
+    /// nothing is what is expected.
     fn ask(&self, refresh: Refresh, first: First, locked: bool) -> Step {
         let phase = Phase::Requested { first, locked };
         let due_at = self.moment.now;
@@ -769,6 +785,7 @@ impl At<'_> {
             phase_since: self.moment.now,
             due_at,
             looks: 0,
+            failures: 0,
             ..refresh
         })
     }

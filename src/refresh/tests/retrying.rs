@@ -78,6 +78,22 @@ fn a_good_answer_ends_the_row() {
 }
 
 #[test]
+fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
+    let mut run = Run::plain();
+    run.jitter = 0.999;
+    run.find([]);
+    let mut waits = Vec::new();
+    for _ in 1..run.policy.retry.attempts {
+        run.start(FailureKind::Unavailable);
+        waits.push(run.wait());
+        run.find([]);
+    }
+    assert!(waits.is_sorted() && waits[10] > secs(50), "{waits:?}");
+    run.start(FailureKind::Unavailable);
+    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+}
+
+#[test]
 fn retry_after_is_obeyed_and_costs_no_attempt() {
     for mut run in every_phase() {
         for _ in 0..50 {
@@ -87,6 +103,31 @@ fn retry_after_is_obeyed_and_costs_no_attempt() {
         run.answer(FailureKind::Unavailable);
         assert!(run.refresh.is_some(), "one failure after many rate limits");
     }
+}
+
+#[test]
+fn without_retry_after_the_wait_grows() {
+    for mut run in every_phase() {
+        run.jitter = 0.999;
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            run.answer(FailureKind::RateLimited(None));
+            waits.push(run.wait());
+        }
+        assert!(
+            waits.is_sorted() && waits[0] < secs(2) && waits[19] > secs(50),
+            "{waits:?}"
+        );
+    }
+}
+
+#[test]
+fn a_retry_after_of_nothing_is_a_second_all_the_same() {
+    let mut run = Run::updating();
+    run.jitter = 0.0;
+    run.look(FailureKind::RateLimited(Some(Duration::ZERO)));
+    assert!(run.wait() >= secs(1), "{:?}", run.wait());
+    run.look(running());
 }
 
 #[test]

@@ -65,6 +65,23 @@ fn errors_of_a_task_are_told_with_their_code_whatever_it_is() {
 }
 
 #[test]
+fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
+    let nameless = || Task {
+        web_form: None,
+        ..form_required()
+    };
+    let mut run = Run::updating();
+    run.look(nameless()).look(form_required());
+    assert_eq!(run.phase(), "telling", "it came with the next look");
+    let mut run = Run::updating();
+    for _ in 1..run.policy.retry.attempts {
+        run.look(nameless());
+    }
+    run.look(nameless());
+    assert_eq!(run.failure(), (FailureReason::UnexpectedAnswer, true));
+}
+
+#[test]
 fn a_task_that_finapi_forgot_is_not_asked_for_again() {
     let mut run = Run::updating();
     run.look(FailureKind::NotFound);
