@@ -791,7 +791,14 @@ impl At<'_> {
     }
 
     fn go_on(&self, refresh: Refresh) -> Step {
-        let due_at = refresh.due_at.min(refresh.deadline(self.policy)).max(self.moment.now);
+        let (now, deadline) = (self.moment.now, refresh.deadline(self.policy));
+        // Past the deadline only an outcome that is half told goes on, and its waits are as long as any.
+        let due_at = if now < deadline {
+            refresh.due_at.min(deadline)
+        } else {
+            refresh.due_at
+        };
+        let due_at = due_at.max(now);
         Step {
             events: Vec::new(),
             next: Next::Wait(Box::new(Refresh { due_at, ..refresh })),

@@ -65,6 +65,18 @@ fn a_part_once_begun_goes_on_beyond_the_deadline() {
 }
 
 #[test]
+fn beyond_the_deadline_waits_are_as_long_as_ever() {
+    let mut run = collecting(small_events());
+    run.collect(collected(100)).late(secs(25 * 3600));
+    run.connection(FailureKind::NotAsked(secs(7)));
+    assert_eq!(run.wait(), secs(7));
+    run.connection(FailureKind::RateLimited(Some(secs(30))));
+    assert!(run.wait() >= secs(30));
+    run.connection(FailureKind::Unavailable);
+    assert!(run.wait() >= secs(1));
+}
+
+#[test]
 fn before_the_first_part_the_deadline_counts() {
     let mut run = collecting(small_events());
     run.deadline();
