@@ -253,12 +253,13 @@ pub enum Next {
 }
 
 impl Refresh {
-    /// A refresh that begins.
+    /// A refresh that begins. No command was given in the future, whatever its sender's clock says: a task that this
+    /// refresh starts would look like one from before it.
     #[must_use]
     pub fn new(command: RefreshConnection, requested_at: Timestamp, envelope: Envelope, now: Timestamp) -> Self {
         let mut refresh = Self {
             command,
-            requested_at,
+            requested_at: requested_at.min(now),
             envelope,
             phase: Phase::Requested {
                 first: First::Find,
@@ -343,6 +344,9 @@ impl Refresh {
 
     /// Since when a successful update serves the command, where one may.
     fn fresh_since(&self, locked: bool) -> Option<Timestamp> {
+        if !self.command.edit_saved_settings.is_empty() {
+            return None;
+        }
         let by_age = command::fresh_since(&self.command, self.requested_at);
         let by_lock = (locked && !command::asks_for_more(&self.command)).then_some(self.requested_at);
         by_age.or(by_lock)
@@ -430,17 +434,21 @@ impl At<'_> {
     }
 
     fn checked(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
-        let fresh = match (refresh.fresh_since(locked), connection.last_success_at()) {
+        let last = connection.last_success_at();
+        let fresh = match (refresh.fresh_since(locked), last) {
             (Some(since), Some(last)) => last >= since,
             (None, _) | (_, None) => false,
         };
         if !fresh {
             return self.ask(refresh, First::Find, locked);
         }
+        // An update since the command may be its own, started by a worker that was killed. What that brought is told.
+        let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
+        let updated = locked || last.is_some_and(|last| last >= since);
         let update = Update {
             task: None,
             origin: UpdateOrigin::AlreadyFresh,
-            since: locked.then_some(refresh.requested_at),
+            since: updated.then_some(since),
             until: None,
             next_part: 1,
         };
@@ -889,6 +897,11 @@ impl From<Failure> for Fail {
             request_id: failure.request_id.unwrap_or_default(),
         }
     }
+}
+
+/// A moment earlier, or the first there is.
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// A moment later, or the last there is.

@@ -117,6 +117,17 @@ fn finapis_clock_may_be_a_little_behind() {
 }
 
 #[test]
+fn a_senders_clock_that_is_ahead_does_not_hide_the_task() {
+    let ahead = RefreshConnection {
+        requested_at: Some(from_timestamp(at(300))),
+        ..import_command()
+    };
+    let mut run = Run::of(ahead);
+    run.find([]).start(FailureKind::Unavailable).find([completed()]);
+    assert_eq!((run.phase(), run.starts()), ("settling", 1));
+}
+
+#[test]
 fn a_fresh_connection_is_left_alone() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-3600));
@@ -149,6 +160,28 @@ fn a_connection_that_is_not_fresh_is_updated() {
         run.connection(stale).find([]).start(running());
         assert_eq!(run.phase(), "updating");
     }
+}
+
+#[test]
+fn what_an_update_brought_is_told_when_the_command_comes_again_and_finds_it_fresh() {
+    let mut run = Run::of(max_age_command(3600));
+    run.connection(updated_at(-7200)).find([]).start(running());
+    run.late(secs(5)).redelivered().connection(updated_at(4));
+    let Call::Collect(_, span) = run.at().call() else {
+        panic!("not collecting")
+    };
+    let span = span.expect("the update's transactions are asked for");
+    assert!(span.since <= at(1), "{span:?}");
+}
+
+#[test]
+fn an_edit_leads_to_a_web_form_however_fresh_the_connection_is() {
+    let mut run = Run::of(RefreshConnection {
+        max_age: max_age_command(3600).max_age,
+        ..edit_command()
+    });
+    run.find([]).start(form_required());
+    assert_eq!(run.phase(), "telling");
 }
 
 #[test]
