@@ -4,6 +4,7 @@ mod bookmark;
 mod collecting;
 mod events;
 mod parts;
+mod random;
 mod requested;
 mod retrying;
 mod settling;
