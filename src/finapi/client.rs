@@ -165,20 +165,28 @@ impl FinApi {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         let names = self.names();
         let response = self.start(refresh, names).await?;
-        if response.status == StatusCode::BAD_REQUEST
-            && self.settings.dialect == Dialect::Auto
-            && request::is_about_names(&error::invalid_fields(&response.body))
-        {
-            let other = names.other();
-            let before = self.speaks_reference.swap(other == Names::Reference, Ordering::Relaxed);
-            if before != (other == Names::Reference) {
-                tracing::info!(names = ?other, "finAPI refused the names of a field; from now on it gets the other ones");
-            }
+        let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
             // A 400 has created no task, so sending again starts nothing twice.
-            let response = self.start(refresh, other).await?;
-            return understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()));
-        }
+            self.start_otherwise(refresh, names.other()).await?
+        } else {
+            response
+        };
         understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()))
+    }
+
+    async fn start_otherwise(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
+        let response = self.start(refresh, names).await?;
+        // What neither set of names can say tells nothing of which one finAPI speaks.
+        if !is_refused_for_names(&response) {
+            let reference = names == Names::Reference;
+            if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {
+                tracing::info!(
+                    ?names,
+                    "finAPI refused the names of a field; from now on it gets the other ones"
+                );
+            }
+        }
+        Ok(response)
     }
 
     fn names(&self) -> Names {
@@ -383,6 +391,10 @@ impl<'a> UserCall<'a> {
         }
         request.body(self.body.clone()).map_err(|_| unsendable(self.endpoint))
     }
+}
+
+fn is_refused_for_names(response: &Response) -> bool {
+    response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
 }
 
 fn understand<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {

@@ -111,6 +111,17 @@ async fn forcing_the_import_is_said_where_there_is_a_word_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_word_that_neither_dialect_has_does_not_change_what_is_spoken() {
+    let world = world(sandbox::Dialect::Guide, Dialect::Auto);
+    start(&world, import(ImportNewAccounts::Forced))
+        .await
+        .expect_err("no word for it");
+    let before = world.calls(Endpoint::StartUpdate);
+    world.start(1).await;
+    assert_eq!(world.calls(Endpoint::StartUpdate), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn saved_settings_are_edited_in_either_dialect() {
     for finapi in [sandbox::Dialect::Guide, sandbox::Dialect::Reference] {
         let world = world(finapi, Dialect::Auto);
