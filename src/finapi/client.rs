@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +24,9 @@ use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
 use super::wire;
 use crate::refresh::Refresh;
-use crate::refresh::answer::{Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Transaction};
+use crate::refresh::answer::{
+    Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
+};
 
 /// How finAPI is reached (section `finapi`).
 #[derive(Clone, Debug, Deserialize)]
@@ -84,6 +87,12 @@ fn pages_max() -> u32 {
 fn users_max() -> NonZeroUsize {
     NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN)
 }
+
+/// A task that was created so long before a command is over when it comes.
+const TASK_LIFE: Duration = Duration::from_secs(3600);
+
+/// The most pages of a user's tasks that are read.
+const TASK_PAGES_MAX: u32 = 50;
 
 /// A client of finAPI, shared by all refreshes of a worker.
 #[derive(Debug)]
@@ -208,14 +217,22 @@ impl FinApi {
         self.user_call(call).await
     }
 
+    /// Reads the user's tasks back to those that can't run any more. A user of many connections has many of them, and one
+    /// that is not found is started again.
     async fn tasks(&self, refresh: &Refresh) -> Answered {
-        let url = join(
-            &self.settings.web_form_url,
-            "api/tasks?order=createdAt,desc&page=1&perPage=20",
-        );
-        let call = UserCall::get(refresh, "GET /api/tasks", url);
-        let tasks: wire::Tasks = self.read(call).await?;
-        Ok(Answer::Tasks(tasks.into()))
+        let since = refresh.requested_at.saturating_sub(TASK_LIFE).unwrap_or(Timestamp::MIN);
+        let mut tasks: Vec<Task> = Vec::new();
+        for page in 1..=TASK_PAGES_MAX {
+            let query = format!("api/tasks?order=createdAt,desc&page={page}&perPage=20");
+            let url = join(&self.settings.web_form_url, &query);
+            let read: wire::Tasks = self.read(UserCall::get(refresh, "GET /api/tasks", url)).await?;
+            let pages = read.paging.page_count;
+            tasks.extend(Vec::from(read));
+            if page >= pages || tasks.last().is_none_or(|oldest| oldest.created_at < since) {
+                break;
+            }
+        }
+        Ok(Answer::Tasks(tasks))
     }
 
     async fn task(&self, refresh: &Refresh, id: &str) -> Answered {

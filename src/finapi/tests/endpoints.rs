@@ -94,6 +94,17 @@ async fn categorization_comes_after_the_data() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_is_found_among_many_others() {
+    let world = World::new();
+    let first = world.start(1).await;
+    for other in 2..60 {
+        world.start(other).await;
+    }
+    let found = world.find(1).await;
+    assert!(found.iter().any(|task| task.id == first.id), "{} tasks", found.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn tasks_of_long_ago_are_not_read() {
     let world = World::new();
     for other in 2..60 {
