@@ -96,6 +96,14 @@ async fn a_file_that_cannot_be_read_is_trouble() {
     }
 }
 
+#[tokio::test]
+async fn an_empty_file_is_no_password_to_be_tried() {
+    let directory = Directory::new();
+    directory.file("users/anna", b"\n");
+    let failure = directory.secret("anna").await.expect_err("empty");
+    assert_eq!(failure.kind, FailureKind::UserUnauthorized);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_source_only_the_commands_token_counts() {
     let sandbox = Sandbox::new(SandboxConfig::default());
@@ -196,6 +204,17 @@ async fn a_service_is_asked_with_its_bearer_for_the_user_as_one_segment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_user_id_that_is_no_segment_is_not_asked_for() {
+    let (router, asked) = service(200, r#"{"password":"everybodys"}"#);
+    let transport = Transport::InProcess(router);
+    for user_id in [".", ".."] {
+        let failure = at("http://credentials.test/users").secret(user_id, &transport).await;
+        assert_eq!(failure.expect_err(user_id).kind, FailureKind::UserUnauthorized);
+    }
+    assert!(asked.lock().expect("not poisoned").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_service_is_trouble() {
     let router = Router::new().fallback(|| async {
         pass(60).await;
@@ -207,6 +226,17 @@ async fn a_slow_service_is_trouble() {
         .await;
     assert_eq!(failure.expect_err("too slow").kind, FailureKind::Unavailable);
     assert_eq!(began.elapsed(), secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_services_token_is_used_as_long_as_it_says_however_long_that_is() {
+    let sandbox = Sandbox::new(SandboxConfig::default());
+    let token = r#"{"access_token":"dead","expires_in":18446744073709551615}"#;
+    let service = Router::new().route("/users/{user}", get(move || async move { token }));
+    let client = client(sandbox.router().merge(service), settings(), from_service());
+    let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
+    assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
+    assert_eq!(sandbox.asked().calls[&Endpoint::Tasks], 2);
 }
 
 #[tokio::test(start_paused = true)]
