@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Mutex;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 
 use super::*;
+use crate::finapi::transport::Response;
 
 const TOKEN: &str = "planted-access-token";
 const PASSWORD: &str = "planted-password";
@@ -122,4 +123,23 @@ async fn neither_failures_nor_logs_repeat_what_was_sent() {
     tracing::info!("the log is kept");
     assert!(log.text().contains("the log is kept"));
     check(&log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_printed_shows_no_secret() {
+    let client = world("nothing", StatusCode::OK);
+    let with_token = RefreshConnection {
+        access_token: TOKEN.into(),
+        ..command(1)
+    };
+    let refresh = refresh(with_token);
+    let answer = client.ask(&refresh, &Call::Start).await;
+    task(client.ask(&self::refresh(command(1)), &Call::Start).await);
+    check(&format!("{client:?} {refresh:?} {answer:?}"));
+    let response = Response {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: Bytes::from(format!(r#"{{"access_token":"{TOKEN}"}}"#)),
+    };
+    check(&format!("{response:?}"));
 }
