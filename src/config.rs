@@ -177,10 +177,8 @@ impl Config {
     #[must_use]
     pub fn policy(&self) -> Policy {
         Policy {
-            polling: match self.callbacks.signer() {
-                Some(_) => self.callbacks.polling(&self.polling),
-                None => self.polling.clone(),
-            },
+            polling: self.polling.clone(),
+            beside_callbacks: self.callbacks.signer().map(|_| self.callbacks.polling(&self.polling)),
             retry: self.retry.clone(),
             limits: self.limits.clone(),
             events: self.events.clone(),

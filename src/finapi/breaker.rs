@@ -24,7 +24,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            failures: 20,
+            failures: 10,
             initial: Duration::from_secs(2),
             max: Duration::from_secs(30),
         }
@@ -37,6 +37,15 @@ pub struct Breaker {
     settings: Settings,
     state: Mutex<State>,
     open: watch::Sender<bool>,
+}
+
+/// What a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// One like any other.
+    Call,
+    /// The one that finds out whether finAPI is back; the next one may come after this.
+    Probe(Duration),
 }
 
 #[derive(Debug, Default)]
@@ -68,15 +77,15 @@ impl Breaker {
         self.open.subscribe()
     }
 
-    /// Whether a call may be made now.
+    /// Whether a call may be made now, and as what.
     ///
     /// # Errors
     ///
     /// How long to wait before asking again.
-    pub fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&self, now: Instant) -> Result<Admitted, Duration> {
         let mut state = self.state();
         let Some(open) = &mut state.open else {
-            return Ok(());
+            return Ok(Admitted::Call);
         };
         if now < open.probe_at {
             return Err(open.probe_at - now);
@@ -84,7 +93,7 @@ impl Breaker {
         // This call is the probe; the next one waits for what comes of it.
         open.wait = (open.wait * 2).min(self.settings.max);
         open.probe_at = now + open.wait;
-        Ok(())
+        Ok(Admitted::Probe(open.wait))
     }
 
     /// finAPI answered.

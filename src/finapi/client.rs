@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use super::breaker::{self, Breaker};
+use super::breaker::{self, Admitted, Breaker};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
 use super::gate::{Gate, Urgency};
@@ -24,7 +25,9 @@ use super::transport::{Response, Transport};
 use super::wire;
 use crate::callbacks::Signer;
 use crate::refresh::Refresh;
-use crate::refresh::answer::{Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Transaction};
+use crate::refresh::answer::{
+    Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
+};
 
 /// How finAPI is reached (section `finapi`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -86,6 +89,12 @@ fn pages_max() -> u32 {
 fn users_max() -> NonZeroUsize {
     NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN)
 }
+
+/// A task that was created so long before a command is over when it comes.
+const TASK_LIFE: Duration = Duration::from_secs(3600);
+
+/// The most pages of a user's tasks that are read.
+const TASK_PAGES_MAX: u32 = 50;
 
 /// A client of finAPI, shared by all refreshes of a worker.
 #[derive(Debug)]
@@ -175,20 +184,28 @@ impl FinApi {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         let names = self.names();
         let response = self.start(refresh, names).await?;
-        if response.status == StatusCode::BAD_REQUEST
-            && self.settings.dialect == Dialect::Auto
-            && request::is_about_names(&error::invalid_fields(&response.body))
-        {
-            let other = names.other();
-            let before = self.speaks_reference.swap(other == Names::Reference, Ordering::Relaxed);
-            if before != (other == Names::Reference) {
-                tracing::info!(names = ?other, "finAPI refused the names of a field; from now on it gets the other ones");
-            }
+        let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
             // A 400 has created no task, so sending again starts nothing twice.
-            let response = self.start(refresh, other).await?;
-            return understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()));
-        }
+            self.start_otherwise(refresh, names.other()).await?
+        } else {
+            response
+        };
         understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()))
+    }
+
+    async fn start_otherwise(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
+        let response = self.start(refresh, names).await?;
+        // What neither set of names can say tells nothing of which one finAPI speaks.
+        if !is_refused_for_names(&response) {
+            let reference = names == Names::Reference;
+            if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {
+                tracing::info!(
+                    ?names,
+                    "finAPI refused the names of a field; from now on it gets the other ones"
+                );
+            }
+        }
+        Ok(response)
     }
 
     fn names(&self) -> Names {
@@ -214,14 +231,22 @@ impl FinApi {
         self.user_call(call).await
     }
 
+    /// Reads the user's tasks back to those that can't run any more. A user of many connections has many of them, and one
+    /// that is not found is started again.
     async fn tasks(&self, refresh: &Refresh) -> Answered {
-        let url = join(
-            &self.settings.web_form_url,
-            "api/tasks?order=createdAt,desc&page=1&perPage=20",
-        );
-        let call = UserCall::get(refresh, "GET /api/tasks", url);
-        let tasks: wire::Tasks = self.read(call).await?;
-        Ok(Answer::Tasks(tasks.into()))
+        let since = refresh.requested_at.saturating_sub(TASK_LIFE).unwrap_or(Timestamp::MIN);
+        let mut tasks: Vec<Task> = Vec::new();
+        for page in 1..=TASK_PAGES_MAX {
+            let query = format!("api/tasks?order=createdAt,desc&page={page}&perPage=20");
+            let url = join(&self.settings.web_form_url, &query);
+            let read: wire::Tasks = self.read(UserCall::get(refresh, "GET /api/tasks", url)).await?;
+            let pages = read.paging.page_count;
+            tasks.extend(Vec::from(read));
+            if page >= pages || tasks.last().is_none_or(|oldest| oldest.created_at < since) {
+                break;
+            }
+        }
+        Ok(Answer::Tasks(tasks))
     }
 
     async fn task(&self, refresh: &Refresh, id: &str) -> Answered {
@@ -313,18 +338,19 @@ impl FinApi {
         self.send(call.request(&token)?, call.endpoint).await
     }
 
-    /// Sends one request, unless finAPI is down.
+    /// Sends one request, unless finAPI is down. A probe that fails says what was known already, so it is nobody's failure.
     async fn send(&self, request: Request<Bytes>, endpoint: &str) -> Result<Response, Failure> {
-        if let Err(wait) = self.breaker.admit(Instant::now()) {
-            return Err(Failure::new(FailureKind::NotAsked(wait), "finAPI is down"));
-        }
+        let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
+        let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
         let answer = self
             .transport
             .send(request, self.settings.timeout, self.settings.body_max)
             .await;
-        match &answer {
-            Ok(response) if !response.status.is_server_error() => self.breaker.succeeded(),
-            Ok(_) | Err(_) => self.breaker.failed(Instant::now()),
+        let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
+        match (is_up, admitted) {
+            (true, _) => self.breaker.succeeded(),
+            (false, Admitted::Call) => self.breaker.failed(Instant::now()),
+            (false, Admitted::Probe(wait)) => return Err(down(wait)),
         }
         answer.map_err(|no_answer| error::no_answer(endpoint, no_answer))
     }
@@ -397,6 +423,10 @@ impl<'a> UserCall<'a> {
         }
         request.body(self.body.clone()).map_err(|_| unsendable(self.endpoint))
     }
+}
+
+fn is_refused_for_names(response: &Response) -> bool {
+    response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
 }
 
 fn understand<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {

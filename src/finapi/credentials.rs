@@ -71,6 +71,9 @@ struct ServiceAnswer {
 /// The most bytes of a credential.
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 
+/// The longest a token is taken to be good, in seconds: more than a process lives, and less than a clock can count.
+const LIFE_SECONDS_MAX: u64 = 365 * 24 * 3600;
+
 impl Credentials {
     /// Looks up a user's secret.
     ///
@@ -100,6 +103,10 @@ async fn from_directory(directory: &Path, user_id: &str) -> Result<Secret, Failu
     match tokio::fs::read_to_string(directory.join(user_id)).await {
         Ok(password) => {
             let password = password.trim_end_matches(['\r', '\n']);
+            if password.is_empty() {
+                // It would count as a wrong password at finAPI.
+                return Err(unauthorized("the user's file in credentials.directory is empty"));
+            }
             Ok(Secret::Password(SecretString::from(password)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -119,6 +126,10 @@ async fn from_service(
     user_id: &str,
     transport: &Transport,
 ) -> Result<Secret, Failure> {
+    if [".", ".."].contains(&user_id) {
+        // These can't be written as a segment of a path, encoded or not.
+        return Err(unauthorized("the user id can't be asked for at credentials.url"));
+    }
     let mut url = url.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().push(user_id);
@@ -150,7 +161,9 @@ fn understand(body: &[u8]) -> Result<Secret, Failure> {
     match (answer.access_token, answer.password) {
         (Some(value), _) => Ok(Secret::Token {
             value,
-            expires_in: answer.expires_in.map(Duration::from_secs),
+            expires_in: answer
+                .expires_in
+                .map(|seconds| Duration::from_secs(seconds.min(LIFE_SECONDS_MAX))),
         }),
         (None, Some(password)) => Ok(Secret::Password(password)),
         (None, None) => Err(strange()),

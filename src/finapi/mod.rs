@@ -10,4 +10,7 @@ pub mod tokens;
 pub mod transport;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{FinApi, Settings};

@@ -1,5 +1,6 @@
 //! How a request gets to finAPI: over HTTP, or, for simulation and the demo, by a call into the sandbox in this process.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +19,6 @@ pub enum Transport {
 }
 
 /// An answer, read to its end.
-#[derive(Debug)]
 pub struct Response {
     /// The status.
     pub status: StatusCode,
@@ -26,6 +26,16 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+/// Without the headers and the body, which may hold a token.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no answer. Says nothing of what was sent, which may be secret.

@@ -32,6 +32,8 @@ pub(super) struct Token {
 #[derive(Deserialize)]
 pub(super) struct Tasks {
     items: Vec<Task>,
+    #[serde(default)]
+    pub(super) paging: Paging,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! What a refresh tells the services downstream.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,7 +56,7 @@ impl Default for Transactions {
 }
 
 /// An event to be published.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Event {
     /// The connection is up to date.
     TransactionsUpdated(TransactionsUpdated),
@@ -63,6 +64,13 @@ pub enum Event {
     UserActionRequired(UserActionRequired),
     /// The refresh did not succeed.
     RefreshFailed(RefreshFailed),
+}
+
+/// The summary: an event may hold a web form's URL and much that is personal.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary())
+    }
 }
 
 impl Event {

@@ -23,6 +23,7 @@ pub mod event;
 pub mod schedule;
 pub mod state;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,13 +40,15 @@ use event::{Event, Transactions};
 pub const WEB_FORM_LIFETIME: Duration = Duration::from_secs(20 * 60);
 
 /// How far finAPI's clock may be ahead of ours before what it has just imported would look like a later update's.
-const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
 /// The rules a refresh follows.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// When to look again.
     pub polling: schedule::Polling,
+    /// The same for tasks and web forms that finAPI calls back about: a safety net.
+    pub beside_callbacks: Option<schedule::Polling>,
     /// How to retry.
     pub retry: schedule::Retry,
     /// The deadlines.
@@ -88,7 +91,7 @@ impl Default for Limits {
 }
 
 /// A refresh that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Refresh {
     /// What was asked for; valid by [`command::validate`].
     pub command: RefreshConnection,
@@ -104,8 +107,23 @@ pub struct Refresh {
     pub due_at: Timestamp,
     /// How often finAPI was asked in this phase and had nothing new to say.
     pub looks: u32,
-    /// How often in a row a call failed.
+    /// How often a call failed since the refresh last got on.
     pub failures: u32,
+}
+
+/// Without the command, which may hold a token.
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("command_id", &self.command.command_id)
+            .field("requested_at", &self.requested_at)
+            .field("phase", &self.phase)
+            .field("phase_since", &self.phase_since)
+            .field("due_at", &self.due_at)
+            .field("looks", &self.looks)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came with the command and goes along with everything that follows from it.
@@ -239,12 +257,13 @@ pub enum Next {
 }
 
 impl Refresh {
-    /// A refresh that begins.
+    /// A refresh that begins. No command was given in the future, whatever its sender's clock says: a task that this
+    /// refresh starts would look like one from before it.
     #[must_use]
     pub fn new(command: RefreshConnection, requested_at: Timestamp, envelope: Envelope, now: Timestamp) -> Self {
         let mut refresh = Self {
             command,
-            requested_at,
+            requested_at: requested_at.min(now),
             envelope,
             phase: Phase::Requested {
                 first: First::Find,
@@ -310,7 +329,7 @@ impl Refresh {
     pub fn step(self, answered: Answered, moment: Moment, policy: &Policy) -> Step {
         let at = At { moment, policy };
         match answered {
-            Ok(answer) => at.answered(Self { failures: 0, ..self }, answer),
+            Ok(answer) => at.answered(self, answer),
             Err(failure) => at.failed(self, failure),
         }
     }
@@ -329,6 +348,9 @@ impl Refresh {
 
     /// Since when a successful update serves the command, where one may.
     fn fresh_since(&self, locked: bool) -> Option<Timestamp> {
+        if !self.command.edit_saved_settings.is_empty() {
+            return None;
+        }
         let by_age = command::fresh_since(&self.command, self.requested_at);
         let by_lock = (locked && !command::asks_for_more(&self.command)).then_some(self.requested_at);
         by_age.or(by_lock)
@@ -416,17 +438,21 @@ impl At<'_> {
     }
 
     fn checked(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
-        let fresh = match (refresh.fresh_since(locked), connection.last_success_at()) {
+        let last = connection.last_success_at();
+        let fresh = match (refresh.fresh_since(locked), last) {
             (Some(since), Some(last)) => last >= since,
             (None, _) | (_, None) => false,
         };
         if !fresh {
             return self.ask(refresh, First::Find, locked);
         }
+        // An update since the command may be its own, started by a worker that was killed. What that brought is told.
+        let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
+        let updated = locked || last.is_some_and(|last| last >= since);
         let update = Update {
             task: None,
             origin: UpdateOrigin::AlreadyFresh,
-            since: locked.then_some(refresh.requested_at),
+            since: updated.then_some(since),
             until: None,
             next_part: 1,
             told_up_to: 0,
@@ -449,15 +475,13 @@ impl At<'_> {
             None if first == First::Follow => {
                 let looks = refresh.looks + 1;
                 let phase = refresh.requested(true);
-                let max = self.policy.polling.locked_max;
-                self.wait(
-                    Refresh {
-                        looks,
-                        phase,
-                        ..refresh
-                    },
-                    max,
-                )
+                let polling = &self.policy.polling;
+                let refresh = Refresh {
+                    looks,
+                    phase,
+                    ..refresh
+                };
+                self.wait(refresh, polling, polling.locked_max)
             }
             None => self.ask(refresh, First::Start, locked),
         }
@@ -523,17 +547,16 @@ impl At<'_> {
                 return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
             }
             let looks = refresh.looks + 1;
-            let max = self.policy.polling.max;
-            return self.wait(Refresh { looks, ..refresh }, max);
+            let max = self.polling().max;
+            return self.wait(Refresh { looks, ..refresh }, self.polling(), max);
         }
-        let polling = &self.policy.polling;
         let wait = match self.moment.first_look {
-            Some(usual) => {
+            Some(usual) if self.policy.beside_callbacks.is_none() => {
                 let runs_for = self.moment.now.duration_since(task.created_at);
                 let left = usual.saturating_sub(runs_for.try_into().unwrap_or_default());
                 left.max(schedule::LOOK_INTERVAL_MIN)
             }
-            None => polling.wait(0, polling.max, self.moment.jitter),
+            _ => self.polling().wait(0, self.polling().max, self.moment.jitter),
         };
         let due_at = later(self.moment.now, wait);
         self.enter(refresh, Phase::Updating { task }, due_at)
@@ -592,8 +615,8 @@ impl At<'_> {
                     return self.fail(refresh, &expired());
                 }
                 let looks = refresh.looks + 1;
-                let max = self.policy.polling.web_form_max;
-                self.wait(Refresh { looks, ..refresh }, max)
+                let max = self.polling().web_form_max;
+                self.wait(Refresh { looks, ..refresh }, self.polling(), max)
             }
             WebFormStatus::Completed => {
                 let update = Update::of(task, UpdateOrigin::UserActed);
@@ -621,8 +644,8 @@ impl At<'_> {
         let categorized = connection.categorized || !refresh.command.wait_for_categorization || late;
         if !connection.ready || !categorized {
             let looks = refresh.looks + 1;
-            let max = self.policy.polling.max;
-            return self.wait(Refresh { looks, ..refresh }, max);
+            let polling = &self.policy.polling;
+            return self.wait(Refresh { looks, ..refresh }, polling, polling.max);
         }
         let update = Update {
             until: update.until.or(Some(later(self.moment.now, CLOCKS_APART_MAX))),
@@ -648,7 +671,9 @@ impl At<'_> {
         let phase = Phase::Settling { update };
         let next = Refresh {
             phase,
+            phase_since: now,
             due_at: now,
+            failures: 0,
             ..refresh
         };
         Step {
@@ -669,10 +694,7 @@ impl At<'_> {
         }
         match failure.kind {
             FailureKind::NotAsked(after) => self.again(refresh, after),
-            FailureKind::RateLimited(after) => {
-                let backoff = self.policy.retry.wait(refresh.failures.max(1), self.moment.jitter);
-                self.again(refresh, after.map_or(backoff, |after| after + backoff.mul_f64(0.1)))
-            }
+            FailureKind::RateLimited(after) => self.limited(refresh, after),
             FailureKind::Locked if matches!(refresh.phase, Phase::Requested { .. }) => {
                 self.ask(refresh, First::Follow, true)
             }
@@ -693,6 +715,18 @@ impl At<'_> {
             | FailureKind::UserLocked
             | FailureKind::ClientUnauthorized => self.fail(refresh, &failure.into()),
         }
+    }
+
+    /// Waits for as long as finAPI says, else longer and longer. However often that happens, half of the attempts are left.
+    fn limited(&self, refresh: Refresh, after: Option<Duration>) -> Step {
+        let counted = (refresh.failures + 1).min(self.policy.retry.attempts / 2);
+        let failures = refresh.failures.max(counted);
+        let backoff = self.policy.retry.wait(failures, self.moment.jitter);
+        let after = match after {
+            Some(after) => (after + backoff.mul_f64(0.1)).max(schedule::LOOK_INTERVAL_MIN),
+            None => backoff,
+        };
+        self.again(Refresh { failures, ..refresh }, after)
     }
 
     /// Tries again, a bounded number of times.
@@ -732,14 +766,25 @@ impl At<'_> {
         }
     }
 
-    fn wait(&self, refresh: Refresh, max: Duration) -> Step {
-        let looks = refresh.looks.saturating_sub(1);
-        let wait = self.policy.polling.wait(looks, max, self.moment.jitter);
-        let due_at = later(self.moment.now, wait);
-        self.go_on(Refresh { due_at, ..refresh })
+    /// How often finAPI is asked about what it may call back about.
+    fn polling(&self) -> &schedule::Polling {
+        self.policy.beside_callbacks.as_ref().unwrap_or(&self.policy.polling)
     }
 
-    /// Asks the next thing of a refresh that has no task.
+    fn wait(&self, refresh: Refresh, polling: &schedule::Polling, max: Duration) -> Step {
+        let looks = refresh.looks.saturating_sub(1);
+        let wait = polling.wait(looks, max, self.moment.jitter);
+        let due_at = later(self.moment.now, wait);
+        let failures = 0;
+        self.go_on(Refresh {
+            due_at,
+            failures,
+            ..refresh
+        })
+    }
+
+    /// Asks the next thing of a refresh that has no task. That is no progress: between two starts that fail, finding
+    /// nothing is what is expected.
     fn ask(&self, refresh: Refresh, first: First, locked: bool) -> Step {
         let phase = Phase::Requested { first, locked };
         let due_at = self.moment.now;
@@ -760,12 +805,20 @@ impl At<'_> {
             phase_since: self.moment.now,
             due_at,
             looks: 0,
+            failures: 0,
             ..refresh
         })
     }
 
     fn go_on(&self, refresh: Refresh) -> Step {
-        let due_at = refresh.due_at.min(refresh.deadline(self.policy)).max(self.moment.now);
+        let (now, deadline) = (self.moment.now, refresh.deadline(self.policy));
+        // Past the deadline only an outcome that is half told goes on, and its waits are as long as any.
+        let due_at = if now < deadline {
+            refresh.due_at.min(deadline)
+        } else {
+            refresh.due_at
+        };
+        let due_at = due_at.max(now);
         Step {
             events: Vec::new(),
             next: Next::Wait(Box::new(Refresh { due_at, ..refresh })),
@@ -857,6 +910,11 @@ impl From<Failure> for Fail {
             request_id: failure.request_id.unwrap_or_default(),
         }
     }
+}
+
+/// A moment earlier, or the first there is.
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// A moment later, or the last there is.

@@ -60,7 +60,6 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         return Err(missing("version"));
     }
     let command = state.command.ok_or_else(|| missing("command"))?;
-    super::command::validate(&command).map_err(|invalid| Unreadable::Malformed(invalid.to_string()))?;
     let requested_at = moment(command.requested_at, "command.requested_at")?;
     let mut refresh = Refresh {
         requested_at,

@@ -1,1 +1,475 @@
+//! The workflow in its table's terms: what finAPI is asked, what it says, what is told.
 
+mod bookmark;
+mod collecting;
+mod events;
+mod parts;
+mod random;
+mod requested;
+mod retrying;
+mod settling;
+mod updating;
+mod use_cases;
+mod user;
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+
+use super::answer::{Account, Interface, Transaction};
+use super::*;
+use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
+
+/// The connection every test is about.
+const CONNECTION: i64 = 7;
+
+/// The secret of every web form.
+const FORM_URL: &str = "https://webform.example/one-time-secret";
+
+/// A moment, in seconds after the command.
+fn at(seconds: i64) -> Timestamp {
+    let start: Timestamp = "2026-03-02T08:00:00Z".parse().expect("a timestamp");
+    start + SignedDuration::from_secs(seconds)
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn command() -> RefreshConnection {
+    RefreshConnection {
+        command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001".into(),
+        user_id: "anna".into(),
+        bank_connection_id: CONNECTION,
+        requested_at: Some(from_timestamp(at(0))),
+        ..RefreshConnection::default()
+    }
+}
+
+fn edit_command() -> RefreshConnection {
+    RefreshConnection {
+        edit_saved_settings: vec![SavedSetting::Credentials.into()],
+        ..command()
+    }
+}
+
+fn import_command() -> RefreshConnection {
+    RefreshConnection {
+        import_new_accounts: crate::proto::ImportNewAccounts::Conditional.into(),
+        ..command()
+    }
+}
+
+fn max_age_command(seconds: i64) -> RefreshConnection {
+    RefreshConnection {
+        max_age: Some(prost_types::Duration { seconds, nanos: 0 }),
+        ..command()
+    }
+}
+
+/// A task of the connection, made a second after the command.
+fn task(status: TaskStatus) -> Task {
+    Task {
+        id: "task-1".into(),
+        created_at: at(1),
+        web_form: (status == TaskStatus::WebFormRequired).then(form_link),
+        status,
+        bank_connection_id: Some(CONNECTION),
+        error: None,
+    }
+}
+
+fn form_link() -> WebFormLink {
+    WebFormLink {
+        id: "form-1".into(),
+        url: SecretString::from(FORM_URL),
+    }
+}
+
+fn running() -> Task {
+    task(TaskStatus::Running)
+}
+
+fn completed() -> Task {
+    task(TaskStatus::Completed)
+}
+
+fn form_required() -> Task {
+    task(TaskStatus::WebFormRequired)
+}
+
+fn task_failed(code: &str) -> Task {
+    Task {
+        error: Some(bank_error(code)),
+        ..task(TaskStatus::Failed)
+    }
+}
+
+fn bank_error(code: &str) -> BankError {
+    BankError {
+        code: code.into(),
+        message: Some("Ihre Bank sagt nein".into()),
+    }
+}
+
+impl Task {
+    fn made_at(self, seconds: i64) -> Self {
+        Self {
+            created_at: at(seconds),
+            ..self
+        }
+    }
+}
+
+/// A web form that ends 20 minutes after the command.
+fn form(status: WebFormStatus) -> WebForm {
+    WebForm {
+        status,
+        expires_at: Some(at(1200)),
+        error: None,
+    }
+}
+
+fn open_form() -> WebForm {
+    form(WebFormStatus::Open)
+}
+
+/// The connection when everything is stored.
+fn ready() -> Connection {
+    Connection {
+        bank_id: 11,
+        bank_name: "Testbank".into(),
+        ready: true,
+        categorized: true,
+        account_ids: vec![71, 72],
+        interfaces: vec![Interface {
+            name: "XS2A".into(),
+            ..Interface::default()
+        }],
+    }
+}
+
+fn unready() -> Connection {
+    Connection {
+        ready: false,
+        ..ready()
+    }
+}
+
+/// The connection, last updated with success at a moment.
+fn updated_at(seconds: i64) -> Connection {
+    let interface = Interface {
+        last_success_at: Some(at(seconds)),
+        ..Interface::default()
+    };
+    Connection {
+        interfaces: vec![interface],
+        ..ready()
+    }
+}
+
+/// Two accounts, and so many transactions in turn, with ids from 1.
+fn collected(transactions: i64) -> Collected {
+    let account = |id| Account {
+        id,
+        name: format!("Konto {id}"),
+        kind: "Checking".into(),
+        currency: "EUR".into(),
+        ..Account::default()
+    };
+    let transaction = |id| Transaction {
+        id,
+        account_id: 71 + (id + 1) % 2,
+        purpose: format!("Zweck {id}"),
+        ..Transaction::default()
+    };
+    Collected {
+        accounts: vec![account(71), account(72)],
+        transactions: (1..=transactions).map(transaction).collect(),
+    }
+}
+
+/// What finAPI may say.
+trait Said {
+    fn said(self) -> Answered;
+}
+
+impl Said for Task {
+    fn said(self) -> Answered {
+        Ok(Answer::Task(self))
+    }
+}
+
+impl<const N: usize> Said for [Task; N] {
+    fn said(self) -> Answered {
+        Ok(Answer::Tasks(self.into()))
+    }
+}
+
+impl Said for WebForm {
+    fn said(self) -> Answered {
+        Ok(Answer::WebForm(self))
+    }
+}
+
+impl Said for Connection {
+    fn said(self) -> Answered {
+        Ok(Answer::Connection(self))
+    }
+}
+
+impl Said for Collected {
+    fn said(self) -> Answered {
+        Ok(Answer::Collected(self))
+    }
+}
+
+impl Said for Failure {
+    fn said(self) -> Answered {
+        Err(self)
+    }
+}
+
+impl Said for FailureKind {
+    fn said(self) -> Answered {
+        Err(Failure::new(self, "told to fail"))
+    }
+}
+
+/// A refresh on its way. Each step is taken when it is due, and checked against what holds for all of them.
+struct Run {
+    command: RefreshConnection,
+    policy: Policy,
+    jitter: f64,
+    first_look: Option<Duration>,
+    now: Timestamp,
+    refresh: Option<Refresh>,
+    told: Vec<Event>,
+    bookmarks: u32,
+    calls: Vec<(Timestamp, Call)>,
+}
+
+impl Run {
+    fn of(command: RefreshConnection) -> Self {
+        Self::under(Policy::default(), command)
+    }
+
+    fn under(policy: Policy, command: RefreshConnection) -> Self {
+        assert_eq!(command::validate(&command), Ok(()));
+        let mut run = Self {
+            command,
+            policy,
+            jitter: 0.5,
+            first_look: None,
+            now: at(0),
+            refresh: None,
+            told: Vec::new(),
+            bookmarks: 0,
+            calls: Vec::new(),
+        };
+        run.redelivered();
+        run
+    }
+
+    /// Of a plain command.
+    fn plain() -> Self {
+        Self::of(command())
+    }
+
+    /// Of a plain command, its task running.
+    fn updating() -> Self {
+        let mut run = Self::plain();
+        run.find([]).start(running());
+        run
+    }
+
+    /// Of a plain command, its user told of the web form.
+    fn awaiting() -> Self {
+        let mut run = Self::updating();
+        run.look(form_required()).form(open_form());
+        run
+    }
+
+    /// Of a plain command, its task completed.
+    fn settling() -> Self {
+        let mut run = Self::updating();
+        run.look(completed());
+        run
+    }
+
+    /// Of a plain command, its data ready.
+    fn collecting() -> Self {
+        let mut run = Self::settling();
+        run.connection(ready());
+        run
+    }
+
+    /// The command comes again, as after a crash that left no bookmark.
+    fn redelivered(&mut self) -> &mut Self {
+        let requested_at = self.command.requested_at.as_ref().and_then(crate::proto::timestamp);
+        self.refresh = Some(Refresh::new(
+            self.command.clone(),
+            requested_at.unwrap_or(self.now),
+            Envelope::default(),
+            self.now,
+        ));
+        self
+    }
+
+    /// Another worker takes the refresh up from its bookmark.
+    fn taken_up(&mut self) -> &mut Self {
+        self.refresh = Some(bookmark::round_trip(self.at()));
+        self
+    }
+
+    /// The next step is taken so long after it is due.
+    fn late(&mut self, by: Duration) -> &mut Self {
+        self.now = later(self.now.max(self.at().due_at), by);
+        self
+    }
+
+    fn at(&self) -> &Refresh {
+        self.refresh.as_ref().expect("the refresh is not over")
+    }
+
+    fn phase(&self) -> &'static str {
+        self.at().phase.name()
+    }
+
+    fn wait(&self) -> Duration {
+        self.at()
+            .due_at
+            .duration_since(self.now)
+            .try_into()
+            .expect("due_at is not past")
+    }
+
+    fn asks(&self, call: &Call) {
+        assert_eq!(&self.at().call(), call, "in {}", self.phase());
+    }
+
+    /// Asks for the connection because freshness counts, or because the data settles.
+    fn connection(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Call::Connection);
+        self.answer(said)
+    }
+
+    fn find(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Call::FindTask);
+        self.answer(said)
+    }
+
+    fn start(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Call::Start);
+        self.answer(said)
+    }
+
+    fn look(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Call::Task("task-1".into()));
+        self.answer(said)
+    }
+
+    fn form(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Call::WebForm("form-1".into()));
+        self.answer(said)
+    }
+
+    fn collect(&mut self, said: impl Said) -> &mut Self {
+        assert_eq!(self.phase(), "collecting");
+        self.answer(said)
+    }
+
+    /// Takes the next step, when it is due.
+    fn answer(&mut self, said: impl Said) -> &mut Self {
+        let refresh = self.refresh.take().expect("the refresh is not over");
+        self.now = self.now.max(refresh.due_at);
+        assert_eq!(refresh.overdue(self.now, &self.policy), None, "too late to ask");
+        self.note(refresh.call());
+        let moment = Moment {
+            now: self.now,
+            jitter: self.jitter,
+            first_look: self.first_look,
+        };
+        let step = refresh.step(said.said(), moment, &self.policy);
+        self.told.extend(step.events);
+        match step.next {
+            Next::Wait(next) => self.goes_on(*next),
+            Next::Bookmark(next) => {
+                self.bookmarks += 1;
+                self.goes_on(*next);
+            }
+            Next::Over => assert!(self.told.last().is_some_and(Event::is_last), "over without an outcome"),
+        }
+        let outcomes = self.told.iter().filter(|event| event.is_last()).count();
+        assert_eq!(outcomes, usize::from(self.refresh.is_none()), "one outcome, at the end");
+        self
+    }
+
+    fn note(&mut self, call: Call) {
+        if let Call::Task(_) = call {
+            let last = self.calls.iter().rev().find(|(_, before)| *before == call);
+            if let Some((last, _)) = last {
+                assert!(later(*last, secs(1)) <= self.now, "two looks within a second");
+            }
+        }
+        self.calls.push((self.now, call));
+    }
+
+    fn goes_on(&mut self, refresh: Refresh) {
+        assert!(refresh.due_at >= self.now, "due in the past");
+        bookmark::round_trip(&refresh);
+        self.refresh = Some(refresh);
+    }
+
+    /// Lets the refresh's deadline pass.
+    fn deadline(&mut self) -> &mut Self {
+        let refresh = self.refresh.take().expect("the refresh is not over");
+        self.now = later(refresh.requested_at, self.policy.limits.refresh);
+        self.told.push(
+            refresh
+                .overdue(self.now, &self.policy)
+                .expect("the deadline has passed"),
+        );
+        self
+    }
+
+    fn starts(&self) -> usize {
+        self.calls.iter().filter(|(_, call)| *call == Call::Start).count()
+    }
+
+    /// The outcome, which is a success in one part.
+    fn updated(&self) -> &TransactionsUpdated {
+        assert!(self.refresh.is_none(), "not over");
+        match self.told.last() {
+            Some(Event::TransactionsUpdated(event)) => event,
+            other => panic!("no success: {other:?}"),
+        }
+    }
+
+    /// The outcome, which is a failure.
+    fn failed(&self) -> &RefreshFailed {
+        assert!(self.refresh.is_none(), "not over");
+        match self.told.last() {
+            Some(Event::RefreshFailed(event)) => event,
+            other => panic!("no failure: {other:?}"),
+        }
+    }
+
+    /// The outcome's reason, and whether the command may be sent again.
+    fn failure(&self) -> (FailureReason, bool) {
+        let failed = self.failed();
+        (failed.reason(), failed.retryable)
+    }
+
+    /// What the user was told.
+    fn forms(&self) -> Vec<&UserActionRequired> {
+        let forms = self.told.iter().filter_map(|event| match event {
+            Event::UserActionRequired(form) => Some(form),
+            Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => None,
+        });
+        forms.collect()
+    }
+}

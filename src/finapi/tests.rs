@@ -1,0 +1,226 @@
+//! The client against the sandbox, in process and in virtual time; and, in `over_http`, over real connections.
+
+mod credentials;
+mod dialects;
+mod endpoints;
+mod failures;
+mod over_http;
+mod secrets;
+mod tokens;
+mod transactions;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use url::Url;
+
+use super::breaker;
+use super::credentials::Credentials;
+use super::request::Dialect;
+use super::transport::Transport;
+use super::{FinApi, Settings};
+use crate::proto::RefreshConnection;
+use crate::refresh::answer::{
+    Answer, Answered, Call, Collected, Connection, Failure, FailureKind, Span, Task, WebForm,
+};
+use crate::refresh::{Envelope, Refresh};
+use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
+
+/// A Monday in winter, 09:36:15 in Germany.
+const START: &str = "2021-03-08T08:36:15Z";
+
+fn start() -> Timestamp {
+    START.parse().expect("a timestamp")
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn url(text: &str) -> Url {
+    text.parse().expect("a URL")
+}
+
+fn settings() -> Settings {
+    Settings {
+        access_url: url("http://access.test/"),
+        web_form_url: url("http://webform.test"),
+        client_id: "sandbox-client".into(),
+        client_secret: SecretString::from("sandbox-secret"),
+        dialect: Dialect::Auto,
+        timeout: secs(20),
+        connect_timeout: secs(5),
+        calls_max: 8,
+        body_max: 8 * 1024 * 1024,
+        page_size: 500,
+        pages_max: 200,
+        users_max: NonZeroUsize::new(100).expect("not zero"),
+    }
+}
+
+fn command(connection: i64) -> RefreshConnection {
+    RefreshConnection {
+        command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001".into(),
+        user_id: "anna".into(),
+        bank_connection_id: connection,
+        ..RefreshConnection::default()
+    }
+}
+
+fn refresh(command: RefreshConnection) -> Refresh {
+    Refresh::new(command, start(), Envelope::default(), start())
+}
+
+/// The platform's credential service, at any address in process: knows every user's password.
+fn credential_service() -> Router {
+    let password = |Path(user): Path<String>| async move { format!(r#"{{"password":"secret-{user}"}}"#) };
+    Router::new().route("/users/{user}", get(password))
+}
+
+fn from_service() -> Credentials {
+    Credentials::Http {
+        url: url("http://credentials.test/users"),
+        bearer: None,
+        timeout: secs(5),
+    }
+}
+
+/// A sandbox and a client of it.
+struct World {
+    sandbox: Arc<Sandbox>,
+    client: FinApi,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::of(SandboxConfig::default(), settings())
+    }
+
+    fn of(config: SandboxConfig, settings: Settings) -> Self {
+        let sandbox = Sandbox::new(SandboxConfig {
+            start: Some(start()),
+            ..config
+        });
+        let router = sandbox.router().merge(credential_service());
+        Self {
+            client: client(router, settings, from_service()),
+            sandbox,
+        }
+    }
+
+    /// With a script for connection 1 of `anna`.
+    fn scripted(script: Script) -> Self {
+        let world = Self::new();
+        world.sandbox.script("anna", 1, script);
+        world
+    }
+
+    /// Where connection 1 of `anna` meets a fault.
+    fn with_fault(at: Endpoint, first: Option<u32>, kind: FaultKind) -> Self {
+        let fault = Fault {
+            kind,
+            at: Some(at),
+            skip: 0,
+            first,
+        };
+        Self::of(
+            SandboxConfig {
+                faults: vec![fault],
+                ..SandboxConfig::default()
+            },
+            settings(),
+        )
+    }
+
+    async fn ask(&self, connection: i64, call: &Call) -> Answered {
+        self.client.ask(&refresh(command(connection)), call).await
+    }
+
+    async fn failure(&self, call: &Call) -> Failure {
+        self.ask(1, call).await.expect_err("a failure")
+    }
+
+    async fn start(&self, connection: i64) -> Task {
+        task(self.ask(connection, &Call::Start).await)
+    }
+
+    async fn find(&self, connection: i64) -> Vec<Task> {
+        match self.ask(connection, &Call::FindTask).await {
+            Ok(Answer::Tasks(tasks)) => tasks,
+            other => panic!("no tasks: {other:?}"),
+        }
+    }
+
+    async fn look(&self, connection: i64, id: &str) -> Task {
+        task(self.ask(connection, &Call::Task(id.to_owned())).await)
+    }
+
+    async fn form(&self, connection: i64, id: &str) -> WebForm {
+        match self.ask(connection, &Call::WebForm(id.to_owned())).await {
+            Ok(Answer::WebForm(form)) => form,
+            other => panic!("no web form: {other:?}"),
+        }
+    }
+
+    async fn connection(&self, connection: i64) -> Connection {
+        match self.ask(connection, &Call::Connection).await {
+            Ok(Answer::Connection(connection)) => connection,
+            other => panic!("no connection: {other:?}"),
+        }
+    }
+
+    async fn collect(&self, connection: i64, span: Option<Span>) -> Collected {
+        let accounts = self.connection(connection).await.account_ids;
+        match self.ask(connection, &Call::Collect(accounts, span)).await {
+            Ok(Answer::Collected(collected)) => collected,
+            other => panic!("nothing collected: {other:?}"),
+        }
+    }
+
+    fn calls(&self, endpoint: Endpoint) -> u64 {
+        self.sandbox.asked().calls.get(&endpoint).copied().unwrap_or_default()
+    }
+}
+
+fn client(router: Router, settings: Settings, credentials: Credentials) -> FinApi {
+    let transport = Transport::InProcess(router);
+    FinApi::new(transport, settings, credentials, breaker::Settings::default(), None)
+}
+
+fn task(answered: Answered) -> Task {
+    match answered {
+        Ok(Answer::Task(task)) => task,
+        other => panic!("no task: {other:?}"),
+    }
+}
+
+/// A finAPI that gives out tokens and answers everything else in the same way.
+fn always(status: u16, body: &'static str) -> FinApi {
+    let status = StatusCode::from_u16(status).expect("a status");
+    let token = r#"{"access_token":"t","token_type":"bearer","expires_in":3600,"scope":"all"}"#;
+    let router = Router::new()
+        .route("/oauth/token", axum::routing::post(move || async move { token }))
+        .merge(credential_service())
+        .fallback(move || async move { (status, body) });
+    client(router, settings(), from_service())
+}
+
+fn status(status: u16) -> FaultKind {
+    FaultKind::Status {
+        status,
+        code: None,
+        retry_after: None,
+    }
+}
+
+/// With tokio's clock paused, this takes no time.
+async fn pass(seconds: u64) {
+    tokio::time::sleep(secs(seconds)).await;
+}

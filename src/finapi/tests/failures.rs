@@ -1,0 +1,230 @@
+//! What is no good answer, by class.
+
+use super::*;
+
+fn every_call() -> Vec<(Endpoint, Call)> {
+    let span = Span {
+        since: start(),
+        until: start() + secs(60),
+    };
+    vec![
+        (Endpoint::StartUpdate, Call::Start),
+        (Endpoint::Tasks, Call::FindTask),
+        (Endpoint::BankConnection, Call::Connection),
+        (Endpoint::Accounts, Call::Collect(vec![1001], None)),
+        (Endpoint::Transactions, Call::Collect(vec![1001], Some(span))),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_status_means_the_same_at_every_endpoint() {
+    let classes = [
+        (400, FailureKind::Rejected),
+        (403, FailureKind::ClientUnauthorized),
+        (404, FailureKind::NotFound),
+        (405, FailureKind::Rejected),
+        (408, FailureKind::Unavailable),
+        (422, FailureKind::NotSupported),
+        (423, FailureKind::Locked),
+        (429, FailureKind::RateLimited(None)),
+        (500, FailureKind::Unavailable),
+        (502, FailureKind::Unavailable),
+        (503, FailureKind::Unavailable),
+        (504, FailureKind::Unavailable),
+        (302, FailureKind::Unexpected),
+    ];
+    for (endpoint, call) in every_call() {
+        for (code, kind) in classes {
+            let world = World::with_fault(endpoint, None, status(code));
+            let failure = world.failure(&call).await;
+            assert_eq!(failure.kind, kind, "{code} at {endpoint:?}");
+            assert!(failure.message.contains(&code.to_string()), "{}", failure.message);
+            assert_eq!(world.calls(endpoint), 1, "the client itself does not try again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn codes_are_passed_on_as_they_came() {
+    let kind = FaultKind::Status {
+        status: 422,
+        code: Some("SOMETHING_NEW".into()),
+        retry_after: None,
+    };
+    for (endpoint, call) in every_call() {
+        let failure = World::with_fault(endpoint, None, kind.clone()).failure(&call).await;
+        assert_eq!(failure.code.as_deref(), Some("SOMETHING_NEW"), "{endpoint:?}");
+        assert_eq!(failure.kind, FailureKind::Rejected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_read() {
+    for code in [429, 503] {
+        let kind = FaultKind::Status {
+            status: code,
+            code: None,
+            retry_after: Some(17),
+        };
+        let failure = World::with_fault(Endpoint::Tasks, None, kind)
+            .failure(&Call::FindTask)
+            .await;
+        assert_eq!(failure.kind, FailureKind::RateLimited(Some(secs(17))), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
+    for body in [
+        "",
+        "<html>",
+        "[]",
+        "null",
+        r#"{"errors":null}"#,
+        r#"{"errors":[{}],"code":7}"#,
+    ] {
+        let failure = always(500, body).ask(&refresh(command(1)), &Call::FindTask).await;
+        assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unavailable, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_cut_or_something_else_is_unexpected() {
+    for (endpoint, call) in every_call() {
+        let failure = World::with_fault(endpoint, None, FaultKind::Malformed)
+            .failure(&call)
+            .await;
+        assert_eq!(failure.kind, FailureKind::Unexpected, "{endpoint:?}");
+    }
+    for body in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "<html>",
+        r#"{"id":"../x","createdAt":"now","status":7}"#,
+    ] {
+        let failure = always(200, body)
+            .ask(&refresh(command(1)), &Call::Task("t".into()))
+            .await;
+        assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unexpected, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_drops_and_an_answer_that_is_lost_are_trouble() {
+    for kind in [FaultKind::Dropped, FaultKind::AnswerLost] {
+        for (endpoint, call) in every_call() {
+            let failure = World::with_fault(endpoint, None, kind.clone()).failure(&call).await;
+            assert_eq!(failure.kind, FailureKind::Unavailable, "{kind:?} at {endpoint:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_of_a_lost_answer_is_there_to_be_found() {
+    let world = World::with_fault(Endpoint::StartUpdate, Some(1), FaultKind::AnswerLost);
+    world.failure(&Call::Start).await;
+    assert_eq!(world.find(1).await.len(), 1);
+    let world = World::with_fault(Endpoint::StartUpdate, Some(1), FaultKind::Dropped);
+    world.failure(&Call::Start).await;
+    assert_eq!(world.find(1).await.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_takes_longer_than_its_timeout() {
+    let slow = FaultKind::Slow { by: After::secs(60) };
+    for (endpoint, call) in every_call() {
+        let world = World::with_fault(endpoint, None, slow.clone());
+        let began = tokio::time::Instant::now();
+        let failure = world.failure(&call).await;
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{endpoint:?}");
+        assert_eq!(began.elapsed(), secs(20));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_long_is_not_read() {
+    let settings = Settings {
+        body_max: 400,
+        ..settings()
+    };
+    let world = World::of(SandboxConfig::default(), settings);
+    world.start(1).await;
+    world.start(2).await;
+    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unexpected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
+    let sandbox = Sandbox::new(SandboxConfig::default());
+    let router = sandbox.router().merge(credential_service());
+    let breaker = breaker::Settings {
+        failures: 3,
+        ..breaker::Settings::default()
+    };
+    let transport = Transport::InProcess(router);
+    let client = FinApi::new(transport, settings(), from_service(), breaker, None);
+    let world = World { sandbox, client };
+    let outage = world.client.watch_outage();
+    world.find(1).await;
+    world.sandbox.go_down(status(503));
+    for _ in 0..3 {
+        assert!(!*outage.borrow());
+        assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unavailable);
+    }
+    assert!(*outage.borrow());
+    let asked = world.calls(Endpoint::Tasks);
+    for call in [Call::FindTask, Call::Start, Call::Connection] {
+        let failure = world.failure(&call).await;
+        assert_eq!(failure.kind, FailureKind::NotAsked(secs(2)));
+    }
+    assert_eq!(world.calls(Endpoint::Tasks), asked, "it is left alone");
+    pass(2).await;
+    assert_eq!(
+        world.failure(&Call::FindTask).await.kind,
+        FailureKind::Unavailable,
+        "the probe"
+    );
+    assert_eq!(
+        world.failure(&Call::FindTask).await.kind,
+        FailureKind::NotAsked(secs(4))
+    );
+    world.sandbox.come_up();
+    pass(4).await;
+    world.find(1).await;
+    assert!(!*outage.borrow());
+    world.find(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_outage() {
+    let world = World::with_fault(Endpoint::Tasks, None, status(404));
+    let outage = world.client.watch_outage();
+    for _ in 0..50 {
+        world.failure(&Call::FindTask).await;
+    }
+    assert!(!*outage.borrow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_calls_at_once_wait_for_their_turn() {
+    let settings = Settings {
+        calls_max: 2,
+        ..settings()
+    };
+    let slow = Fault {
+        kind: FaultKind::Slow { by: After::secs(1) },
+        at: Some(Endpoint::Tasks),
+        skip: 0,
+        first: None,
+    };
+    let config = SandboxConfig {
+        faults: vec![slow],
+        ..SandboxConfig::default()
+    };
+    let world = World::of(config, settings);
+    let began = tokio::time::Instant::now();
+    futures_util::future::join_all((0..6).map(|_| world.find(1))).await;
+    assert_eq!(began.elapsed(), secs(3));
+}

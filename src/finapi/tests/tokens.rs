@@ -1,0 +1,152 @@
+//! Users' tokens.
+
+use super::*;
+use crate::sandbox::ScriptedUser;
+
+fn of_user(world: &World) -> (u64, u64) {
+    let asked = world.sandbox.asked();
+    let anna = asked.users.get("anna").expect("anna");
+    (anna.token_answers, anna.tokens_made)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_token_does_for_all_calls_of_a_user() {
+    let world = World::new();
+    futures_util::future::join_all((1..20).map(|connection| world.connection(connection))).await;
+    world.find(1).await;
+    assert_eq!(of_user(&world), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_token_costs_one_new_one_and_one_more_try() {
+    let world = World::new();
+    world.find(1).await;
+    world.sandbox.revoke_token("anna");
+    world.find(1).await;
+    assert_eq!(of_user(&world), (2, 2));
+    assert_eq!(world.calls(Endpoint::Tasks), 3);
+    assert_eq!(world.sandbox.asked().answers["tasks 401"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_all_refused_fail_the_call_after_two() {
+    let world = World::with_fault(Endpoint::Tasks, None, status(401));
+    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::UserUnauthorized);
+    assert_eq!(world.calls(Endpoint::Tasks), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_dead_token_makes_one_task() {
+    let world = World::new();
+    world.find(1).await;
+    world.sandbox.revoke_token("anna");
+    world.start(1).await;
+    assert_eq!(world.sandbox.asked().tasks, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_renewed_before_it_ends() {
+    let world = World::new();
+    for _ in 0..10 {
+        world.find(1).await;
+        pass(1799).await;
+    }
+    assert!(!world.sandbox.asked().answers.contains_key("tasks 401"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_commands_own_token_goes_before_any_other_and_is_not_replaced() {
+    let world = World::new();
+    let with_token = |token: &str| {
+        refresh(RefreshConnection {
+            access_token: token.into(),
+            ..command(1)
+        })
+    };
+    let failure = world.client.ask(&with_token("dead"), &Call::FindTask).await;
+    assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
+    assert_eq!((world.calls(Endpoint::Tasks), world.calls(Endpoint::Token)), (1, 0));
+    let failure = world.client.ask(&with_token("no\nheader"), &Call::FindTask).await;
+    assert_eq!(
+        failure.expect_err("no header value").kind,
+        FailureKind::UserUnauthorized
+    );
+    assert_eq!(world.calls(Endpoint::Tasks), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_tried_once() {
+    let world = World::new();
+    world.sandbox.script_user(ScriptedUser {
+        user_id: "anna".into(),
+        password: Some("another".into()),
+        ..ScriptedUser::default()
+    });
+    for _ in 0..5 {
+        let failure = world.failure(&Call::FindTask).await;
+        assert_eq!(
+            (failure.kind, failure.code.as_deref()),
+            (FailureKind::UserUnauthorized, Some("invalid_grant"))
+        );
+        pass(3600).await;
+    }
+    assert_eq!(world.sandbox.asked().users["anna"].wrong_passwords, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_refusal_of_a_token_has_its_class() {
+    let user = |locked, unverified| ScriptedUser {
+        user_id: "anna".into(),
+        password: None,
+        locked,
+        unverified,
+    };
+    for (user, kind) in [
+        (user(true, false), FailureKind::UserLocked),
+        (user(false, true), FailureKind::UserUnauthorized),
+    ] {
+        let world = World::new();
+        world.sandbox.script_user(user);
+        assert_eq!(world.failure(&Call::FindTask).await.kind, kind);
+    }
+    let stranger = Settings {
+        client_secret: SecretString::from("wrong"),
+        ..settings()
+    };
+    let world = World::of(SandboxConfig::default(), stranger);
+    assert_eq!(
+        world.failure(&Call::FindTask).await.kind,
+        FailureKind::ClientUnauthorized
+    );
+    for (code, kind) in [
+        (429, FailureKind::RateLimited(None)),
+        (500, FailureKind::Unavailable),
+        (404, FailureKind::NotFound),
+    ] {
+        let world = World::with_fault(Endpoint::Token, None, status(code));
+        assert_eq!(world.failure(&Call::FindTask).await.kind, kind);
+        assert_eq!(world.calls(Endpoint::Tasks), 0);
+    }
+    let world = World::with_fault(Endpoint::Token, None, FaultKind::Malformed);
+    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unexpected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_with_a_token_is_over_when_it_is_over() {
+    let world = World::with_fault(Endpoint::Token, Some(1), status(500));
+    world.failure(&Call::FindTask).await;
+    world.find(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_never_ends_is_kept() {
+    let config = SandboxConfig {
+        token_life: Duration::ZERO,
+        ..SandboxConfig::default()
+    };
+    let world = World::of(config, settings());
+    world.find(1).await;
+    pass(365 * 24 * 3600).await;
+    world.find(1).await;
+    assert_eq!(of_user(&world), (1, 1));
+}

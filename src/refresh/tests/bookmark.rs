@@ -1,0 +1,194 @@
+//! A refresh outlives its worker as a bookmark.
+
+use prost::Message as _;
+
+use super::state::{MESSAGE_NAME, Unreadable, VERSION, decode, encode};
+use super::*;
+use crate::proto::RefreshState;
+
+/// Writes and reads a refresh, and checks what holds for every bookmark.
+pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
+    let bytes = encode(refresh);
+    let written = String::from_utf8_lossy(&bytes);
+    assert!(!written.contains(FORM_URL), "a web form's URL is in a bookmark");
+    let read = decode(&bytes).expect("a bookmark that was just written");
+    assert_eq!(read.command, refresh.command_as_kept());
+    assert_eq!(read.envelope, refresh.envelope);
+    assert_eq!(read.requested_at, refresh.requested_at);
+    assert_eq!((read.phase_since, read.due_at), (refresh.phase_since, refresh.due_at));
+    assert_eq!((read.looks, read.failures), (refresh.looks, refresh.failures));
+    let settled = matches!(refresh.phase, Phase::Collecting { .. });
+    let told = matches!(refresh.phase, Phase::Telling { .. });
+    let expected = match refresh.phase.name() {
+        _ if settled => "settling",
+        _ if told => "updating",
+        name => name,
+    };
+    assert_eq!(read.phase.name(), expected);
+    assert_eq!(read.task(), refresh.task());
+    read
+}
+
+impl Refresh {
+    fn command_as_kept(&self) -> RefreshConnection {
+        RefreshConnection {
+            requested_at: Some(from_timestamp(self.requested_at)),
+            ..self.command.clone()
+        }
+    }
+}
+
+fn written(spoil: impl FnOnce(&mut RefreshState)) -> Vec<u8> {
+    let bytes = encode(Run::updating().at());
+    let mut state = RefreshState::decode(bytes.as_slice()).expect("a state");
+    spoil(&mut state);
+    state.encode_to_vec()
+}
+
+fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
+    decode(&written(spoil)).expect_err("not to be read")
+}
+
+#[test]
+fn every_phase_is_read_as_it_was_written() {
+    let mut telling = Run::updating();
+    telling.look(form_required());
+    let mut locked = Run::plain();
+    locked.find([]).start(FailureKind::Locked).find([]);
+    let runs = [
+        Run::plain(),
+        locked,
+        Run::updating(),
+        telling,
+        Run::awaiting(),
+        Run::settling(),
+        Run::collecting(),
+    ];
+    for run in &runs {
+        round_trip(run.at());
+    }
+    assert_eq!(MESSAGE_NAME, "bankrefresh.v1.RefreshState");
+}
+
+#[test]
+fn the_envelope_and_the_whole_command_come_along() {
+    let envelope = Envelope {
+        interactive: true,
+        correlation_id: "correlation".into(),
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        tracestate: "vendor=1".into(),
+    };
+    let command = RefreshConnection {
+        labels: [("tenant".to_owned(), "t-1".to_owned())].into(),
+        access_token: "token".into(),
+        max_age: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..import_command()
+    };
+    let refresh = Refresh::new(command, at(0), envelope, at(3));
+    round_trip(&refresh);
+}
+
+#[test]
+fn what_a_phase_knows_is_kept() {
+    let mut run = Run::awaiting();
+    run.form(open_form()).taken_up();
+    let Phase::AwaitingUser {
+        task,
+        web_form_id,
+        expires_at,
+    } = &run.at().phase
+    else {
+        panic!("not awaiting")
+    };
+    assert_eq!((task.id.as_str(), task.created_at), ("task-1", at(1)));
+    assert_eq!((web_form_id.as_str(), *expires_at), ("form-1", at(1200)));
+    let mut run = Run::collecting();
+    let Phase::Collecting { update: before, .. } = run.at().phase.clone() else {
+        panic!("not collecting")
+    };
+    run.taken_up();
+    let Phase::Settling { update } = &run.at().phase else {
+        panic!("not settling")
+    };
+    assert_eq!(*update, before);
+    assert!(update.until.is_some(), "what belongs to the update is settled");
+}
+
+#[test]
+fn a_start_that_may_have_been_made_is_read_as_a_find() {
+    let mut run = Run::plain();
+    run.find([]).taken_up().asks(&Call::FindTask);
+    let mut run = Run::of(max_age_command(60));
+    run.connection(ready()).find([]).taken_up().asks(&Call::Connection);
+}
+
+#[test]
+fn a_newer_releases_bookmark_is_left_to_it() {
+    assert_eq!(
+        unreadable(|state| state.version = VERSION + 1),
+        Unreadable::Newer(VERSION + 1)
+    );
+}
+
+#[test]
+fn what_is_no_bookmark_is_malformed_and_says_where() {
+    type Spoil = fn(&mut RefreshState);
+    let spoilt: [(&str, Spoil); 7] = [
+        ("version", |state| state.version = 0),
+        ("command", |state| state.command = None),
+        ("user_id", |state| {
+            state.command = Some(RefreshConnection {
+                user_id: String::new(),
+                ..command()
+            });
+        }),
+        ("requested_at", |state| {
+            state.command = Some(RefreshConnection {
+                requested_at: None,
+                ..command()
+            });
+        }),
+        ("phase", |state| state.phase = None),
+        ("phase_since", |state| state.phase_since = None),
+        ("due_at", |state| {
+            state.due_at = Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0,
+            });
+        }),
+    ];
+    for (field, spoil) in spoilt {
+        let Unreadable::Malformed(why) = unreadable(spoil) else {
+            panic!("not malformed")
+        };
+        assert!(why.contains(field), "{why}");
+    }
+    assert!(matches!(decode(&[0xff; 9]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(decode(&[]), Err(Unreadable::Malformed(_))));
+}
+
+#[test]
+fn a_bookmark_cut_short_is_no_panic() {
+    let bytes = encode(Run::awaiting().at());
+    for length in 0..bytes.len() {
+        // Some prefixes happen to be whole fields; none of them is this refresh.
+        drop(decode(&bytes[..length]));
+    }
+}
+
+#[test]
+fn a_refresh_shows_neither_its_token_nor_its_web_form() {
+    let command = RefreshConnection {
+        access_token: "planted-token".into(),
+        ..command()
+    };
+    let mut run = Run::of(command);
+    run.find([]).start(form_required());
+    let shown = format!("{:?} {:#?}", run.at(), run.at());
+    run.form(open_form());
+    let told = format!("{:?} {:#?}", run.told, run.at());
+    for text in [shown, told] {
+        assert!(!text.contains("planted-token"), "{text}");
+        assert!(!text.contains(FORM_URL), "{text}");
+    }
+}

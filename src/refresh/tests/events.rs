@@ -1,0 +1,270 @@
+//! What the services downstream are told.
+
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::answer::AccountInterface;
+use super::event::{Detail, PURPOSE_CHARACTERS_MAX};
+use super::*;
+use crate::proto::{AccountType, BankingInterface, RefreshContext};
+
+fn context(event: &Event) -> &RefreshContext {
+    event.context().expect("every event has a context")
+}
+
+fn success(connection: Connection, collected: Collected) -> TransactionsUpdated {
+    let mut run = Run::settling();
+    run.connection(connection).collect(collected);
+    run.updated().clone()
+}
+
+#[test]
+fn ids_are_derived_from_the_command_and_what_happened() {
+    let mut run = Run::awaiting();
+    run.form(form(WebFormStatus::Completed))
+        .connection(ready())
+        .collect(collected(0));
+    let namespace = Uuid::parse_str(&command().command_id).expect("a UUID");
+    let ids: Vec<_> = run.told.iter().map(|event| context(event).event_id.clone()).collect();
+    let derived = |what: &str| Uuid::new_v5(&namespace, what.as_bytes()).to_string();
+    assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
+}
+
+#[test]
+fn the_outcome_has_one_id_whatever_it_is() {
+    let mut success = Run::collecting();
+    success.collect(collected(1));
+    let mut failure = Run::updating();
+    failure.look(task_failed("INTERNAL_ERROR"));
+    let mut overdue = Run::plain();
+    overdue.deadline();
+    let ids = [&success, &failure, &overdue].map(|run| context(&run.told[0]).event_id.clone());
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(ids[1], ids[2]);
+}
+
+#[test]
+fn a_repeat_carries_the_same_id_and_another_command_another() {
+    let outcome = |command: RefreshConnection| {
+        let mut run = Run::of(command);
+        run.find(FailureKind::Rejected);
+        context(&run.told[0]).event_id.clone()
+    };
+    let other = RefreshConnection {
+        command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0002".into(),
+        ..command()
+    };
+    assert_eq!(outcome(command()), outcome(command()));
+    assert_ne!(outcome(command()), outcome(other));
+}
+
+#[test]
+fn every_event_says_which_refresh_it_is_about() {
+    let labels = [("tenant".to_owned(), "t-1".to_owned())];
+    let mut run = Run::of(RefreshConnection {
+        labels: labels.clone().into(),
+        ..command()
+    });
+    run.find([])
+        .start(form_required())
+        .form(open_form())
+        .form(form(WebFormStatus::Aborted));
+    for event in &run.told {
+        let context = context(event);
+        assert_eq!(context.command_id, command().command_id);
+        assert_eq!(
+            (context.user_id.as_str(), context.bank_connection_id),
+            ("anna", CONNECTION)
+        );
+        assert_eq!(context.task_id, "task-1");
+        assert_eq!(context.labels, labels.clone().into());
+        assert!(context.occurred_at.is_some());
+    }
+}
+
+#[test]
+fn routing_keys_and_names_are_the_contracts() {
+    let mut run = Run::awaiting();
+    run.form(form(WebFormStatus::Completed))
+        .connection(ready())
+        .collect(collected(0));
+    let mut failed = Run::plain();
+    failed.deadline();
+    let names = [
+        ("user-action.required", "bankrefresh.v1.UserActionRequired"),
+        ("transactions.updated", "bankrefresh.v1.TransactionsUpdated"),
+        ("refresh.failed", "bankrefresh.v1.RefreshFailed"),
+    ];
+    for (event, (key, name)) in run.told.iter().chain(&failed.told).zip(names) {
+        assert_eq!((event.routing_key(), event.message_name()), (key, name));
+        assert_eq!(Event::decode(name, &event.encode()).as_ref(), Ok(event));
+    }
+    assert!(Event::decode("bankrefresh.v1.Nothing", &[]).is_err());
+}
+
+#[test]
+fn only_outcomes_are_last() {
+    let run = Run::awaiting();
+    assert!(!run.told[0].is_last());
+    let mut run = Run::collecting();
+    run.collect(collected(1));
+    assert!(run.told[0].is_last());
+}
+
+#[test]
+fn a_summary_in_one_line_says_nothing_personal() {
+    let mut run = Run::awaiting();
+    run.form(WebForm {
+        error: Some(bank_error("BANK_SERVER_REJECTION")),
+        ..form(WebFormStatus::Failed)
+    });
+    let lines: Vec<_> = run.told.iter().map(Event::summary).collect();
+    assert_eq!(
+        lines,
+        [
+            "UserActionRequired (during update)",
+            "RefreshFailed (bank rejected, BANK_SERVER_REJECTION)"
+        ]
+    );
+    let mut run = Run::collecting();
+    run.collect(collected(3));
+    assert_eq!(
+        run.told[0].summary(),
+        "TransactionsUpdated (silent, 3 new transactions)"
+    );
+}
+
+#[test]
+fn accounts_count_what_is_new_and_since_when() {
+    let date = |text: &str| Some(text.parse().expect("a date"));
+    let mut collected = collected(4);
+    collected.transactions[0].bank_booking_date = date("2026-03-01");
+    collected.transactions[2].finapi_booking_date = date("2026-02-27");
+    collected.transactions[2].bank_booking_date = date("2026-02-28");
+    collected.transactions.remove(1);
+    let event = success(ready(), collected);
+    let accounts: Vec<_> = event
+        .accounts
+        .iter()
+        .map(|account| {
+            (
+                account.id,
+                account.new_transactions,
+                account.oldest_changed_date.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(accounts, [(71, 2, "2026-02-28"), (72, 1, "")]);
+    assert_eq!(event.new_transactions, 3);
+}
+
+#[test]
+fn an_account_is_told_with_every_digit_and_its_interfaces() {
+    let mut collected = collected(0);
+    collected.accounts[0] = Account {
+        iban: "DE89370400440532013000".into(),
+        kind: "CreditCard".into(),
+        balance: Some(Decimal::new(-123_450, 2)),
+        interfaces: vec![AccountInterface {
+            name: "FINTS_SERVER".into(),
+            status: "SOMETHING_NEW".into(),
+            last_success_at: Some(at(5)),
+        }],
+        ..collected.accounts[0].clone()
+    };
+    collected.accounts[1].kind = "Kryptokonto".into();
+    let event = success(ready(), collected);
+    let account = &event.accounts[0];
+    assert_eq!(
+        (account.balance.as_str(), account.r#type()),
+        ("-1234.50", AccountType::CreditCard)
+    );
+    let interface = &account.interfaces[0];
+    assert_eq!(interface.interface(), BankingInterface::FintsServer);
+    assert_eq!(interface.status, "SOMETHING_NEW");
+    assert_eq!(interface.last_successful_update, Some(from_timestamp(at(5))));
+    assert_eq!(
+        event.accounts[1].r#type(),
+        AccountType::Unspecified,
+        "a type of tomorrow"
+    );
+    assert_eq!(event.accounts[1].balance, "", "not known is not zero");
+    assert_eq!(
+        event.bank.map(|bank| (bank.id, bank.name)),
+        Some((11, "Testbank".into()))
+    );
+}
+
+#[test]
+fn a_transaction_is_told_with_every_digit() {
+    let mut collected = collected(1);
+    collected.transactions[0].amount = "-90071992547409.930".parse().expect("a decimal");
+    collected.transactions[0].imported_at = Some(at(9));
+    let event = success(ready(), collected);
+    assert_eq!(event.transactions[0].amount, "-90071992547409.930");
+    assert_eq!(event.transactions[0].imported_at, Some(from_timestamp(at(9))));
+}
+
+#[test]
+fn a_long_purpose_is_cut_between_characters() {
+    let mut collected = collected(2);
+    collected.transactions[0].purpose = "ü".repeat(PURPOSE_CHARACTERS_MAX + 1);
+    collected.transactions[1].purpose = "ü".repeat(PURPOSE_CHARACTERS_MAX);
+    let event = success(ready(), collected);
+    for transaction in &event.transactions {
+        assert_eq!(transaction.purpose.chars().count(), PURPOSE_CHARACTERS_MAX);
+    }
+}
+
+#[test]
+fn a_consent_that_ends_soon_is_said_to() {
+    let days = |days: i64| at(days * 24 * 3600);
+    let interface = |consent_expires_at| Interface {
+        name: "XS2A".into(),
+        consent_expires_at,
+        ..Interface::default()
+    };
+    let asked = Interface {
+        user_action_required: true,
+        name: "NEW_ONE".into(),
+        ..Interface::default()
+    };
+    let connection = Connection {
+        interfaces: vec![
+            interface(Some(days(-1))),
+            interface(Some(days(14))),
+            interface(Some(days(15))),
+            asked,
+        ],
+        ..ready()
+    };
+    let event = success(connection, collected(0));
+    let soon: Vec<_> = event.interfaces.iter().map(|i| i.consent_expires_soon).collect();
+    assert_eq!(soon, [true, true, false, false]);
+    assert!(event.interfaces[3].user_action_required);
+    assert_eq!(event.interfaces[3].interface(), BankingInterface::Unspecified);
+}
+
+#[test]
+fn a_summary_keeps_personal_data_off_the_bus_but_counts() {
+    let events = Transactions {
+        transactions: Detail::Summary,
+        size_max: 600,
+        ..Transactions::default()
+    };
+    let policy = Policy {
+        events,
+        ..Policy::default()
+    };
+    let mut run = Run::under(policy, command());
+    run.find([])
+        .start(completed())
+        .connection(ready())
+        .collect(collected(500));
+    let event = run.updated();
+    assert_eq!(
+        (event.parts, event.new_transactions, event.transactions.len()),
+        (1, 500, 0)
+    );
+    assert_eq!(event.accounts[0].new_transactions, 250);
+}

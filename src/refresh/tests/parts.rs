@@ -1,0 +1,105 @@
+//! How an outcome is split: every part within the limit, every transaction once, wherever and whenever a part is made.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Tells an outcome part by part, each at a moment and by a worker of its own.
+fn told(size_max: usize, data: &Collected, moments: impl Iterator<Item = Timestamp>) -> Vec<TransactionsUpdated> {
+    let events = Transactions {
+        size_max,
+        ..Transactions::default()
+    };
+    let policy = Policy {
+        events,
+        ..Policy::default()
+    };
+    let mut run = Run::under(policy, command());
+    run.find([]).start(completed());
+    for moment in moments {
+        run.now = run.now.max(moment);
+        run.taken_up().connection(ready()).collect(data.clone());
+        if run.refresh.is_none() {
+            break;
+        }
+    }
+    let part = |event| match event {
+        Event::TransactionsUpdated(part) => part,
+        other => panic!("no part: {other:?}"),
+    };
+    run.told.into_iter().map(part).collect()
+}
+
+fn check(size_max: usize, data: &Collected, parts: &[TransactionsUpdated]) {
+    use prost::Message as _;
+    let ids = parts.iter().flat_map(|part| &part.transactions).map(|t| t.id);
+    let all: Vec<i64> = data.transactions.iter().map(|t| t.id).collect();
+    assert_eq!(ids.collect::<Vec<_>>(), all, "each once, in order");
+    let mut per_account: BTreeMap<i64, u32> = BTreeMap::new();
+    for (number, part) in (1..).zip(parts) {
+        assert!(part.encoded_len() <= size_max, "{} of {size_max}", part.encoded_len());
+        assert_eq!((part.part, part.parts as usize), (number, parts.len()));
+        assert_eq!(part.new_transactions as usize, all.len());
+        assert_eq!(part.accounts.is_empty(), number > 1, "accounts come once");
+        assert_eq!(part.interfaces.is_empty(), number > 1, "so do interfaces");
+        for account in &part.accounts {
+            *per_account.entry(account.id).or_default() += account.new_transactions;
+        }
+    }
+    assert_eq!(per_account.values().sum::<u32>() as usize, all.len());
+}
+
+fn random_data(random: &mut fastrand::Rng, count: i64) -> Collected {
+    let mut data = collected(count);
+    for transaction in &mut data.transactions {
+        transaction.purpose = "x".repeat(random.usize(0..80));
+        transaction.counterpart_name = "ü".repeat(random.usize(0..20));
+    }
+    data
+}
+
+#[test]
+fn any_data_is_split_whenever_its_parts_are_made() {
+    for seed in 0..300 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let count = random.i64(0..60);
+        let data = random_data(random, count);
+        let size_max = random.usize(500..1500);
+        // Nanoseconds are written with none to five bytes, so that parts of one outcome begin with heads of all lengths.
+        let mut moment = at(10);
+        let moments = std::iter::repeat_with(|| {
+            let nanos = *random.choice([0, 1, 300, 99_999, 999_999_999].iter()).unwrap_or(&0);
+            moment += SignedDuration::from_secs(1);
+            Timestamp::new(moment.as_second(), nanos).expect("a moment")
+        });
+        let parts = told(size_max, &data, moments);
+        check(size_max, &data, &parts);
+    }
+}
+
+#[test]
+fn more_than_127_parts_have_longer_numbers() {
+    let random = &mut fastrand::Rng::with_seed(1);
+    let data = random_data(random, 900);
+    let parts = told(600, &data, (0..).map(|second| at(10 + second)));
+    assert!(parts.len() > 128, "{}", parts.len());
+    check(600, &data, &parts);
+}
+
+#[test]
+fn what_fits_is_one_part() {
+    let data = collected(100);
+    let parts = told(64 * 1024, &data, std::iter::once(at(10)));
+    assert_eq!(parts.len(), 1);
+    check(64 * 1024, &data, &parts);
+}
+
+#[test]
+fn a_transaction_longer_than_a_part_is_told_all_the_same() {
+    let mut data = collected(3);
+    data.transactions[1].counterpart_name = "x".repeat(2000);
+    let parts = told(600, &data, (0..).map(|second| at(10 + second)));
+    let ids = parts.iter().flat_map(|part| &part.transactions).map(|t| t.id);
+    assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(parts.iter().all(|part| part.transactions.len() <= 2));
+}

@@ -1,0 +1,374 @@
+//! Thousands of refreshes under all that finAPI could say, each from a seed of its own.
+
+use super::*;
+
+const SEEDS: u64 = 20_000;
+
+/// Something of a refresh that can be drawn.
+struct Draw(fastrand::Rng);
+
+impl Draw {
+    fn one_in(&mut self, n: u32) -> bool {
+        self.0.u32(0..n) == 0
+    }
+
+    fn command(&mut self) -> RefreshConnection {
+        let mut command = match self.0.u32(0..4) {
+            0 => edit_command(),
+            1 => import_command(),
+            _ => command(),
+        };
+        if self.one_in(3) {
+            command.max_age = max_age_command(self.0.i64(0..7200)).max_age;
+        }
+        command.wait_for_categorization = self.one_in(4);
+        command
+    }
+
+    fn policy(&mut self) -> Policy {
+        let limits = Limits {
+            refresh: secs(self.0.u64(60..7200)),
+            updating: secs(self.0.u64(1..1800)),
+            web_form_grace: secs(self.0.u64(0..300)),
+            settling: secs(self.0.u64(1..1800)),
+            clock_skew: secs(self.0.u64(0..60)),
+        };
+        let events = Transactions {
+            size_max: self.0.usize(400..2000),
+            ..Transactions::default()
+        };
+        let retry = schedule::Retry {
+            attempts: self.0.u32(1..20),
+            ..schedule::Retry::default()
+        };
+        Policy {
+            limits,
+            events,
+            retry,
+            ..Policy::default()
+        }
+    }
+
+    fn seconds(&mut self) -> Duration {
+        match self.0.u32(0..4) {
+            0 => Duration::ZERO,
+            1 => millis(self.0.u64(0..1000)),
+            2 => secs(self.0.u64(0..60)),
+            _ => secs(self.0.u64(0..24 * 3600)),
+        }
+    }
+
+    fn failure(&mut self) -> FailureKind {
+        match self.0.u32(0..20) {
+            0 => FailureKind::NotAsked(self.seconds() + millis(1)),
+            1..4 => FailureKind::RateLimited(self.0.bool().then(|| self.seconds())),
+            4..10 => FailureKind::Unavailable,
+            10..13 => FailureKind::Unexpected,
+            13..15 => FailureKind::Locked,
+            15 => FailureKind::NotFound,
+            16 => FailureKind::UserUnauthorized,
+            17 => FailureKind::Rejected,
+            18 => FailureKind::ClientUnauthorized,
+            _ => FailureKind::Internal,
+        }
+    }
+
+    fn task(&mut self) -> Task {
+        let status = match self.0.u32(0..8) {
+            0..5 => TaskStatus::Running,
+            5 => TaskStatus::WebFormRequired,
+            6 => TaskStatus::Completed,
+            _ => TaskStatus::Failed,
+        };
+        let mut task = task(status).made_at(self.0.i64(-1300..100));
+        if self.one_in(10) {
+            task.web_form = None;
+        }
+        if self.one_in(4) {
+            task.bank_connection_id = Some(CONNECTION + 1);
+        }
+        task
+    }
+
+    fn form(&mut self) -> WebForm {
+        let status = match self.0.u32(0..12) {
+            0..8 => WebFormStatus::Open,
+            8 | 9 => WebFormStatus::Completed,
+            10 => WebFormStatus::Expired,
+            _ => WebFormStatus::Aborted,
+        };
+        WebForm {
+            expires_at: self.0.bool().then(|| at(self.0.i64(-100..2000))),
+            ..form(status)
+        }
+    }
+
+    fn connection(&mut self) -> Connection {
+        Connection {
+            ready: self.0.bool(),
+            categorized: self.0.bool(),
+            ..updated_at(self.0.i64(-8000..100))
+        }
+    }
+
+    /// Mostly an answer to the call, sometimes to another one, often none.
+    fn answer(&mut self, call: &Call) -> Answered {
+        if self.one_in(4) {
+            return self.failure().said();
+        }
+        let number = match call {
+            _ if self.one_in(50) => self.0.u32(0..5),
+            Call::FindTask => 0,
+            Call::Start | Call::Task(_) => 1,
+            Call::WebForm(_) => 2,
+            Call::Connection => 3,
+            Call::Collect(..) => 4,
+        };
+        Ok(match number {
+            0 => Answer::Tasks((0..self.0.u32(0..3)).map(|_| self.task()).collect()),
+            1 => Answer::Task(self.task()),
+            2 => Answer::WebForm(self.form()),
+            3 => Answer::Connection(self.connection()),
+            _ => Answer::Collected(collected(self.0.i64(0..40))),
+        })
+    }
+}
+
+/// Follows a refresh to its end and checks, at every step, what must hold under any answers at all.
+fn follow(seed: u64) {
+    let mut draw = Draw(fastrand::Rng::with_seed(seed));
+    let (policy, command) = (draw.policy(), draw.command());
+    let deadline = later(at(0), policy.limits.refresh);
+    let mut refresh = Refresh::new(command, at(0), Envelope::default(), at(0));
+    let mut durable = state::encode(&refresh);
+    let mut now = at(0);
+    let mut looked: Option<Timestamp> = None;
+    let mut parts_told = 0;
+    for _ in 0..20_000 {
+        now = now.max(refresh.due_at);
+        if draw.one_in(40) {
+            // Its worker is killed; what was last written down comes to another one, which takes a while.
+            refresh = state::decode(&durable).expect("a bookmark");
+            now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
+        }
+        if refresh.overdue(now, &policy).is_some() {
+            assert!(now >= deadline && parts_told == 0, "seed {seed}");
+            return;
+        }
+        assert!(
+            now < deadline || parts_told > 0,
+            "seed {seed}: asked after the deadline"
+        );
+        let call = refresh.call();
+        let answer = draw.answer(&call);
+        let asked = !matches!(&answer, Err(failure) if matches!(failure.kind, FailureKind::NotAsked(_)));
+        if let (Call::Task(_), true) = (&call, asked) {
+            let last = looked.replace(now);
+            assert!(
+                last.is_none_or(|last| later(last, secs(1)) <= now),
+                "seed {seed}: two looks within a second"
+            );
+        }
+        let moment = Moment {
+            now,
+            jitter: draw.0.f64(),
+            first_look: draw.0.bool().then(|| draw.seconds()),
+        };
+        let telling = matches!(refresh.phase, Phase::Telling { .. });
+        let step = refresh.step(answer, moment, &policy);
+        let last = step.events.last().is_some_and(Event::is_last);
+        let outcomes = step.events.iter().filter(|event| event.is_last()).count();
+        assert_eq!(outcomes, usize::from(last), "seed {seed}: the outcome is last");
+        let asked_for_user = step.events.iter().any(|e| matches!(e, Event::UserActionRequired(_)));
+        assert_eq!(asked_for_user, telling, "seed {seed}");
+        match step.next {
+            Next::Over => {
+                assert!(last, "seed {seed}: over without an outcome");
+                return;
+            }
+            Next::Wait(next) | Next::Bookmark(next) if last => panic!("seed {seed}: goes on in {next:?}"),
+            Next::Wait(next) => {
+                refresh = *next;
+                if draw.one_in(5) {
+                    durable = state::encode(&refresh);
+                }
+            }
+            Next::Bookmark(next) => {
+                parts_told += 1;
+                refresh = *next;
+                durable = state::encode(&refresh);
+            }
+        }
+        assert!(refresh.due_at >= now, "seed {seed}: due in the past");
+        assert!(
+            refresh.due_at <= deadline || parts_told > 0,
+            "seed {seed}: due after the deadline"
+        );
+    }
+    panic!("seed {seed}: never ends");
+}
+
+#[test]
+fn any_answers_lead_to_one_outcome_by_the_deadline() {
+    for seed in 0..SEEDS {
+        follow(seed);
+    }
+}
+
+/// A finAPI that says what is so, when it says something.
+struct World {
+    draw: Draw,
+    /// By how much its clock is behind.
+    behind: SignedDuration,
+    /// Its tasks, newest first, each with the moment it ends and how.
+    tasks: Vec<(Task, Timestamp, TaskStatus)>,
+    /// Held by its batch update until then.
+    batch_until: Timestamp,
+    form_ends: Option<Timestamp>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut draw = Draw(fastrand::Rng::with_seed(seed));
+        let held = if draw.one_in(4) { draw.0.i64(1..120) } else { 0 };
+        Self {
+            behind: SignedDuration::from_millis(draw.0.i64(0..2000)),
+            tasks: Vec::new(),
+            batch_until: at(held),
+            form_ends: None,
+            draw,
+        }
+    }
+
+    fn shown(&mut self, now: Timestamp) -> Vec<Task> {
+        let task = |(task, ends, end): &(Task, Timestamp, TaskStatus)| {
+            if now < *ends {
+                return task.clone();
+            }
+            Task {
+                web_form: (*end == TaskStatus::WebFormRequired).then(form_link),
+                status: end.clone(),
+                ..task.clone()
+            }
+        };
+        self.tasks.iter().map(task).collect()
+    }
+
+    fn answer(&mut self, refresh: &Refresh, now: Timestamp) -> Answered {
+        let trouble = self.draw.one_in(4);
+        if trouble && self.draw.0.bool() {
+            return FailureKind::Unavailable.said();
+        }
+        let answer = match refresh.call() {
+            Call::FindTask => Ok(Answer::Tasks(self.shown(now))),
+            Call::Start => self.start(refresh, now),
+            Call::Task(_) => Ok(Answer::Task(self.shown(now).remove(0))),
+            Call::WebForm(_) => Ok(Answer::WebForm(self.form(now))),
+            Call::Connection => Ok(Answer::Connection(self.connection(now))),
+            Call::Collect(..) => Ok(Answer::Collected(collected(30))),
+        };
+        // Here the work is done and the answer is lost.
+        if trouble {
+            FailureKind::Unavailable.said()
+        } else {
+            answer
+        }
+    }
+
+    fn start(&mut self, refresh: &Refresh, now: Timestamp) -> Answered {
+        let busy = self.tasks.iter().any(|(_, ends, _)| now < *ends);
+        if busy || now < self.batch_until {
+            return FailureKind::Locked.said();
+        }
+        let edits = !refresh.command.edit_saved_settings.is_empty();
+        let end = match self.draw.0.u32(0..4) {
+            _ if edits => TaskStatus::WebFormRequired,
+            0 => TaskStatus::WebFormRequired,
+            1 => TaskStatus::Failed,
+            _ => TaskStatus::Completed,
+        };
+        let task = Task {
+            created_at: now - self.behind,
+            ..running()
+        };
+        let takes = if edits || self.draw.one_in(3) {
+            0
+        } else {
+            self.draw.0.u64(0..90)
+        };
+        self.tasks.insert(0, (task, later(now, secs(takes)), end));
+        Ok(Answer::Task(self.shown(now).remove(0)))
+    }
+
+    fn form(&mut self, now: Timestamp) -> WebForm {
+        let takes = secs(self.draw.0.u64(1..600));
+        let ends = *self.form_ends.get_or_insert(later(now, takes));
+        form(if now < ends {
+            WebFormStatus::Open
+        } else {
+            WebFormStatus::Completed
+        })
+    }
+
+    fn connection(&self, now: Timestamp) -> Connection {
+        let task_ends = self.tasks.iter().map(|(_, ends, _)| *ends);
+        let last = task_ends.chain([self.batch_until]).filter(|end| *end <= now).max();
+        let interface = Interface {
+            last_success_at: last.map(|last| last - self.behind),
+            ..Interface::default()
+        };
+        Connection {
+            interfaces: vec![interface],
+            ..ready()
+        }
+    }
+}
+
+/// Follows a refresh at a truthful finAPI, through lost answers and killed workers.
+fn follow_in(world: &mut World, seed: u64) -> usize {
+    let command = world.draw.command();
+    let retry = schedule::Retry {
+        attempts: 50,
+        ..schedule::Retry::default()
+    };
+    let policy = Policy {
+        retry,
+        ..Policy::default()
+    };
+    // The sender's clock may be ahead.
+    let requested_at = at(world.draw.0.i64(0..30));
+    let mut refresh = Refresh::new(command, requested_at, Envelope::default(), at(0));
+    let mut durable = state::encode(&refresh);
+    let mut now = at(0);
+    for _ in 0..5_000 {
+        now = now.max(refresh.due_at);
+        assert!(refresh.overdue(now, &policy).is_none(), "seed {seed}: never ends");
+        let answer = world.answer(&refresh, now);
+        let moment = Moment {
+            now,
+            jitter: world.draw.0.f64(),
+            first_look: None,
+        };
+        let step = refresh.step(answer, moment, &policy);
+        refresh = match step.next {
+            Next::Over => return world.tasks.len(),
+            Next::Wait(next) | Next::Bookmark(next) => *next,
+        };
+        if world.draw.one_in(10) {
+            durable = state::encode(&refresh);
+        }
+        if world.draw.one_in(10) {
+            refresh = state::decode(&durable).expect("a bookmark");
+        }
+        now = later(now, millis(world.draw.0.u64(0..3000)));
+    }
+    panic!("seed {seed}: never ends");
+}
+
+#[test]
+fn one_command_starts_one_update_whatever_is_lost_and_whoever_is_killed() {
+    for seed in 0..SEEDS {
+        let started = follow_in(&mut World::new(seed), seed);
+        assert!(started <= 1, "seed {seed} started {started}");
+    }
+}

@@ -1,0 +1,250 @@
+//! Transient trouble is waited out; what can't get better fails at once.
+
+use super::*;
+
+const TRANSIENT: [FailureKind; 3] = [FailureKind::Unavailable, FailureKind::Unexpected, FailureKind::Internal];
+
+fn policy(attempts: u32) -> Policy {
+    let retry = schedule::Retry {
+        attempts,
+        ..schedule::Retry::default()
+    };
+    Policy {
+        retry,
+        ..Policy::default()
+    }
+}
+
+/// One refresh in each phase that waits for finAPI, by name.
+fn every_phase() -> Vec<Run> {
+    vec![
+        Run::of(max_age_command(60)),
+        Run::plain(),
+        Run::updating(),
+        Run::awaiting(),
+        Run::settling(),
+        Run::collecting(),
+    ]
+}
+
+#[test]
+fn trouble_waits_in_the_same_phase_longer_and_longer() {
+    for failure in TRANSIENT {
+        for mut run in every_phase() {
+            let (phase, call) = (run.phase(), run.at().call());
+            run.jitter = 0.999;
+            let mut waits = Vec::new();
+            for number in 1..12 {
+                run.answer(failure);
+                waits.push(run.wait());
+                assert_eq!(
+                    (run.phase(), run.at().call(), run.at().failures),
+                    (phase, call.clone(), number)
+                );
+            }
+            assert!(waits.is_sorted(), "{waits:?}");
+            assert!(
+                waits[0] < secs(2) && (secs(59)..=secs(60)).contains(&waits[10]),
+                "{waits:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn trouble_ends_the_refresh_after_so_many_failures_in_a_row() {
+    let reasons = [
+        (FailureKind::Unavailable, FailureReason::FinapiUnavailable),
+        (FailureKind::Unexpected, FailureReason::UnexpectedAnswer),
+        (FailureKind::Internal, FailureReason::Internal),
+    ];
+    for (failure, reason) in reasons {
+        let mut run = Run::under(policy(3), command());
+        run.find(failure).find(failure).find(failure);
+        assert_eq!(run.failure(), (reason, true));
+    }
+}
+
+#[test]
+fn a_good_answer_ends_the_row() {
+    let mut run = Run::under(policy(3), command());
+    run.find([]).start(running());
+    for _ in 0..5 {
+        run.look(FailureKind::Unavailable)
+            .look(FailureKind::Unavailable)
+            .look(running());
+        assert_eq!(run.at().failures, 0);
+    }
+}
+
+#[test]
+fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
+    let mut run = Run::plain();
+    run.jitter = 0.999;
+    run.find([]);
+    let mut waits = Vec::new();
+    for _ in 1..run.policy.retry.attempts {
+        run.start(FailureKind::Unavailable);
+        waits.push(run.wait());
+        run.find([]);
+    }
+    assert!(waits.is_sorted() && waits[10] > secs(50), "{waits:?}");
+    run.start(FailureKind::Unavailable);
+    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+}
+
+#[test]
+fn retry_after_is_obeyed_and_costs_no_attempt() {
+    for mut run in every_phase() {
+        for _ in 0..50 {
+            run.answer(FailureKind::RateLimited(Some(secs(30))));
+            assert!((secs(30)..=secs(36)).contains(&run.wait()), "{:?}", run.wait());
+        }
+        run.answer(FailureKind::Unavailable);
+        assert!(run.refresh.is_some(), "one failure after many rate limits");
+    }
+}
+
+#[test]
+fn without_retry_after_the_wait_grows() {
+    for mut run in every_phase() {
+        run.jitter = 0.999;
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            run.answer(FailureKind::RateLimited(None));
+            waits.push(run.wait());
+        }
+        assert!(
+            waits.is_sorted() && waits[0] < secs(2) && waits[19] > secs(50),
+            "{waits:?}"
+        );
+    }
+}
+
+#[test]
+fn a_retry_after_of_nothing_is_a_second_all_the_same() {
+    let mut run = Run::updating();
+    run.jitter = 0.0;
+    run.look(FailureKind::RateLimited(Some(Duration::ZERO)));
+    assert!(run.wait() >= secs(1), "{:?}", run.wait());
+    run.look(running());
+}
+
+#[test]
+fn while_finapi_is_down_nothing_is_counted() {
+    for mut run in every_phase() {
+        for _ in 0..100 {
+            run.answer(FailureKind::NotAsked(secs(7)));
+            assert_eq!((run.wait(), run.at().failures), (secs(7), 0));
+        }
+    }
+}
+
+#[test]
+fn a_start_that_was_not_made_is_looked_for_all_the_same() {
+    let mut run = Run::plain();
+    run.find([])
+        .start(FailureKind::NotAsked(secs(7)))
+        .find([])
+        .start(running());
+    assert_eq!(run.phase(), "updating");
+}
+
+#[test]
+fn what_cannot_get_better_fails_at_once() {
+    let reasons = [
+        (FailureKind::Rejected, FailureReason::RequestRejected),
+        (FailureKind::NotFound, FailureReason::NotFound),
+        (FailureKind::NotSupported, FailureReason::NotSupported),
+        (FailureKind::UserUnauthorized, FailureReason::UserUnauthorized),
+        (FailureKind::UserLocked, FailureReason::UserLocked),
+        (FailureKind::ClientUnauthorized, FailureReason::ClientUnauthorized),
+    ];
+    for (kind, reason) in reasons {
+        let mut starting = Run::plain();
+        starting.find([]);
+        for mut run in every_phase().into_iter().chain([starting]) {
+            let forgotten_form = kind == FailureKind::NotFound && run.phase() == "awaiting_user";
+            run.answer(kind);
+            let expected = if forgotten_form {
+                FailureReason::WebFormExpired
+            } else {
+                reason
+            };
+            assert_eq!(run.failure(), (expected, false));
+        }
+    }
+}
+
+#[test]
+fn a_failure_tells_finapis_code_and_request_id() {
+    let mut run = Run::plain();
+    run.find([]).start(Failure {
+        kind: FailureKind::NotSupported,
+        code: Some("BANK_NOT_SUPPORTED".into()),
+        message: "POST answered 422".into(),
+        request_id: Some("request-1".into()),
+    });
+    let event = run.failed();
+    assert_eq!(event.finapi_code, "BANK_NOT_SUPPORTED");
+    assert_eq!(
+        (event.message.as_str(), event.finapi_request_id.as_str()),
+        ("POST answered 422", "request-1")
+    );
+}
+
+#[test]
+fn no_wait_goes_beyond_the_deadline() {
+    for mut run in every_phase() {
+        let deadline = later(at(0), run.policy.limits.refresh);
+        run.late(secs(3600));
+        run.answer(FailureKind::RateLimited(Some(secs(24 * 3600))));
+        assert_eq!(run.at().due_at, deadline);
+        run.deadline();
+        assert!(run.failure().1);
+    }
+}
+
+#[test]
+fn at_the_deadline_finapis_trouble_is_named() {
+    let mut run = Run::updating();
+    run.look(FailureKind::Unavailable).deadline();
+    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+    let mut run = Run::updating();
+    run.deadline();
+    assert_eq!(run.failure(), (FailureReason::TimedOut, true));
+}
+
+#[test]
+fn before_the_deadline_nothing_is_overdue() {
+    let run = Run::updating();
+    let deadline = later(at(0), run.policy.limits.refresh);
+    let before = deadline - SignedDuration::from_nanos(1);
+    assert_eq!(run.at().overdue(before, &run.policy), None);
+    assert!(run.at().overdue(deadline, &run.policy).is_some());
+}
+
+#[test]
+fn no_settings_bring_looks_within_a_second() {
+    let hasty = Policy {
+        polling: schedule::Polling {
+            initial: millis(1),
+            factor: 10.0,
+            max: millis(5),
+            web_form_max: millis(5),
+            locked_max: millis(5),
+        },
+        retry: schedule::Retry {
+            initial: millis(1),
+            max: millis(1),
+            attempts: u32::MAX,
+        },
+        ..Policy::default()
+    };
+    let mut run = Run::under(hasty, command());
+    run.jitter = 0.0;
+    run.find([]).start(running());
+    for _ in 0..200 {
+        run.look(running()).look(FailureKind::Unavailable);
+    }
+}

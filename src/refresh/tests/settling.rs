@@ -1,0 +1,59 @@
+//! Settling: finAPI stores what the update brought.
+
+use super::*;
+
+#[test]
+fn what_is_not_ready_is_waited_for() {
+    let mut run = Run::settling();
+    assert_eq!(run.wait(), Duration::ZERO);
+    run.connection(unready());
+    let first = run.wait();
+    run.connection(unready());
+    assert!(first >= secs(1) && run.wait() > first);
+    run.connection(ready());
+    assert_eq!((run.phase(), run.wait()), ("collecting", Duration::ZERO));
+}
+
+#[test]
+fn what_is_never_ready_fails_on_finapis_own_word_only() {
+    let mut run = Run::settling();
+    run.late(secs(3600)).connection(FailureKind::Unavailable);
+    assert_eq!(run.phase(), "settling");
+    run.connection(unready());
+    assert_eq!(run.failure(), (FailureReason::TimedOut, true));
+}
+
+#[test]
+fn what_is_ready_late_is_as_good() {
+    let mut run = Run::settling();
+    run.late(secs(3600)).connection(ready());
+    assert_eq!(run.phase(), "collecting");
+}
+
+#[test]
+fn categories_are_waited_for_only_when_asked_to_and_not_for_ever() {
+    let uncategorized = || Connection {
+        categorized: false,
+        ..ready()
+    };
+    let mut run = Run::settling();
+    run.connection(uncategorized());
+    assert_eq!(run.phase(), "collecting");
+    let mut run = Run::of(RefreshConnection {
+        wait_for_categorization: true,
+        ..command()
+    });
+    run.find([]).start(completed()).connection(uncategorized());
+    assert_eq!(run.phase(), "settling");
+    run.late(secs(1800)).connection(uncategorized());
+    assert_eq!(run.phase(), "collecting", "told without them");
+}
+
+#[test]
+fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
+    let mut run = Run::settling();
+    run.late(secs(30)).connection(ready());
+    let until = later(run.now, secs(60));
+    let span = Span { since: at(1), until };
+    assert_eq!(run.at().call(), Call::Collect(vec![71, 72], Some(span)));
+}

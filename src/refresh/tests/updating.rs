@@ -1,0 +1,90 @@
+//! Updating: the task is looked at until it is final.
+
+use super::*;
+
+#[test]
+fn looks_come_less_and_less_often() {
+    let mut run = Run::updating();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        waits.push(run.wait());
+        run.look(running());
+    }
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!((millis(1500)..=millis(1650)).contains(&waits[0]), "{waits:?}");
+    assert!((secs(10)..=secs(11)).contains(&waits[11]), "{waits:?}");
+}
+
+#[test]
+fn the_first_look_comes_when_tasks_of_the_bank_usually_are_done() {
+    for (usual, wait) in [(secs(7), secs(7)), (millis(200), secs(1))] {
+        let mut run = Run::plain();
+        run.first_look = Some(usual);
+        run.find([]).start(running());
+        assert_eq!(run.wait(), wait);
+        run.look(running());
+        assert!(run.wait() < secs(2), "from then on as for any other");
+    }
+}
+
+#[test]
+fn a_task_that_never_ends_fails_on_finapis_own_word_only() {
+    let mut run = Run::updating();
+    run.late(secs(3600)).look(FailureKind::Unavailable);
+    assert_eq!(run.phase(), "updating", "finAPI could not be asked");
+    run.look(running());
+    assert_eq!(run.failure(), (FailureReason::TimedOut, true));
+}
+
+#[test]
+fn a_task_that_ends_late_is_as_good() {
+    let mut run = Run::updating();
+    run.late(secs(3600)).look(completed());
+    assert_eq!(run.phase(), "settling");
+}
+
+#[test]
+fn errors_of_a_task_are_told_with_their_code_whatever_it_is() {
+    let cases = [
+        ("BANK_SERVER_REJECTION", FailureReason::BankRejected, false),
+        ("INVALID_TOKEN", FailureReason::UpdateFailed, true),
+        ("UNEXPECTED_ACCESS_RESPONSE", FailureReason::UpdateFailed, true),
+        ("INTERNAL_ERROR", FailureReason::UpdateFailed, true),
+        ("SOMETHING_NEW", FailureReason::UpdateFailed, false),
+    ];
+    for (code, reason, retryable) in cases {
+        let mut run = Run::updating();
+        run.look(task_failed(code));
+        assert_eq!(run.failure(), (reason, retryable), "{code}");
+        assert_eq!(run.failed().finapi_code, code);
+    }
+    let mut run = Run::updating();
+    run.look(task(TaskStatus::Failed));
+    assert_eq!(run.failure(), (FailureReason::UpdateFailed, false));
+    assert_eq!(run.failed().finapi_code, "");
+}
+
+#[test]
+fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
+    let nameless = || Task {
+        web_form: None,
+        ..form_required()
+    };
+    let mut run = Run::updating();
+    run.look(nameless()).look(form_required());
+    assert_eq!(run.phase(), "telling", "it came with the next look");
+    let mut run = Run::updating();
+    for _ in 1..run.policy.retry.attempts {
+        run.look(nameless());
+    }
+    run.look(nameless());
+    assert_eq!(run.failure(), (FailureReason::UnexpectedAnswer, true));
+}
+
+#[test]
+fn a_task_that_finapi_forgot_is_not_asked_for_again() {
+    let mut run = Run::updating();
+    run.look(FailureKind::NotFound);
+    assert_eq!(run.failure(), (FailureReason::NotFound, false));
+    assert_eq!(run.starts(), 1);
+}

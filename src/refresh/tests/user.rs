@@ -1,0 +1,144 @@
+//! Telling and AwaitingUser: the user is told of the web form, whatever else happens, and then waited for.
+
+use super::*;
+
+const FAILURES: [FailureKind; 12] = [
+    FailureKind::NotAsked(Duration::from_secs(9)),
+    FailureKind::RateLimited(None),
+    FailureKind::Unavailable,
+    FailureKind::Unexpected,
+    FailureKind::Locked,
+    FailureKind::Rejected,
+    FailureKind::NotFound,
+    FailureKind::NotSupported,
+    FailureKind::UserUnauthorized,
+    FailureKind::UserLocked,
+    FailureKind::ClientUnauthorized,
+    FailureKind::Internal,
+];
+
+#[test]
+fn the_user_is_told_at_once_when_the_web_form_cannot_be_read() {
+    for failure in FAILURES {
+        let mut run = Run::updating();
+        run.look(form_required());
+        assert_eq!(run.wait(), Duration::ZERO);
+        run.form(failure);
+        assert_eq!(run.phase(), "awaiting_user", "{failure:?}");
+        let expires_at = from_timestamp(later(run.now, WEB_FORM_LIFETIME));
+        assert_eq!(run.forms()[0].expires_at, Some(expires_at), "{failure:?}");
+        assert!(run.wait() >= secs(1));
+    }
+}
+
+#[test]
+fn the_user_is_told_at_once_when_something_else_is_answered() {
+    let mut run = Run::updating();
+    run.look(form_required()).form(ready());
+    assert_eq!((run.phase(), run.forms().len()), ("awaiting_user", 1));
+}
+
+#[test]
+fn a_success_by_the_user_comes_after_the_user_was_told() {
+    let mut run = Run::updating();
+    run.look(form_required())
+        .form(form(WebFormStatus::Completed))
+        .connection(ready())
+        .collect(collected(0));
+    let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();
+    assert_eq!(keys, ["user-action.required", "transactions.updated"]);
+    assert_eq!(run.updated().origin(), UpdateOrigin::UserActed);
+}
+
+#[test]
+fn a_web_form_that_is_over_at_the_first_look_is_told_with_its_outcome() {
+    let mut run = Run::updating();
+    run.look(form_required()).form(form(WebFormStatus::Expired));
+    let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();
+    assert_eq!(keys, ["user-action.required", "refresh.failed"]);
+}
+
+#[test]
+fn another_worker_tells_the_user_again_under_the_same_id() {
+    let mut run = Run::updating();
+    run.look(form_required()).taken_up();
+    assert_eq!(run.phase(), "updating", "the URL is asked for anew");
+    run.late(secs(1)).look(form_required()).form(open_form());
+    let first = run.forms()[0].refresh.clone().expect("a context");
+    run.redelivered().find([form_required()]).form(open_form());
+    let second = run.forms()[1].refresh.clone().expect("a context");
+    assert_eq!(first.event_id, second.event_id);
+}
+
+#[test]
+fn another_worker_that_finds_the_user_told_goes_on_waiting() {
+    let mut run = Run::awaiting();
+    run.taken_up().form(form(WebFormStatus::Completed));
+    assert_eq!((run.phase(), run.forms().len()), ("settling", 1));
+}
+
+#[test]
+fn another_web_form_is_another_event() {
+    let mut run = Run::awaiting();
+    let first = run.told[0].context().map(|context| context.event_id.clone());
+    let mut other = form_required();
+    other.web_form = Some(WebFormLink {
+        id: "form-2".into(),
+        ..form_link()
+    });
+    run.redelivered().find([other]);
+    run.answer(open_form());
+    assert_ne!(first, run.told[1].context().map(|context| context.event_id.clone()));
+}
+
+#[test]
+fn an_open_web_form_is_looked_at_until_a_while_after_its_end() {
+    let mut run = Run::awaiting();
+    let mut waits = Vec::new();
+    while run.at().due_at < at(1200 + 300) {
+        waits.push(run.wait());
+        run.form(open_form());
+    }
+    assert!(
+        waits.is_sorted() && waits.iter().all(|wait| *wait <= secs(11)),
+        "{waits:?}"
+    );
+    run.late(secs(1)).form(open_form());
+    assert_eq!(run.failure(), (FailureReason::WebFormExpired, false));
+}
+
+#[test]
+fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
+    let mut run = Run::awaiting();
+    run.late(secs(7200)).form(FailureKind::Unavailable);
+    assert_eq!(run.phase(), "awaiting_user");
+    run.form(form(WebFormStatus::Completed));
+    assert_eq!(run.phase(), "settling", "the user was in time");
+}
+
+#[test]
+fn a_web_form_that_finapi_forgot_has_expired() {
+    let mut run = Run::awaiting();
+    run.form(FailureKind::NotFound);
+    assert_eq!(run.failure(), (FailureReason::WebFormExpired, false));
+}
+
+#[test]
+fn errors_of_a_web_form_are_told_with_their_code_whatever_it_is() {
+    let cases = [
+        ("BANK_SERVER_REJECTION", FailureReason::BankRejected, false),
+        ("INTERRUPTED", FailureReason::WebFormFailed, true),
+        ("INTERNAL_ERROR", FailureReason::WebFormFailed, true),
+        ("NO_ACCOUNTS_FOR_TYPE_LIST", FailureReason::WebFormFailed, false),
+        ("SOMETHING_NEW", FailureReason::WebFormFailed, false),
+    ];
+    for (code, reason, retryable) in cases {
+        let mut run = Run::awaiting();
+        run.form(WebForm {
+            error: Some(bank_error(code)),
+            ..form(WebFormStatus::Failed)
+        });
+        assert_eq!(run.failure(), (reason, retryable), "{code}");
+        assert_eq!(run.failed().finapi_code, code);
+    }
+}
