@@ -240,13 +240,12 @@ pub(super) fn transactions_updated(
         new_transactions: count(collected.transactions.len()),
         ..TransactionsUpdated::default()
     };
-    // What is in every part, with room for how many there are.
-    let room = settings.size_max.saturating_sub(event.encoded_len() + 8);
+    let room = settings.size_max.saturating_sub(longest(&event));
     if part == 1 {
         event.accounts = accounts(collected);
         event.interfaces = interfaces(connection, now, settings.consent_warning);
     }
-    let room_here = settings.size_max.saturating_sub(event.encoded_len() + 8);
+    let room_here = settings.size_max.saturating_sub(longest(&event));
     let left: Vec<proto::Transaction> = match settings.transactions {
         Detail::Inline => {
             let left = collected.transactions.iter().filter(|t| t.id > update.told_up_to);
@@ -263,6 +262,23 @@ pub(super) fn transactions_updated(
         event: Event::TransactionsUpdated(event),
         more_after: more.then_some(last.unwrap_or(update.told_up_to)),
     }
+}
+
+/// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are: so
+/// all parts are cut alike as long as finAPI says the same.
+fn longest(begun: &TransactionsUpdated) -> usize {
+    let mut longest = TransactionsUpdated {
+        part: u32::MAX,
+        parts: u32::MAX,
+        ..begun.clone()
+    };
+    if let Some(refresh) = &mut longest.refresh {
+        refresh.occurred_at = Some(from_timestamp(Timestamp::MAX));
+    }
+    for interface in &mut longest.interfaces {
+        interface.consent_expires_soon = true;
+    }
+    longest.encoded_len()
 }
 
 /// Fills parts in order, at least one; the first has a room of its own. A transaction that fits no room is alone in its part.

@@ -181,11 +181,9 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     }
     assert_eq!(world.calls(Endpoint::Tasks), asked, "it is left alone");
     pass(2).await;
-    assert_eq!(
-        world.failure(&Call::FindTask).await.kind,
-        FailureKind::Unavailable,
-        "the probe"
-    );
+    let probe = world.failure(&Call::FindTask).await.kind;
+    assert_eq!(probe, FailureKind::NotAsked(secs(4)), "no refresh's failure");
+    assert_eq!(world.calls(Endpoint::Tasks), asked + 1, "the probe");
     assert_eq!(
         world.failure(&Call::FindTask).await.kind,
         FailureKind::NotAsked(secs(4))
