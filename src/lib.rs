@@ -9,6 +9,7 @@
 //!                         finapi ──> finAPI, or the sandbox
 //! ```
 
+pub mod admin;
 pub mod broker;
 pub mod callbacks;
 pub mod cli;

@@ -199,6 +199,39 @@ impl Broker {
         }
     }
 
+    /// How many messages of a queue wait to be handed out; none when that can't be told now.
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.ready(queue).await,
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Gives the connection up and builds everything anew.
+    pub fn reconnect(&self, reason: &str) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.reconnect(reason),
+            // What runs in this process has nothing that could be lost.
+            Self::Memory(_) => {}
+        }
+    }
+
+    /// Whether messages can be published and consumed now.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in a line.
+    pub fn is_ready(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Rabbit(rabbit) => match &*rabbit.status().borrow() {
+                rabbit::Status::Up { blocked: None, .. } => Ok(()),
+                rabbit::Status::Up { blocked: Some(_), .. } => Err("the broker lets publishers wait\n"),
+                rabbit::Status::Connecting { .. } | rabbit::Status::Closed => Err("no connection to the broker\n"),
+            },
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// Sends what was acknowledged and closes the connection; unacknowledged deliveries go back to their queues.
     pub async fn close(&self) {
         match self {

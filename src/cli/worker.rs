@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Ended;
+use crate::admin;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, rabbit};
 use crate::callbacks;
@@ -14,11 +15,12 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, metrics};
 use crate::worker::{Worker, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
     logs::start(&config.telemetry)?;
+    let registry = metrics::start();
     let policy = config.policy();
     let settings = config.finapi.ok_or_else(|| {
         ConfigError::Setting(
@@ -48,7 +50,7 @@ pub(super) async fn run(config: Config) -> Ended {
         );
     }
     let worker = Worker::new(
-        broker,
+        broker.clone(),
         finapi,
         topology,
         policy,
@@ -56,6 +58,10 @@ pub(super) async fn run(config: Config) -> Ended {
         Clock::System,
         fastrand::u64(..),
     );
+    if let Some(address) = config.admin.listen {
+        let listener = TcpListener::bind(address).await?;
+        tokio::spawn(admin::serve(listener, worker.handle(), broker, registry));
+    }
     let mut stops = stops()?;
     worker
         .run(notices, async move {

@@ -28,6 +28,7 @@ use crate::refresh::Refresh;
 use crate::refresh::answer::{
     Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// How finAPI is reached (section `finapi`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -107,6 +108,7 @@ pub struct FinApi {
     breaker: Breaker,
     speaks_reference: AtomicBool,
     signer: Option<Signer>,
+    metrics: Metrics,
 }
 
 /// One request of a user.
@@ -139,6 +141,7 @@ impl FinApi {
             settings,
             credentials,
             signer,
+            metrics: Metrics::default(),
         }
     }
 
@@ -156,7 +159,10 @@ impl FinApi {
     pub async fn ask(&self, refresh: &Refresh, call: &Call) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
         let permit = self.gate.enter(Urgency::of(call)).await;
+        let started = Instant::now();
         let answered = self.call(refresh, call).await;
+        let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");
+        self.metrics.called(call.name(), class, started.elapsed());
         match &answered {
             Err(Failure {
                 kind: FailureKind::RateLimited(_) | FailureKind::Unavailable,

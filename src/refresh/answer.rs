@@ -289,3 +289,39 @@ pub struct Transaction {
     /// When finAPI stored it.
     pub imported_at: Option<Timestamp>,
 }
+
+impl Call {
+    /// The call's name in logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::FindTask => "find_task",
+            Self::Start => "start",
+            Self::Task(_) => "task",
+            Self::WebForm(_) => "web_form",
+            Self::Collect(..) => "collect",
+        }
+    }
+}
+
+impl FailureKind {
+    /// The class' name in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotAsked(_) => "not_asked",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Unexpected => "unexpected",
+            Self::Locked => "locked",
+            Self::Rejected => "rejected",
+            Self::NotFound => "not_found",
+            Self::NotSupported => "not_supported",
+            Self::UserUnauthorized => "user_unauthorized",
+            Self::UserLocked => "user_locked",
+            Self::ClientUnauthorized => "client_unauthorized",
+            Self::Internal => "internal",
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! What operators see of a process.
 
 pub mod logs;
+pub mod metrics;

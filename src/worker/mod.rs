@@ -13,6 +13,7 @@
 
 mod learned;
 pub mod message;
+mod progress;
 mod step;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -20,8 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -32,8 +34,11 @@ use crate::clock::Clock;
 use crate::finapi::FinApi;
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
+use crate::telemetry::metrics::Metrics;
 use learned::Learned;
 use message::Read;
+use progress::Progress;
+pub use progress::{Handle, Status};
 use step::{Ran, Shared};
 
 /// How much a worker takes on (section `worker`).
@@ -127,6 +132,10 @@ pub struct Worker {
     waiting: VecDeque<(Box<Refresh>, Taken)>,
     slots: u64,
     outage: watch::Receiver<bool>,
+    progress: Arc<Progress>,
+    /// Whoever asks how this worker is.
+    asks: mpsc::Receiver<oneshot::Sender<Status>>,
+    handle: Handle,
 }
 
 impl Worker {
@@ -142,6 +151,8 @@ impl Worker {
         seed: u64,
     ) -> Self {
         let outage = finapi.watch_outage();
+        let progress = Arc::new(Progress::new(&subscriptions(&topology, &settings)));
+        let (handle, asks) = mpsc::channel(16);
         let shared = Arc::new(Shared {
             broker,
             finapi,
@@ -151,6 +162,7 @@ impl Worker {
             draining: AtomicBool::new(false),
             learned: std::sync::Mutex::new(Learned::new(policy.polling.clone())),
             policy,
+            metrics: Metrics::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         });
         Self {
@@ -164,12 +176,23 @@ impl Worker {
             waiting: VecDeque::new(),
             slots: 0,
             outage,
+            progress,
+            asks,
+            handle: Handle(handle),
         }
+    }
+
+    /// What to ask this worker by.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Works until `stop` completes, then parks what it holds and gives everything back.
     pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        let mut watchdog = JoinSet::new();
+        watchdog.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
         loop {
             let due = self.held.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
@@ -182,6 +205,7 @@ impl Worker {
                     None => return tracing::error!("the broker client has ended"),
                 },
                 Ok(()) = self.outage.changed() => self.outage_changed(),
+                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
             }
         }
         self.drain(notices).await;
@@ -191,6 +215,7 @@ impl Worker {
         match notice {
             Notice::Up { generation } => {
                 self.shared.generation.store(generation, Ordering::Relaxed);
+                self.progress.began_anew();
                 self.outage_changed();
             }
             Notice::Down { generation, reason } => self.lost(generation, &reason),
@@ -200,6 +225,7 @@ impl Worker {
 
     /// Everything in hand is handed out again, so all of it is forgotten; what is running finds out by itself.
     fn lost(&mut self, generation: u64, reason: &str) {
+        self.shared.metrics.connection_lost();
         tracing::warn!(reason, held = self.held.len(), "lost the connection to the broker");
         self.shared
             .generation
@@ -214,6 +240,10 @@ impl Worker {
     fn delivered(&mut self, delivery: Delivery) {
         if delivery.message.properties.kind.as_deref() == Some(HINT_NAME) {
             return self.hinted(&String::from_utf8_lossy(&delivery.message.body));
+        }
+        self.progress.delivered(delivery.tag.subscription);
+        if delivery.redeliveries > 0 {
+            self.shared.metrics.redelivered();
         }
         let topology = &self.shared.topology;
         let taken = Taken {
@@ -241,6 +271,7 @@ impl Worker {
             }
             Read::Unreadable(reason) => {
                 tracing::warn!(queue = delivery.queue, reason, "can't be understood; a dead letter");
+                self.shared.metrics.dead_letter();
                 let message = message::dead_letter(topology, &delivery, &reason);
                 self.replace(vec![message], taken);
             }
@@ -269,6 +300,7 @@ impl Worker {
 
     fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
         let now = self.shared.clock.now();
+        self.count_arrival(&refresh, delivery, now);
         if delivery.redeliveries > 0 && matches!(refresh.phase, Phase::Updating { .. }) {
             // The worker that had it may have looked at the task a moment ago.
             refresh.due_at = refresh.due_at.max(crate::refresh::later(now, LOOK_INTERVAL_MIN));
@@ -282,6 +314,16 @@ impl Worker {
             return self.waiting.push_back((refresh, taken));
         }
         self.go_on(refresh, taken);
+    }
+
+    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Timestamp) {
+        let since = |moment: Timestamp| now.duration_since(moment).try_into().unwrap_or_default();
+        if delivery.queue == self.shared.topology.steps() {
+            self.shared.metrics.resumed(since(refresh.due_at));
+        } else {
+            let age = since(refresh.requested_at);
+            self.shared.metrics.command_taken(age, refresh.envelope.interactive);
+        }
     }
 
     /// Runs a refresh, or lets it wait: held where that may be, else parked.
@@ -317,6 +359,7 @@ impl Worker {
     }
 
     fn park(&mut self, refresh: Box<Refresh>, taken: Taken) {
+        self.shared.metrics.parked();
         let bookmark = self.shared.bookmark(&refresh);
         self.forget(&refresh.command.command_id, taken.tag);
         self.replace(vec![bookmark], taken);
@@ -336,6 +379,9 @@ impl Worker {
         let Some((taken, command_id)) = self.runs.remove(&id) else {
             return;
         };
+        if let Ok((_, Ran::Settled)) = &ran {
+            self.progress.settled(taken.tag.subscription);
+        }
         let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
         match ran {
             Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
@@ -385,9 +431,31 @@ impl Worker {
     fn outage_changed(&mut self) {
         let down = *self.outage.borrow_and_update();
         let topology = &self.shared.topology;
-        self.shared.broker.pause(&topology.interactive(), down);
-        self.shared.broker.pause(&topology.background(), down);
+        self.shared.metrics.finapi_down(down);
+        for queue in [topology.interactive(), topology.background()] {
+            self.shared.broker.pause(&queue, down);
+            self.progress.paused(&queue, down);
+        }
         self.admit();
+    }
+
+    fn status(&self) -> Status {
+        let now = self.shared.clock.now();
+        let mut held: BTreeMap<&'static str, progress::Held> = BTreeMap::new();
+        for Held { refresh, .. } in self.held.values() {
+            let phase = held.entry(refresh.phase.name()).or_default();
+            phase.count += 1;
+            let age = now.duration_since(refresh.phase_since).as_secs();
+            phase.oldest_seconds = phase.oldest_seconds.max(age);
+        }
+        Status {
+            draining: self.is_draining(),
+            finapi_down: *self.outage.borrow(),
+            stuck: self.progress.is_stuck(),
+            running: self.runs.len(),
+            waiting: self.waiting.len(),
+            held,
+        }
     }
 
     fn is_draining(&self) -> bool {
@@ -416,6 +484,7 @@ impl Worker {
                 biased;
                 () = tokio::time::sleep_until(deadline) => break,
                 Some(ran) = self.running.join_next_with_id() => self.ran(ran),
+                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
                 Some(notice) = notices.recv() => if let Notice::Down { generation, reason } = notice {
                     self.lost(generation, &reason);
                 },

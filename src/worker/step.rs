@@ -18,6 +18,7 @@ use crate::proto::UpdateOrigin;
 use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
 use crate::refresh::event::Event;
 use crate::refresh::{Moment, Next, Phase, Policy, Refresh, Step};
+use crate::telemetry::metrics::Metrics;
 
 /// What every run needs.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) generation: AtomicU64,
     pub(super) draining: AtomicBool,
     pub(super) learned: std::sync::Mutex<Learned>,
+    pub(super) metrics: Metrics,
     pub(super) jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
@@ -125,7 +127,11 @@ impl Shared {
         if !messages.is_empty() {
             self.publish(messages, taken).await?;
         }
-        step.events.iter().for_each(|event| log_event(event, before));
+        for event in &step.events {
+            let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
+            self.metrics.published(event, age);
+            log_event(event, before);
+        }
         match step.next {
             Next::Wait(refresh) => Ok(Some(refresh)),
             Next::Bookmark(_) | Next::Over => {
@@ -159,6 +165,10 @@ impl Shared {
         else {
             return;
         };
+        if refresh.looks == 0 {
+            let delay = refresh.phase_since.duration_since(end);
+            self.metrics.noticed(delay.try_into().unwrap_or_default());
+        }
         if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
             let id = refresh.command.bank_connection_id;
             self.lock_learned().record(id, connection.bank_id, duration);
@@ -196,9 +206,10 @@ fn log_failure(refresh: &Refresh, answered: &Answered) {
         command_id = refresh.command.command_id,
         bank_connection_id = refresh.command.bank_connection_id,
         phase = refresh.phase.name(),
-        kind = ?failure.kind,
+        kind = failure.kind.name(),
         request_id = failure.request_id.as_deref().unwrap_or_default(),
-        "{}", failure.message
+        "{}",
+        failure.message
     );
 }
 

@@ -213,6 +213,18 @@ impl Rabbit {
         }
     }
 
+    /// As [`super::Broker::ready`].
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        self.shared.link()?.publisher.ready(queue).await
+    }
+
+    /// As [`super::Broker::reconnect`].
+    pub fn reconnect(&self, reason: &str) {
+        if let Some(link) = self.shared.link() {
+            link.publisher.fault(reason.to_owned());
+        }
+    }
+
     /// As [`super::Broker::pause`]. Holds for later generations, too.
     pub fn pause(&self, queue: &str, paused: bool) {
         for (_, switch) in self.shared.paused.iter().filter(|(name, _)| name == queue) {

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -87,6 +88,25 @@ impl Publisher {
         verdict(confirmations)
     }
 
+    /// How many messages of a queue wait to be handed out.
+    pub(super) async fn ready(&self, queue: &str) -> Option<u32> {
+        let _permit = self.permits.acquire().await.ok()?;
+        let channel = self.channel().await.ok()?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let arguments = FieldTable::default();
+        let declared = timeout(
+            self.confirm_timeout,
+            channel.queue_declare(short(queue), passive, arguments),
+        )
+        .await;
+        let count = declared.ok()?.ok()?.message_count();
+        self.give_back(channel);
+        Some(count)
+    }
+
     async fn channel(&self) -> lapin::Result<Channel> {
         if let Some(idle) = self.idle() {
             return Ok(idle);
@@ -138,7 +158,7 @@ impl Publisher {
     }
 
     /// One fault is enough to rebuild everything, so those after the first may be lost.
-    fn fault(&self, reason: String) {
+    pub(super) fn fault(&self, reason: String) {
         let _ = self.faults.try_send(format!("publishing: {reason}"));
     }
 }

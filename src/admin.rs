@@ -1,0 +1,83 @@
+//! The operators' own listener: `/livez`, `/readyz`, `/status` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+
+use crate::broker::Broker;
+use crate::telemetry::metrics::{self, Metrics};
+use crate::worker::{Handle, Status};
+
+#[derive(Debug)]
+struct Surroundings {
+    worker: Handle,
+    broker: Broker,
+    registry: Registry,
+    metrics: Metrics,
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, registry: Registry) -> std::io::Result<()> {
+    let surroundings = Surroundings {
+        worker,
+        broker,
+        registry,
+        metrics: Metrics::default(),
+    };
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/metrics", get(show_metrics))
+        .with_state(Arc::new(surroundings));
+    axum::serve(listener, router).await
+}
+
+/// Progress, not just a socket: the worker's loop answers, and no queue with messages goes unserved.
+async fn livez(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str) {
+    match at.worker.status().await {
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
+        Some(status) if status.stuck => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a queue has messages and brings none\n",
+        ),
+        Some(_) => (StatusCode::OK, "ok\n"),
+    }
+}
+
+/// Whether commands are taken now.
+async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str) {
+    if let Err(why) = at.broker.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    match at.worker.status().await {
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
+        Some(status) if status.draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        Some(_) => (StatusCode::OK, "ok\n"),
+    }
+}
+
+async fn status(State(at): State<Arc<Surroundings>>) -> Result<Json<Status>, StatusCode> {
+    at.worker
+        .status()
+        .await
+        .map(Json)
+        .ok_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+async fn show_metrics(State(at): State<Arc<Surroundings>>) -> String {
+    if let Some(status) = at.worker.status().await {
+        let held = status.held.values().map(|held| held.count).sum();
+        at.metrics.in_hand(held, status.running, status.waiting);
+    }
+    metrics::text(&at.registry)
+}
