@@ -232,8 +232,8 @@ pub struct Moment {
     pub now: Timestamp,
     /// A fraction from 0 up to but not including 1.
     pub jitter: f64,
-    /// When tasks of this bank usually are done, after their start.
-    pub first_look: Option<Duration>,
+    /// When the task is best looked at next, after its start, going by how long those of its bank took.
+    pub next_look: Option<Duration>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -356,7 +356,9 @@ impl Refresh {
         by_age.or(by_lock)
     }
 
-    fn task(&self) -> Option<&TaskRef> {
+    /// The task, where one is known.
+    #[must_use]
+    pub fn task(&self) -> Option<&TaskRef> {
         match &self.phase {
             Phase::Updating { task } | Phase::Telling { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
@@ -540,26 +542,34 @@ impl At<'_> {
     }
 
     fn runs(&self, refresh: Refresh, task: TaskRef) -> Step {
-        if let Phase::Updating { .. } = refresh.phase {
-            let deadline = later(refresh.phase_since, self.policy.limits.updating);
-            if self.moment.now >= deadline {
-                let message = "finAPI still called the task running at its deadline";
-                return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
-            }
-            let looks = refresh.looks + 1;
-            let max = self.polling().max;
-            return self.wait(Refresh { looks, ..refresh }, self.polling(), max);
+        let Phase::Updating { .. } = refresh.phase else {
+            let due_at = later(self.moment.now, self.until_next_look(&task, 0));
+            return self.enter(refresh, Phase::Updating { task }, due_at);
+        };
+        let deadline = later(refresh.phase_since, self.policy.limits.updating);
+        if self.moment.now >= deadline {
+            let message = "finAPI still called the task running at its deadline";
+            return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
         }
-        let wait = match self.moment.first_look {
-            Some(usual) if self.policy.beside_callbacks.is_none() => {
+        let due_at = later(self.moment.now, self.until_next_look(&task, refresh.looks));
+        self.go_on(Refresh {
+            due_at,
+            looks: refresh.looks + 1,
+            failures: 0,
+            ..refresh
+        })
+    }
+
+    /// By what is known of the bank, else on a growing interval; beside callbacks always by that.
+    fn until_next_look(&self, task: &TaskRef, looks: u32) -> Duration {
+        match self.moment.next_look {
+            Some(look) if self.policy.beside_callbacks.is_none() => {
                 let runs_for = self.moment.now.duration_since(task.created_at);
-                let left = usual.saturating_sub(runs_for.try_into().unwrap_or_default());
+                let left = look.saturating_sub(runs_for.try_into().unwrap_or_default());
                 left.max(schedule::LOOK_INTERVAL_MIN)
             }
-            _ => self.polling().wait(0, self.polling().max, self.moment.jitter),
-        };
-        let due_at = later(self.moment.now, wait);
-        self.enter(refresh, Phase::Updating { task }, due_at)
+            _ => self.polling().wait(looks, self.polling().max, self.moment.jitter),
+        }
     }
 
     fn why_user(&self, refresh: &Refresh) -> UserActionReason {

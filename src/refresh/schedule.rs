@@ -20,6 +20,8 @@ pub struct Polling {
     /// The longest wait between two looks at a task, or at a connection that is not ready. At least `initial`.
     #[serde(with = "humantime_serde")]
     pub max: Duration,
+    /// Look first when tasks of the bank usually are done, instead of after `initial`.
+    pub learn: bool,
     /// The longest wait between two looks at a web form that waits for the user. At least `initial`.
     #[serde(with = "humantime_serde")]
     pub web_form_max: Duration,
@@ -33,6 +35,7 @@ impl Default for Polling {
         Self {
             initial: Duration::from_millis(1500),
             factor: 1.4,
+            learn: true,
             max: Duration::from_secs(10),
             web_form_max: Duration::from_secs(10),
             locked_max: Duration::from_secs(60),

@@ -244,7 +244,7 @@ struct Run {
     command: RefreshConnection,
     policy: Policy,
     jitter: f64,
-    first_look: Option<Duration>,
+    next_look: Option<Duration>,
     now: Timestamp,
     refresh: Option<Refresh>,
     told: Vec<Event>,
@@ -263,7 +263,7 @@ impl Run {
             command,
             policy,
             jitter: 0.5,
-            first_look: None,
+            next_look: None,
             now: at(0),
             refresh: None,
             told: Vec::new(),
@@ -391,7 +391,7 @@ impl Run {
         let moment = Moment {
             now: self.now,
             jitter: self.jitter,
-            first_look: self.first_look,
+            next_look: self.next_look,
         };
         let step = refresh.step(said.said(), moment, &self.policy);
         self.told.extend(step.events);

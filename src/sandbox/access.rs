@@ -144,7 +144,7 @@ impl State {
         ConnectionBody {
             id: connection.id,
             bank: Bank {
-                id: 280_001,
+                id: bank_id(&connection.script.bank_name),
                 name: &connection.script.bank_name,
             },
             name: None,
@@ -247,4 +247,12 @@ mod tests {
     fn ibans_have_their_check_sum() {
         assert_eq!(iban("0648489890"), "DE12500105170648489890");
     }
+}
+
+/// Banks of one name are one bank.
+fn bank_id(name: &str) -> i64 {
+    280_001
+        + name
+            .bytes()
+            .fold(0, |hash: i64, byte| (hash * 31 + i64::from(byte)) % 1_000_000)
 }

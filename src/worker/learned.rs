@@ -1,8 +1,8 @@
-//! When to look at a task first: learned from how long updates of its bank took.
+//! When to look at a task: learned from how long updates of its bank took.
 //!
 //! finAPI says when an update began (the task's `createdAt`) and when it succeeded (the connection's `lastManualUpdate`), so
-//! what is learned does not depend on when anybody looked. The first look is put where, over the last updates, the calls and the
-//! time until the end was noticed would have cost least together.
+//! what is learned does not depend on when anybody looked. The looks are put where, over the last updates, the calls and the time
+//! until the end was noticed would have cost least together.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -20,10 +20,10 @@ const BANKS_MAX: NonZeroUsize = NonZeroUsize::new(5_000).unwrap();
 const CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Updates that took longer say more about the user than about the bank.
 const DURATION_MAX: Duration = Duration::from_secs(300);
-/// What a look costs, as time until the end is noticed.
-const LOOK_COST: Duration = Duration::from_millis(300);
-/// A look comes so much after the end it expects: finAPI writes its times down a little before others can read them.
-const SLACK: Duration = Duration::from_millis(30);
+/// What a look costs, as seconds until the end is noticed.
+const LOOK_COST: f64 = 0.12;
+/// A look comes so many seconds after the end it expects: finAPI writes its times down a little before others can read them.
+const SLACK: f64 = 0.03;
 
 /// A small memory of how long updates take.
 #[derive(Debug)]
@@ -35,12 +35,12 @@ pub(super) struct Learned {
     all: Bank,
 }
 
-/// The last durations of a bank, and the first look that follows from them.
+/// The last durations of a bank, and the looks that follow from them, as times after the start.
 #[derive(Debug, Default)]
 struct Bank {
     durations: Vec<Duration>,
     next: usize,
-    first_look: Option<Duration>,
+    looks: Vec<Duration>,
 }
 
 impl Learned {
@@ -60,22 +60,28 @@ impl Learned {
         }
         self.connections.put(connection_id, bank_id);
         let bank = self.banks.get_or_insert_mut(bank_id, Bank::default);
-        bank.record(duration, &self.polling);
-        self.all.record(duration, &self.polling);
+        bank.record(duration);
+        self.all.record(duration);
     }
 
-    /// When, after its start, a connection's update is usually done.
-    pub(super) fn first_look(&mut self, connection_id: i64) -> Option<Duration> {
+    /// When, after its start, a connection's update that has run for so long is best looked at next; none where nothing is
+    /// known of that.
+    pub(super) fn next_look(&mut self, connection_id: i64, runs_for: Duration) -> Option<Duration> {
+        if !self.polling.learn {
+            return None;
+        }
         let bank = self
             .connections
             .get(&connection_id)
             .and_then(|bank_id| self.banks.get(bank_id));
-        bank.and_then(|bank| bank.first_look).or(self.all.first_look)
+        let bank = bank.filter(|bank| !bank.looks.is_empty()).unwrap_or(&self.all);
+        let earliest = runs_for + LOOK_INTERVAL_MIN;
+        bank.looks.iter().copied().find(|look| *look >= earliest)
     }
 }
 
 impl Bank {
-    fn record(&mut self, duration: Duration, polling: &Polling) {
+    fn record(&mut self, duration: Duration) {
         if self.durations.len() < SAMPLES_MAX {
             self.durations.push(duration);
         } else {
@@ -83,31 +89,45 @@ impl Bank {
             self.next = (self.next + 1) % SAMPLES_MAX;
         }
         if self.durations.len() >= SAMPLES_MIN {
-            self.first_look = best_first_look(&self.durations, polling);
+            self.looks = best_looks(&self.durations);
         }
     }
 }
 
-/// The best time is right after one of the ends: any other could be earlier without missing one.
-fn best_first_look(durations: &[Duration], polling: &Polling) -> Option<Duration> {
-    let candidates = durations.iter().map(|end| (*end + SLACK).max(LOOK_INTERVAL_MIN));
-    candidates.min_by_key(|first| {
-        durations
-            .iter()
-            .map(|end| cost(*first, *end, polling))
-            .sum::<Duration>()
-    })
-}
-
-/// What it costs to look first at `first` when the end is at `end`.
-fn cost(first: Duration, end: Duration, polling: &Polling) -> Duration {
-    let mut at = first;
-    let mut looks = 0;
-    while at < end {
-        at += polling.wait(looks, polling.max, 0.5);
-        looks += 1;
+/// The looks that would have cost least over some updates: each at the end of one of them, at least a second apart, the
+/// last after all. Found from the back, as if what is best after a look did not depend on those before it, which it hardly does.
+fn best_looks(durations: &[Duration]) -> Vec<Duration> {
+    let mut ends: Vec<f64> = durations.iter().map(Duration::as_secs_f64).collect();
+    ends.sort_by(f64::total_cmp);
+    let apart = LOOK_INTERVAL_MIN.as_secs_f64();
+    let looks: Vec<f64> = ends.iter().map(|end| (end + SLACK).max(apart)).collect();
+    let count = ends.len();
+    // best[n]: what the updates from n on cost when the look before was at the end of n - 1, and which look is next.
+    let mut best = vec![(0.0, count); count + 1];
+    for from in (0..count).rev() {
+        let before = if from == 0 { f64::NEG_INFINITY } else { looks[from - 1] };
+        let mut waited = 0.0;
+        let mut cheapest = (f64::INFINITY, count - 1);
+        for next in from..count {
+            let at = looks[next].max(before + apart);
+            waited += ends[next];
+            let late = at * (next + 1 - from) as f64 - waited;
+            let cost = late + LOOK_COST * (count - from) as f64 + best[next + 1].0;
+            if cost < cheapest.0 {
+                cheapest = (cost, next);
+            }
+        }
+        best[from] = cheapest;
     }
-    at.saturating_sub(end) + LOOK_COST * (looks + 1)
+    let mut chosen = Vec::new();
+    let mut from = 0;
+    while from < count {
+        let next = best[from].1;
+        let at = looks[next].max(chosen.last().map_or(0.0, |last: &Duration| last.as_secs_f64() + apart));
+        chosen.push(Duration::from_secs_f64(at));
+        from = next + 1;
+    }
+    chosen
 }
 
 #[cfg(test)]
@@ -122,22 +142,71 @@ mod tests {
         learned
     }
 
+    fn looks(learned: &mut Learned, connection_id: i64) -> Vec<u64> {
+        let mut looks = Vec::new();
+        let mut runs_for = Duration::ZERO;
+        while let Some(look) = learned.next_look(connection_id, runs_for) {
+            looks.push(u64::try_from(look.as_millis()).expect("few"));
+            runs_for = look;
+        }
+        looks
+    }
+
     #[test]
     fn nothing_is_learned_from_little() {
-        assert_eq!(learned([2000, 2000, 2000]).first_look(1), None);
+        assert_eq!(looks(&mut learned([2000, 2000, 2000]), 1), [0; 0]);
     }
 
     #[test]
     fn a_steady_bank_is_looked_at_right_after_its_usual_end() {
-        assert_eq!(learned([3100; 8]).first_look(1), Some(Duration::from_millis(3130)));
+        assert_eq!(looks(&mut learned([3100; 8]), 1), [3130]);
     }
 
     #[test]
-    fn a_bank_that_varies_a_little_is_looked_at_once() {
-        let first = learned((0..32).map(|n| 2000 + n * 31))
-            .first_look(1)
-            .expect("a first look");
-        assert!(first >= Duration::from_millis(2700), "{first:?}");
+    fn a_bank_that_varies_is_looked_at_often_enough_and_never_twice_a_second() {
+        let looks = looks(&mut learned((0..32).map(|n| 1000 + n * 280)), 1);
+        assert!((4..=9).contains(&looks.len()), "{looks:?}");
+        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{looks:?}");
+    }
+
+    #[test]
+    fn two_kinds_of_update_are_looked_at_after_either() {
+        let looks = looks(&mut learned((0..32).map(|n| if n % 2 == 0 { 2000 } else { 9000 })), 1);
+        assert_eq!(looks, [2030, 9030]);
+    }
+
+    #[test]
+    fn the_looks_are_nearly_the_best_there_are() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let durations: Vec<Duration> = (0..7).map(|_| Duration::from_millis(random.u64(1000..9000))).collect();
+            let chosen = best_looks(&durations);
+            let mut ends: Vec<f64> = durations.iter().map(Duration::as_secs_f64).collect();
+            ends.sort_by(f64::total_cmp);
+            let cheapest = (0..1_u32 << 6)
+                .map(|mask| {
+                    let some = ends.iter().enumerate().filter(|(n, _)| *n == 6 || mask >> n & 1 == 1);
+                    cost(some.map(|(_, end)| end + SLACK), &ends)
+                })
+                .fold(f64::INFINITY, f64::min);
+            let cost = cost(chosen.iter().map(Duration::as_secs_f64), &ends);
+            assert!(cost <= cheapest * 1.05, "{cost} for {cheapest}: {durations:?}");
+        }
+    }
+
+    /// What looks cost over updates with these ends.
+    fn cost(looks: impl Iterator<Item = f64>, ends: &[f64]) -> f64 {
+        let mut at = f64::NEG_INFINITY;
+        let mut cost = 0.0;
+        let mut left = ends.to_vec();
+        for look in looks {
+            at = look.max(at + LOOK_INTERVAL_MIN.as_secs_f64());
+            cost += LOOK_COST * left.len() as f64;
+            cost += left.iter().filter(|end| **end <= at).map(|end| at - end).sum::<f64>();
+            left.retain(|end| *end > at);
+        }
+        assert!(left.is_empty());
+        cost
     }
 
     #[test]
@@ -146,9 +215,9 @@ mod tests {
         for connection in 2..40 {
             learned.record(connection, 20, Duration::from_millis(1500));
         }
-        assert_eq!(learned.first_look(1), Some(Duration::from_millis(8030)));
-        assert_eq!(learned.first_look(2), Some(Duration::from_millis(1530)));
-        assert_eq!(learned.first_look(999), Some(Duration::from_millis(1530)));
+        assert_eq!(looks(&mut learned, 1), [8030]);
+        assert_eq!(looks(&mut learned, 2), [1530]);
+        assert_eq!(looks(&mut learned, 999), [1530]);
     }
 
     #[test]
@@ -157,6 +226,6 @@ mod tests {
         for _ in 0..SAMPLES_MAX {
             learned.record(1, 10, Duration::from_millis(2000));
         }
-        assert_eq!(learned.first_look(1), Some(Duration::from_millis(2030)));
+        assert_eq!(looks(&mut learned, 1), [2030]);
     }
 }

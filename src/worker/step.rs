@@ -98,10 +98,15 @@ impl Shared {
         let answered = answered.unwrap_or_else(|_| Err(panicked("while finAPI was asked")));
         log_failure(refresh, &answered);
         self.learn(refresh, &answered);
+        let now = self.clock.now();
+        let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
+        let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
         let moment = Moment {
-            now: self.clock.now(),
+            now,
             jitter: self.random(),
-            first_look: self.lock_learned().first_look(refresh.command.bank_connection_id),
+            next_look: self
+                .lock_learned()
+                .next_look(refresh.command.bank_connection_id, runs_for),
         };
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
             refresh.clone().step(answered, moment, &self.policy)

@@ -172,7 +172,7 @@ fn follow(seed: u64) {
         let moment = Moment {
             now,
             jitter: draw.0.f64(),
-            first_look: draw.0.bool().then(|| draw.seconds()),
+            next_look: draw.0.bool().then(|| draw.seconds()),
         };
         let telling = matches!(refresh.phase, Phase::Telling { .. });
         let step = refresh.step(answer, moment, &policy);
@@ -347,7 +347,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
         let moment = Moment {
             now,
             jitter: world.draw.0.f64(),
-            first_look: None,
+            next_look: None,
         };
         let step = refresh.step(answer, moment, &policy);
         refresh = match step.next {

@@ -228,6 +228,7 @@ fn before_the_deadline_nothing_is_overdue() {
 fn no_settings_bring_looks_within_a_second() {
     let hasty = Policy {
         polling: schedule::Polling {
+            learn: false,
             initial: millis(1),
             factor: 10.0,
             max: millis(5),

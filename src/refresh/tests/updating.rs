@@ -16,10 +16,10 @@ fn looks_come_less_and_less_often() {
 }
 
 #[test]
-fn the_first_look_comes_when_tasks_of_the_bank_usually_are_done() {
+fn the_next_look_comes_when_tasks_of_the_bank_usually_are_done() {
     for (usual, wait) in [(secs(7), secs(7)), (millis(200), secs(1))] {
         let mut run = Run::plain();
-        run.first_look = Some(usual);
+        run.next_look = Some(usual);
         run.find([]).start(running());
         assert_eq!(run.wait(), wait);
         run.look(running());

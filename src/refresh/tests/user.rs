@@ -51,7 +51,7 @@ fn a_success_by_the_user_comes_after_the_user_was_told() {
 }
 
 #[test]
-fn a_web_form_that_is_over_at_the_first_look_is_told_with_its_outcome() {
+fn a_web_form_that_is_over_at_the_next_look_is_told_with_its_outcome() {
     let mut run = Run::updating();
     run.look(form_required()).form(form(WebFormStatus::Expired));
     let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();

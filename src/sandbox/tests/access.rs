@@ -57,7 +57,7 @@ async fn a_connection_is_as_in_the_contract() {
         probe.connection(1).await,
         json!({
             "id": 1,
-            "bank": { "id": 280_001, "name": "Sandbox Bank" },
+            "bank": { "id": 641_782, "name": "Sandbox Bank" },
             "name": null,
             "updateStatus": "READY",
             "categorizationStatus": "IN_PROGRESS",
