@@ -11,8 +11,11 @@ use lru::LruCache;
 
 use crate::refresh::schedule::{LOOK_INTERVAL_MIN, Polling};
 
-/// How many updates of a bank are remembered.
-const SAMPLES_MAX: usize = 32;
+/// How many updates of a bank are remembered. A new one takes the place of any of them: updates that began together end in the order of
+/// their durations, so the last ones alone would be the longest.
+const SAMPLES_MAX: usize = 128;
+/// The looks are worked out anew after so many updates.
+const SAMPLES_PER_PLAN: u32 = 8;
 /// From how many on they are gone by.
 const SAMPLES_MIN: usize = 4;
 /// The most banks, and the most connections whose bank is known.
@@ -33,13 +36,14 @@ pub(super) struct Learned {
     connections: LruCache<i64, i64>,
     /// For connections whose bank is not known yet.
     all: Bank,
+    random: fastrand::Rng,
 }
 
 /// The last durations of a bank, and the looks that follow from them, as times after the start.
 #[derive(Debug, Default)]
 struct Bank {
     durations: Vec<Duration>,
-    next: usize,
+    since_plan: u32,
     looks: Vec<Duration>,
 }
 
@@ -50,6 +54,7 @@ impl Learned {
             banks: LruCache::new(BANKS_MAX),
             connections: LruCache::new(CONNECTIONS_MAX),
             all: Bank::default(),
+            random: fastrand::Rng::with_seed(0),
         }
     }
 
@@ -60,8 +65,8 @@ impl Learned {
         }
         self.connections.put(connection_id, bank_id);
         let bank = self.banks.get_or_insert_mut(bank_id, Bank::default);
-        bank.record(duration);
-        self.all.record(duration);
+        bank.record(duration, &mut self.random);
+        self.all.record(duration, &mut self.random);
     }
 
     /// When, after its start, a connection's update that has run for so long is best looked at next; none where nothing is
@@ -82,15 +87,16 @@ impl Learned {
 }
 
 impl Bank {
-    fn record(&mut self, duration: Duration) {
+    fn record(&mut self, duration: Duration, random: &mut fastrand::Rng) {
         if self.durations.len() < SAMPLES_MAX {
             self.durations.push(duration);
-        } else {
-            self.durations[self.next] = duration;
-            self.next = (self.next + 1) % SAMPLES_MAX;
+        } else if let Some(any) = random.choice(&mut self.durations) {
+            *any = duration;
         }
-        if self.durations.len() >= SAMPLES_MIN {
+        self.since_plan += 1;
+        if self.durations.len() == SAMPLES_MIN || self.since_plan >= SAMPLES_PER_PLAN {
             self.looks = best_looks(&self.durations);
+            self.since_plan = 0;
         }
     }
 }
@@ -218,13 +224,13 @@ mod tests {
         }
         assert_eq!(looks(&mut learned, 1), [8030]);
         assert_eq!(looks(&mut learned, 2), [1530]);
-        assert_eq!(looks(&mut learned, 999), [1530]);
+        assert_eq!(looks(&mut learned, 999), [1530, 8030]);
     }
 
     #[test]
-    fn the_memory_is_of_the_last_updates() {
+    fn the_memory_fades() {
         let mut learned = learned([9000; 32]);
-        for _ in 0..SAMPLES_MAX {
+        for _ in 0..20 * SAMPLES_MAX {
             learned.record(1, 10, Duration::from_millis(2000));
         }
         assert_eq!(looks(&mut learned, 1), [2030]);
