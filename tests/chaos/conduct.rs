@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::report::lines_with;
 use crate::schedule::{Action, Order, Schedule};
 use crate::stage::Stage;
 use crate::verdict::Invariant;
@@ -30,6 +31,8 @@ pub struct Done {
     pub killed: usize,
     pub stopped: usize,
     pub crashes: usize,
+    pub suspects: usize,
+    pub outages: usize,
     pub chaos: Duration,
     pub all: Duration,
     pub queues: Invariant,
@@ -78,12 +81,14 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     done.chaos = began.elapsed();
     println!("{:>5.0} s  the chaos is over", done.chaos.as_secs_f64());
     let left = calm(stage, commands).await;
-    done.queues.checked = stage.topology.queues().len() - 1;
+    done.queues.checked = stage.queues().len();
     done.queues.broken = left;
     let ends = workers.end().await;
     done.ends.checked += done.stopped;
     done.ends.broken.extend(ends);
     telling.abort();
+    done.suspects = lines_with(logs, "to be tried alone");
+    done.outages = lines_with(logs, "finAPI is down");
     done.orders = published.orders;
     done.published = published.messages;
     done.all = began.elapsed();
@@ -110,14 +115,17 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
             last = (now, Instant::now());
         }
     }
-    let since = Instant::now();
+    let mut last = (Vec::new(), Instant::now());
     loop {
         let left = stage.not_empty().await;
-        // What is unacknowledged here and now is done a moment later; what is a dead letter stays one.
+        // A dead letter stays one.
         let dead = stage.topology.dead_letters();
         let only_dead = left.iter().all(|queue| queue.starts_with(&dead));
-        if only_dead || since.elapsed() >= STALLED_AFTER {
-            return left;
+        if left != last.0 {
+            last = (left, Instant::now());
+        }
+        if only_dead || last.1.elapsed() >= STALLED_AFTER {
+            return last.0;
         }
         sleep(LOOK_EVERY).await;
     }

@@ -1,39 +1,45 @@
 //! Sees every event: a durable queue of its own keeps them, whatever happens to the broker and to whoever reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bankrefresh::refresh::event::Event;
 use futures_util::StreamExt as _;
-use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
-use tokio::time::sleep;
+use lapin::{Connection, ConnectionProperties, Consumer};
+use tokio::time::{sleep, timeout};
 
 use crate::support::rabbitmq::RabbitMq;
 
-const QUEUE: &str = "chaos.observer";
+pub const QUEUE: &str = "chaos.observer";
 
-/// Reads the queue and takes nothing out of it: after each reconnect all of it comes once more and is counted anew, so
-/// what the observer saw twice is never taken for what was published twice.
+/// How many events are in hand at a time.
+const PREFETCH: u16 = 500;
+
+/// How long the broker may take to answer before it is asked again. One that is starting may not answer at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the queue. What comes again because an acknowledgement was lost is not taken for what was published twice: it is
+/// marked, and equal to the last bit to what was seen, the time in it included.
 #[derive(Clone)]
 pub struct Observer {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What there is in the queue, as far as it was read.
+/// What was seen so far.
 #[derive(Default)]
 pub struct Seen {
     /// Every copy of every event, by command.
     pub events: BTreeMap<String, Vec<Event>>,
     pub count: usize,
-    /// Commands whose outcome, or its last part, has been seen. Never gets smaller.
+    /// Commands whose outcome, or its last part, has been seen.
     pub over: BTreeSet<String>,
-    /// In which order events were seen first, by event id. Never forgotten: a queue may hand out again in another order.
-    pub order: BTreeMap<String, usize>,
     /// What is no event or names itself otherwise than its message does.
     pub odd: usize,
+    bodies: HashSet<Vec<u8>>,
 }
 
 impl Observer {
@@ -74,39 +80,46 @@ impl Observer {
     }
 
     async fn read(&self, url: &str) -> lapin::Result<()> {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-        let channel = connection.create_channel().await?;
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default());
-        let mut consumer = consumer.await?;
-        self.seen().begin_anew();
+        let connecting = timeout(PATIENCE, consume(url)).await;
+        let Ok(consuming) = connecting else {
+            return Ok(());
+        };
+        let (_connection, mut consumer) = consuming?;
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
-            let kind = delivery.properties.kind().as_ref().map(|kind| kind.as_str());
-            let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
-            let event = Event::decode(kind.unwrap_or_default(), &delivery.data);
-            self.seen().add(event.ok(), id.unwrap_or_default());
+            self.seen().take(&delivery);
+            delivery.ack(BasicAckOptions::default()).await?;
         }
         Ok(())
     }
 }
 
-impl Seen {
-    fn begin_anew(&mut self) {
-        self.events.clear();
-        self.count = 0;
-        self.odd = 0;
-    }
+async fn consume(url: &str) -> lapin::Result<(Connection, Consumer)> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default());
+    let consumer = consumer.await?;
+    Ok((connection, consumer))
+}
 
-    fn add(&mut self, event: Option<Event>, message_id: &str) {
+impl Seen {
+    fn take(&mut self, delivery: &Delivery) {
+        let is_new = self.bodies.insert(delivery.data.clone());
+        if delivery.redelivered && !is_new {
+            return;
+        }
         self.count += 1;
+        let kind = delivery.properties.kind().as_ref().map(|kind| kind.as_str());
+        let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
+        let event = Event::decode(kind.unwrap_or_default(), &delivery.data).ok();
         let context = event.as_ref().and_then(Event::context);
-        let Some((event, context)) = event.as_ref().zip(context.filter(|c| c.event_id == message_id)) else {
+        let fits = context.filter(|context| Some(context.event_id.as_str()) == id);
+        let Some((event, context)) = event.as_ref().zip(fits) else {
             self.odd += 1;
             return;
         };
-        let place = self.order.len();
-        self.order.entry(context.event_id.clone()).or_insert(place);
         let command = context.command_id.clone();
         if event.is_last() {
             self.over.insert(command.clone());

@@ -47,6 +47,19 @@ fn tells(line: &str) -> bool {
     SECRETS.iter().any(|secret| line.contains(secret)) || line.split(|c: char| !c.is_ascii_alphanumeric()).any(token)
 }
 
+/// How many lines of the workers' logs have this text.
+pub fn lines_with(logs: &Path, text: &str) -> usize {
+    let files = fs::read_dir(logs).expect("the logs").flatten();
+    let lines = |file: fs::DirEntry| {
+        let log = fs::read(file.path()).expect("a log");
+        String::from_utf8_lossy(&log)
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
+    };
+    files.map(lines).sum()
+}
+
 /// Prints the figures of a run.
 pub fn figures(options: &Options, stage: &Stage, done: &Done, asked: &Asked, figures: &Figures) {
     let answered: u64 = asked.calls.values().sum();
@@ -78,6 +91,8 @@ pub fn figures(options: &Options, stage: &Stage, done: &Done, asked: &Asked, fig
             "smallest interval between two looks",
             format!("{:?} ms", asked.smallest_interval_ms.unwrap_or(0)),
         ),
+        ("messages to be tried alone", done.suspects.to_string()),
+        ("times that finAPI counted as down", done.outages.to_string()),
         ("seconds to the outcome, median", format!("{:.1}", at(0.5))),
         ("seconds to the outcome, 99 %", format!("{:.1}", at(0.99))),
         ("seconds to the outcome, longest", format!("{:.1}", at(1.0))),

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::observer::Observer;
+use crate::observer::{self, Observer};
 use crate::proxy::Proxy;
 use crate::schedule::{Order, Schedule};
 use crate::support::rabbitmq::RabbitMq;
@@ -142,16 +142,24 @@ impl Stage {
         message::command(&self.topology, order.command.clone(), &envelope, now)
     }
 
-    /// The queues that are not empty, with their ready and unacknowledged messages. Events that nobody has bound are to stay.
+    /// The queues that are to become empty.
+    pub fn queues(&self) -> Vec<String> {
+        let queues = self.topology.queues().into_iter().map(|queue| queue.name);
+        // Events that nobody has bound are to stay.
+        let queues = queues.filter(|name| *name != self.topology.unrouted_events());
+        queues.chain([observer::QUEUE.to_owned()]).collect()
+    }
+
+    /// Those of them that are not, with their ready and unacknowledged messages.
     pub async fn not_empty(&self) -> Vec<String> {
         let columns = ["name", "messages_ready", "messages_unacknowledged"];
         let command = ["list_queues", "-q", "--no-table-headers"];
         let listed = self.rabbit.ctl(&[&command[..], &columns[..]].concat()).await;
-        let names: Vec<String> = self.topology.queues().into_iter().map(|queue| queue.name).collect();
+        let names = self.queues();
         let lines = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let ours = lines.filter(|line| {
             let name = line.first().copied().unwrap_or_default();
-            names.iter().any(|ours| ours == name) && name != self.topology.unrouted_events()
+            names.iter().any(|ours| ours == name)
         });
         let full = ours.filter(|line| line[1..] != ["0", "0"]);
         full.map(|line| line.join(" ")).collect()

@@ -102,12 +102,10 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
             });
         }
         if origin(last) == Some(UpdateOrigin::UserActed) {
-            let place = |event: &Event| seen.order.get(event_id(event));
-            let asked = events
-                .iter()
-                .find(|event| matches!(event, Event::UserActionRequired(_)));
-            let first = asked.is_some_and(|asked| place(asked) < place(last));
-            user.check(first, || format!("{}: {}", about(), summaries(events)));
+            let asks = |event: &Event| matches!(event, Event::UserActionRequired(_));
+            let first = events.iter().position(|event| asks(event) || event.is_last());
+            let asked = first.is_some_and(|first| asks(&events[first]));
+            user.check(asked, || format!("{}: {}", about(), summaries(events)));
         }
         figures.seconds.extend(seconds(order, last));
     }
