@@ -6,8 +6,10 @@ use std::time::Duration;
 /// default differs: none up to RabbitMQ 3.13, 20 from 4.0.
 pub const DELIVERY_LIMIT: u32 = 20;
 
-/// The same for [`Topology::suspects`], whose messages are tried one at a time.
-pub const SUSPECT_DELIVERY_LIMIT: u32 = 3;
+/// The same for [`Topology::suspects`], whose messages are tried one at a time. Workers also die for other reasons: where one
+/// dies every other second, a message of which each try takes half a second meets that four times in a row, but not
+/// eleven times.
+pub const SUSPECT_DELIVERY_LIMIT: u32 = 10;
 
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;

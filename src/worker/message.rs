@@ -20,6 +20,8 @@ pub const COMMAND_NAME: &str = "bankrefresh.v1.RefreshConnection";
 pub const REASON_HEADER: &str = "bankrefresh_reason";
 /// The header of a dead letter that says which queue it came from.
 pub const QUEUE_HEADER: &str = "bankrefresh_queue";
+/// The header of a message that is tried alone that says since when it is to be, in milliseconds.
+const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
 
 /// Headers that a broker writes to a message and that must not come back with it: a message that still carries its old
 /// `x-death` can be dropped as a cycle when it goes through the delay queues again.
@@ -210,11 +212,23 @@ pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str) -> Ou
 
 /// A message that came back too often, unread, on its way to be tried one at a time.
 #[must_use]
-pub fn suspect(topology: &Topology, delivery: &Delivery) -> Outgoing {
+pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
+    let mut message = forwarded(&delivery.message);
+    let headers = &mut message.properties.headers;
+    headers.insert(SUSPECT_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
     Outgoing {
         exchange: topology.steps(),
         routing_key: topology.suspects(),
-        message: forwarded(&delivery.message),
+        message,
+    }
+}
+
+/// Since when a message has been a suspect; it was in a worker's hands until then.
+#[must_use]
+pub fn suspect_since(message: &Message) -> Option<Timestamp> {
+    match message.properties.headers.get(SUSPECT_SINCE_HEADER)? {
+        Header::Integer(millis) => Timestamp::from_millisecond(*millis).ok(),
+        Header::Text(_) | Header::Boolean(_) => None,
     }
 }
 

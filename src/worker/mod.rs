@@ -15,6 +15,8 @@ mod learned;
 pub mod message;
 mod progress;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::broker::topology::Topology;
+use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
 use crate::callbacks::HINT_NAME;
 use crate::clock::Clock;
@@ -252,7 +254,13 @@ impl Worker {
             suspect: delivery.queue == topology.suspects(),
         };
         if delivery.redeliveries >= SUSPECT_REDELIVERIES && !taken.suspect {
-            let message = message::suspect(topology, &delivery);
+            let redeliveries = delivery.redeliveries;
+            tracing::warn!(
+                queue = delivery.queue,
+                redeliveries,
+                "came back too often; to be tried alone"
+            );
+            let message = message::suspect(topology, &delivery, self.shared.clock.now());
             return self.replace(vec![message], taken);
         }
         match message::read(&delivery, topology, self.shared.clock.now()) {
@@ -301,9 +309,13 @@ impl Worker {
     fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
         let now = self.shared.clock.now();
         self.count_arrival(&refresh, delivery, now);
-        if delivery.redeliveries > 0 && matches!(refresh.phase, Phase::Updating { .. }) {
-            // The worker that had it may have looked at the task a moment ago.
-            refresh.due_at = refresh.due_at.max(crate::refresh::later(now, LOOK_INTERVAL_MIN));
+        let left = match delivery.redeliveries {
+            0 => message::suspect_since(&delivery.message).map(|since| since.min(now)),
+            _ => Some(now),
+        };
+        if let (Phase::Updating { .. }, Some(left)) = (&refresh.phase, left) {
+            // The worker that had it may have looked at the task just before.
+            refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
         if self.commands.contains_key(&refresh.command.command_id) {
             refresh.due_at = crate::refresh::later(now, DUPLICATE_WAIT);
@@ -338,9 +350,11 @@ impl Worker {
         let may_hold = wait <= self.settings.hold_wait_max
             && held_for <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
-            && !taken.suspect
-            && !self.is_draining();
-        if may_hold {
+            && !taken.suspect;
+        // No delay queue is shorter: parked, it would come straight back, again and again. And a suspect that waits until its
+        // task may be looked at again stays one.
+        let is_brief = wait <= DELAYS[0].1;
+        if (may_hold || is_brief) && !self.is_draining() {
             self.slots += 1;
             let slot = (due, self.slots);
             self.places.insert(refresh.command.command_id.clone(), slot);

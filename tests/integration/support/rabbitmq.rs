@@ -29,7 +29,7 @@ pub struct RabbitMq {
 }
 
 enum Backend {
-    Node(Node),
+    Node(Box<Node>),
     Container(Box<Container>),
 }
 
@@ -48,7 +48,7 @@ impl RabbitMq {
     /// Starts a broker and waits until it answers.
     pub async fn start() -> Self {
         let backend = match Node::installed() {
-            Some(programs) => Backend::Node(Node::start(programs).await),
+            Some(programs) => Backend::Node(Box::new(Node::start(programs).await)),
             None => Backend::Container(Box::new(Container::start().await)),
         };
         Self { backend }

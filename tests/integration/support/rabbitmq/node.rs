@@ -29,6 +29,9 @@ for attempt in 1 2 3 4 5 6 7 8 9; do
 done
 "#;
 
+/// What is left to do for a node that has crashed.
+const END_CRASHED: &str = r#"rm -rf "$1""#;
+
 /// Where Debian keeps the programs behind its wrapper, which would switch to another user.
 const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
 
@@ -44,6 +47,8 @@ pub(super) struct Node {
     name: String,
     ports: Ports,
     running: Mutex<Option<Running>>,
+    /// Takes the data of a node that has crashed, unless it is started again.
+    crashed: Mutex<Option<Guard>>,
 }
 
 struct Ports {
@@ -83,6 +88,7 @@ impl Node {
             dir,
             ports,
             running: Mutex::default(),
+            crashed: Mutex::default(),
         };
         node.restart().await;
         node
@@ -107,6 +113,9 @@ impl Node {
         let dir = self.dir.to_str().expect("the directory's name is text");
         let guard = Guard::new(END, &[&group.id().to_string(), dir]);
         *self.running.lock().unwrap() = Some(Running { group, guard });
+        if let Some(crashed) = self.crashed.lock().unwrap().take() {
+            crashed.disarm();
+        }
         if timeout(START_TIMEOUT, answers(self.ports.amqp)).await.is_err() {
             let out = fs::read_to_string(self.dir.join("log/out")).unwrap_or_default();
             panic!("RabbitMQ did not start within {START_TIMEOUT:?}:\n{out}");
@@ -120,6 +129,8 @@ impl Node {
         };
         // It would take the data as well.
         guard.disarm();
+        let dir = self.dir.to_str().expect("the directory's name is text");
+        *self.crashed.lock().unwrap() = Some(Guard::new(END_CRASHED, &[dir]));
         let kill = format!("kill -s KILL -- -{}", group.id());
         let killed = Command::new("/bin/sh").args(["-c", &kill]).status();
         assert!(killed.expect("sh runs").success());

@@ -1,0 +1,130 @@
+//! Workers as processes, each with its log in a file.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::schedule::WORKERS;
+use crate::support::guard::Guard;
+
+/// How long a worker may take to stop: what its drain may take, and a slow machine's share.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The workers that run, one in each slot.
+pub struct Workers {
+    settings: Vec<(String, String)>,
+    logs: PathBuf,
+    started: usize,
+    slots: Vec<Worker>,
+    stopping: JoinSet<Result<(), String>>,
+}
+
+struct Worker {
+    child: Child,
+    guard: Guard,
+    name: String,
+}
+
+impl Workers {
+    pub fn start(settings: Vec<(String, String)>, logs: PathBuf) -> Self {
+        let mut workers = Self {
+            settings,
+            logs,
+            started: 0,
+            slots: Vec::new(),
+            stopping: JoinSet::new(),
+        };
+        for _ in 0..WORKERS {
+            let worker = workers.worker();
+            workers.slots.push(worker);
+        }
+        workers
+    }
+
+    /// Kills one and starts another in its place.
+    pub async fn kill(&mut self, slot: usize) -> Result<(), String> {
+        let mut old = self.replace(slot);
+        let ended = old.child.try_wait().expect("its status");
+        old.child.kill().await.expect("it can be killed");
+        old.guard.disarm();
+        match ended {
+            None => Ok(()),
+            Some(status) => Err(format!("{} had ended by itself: {status}", old.name)),
+        }
+    }
+
+    /// Tells one to stop and starts another in its place meanwhile.
+    pub fn stop(&mut self, slot: usize) {
+        let old = self.replace(slot);
+        self.stopping.spawn(old.stop());
+    }
+
+    /// Stops all of them and says what went wrong, with these and with those that were told to stop before.
+    pub async fn end(mut self) -> Vec<String> {
+        for worker in self.slots {
+            self.stopping.spawn(worker.stop());
+        }
+        let ended = self.stopping.join_all().await;
+        ended.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn replace(&mut self, slot: usize) -> Worker {
+        let new = self.worker();
+        std::mem::replace(&mut self.slots[slot], new)
+    }
+
+    fn worker(&mut self) -> Worker {
+        self.started += 1;
+        let name = format!("worker-{:04}", self.started);
+        let log = File::create(self.logs.join(format!("{name}.log"))).expect("a log file");
+        let errors = log.try_clone().expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_bankrefresh"))
+            .arg("worker")
+            .env_clear()
+            .envs(
+                self.settings
+                    .iter()
+                    .map(|(name, value)| (format!("BANKREFRESH__{name}"), value)),
+            )
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let pid = child.id().expect("a process id").to_string();
+        Worker {
+            child,
+            guard: Guard::new("kill -9 $1", &[&pid]),
+            name,
+        }
+    }
+}
+
+impl Worker {
+    async fn stop(mut self) -> Result<(), String> {
+        let name = self.name;
+        // Without an id it has ended already, which its status tells about.
+        if let Some(pid) = self.child.id() {
+            let kill = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
+            assert!(kill.expect("kill runs").success());
+        }
+        let ended = timeout(STOP_TIMEOUT, self.child.wait()).await;
+        if ended.is_err() {
+            self.child.kill().await.expect("it can be killed");
+        }
+        self.guard.disarm();
+        match ended {
+            Ok(status) => match status.expect("its status") {
+                status if status.success() => Ok(()),
+                status => Err(format!("{name} stopped with {status}")),
+            },
+            Err(_) => Err(format!("{name} did not stop within {STOP_TIMEOUT:?}")),
+        }
+    }
+}
