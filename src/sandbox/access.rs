@@ -239,6 +239,14 @@ fn iban(account_number: &str) -> String {
     format!("DE{:02}{BANK_CODE}{account_number}", 98 - rest)
 }
 
+/// Banks of one name are one bank.
+fn bank_id(name: &str) -> i64 {
+    280_001
+        + name
+            .bytes()
+            .fold(0, |hash: i64, byte| (hash * 31 + i64::from(byte)) % 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,12 +255,4 @@ mod tests {
     fn ibans_have_their_check_sum() {
         assert_eq!(iban("0648489890"), "DE12500105170648489890");
     }
-}
-
-/// Banks of one name are one bank.
-fn bank_id(name: &str) -> i64 {
-    280_001
-        + name
-            .bytes()
-            .fold(0, |hash: i64, byte| (hash * 31 + i64::from(byte)) % 1_000_000)
 }

@@ -226,7 +226,9 @@ async fn a_connection_that_the_batch_update_holds_is_waited_for_and_found_fresh(
     let id = platform.send(command).await;
     let events = platform.outcome(&id).await;
     assert_eq!(updated(&events[0]).origin(), UpdateOrigin::AlreadyFresh);
-    assert_eq!(updated(&events[0]).transactions.len(), 5);
+    // finAPI's clock may be behind ours, so what came up to two seconds before the command is told, too.
+    let told = updated(&events[0]).transactions.len();
+    assert!((5..=7).contains(&told), "{told}");
     assert_eq!(
         platform.updates_per_connection_max(),
         0,

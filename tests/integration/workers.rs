@@ -188,7 +188,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
             at(Endpoint::BankConnection, FaultKind::Dropped),
         ],
         vec![
-            at(Endpoint::Tasks, FaultKind::Malformed),
+            at(Endpoint::BankConnection, FaultKind::Malformed),
             at(Endpoint::Transactions, FaultKind::Malformed),
         ],
         vec![
