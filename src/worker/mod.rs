@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::broker::topology::Topology;
+use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
 use crate::callbacks::HINT_NAME;
 use crate::clock::Clock;
@@ -296,9 +296,10 @@ impl Worker {
         let may_hold = wait <= self.settings.hold_wait_max
             && held_for <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
-            && !taken.suspect
-            && !self.is_draining();
-        if may_hold {
+            && !taken.suspect;
+        // No delay queue is short enough for it: parked, it would come straight back, again and again.
+        let is_brief = wait < DELAYS[0].1;
+        if (may_hold || is_brief) && !self.is_draining() {
             self.slots += 1;
             let slot = (due, self.slots);
             self.places.insert(refresh.command.command_id.clone(), slot);
