@@ -119,7 +119,8 @@ impl State {
     }
 
     pub(super) fn ack(&mut self, client: u64, tag: Tag) {
-        let session = self.clients.get_mut(&client).filter(|s| s.generation == tag.generation);
+        let session = self.clients.get_mut(&client);
+        let session = session.filter(|session| session.up && session.generation == tag.generation);
         let index = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
