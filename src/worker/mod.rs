@@ -170,6 +170,9 @@ impl Worker {
     /// Works until `stop` completes, then parks what it holds and gives everything back.
     pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        let shared = Arc::clone(&self.shared);
+        let mut probing = JoinSet::new();
+        probing.spawn(async move { shared.finapi.probe_while_down().await });
         loop {
             let due = self.held.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {

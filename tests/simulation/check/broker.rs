@@ -97,7 +97,7 @@ pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Vec<Strin
             .map(|since| last.saturating_duration_since(since))
             .unwrap_or_default();
         let seconds = usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX);
-        let most = refresh.runs() * FOR_EACH_RUN + refresh.copies * seconds;
+        let most = refresh.runs() * (FOR_EACH_RUN + seconds);
         if refresh.sent > most {
             violated.push(format!(
                 "command {} took {} messages, of {most} at most",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::{Ledger, Refresh};
+use super::ledger::Ledger;
 use crate::line::{Call, Endpoint};
 use crate::scenario::Act;
 
@@ -57,11 +57,7 @@ pub(crate) fn one_update_runs_at_a_time(ledger: &Ledger<'_>, violated: &mut Vec<
 /// In any second a task is looked at once by each copy of each refresh that follows it.
 pub(crate) fn looks_are_a_second_apart(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
     for (task, looks) in looks(ledger) {
-        let followers: Vec<&Refresh<'_>> = ledger
-            .refreshes
-            .values()
-            .filter(|refresh| refresh.follows(task))
-            .collect();
+        let followers = ledger.followers(task);
         for (index, look) in looks.iter().enumerate() {
             let from = look.at.checked_sub(SECOND).unwrap_or(look.at);
             let lately = looks[..=index].iter().filter(|other| other.at > from).count();
@@ -119,7 +115,7 @@ pub(crate) fn who_lost_the_broker_goes_no_further(ledger: &Ledger<'_>, violated:
             for look in looks.into_iter().filter(during) {
                 *by_life.entry(look.life).or_default() += 1;
             }
-            let followers = ledger.refreshes.values().filter(|refresh| refresh.follows(task));
+            let followers = ledger.followers(task).into_iter();
             let copies: i32 = followers.map(|refresh| refresh.live_max(from, to)).sum();
             if by_life.values().any(|count| *count > copies) {
                 violated.push(format!(
@@ -142,7 +138,7 @@ pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, violated: &mut Vec<String>)
             .map(|since| last.saturating_duration_since(since))
             .unwrap_or_default();
         let seconds = usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX);
-        allowed += refresh.runs() * FOR_EACH_RUN + seconds * refresh.copies.max(1);
+        allowed += refresh.runs() * (FOR_EACH_RUN + seconds);
     }
     let calls = ledger.history.calls.len();
     if calls > allowed {

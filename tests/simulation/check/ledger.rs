@@ -81,6 +81,19 @@ impl<'a> Ledger<'a> {
         queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("tap.")
     }
 
+    /// The refreshes that may have looked at a task: those that name it, and those of its connection that were cut short and
+    /// may have gone another way then.
+    pub(crate) fn followers(&self, task: &str) -> Vec<&Refresh<'a>> {
+        let connections = self.history.asked.connections.iter();
+        let mut owners = connections.filter(|(_, asked)| asked.tasks.iter().any(|asked| asked.id == task));
+        let connection = owners.next().map(|(id, _)| *id).unwrap_or_default();
+        let may_follow = |refresh: &&Refresh<'_>| {
+            let was_cut_short = refresh.runs() > 1 && refresh.command.bank_connection_id == connection;
+            refresh.names(task) || was_cut_short
+        };
+        self.refreshes.values().filter(may_follow).collect()
+    }
+
     fn enter(&mut self, at: Instant, what: &What) {
         let topology = self.topology.clone();
         match what {
@@ -175,9 +188,9 @@ impl<'a> Refresh<'a> {
     }
 
     /// Whether any of its events names a task.
-    pub(crate) fn follows(&self, task: &str) -> bool {
-        let tasks = self.events.iter().filter_map(|told| told.event.context());
-        tasks.into_iter().any(|context| context.task_id == task)
+    pub(crate) fn names(&self, task: &str) -> bool {
+        let mut contexts = self.events.iter().filter_map(|told| told.event.context());
+        contexts.any(|context| context.task_id == task)
     }
 
     /// The id of an event of it, by what happened.

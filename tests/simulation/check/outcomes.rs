@@ -17,8 +17,6 @@ struct Part {
     failed: bool,
     /// A part that says that it is the last.
     last: bool,
-    /// How many parts there are, as its copies say.
-    counts: Vec<u32>,
 }
 
 /// A message that came back so often from dying workers is given up by the broker.
@@ -63,10 +61,7 @@ pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Ve
 pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
     let Ok(parts) = parts(refresh) else { return false };
     let ends = parts.values().filter(|part| part.failed || part.last).count();
-    let mut counts: Vec<u32> = parts.values().flat_map(|part| part.counts.clone()).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    ends > 1 || counts.len() > 1 || parts.values().any(|part| part.failed && part.updated)
+    ends > 1 || parts.values().any(|part| part.failed && part.updated)
 }
 
 /// The outcome's events by their part, each under the id that goes with it.
@@ -102,7 +97,6 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
             Event::TransactionsUpdated(event) => {
                 part.updated = true;
                 part.last |= event.part >= event.parts;
-                part.counts.push(event.parts);
             }
             Event::RefreshFailed(_) | Event::UserActionRequired(_) => part.failed = true,
         }

@@ -45,7 +45,7 @@ pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Vec<Str
                 .refreshes
                 .values()
                 .any(|any| any.events.iter().any(|event| asks(event, task)));
-            if has_form && !told && !gave_up(refresh) && refresh.follows(task) {
+            if has_form && !told && !gave_up(refresh) && refresh.names(task) {
                 violated.push(format!(
                     "command {command} told nobody of the web form of its task {task}"
                 ));
