@@ -68,7 +68,7 @@ impl Command {
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn draw(draw: &mut Draw, platform: &Platform, start: Timestamp) -> Vec<Command> {
-    let most = draw.pick(&[5, 10, 25]);
+    let most = draw.pick(&[4, 6, 6, 10, 25]);
     let count = draw.usize(3..=most);
     let span = draw.pick(&[SECOND, 30 * SECOND, 120 * SECOND]);
     (0..count)

@@ -104,7 +104,7 @@ fn script(draw: &mut Draw) -> Script {
         new_accounts: new_accounts.map(Account::new).to_vec(),
         transactions: Transactions {
             older: draw.u32(0..=9),
-            per_update: draw.u32(0..=20),
+            per_update: draw.u32(0..=12),
         },
         faults,
         ..Script::default()

@@ -97,7 +97,7 @@ impl Scenario {
                 ..breaker::Settings::default()
             },
             calls_max: draw.pick(&[1, 2, 64, 64]),
-            page_size: draw.pick(&[3, 500]),
+            page_size: draw.pick(&[20, 500, 500]),
             finapi_latency: latency(&mut draw),
             broker_latency: Latency {
                 publish: latency(&mut draw),
@@ -141,7 +141,7 @@ fn policy(draw: &mut Draw) -> Policy {
         policy.limits.settling = 5 * SECOND;
     }
     policy.limits.web_form_grace = 10 * SECOND;
-    policy.events.size_max = draw.pick(&[2_000, 64 * 1024, 512 * 1024]);
+    policy.events.size_max = draw.pick(&[3_000, 64 * 1024, 512 * 1024]);
     policy
 }
 

@@ -12,7 +12,7 @@ use crate::{trace, world};
 
 const THREADS: usize = 2;
 /// Failures of a sweep that are told; the others are counted.
-const TOLD_MAX: usize = 20;
+const TOLD_MAX: u64 = 20;
 /// Every so many seeds one is played twice, and must be the same both times.
 const TWICE_EVERY: u64 = 50;
 
@@ -21,7 +21,7 @@ pub(crate) fn sweep(from: u64, seeds: u64) -> ExitCode {
     println!("\nrunning {seeds} tests");
     let started = Instant::now();
     let next = AtomicU64::new(from);
-    let failures = Mutex::new(Vec::new());
+    let failures = AtomicU64::new(0);
     let figures = Mutex::new(Figures::default());
     std::panic::set_hook(Box::new(|_| {}));
     std::thread::scope(|scope| {
@@ -33,25 +33,20 @@ pub(crate) fn sweep(from: u64, seeds: u64) -> ExitCode {
                         return;
                     }
                     if let Err(violated) = run(seed, &figures) {
-                        failures.lock().expect("failures").push((seed, violated));
+                        fail(seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
                     }
                 }
             });
         }
     });
-    let mut failures = failures.into_inner().expect("failures");
-    failures.sort_unstable();
-    for (seed, violated) in failures.iter().take(TOLD_MAX) {
-        println!("\nseed {seed} violates\n{violated}\n    cargo test --test simulation -- --seed {seed}");
-    }
     let took = started.elapsed().as_secs_f64();
     let figures = figures.into_inner().expect("figures");
     println!("\n{figures}");
-    let failed = failures.len();
+    let failed = failures.into_inner();
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {verdict}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in {took:.2}s\n",
-        seeds - failed as u64
+        seeds - failed
     );
     if failed == 0 {
         ExitCode::SUCCESS
@@ -66,7 +61,7 @@ pub(crate) fn tell(seed: u64) -> ExitCode {
     let scenario = Scenario::draw(seed);
     let history = world::play(&scenario);
     trace::print(&scenario, &history);
-    let violated = check::check(&scenario, &history);
+    let (violated, _) = check::check(&scenario, &history);
     if violated.is_empty() {
         println!("\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n");
         return ExitCode::SUCCESS;
@@ -80,14 +75,14 @@ fn run(seed: u64, figures: &Mutex<Figures>) -> Result<(), String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let scenario = Scenario::draw(seed);
         let history = world::play(&scenario);
-        let mut violated = check::check(&scenario, &history);
+        let (mut violated, figures) = check::check(&scenario, &history);
         if seed.is_multiple_of(TWICE_EVERY) {
             let again = world::play(&scenario);
             if trace::lines(&scenario, &history) != trace::lines(&scenario, &again) {
                 violated.push("determinism: a second run of the same seed went another way".to_owned());
             }
         }
-        (violated, check::figures(&scenario, &history))
+        (violated, figures)
     }));
     let (violated, of_run) = played.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -99,6 +94,13 @@ fn run(seed: u64, figures: &Mutex<Figures>) -> Result<(), String> {
         Ok(())
     } else {
         Err(told(&violated))
+    }
+}
+
+/// Tells of a seed that failed, and how to play it again.
+fn fail(seed: u64, violated: &str, failures_before: u64) {
+    if failures_before < TOLD_MAX {
+        println!("\nseed {seed} violates\n{violated}\n    cargo test --test simulation -- --seed {seed}");
     }
 }
 

@@ -88,7 +88,7 @@ fn tell_seen(seen: &Seen) -> Option<String> {
             let (queue, message) = settled.as_ref()?;
             format!("acked {queue} by {client}: {}", name(message))
         }
-        What::Returned { queue, message } => format!("back  {queue}: {}", name(message)),
+        What::Returned { client, queue, message } => format!("back  {queue} from {client}: {}", name(message)),
         What::Left { queue, message, reason } => format!("left  {queue}, {reason}: {}", name(message)),
     })
 }

@@ -42,7 +42,7 @@ pub(crate) struct History {
 }
 
 /// Nothing may take longer than this once nothing goes wrong any more.
-pub(crate) const QUIET_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const QUIET_MAX: Duration = Duration::from_secs(2 * 3600);
 
 const PREFIX: &str = "sim";
 

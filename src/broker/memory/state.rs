@@ -342,6 +342,7 @@ impl State {
             messages.turn = 0;
             for place in consuming.unacked.values() {
                 self.watch.see(|| What::Returned {
+                    client,
                     queue: consuming.queue.clone(),
                     message: messages.unacked(*place),
                 });

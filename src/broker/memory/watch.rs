@@ -56,6 +56,8 @@ pub enum What {
     },
     /// A message that was handed out came back, for the connection was lost.
     Returned {
+        /// The client that had it.
+        client: u64,
         /// The queue.
         queue: String,
         /// The message.

@@ -9,7 +9,7 @@ mod outcomes;
 mod secrets;
 mod user;
 
-pub(crate) use figures::{Figures, figures};
+pub(crate) use figures::Figures;
 
 use crate::scenario::Scenario;
 use crate::world::History;
@@ -36,8 +36,8 @@ const CHECKS: [(&str, Check); 16] = [
     ("secrets", secrets::nothing_secret_is_said),
 ];
 
-/// Everything that was violated.
-pub(crate) fn check(scenario: &Scenario, history: &History) -> Vec<String> {
+/// Everything that was violated, and how much happened.
+pub(crate) fn check(scenario: &Scenario, history: &History) -> (Vec<String>, Figures) {
     let ledger = Ledger::new(scenario, history);
     let mut violated = Vec::new();
     for (name, check) in CHECKS {
@@ -45,5 +45,5 @@ pub(crate) fn check(scenario: &Scenario, history: &History) -> Vec<String> {
         check(&ledger, &mut found);
         violated.extend(found.into_iter().map(|what| format!("{name}: {what}")));
     }
-    violated
+    (violated, Figures::of(&ledger))
 }
