@@ -97,6 +97,8 @@ const TASK_LIFE: Duration = Duration::from_secs(3600);
 /// The most pages of a user's tasks that are read.
 const TASK_PAGES_MAX: u32 = 50;
 
+const TOKEN_ENDPOINT: &str = "POST /oauth/token";
+
 /// A client of finAPI, shared by all refreshes of a worker.
 #[derive(Debug)]
 pub struct FinApi {
@@ -368,12 +370,18 @@ impl Source for FinApi {
     }
 
     async fn grant(&self, user_id: &str, grant: Grant) -> Result<Granted, Failure> {
-        let endpoint = "POST /oauth/token";
-        let request = Request::post(join(&self.settings.access_url, "oauth/token"))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header("x-request-id", request_id())
-            .body(self.grant_form(user_id, &grant).into())
-            .map_err(|_| unsendable(endpoint))?;
+        let endpoint = TOKEN_ENDPOINT;
+        let request = match &grant {
+            Grant::Password(password) => self.token_request(&[
+                ("grant_type", "password"),
+                ("username", user_id),
+                ("password", password.expose_secret()),
+            ]),
+            Grant::RefreshToken(token) => self.token_request(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token.expose_secret()),
+            ]),
+        }?;
         let response = self.send(request, endpoint).await?;
         if !response.status.is_success() {
             return Err(error::classify(endpoint, Surface::OAuth, &response));
@@ -384,20 +392,35 @@ impl Source for FinApi {
 }
 
 impl FinApi {
-    fn grant_form(&self, user_id: &str, grant: &Grant) -> String {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        match grant {
-            Grant::Password(password) => form
-                .append_pair("grant_type", "password")
-                .append_pair("username", user_id)
-                .append_pair("password", password.expose_secret()),
-            Grant::RefreshToken(token) => form
-                .append_pair("grant_type", "refresh_token")
-                .append_pair("refresh_token", token.expose_secret()),
-        };
-        form.append_pair("client_id", &self.settings.client_id)
+    /// While finAPI is down, asks now and then whether it is back, for ever: once no refresh is in hand, nobody else does.
+    pub async fn probe_while_down(&self) {
+        let mut down = self.watch_outage();
+        while down.wait_for(|down| *down).await.is_ok() {
+            let probed = match self.token_request(&[("grant_type", "client_credentials")]) {
+                Ok(request) => self.send(request, TOKEN_ENDPOINT).await,
+                Err(failure) => Err(failure),
+            };
+            if let Err(Failure {
+                kind: FailureKind::NotAsked(wait),
+                ..
+            }) = probed
+            {
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    fn token_request(&self, own: &[(&str, &str)]) -> Result<Request<Bytes>, Failure> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(own)
+            .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose_secret())
-            .finish()
+            .finish();
+        Request::post(join(&self.settings.access_url, "oauth/token"))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header("x-request-id", request_id())
+            .body(form.into())
+            .map_err(|_| unsendable(TOKEN_ENDPOINT))
     }
 }
 

@@ -193,8 +193,10 @@ impl Worker {
     /// Works until `stop` completes, then parks what it holds and gives everything back.
     pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let mut watchdog = JoinSet::new();
-        watchdog.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
+        let shared = Arc::clone(&self.shared);
+        let mut beside = JoinSet::new();
+        beside.spawn(async move { shared.finapi.probe_while_down().await });
+        beside.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
         loop {
             let due = self.held.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
@@ -286,8 +288,9 @@ impl Worker {
         }
     }
 
-    /// finAPI has called back: whatever the refresh waits for may have happened. It is looked at now, or, if that was done a
-    /// moment ago, a second after.
+    /// finAPI has called back: whatever the refresh waits for may have happened. It is looked at now, but not within a second
+    /// of being held, for it may have been looked at just before that; and a wait that finAPI asked for, or that follows
+    /// trouble, is kept.
     fn hinted(&mut self, command_id: &str) {
         let Some(slot) = self.places.get(command_id).copied() else {
             return;
@@ -295,12 +298,14 @@ impl Worker {
         let Some(mut held) = self.held.remove(&slot) else {
             return;
         };
-        let earliest = match held.refresh.looks {
-            0 => Instant::now(),
-            _ => held.since + LOOK_INTERVAL_MIN,
+        let due = if held.refresh.failures == 0 {
+            slot.0.min(held.since + LOOK_INTERVAL_MIN)
+        } else {
+            slot.0
         };
-        let due = slot.0.min(earliest);
-        held.refresh.due_at = held.refresh.due_at.min(self.shared.clock.now());
+        let wait = due.saturating_duration_since(Instant::now());
+        let due_at = crate::refresh::later(self.shared.clock.now(), wait);
+        held.refresh.due_at = held.refresh.due_at.min(due_at);
         let slot = (due, slot.1);
         self.places.insert(command_id.to_owned(), slot);
         self.held.insert(slot, held);

@@ -1,5 +1,6 @@
 //! A broker in this process, which keeps RabbitMQ's promises as far as this crate leans on them: for the demo, and for
-//! simulation in virtual time. Nothing in it is random, and nothing is kept when it is dropped.
+//! simulation in virtual time. Nothing in it is random but the times that a simulation asks for ([`Server::slow_down`]), and
+//! nothing is kept when it is dropped.
 //!
 //! What differs from RabbitMQ: a message is confirmed at once, an exchange that is missing is an unroutable message
 //! and no lost connection, and a dead letter that finds no queue is dropped.
@@ -7,13 +8,18 @@
 mod queue;
 mod routing;
 mod state;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub use self::watch::{Latency, Seen, What};
 
 use self::state::State;
 use super::outgoing::prepare;
@@ -41,6 +47,8 @@ struct Shared {
 struct Handle {
     id: u64,
     shared: Arc<Shared>,
+    /// Acknowledgements on their way to the broker.
+    acks: Mutex<JoinSet<()>>,
 }
 
 impl Server {
@@ -67,7 +75,8 @@ impl Server {
         let (notices, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
         let id = self.shared.state().connect(subscriptions, notices);
         let shared = Arc::clone(&self.shared);
-        let handle = Arc::new(Handle { id, shared });
+        let acks = Mutex::default();
+        let handle = Arc::new(Handle { id, shared, acks });
         (Client { handle }, receiver)
     }
 
@@ -81,6 +90,17 @@ impl Server {
     /// is disconnected and comes back.
     pub fn lose_next_confirm(&self) {
         self.shared.state().lose_next_confirm();
+    }
+
+    /// Tells of all that happens from now on, in its order.
+    #[must_use]
+    pub fn watch(&self) -> mpsc::UnboundedReceiver<Seen> {
+        self.shared.state().watch.begin()
+    }
+
+    /// From now on publishes, confirms and acknowledgements take a while, drawn from a seed.
+    pub fn slow_down(&self, latency: Latency, seed: u64) {
+        self.shared.state().watch.slow_down(latency, seed);
     }
 
     /// The number of ready and of unacknowledged messages of every queue, taps apart.
@@ -102,34 +122,51 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    #[expect(clippy::unused_async, reason = "as the other broker's")]
     pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        let Handle { id, shared, .. } = &*self.handle;
+        let (there, back) = shared.change(|state| state.sending(*id, &messages));
         let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let Handle { id, shared } = &*self.handle;
-        shared.change(|state| state.publish(*id, messages))
+        pass(there).await;
+        let (generation, outcome) = shared.change(|state| (state.generation(*id), state.publish(*id, messages)));
+        pass(back).await;
+        if !back.is_zero() && shared.state().generation(*id) != generation {
+            return Err(PublishError::Down);
+        }
+        outcome
     }
 
     /// As [`super::Broker::ack`].
     pub fn ack(&self, tag: Tag) {
-        let Handle { id, shared } = &*self.handle;
-        shared.change(|state| state.ack(*id, tag));
+        let Handle { id, shared, acks } = &*self.handle;
+        let takes = shared.state().watch.ack_takes();
+        if takes.is_zero() {
+            return shared.change(|state| state.ack(*id, tag));
+        }
+        let (id, shared) = (*id, Arc::clone(shared));
+        let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
+        while acks.try_join_next().is_some() {}
+        acks.spawn(async move {
+            sleep(takes).await;
+            shared.change(|state| state.ack(id, tag));
+        });
     }
 
     /// As [`super::Broker::pause`]. For a tap, the name is its exchange's.
     pub fn pause(&self, queue: &str, paused: bool) {
-        let Handle { id, shared } = &*self.handle;
+        let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.pause(*id, queue, paused));
     }
 
     /// As [`super::Broker::close`].
-    #[expect(clippy::unused_async, reason = "as the other broker's")]
     pub async fn close(&self) {
+        let acks = std::mem::take(&mut *self.handle.acks.lock().unwrap_or_else(PoisonError::into_inner));
+        acks.join_all().await;
         self.kill();
     }
 
     /// Loses the connection for good, as by a crash: its notices end, and what it had not acknowledged goes back.
     pub fn kill(&self) {
-        let Handle { id, shared } = &*self.handle;
+        let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.kill(*id));
     }
 }
@@ -159,6 +196,12 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.sooner.notify_one();
+    }
+}
+
+async fn pass(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 

@@ -35,7 +35,11 @@ struct Entry {
 /// A message that leaves its queue without having been acknowledged.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
-    pub(super) target: Binding,
+    /// The queue it leaves, and why, as RabbitMQ names it.
+    pub(super) queue: String,
+    pub(super) reason: &'static str,
+    /// Where it goes; none: nowhere.
+    pub(super) target: Option<Binding>,
     pub(super) message: Message,
 }
 
@@ -52,7 +56,7 @@ impl Messages {
     }
 
     /// Adds a message at the end. The oldest one goes if there are too many.
-    pub(super) fn push(&mut self, message: Message, exchange: &str, now: Instant) {
+    pub(super) fn push(&mut self, message: Message, exchange: &str, now: Instant) -> Option<Message> {
         let entry = Entry {
             message,
             exchange: exchange.to_owned(),
@@ -63,8 +67,9 @@ impl Messages {
         self.next += 1;
         let length_max = self.spec.length_max.and_then(|max| usize::try_from(max).ok());
         if length_max.is_some_and(|max| self.ready.len() > max) {
-            self.ready.pop_first();
+            return self.ready.pop_first().map(|(_, oldest)| oldest.message);
         }
+        None
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -82,8 +87,16 @@ impl Messages {
         Some((place, count, message))
     }
 
-    pub(super) fn ack(&mut self, place: u64) {
-        self.unacked.remove(&place);
+    pub(super) fn ack(&mut self, place: u64) -> Option<Message> {
+        self.unacked.remove(&place).map(|entry| entry.message)
+    }
+
+    /// A message that is handed out.
+    pub(super) fn unacked(&self, place: u64) -> Message {
+        self.unacked
+            .get(&place)
+            .map(|entry| entry.message.clone())
+            .unwrap_or_default()
     }
 
     /// Puts a message back that was handed out. One that came back too often leaves the queue.
@@ -91,14 +104,14 @@ impl Messages {
         let mut entry = self.unacked.remove(&place)?;
         entry.redeliveries += 1;
         if self.spec.delivery_limit.is_some_and(|limit| entry.redeliveries > limit) {
-            return self.dead_letter(entry, "delivery_limit");
+            return Some(self.dead_letter(entry, "delivery_limit"));
         }
         self.ready.insert(place, entry);
         None
     }
 
     /// Takes out the first message if its time is over. Those behind it came later, so they expire later.
-    pub(super) fn take_expired(&mut self, now: Instant) -> Option<Option<DeadLetter>> {
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<DeadLetter> {
         let first = self.ready.first_entry()?;
         if first.get().expires.is_none_or(|expires| expires > now) {
             return None;
@@ -123,8 +136,7 @@ impl Messages {
         entries.into_values().map(|entry| entry.message.clone()).collect()
     }
 
-    fn dead_letter(&self, entry: Entry, reason: &str) -> Option<DeadLetter> {
-        let target = self.spec.dead_letter.clone()?;
+    fn dead_letter(&self, entry: Entry, reason: &'static str) -> DeadLetter {
         let mut message = entry.message;
         // As RabbitMQ, whose record of the first time is not overwritten.
         if !message.properties.headers.contains_key("x-first-death-reason") {
@@ -132,7 +144,12 @@ impl Messages {
             set(&mut message, "x-first-death-queue", self.spec.name.as_str().into());
             set(&mut message, "x-first-death-exchange", entry.exchange.into());
         }
-        Some(DeadLetter { target, message })
+        DeadLetter {
+            queue: self.spec.name.clone(),
+            reason,
+            target: self.spec.dead_letter.clone(),
+            message,
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What a broker knows: queues, routes and clients. Every method leaves each ready message with whoever may have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
+use super::watch::{Watch, What};
 use crate::broker::topology::{Queue, Topology};
 use crate::broker::{Delivery, Message, Notice, Outgoing, PublishError, Subscription, Tag};
 
@@ -18,6 +20,7 @@ pub(super) struct State {
     next_client: u64,
     outage: bool,
     lose_confirm: bool,
+    pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
     /// The first one to expire since the clock looked.
@@ -54,6 +57,7 @@ impl State {
             next_client: 0,
             outage: false,
             lose_confirm: false,
+            watch: Watch::default(),
             alarm: None,
             sooner: None,
         }
@@ -72,6 +76,23 @@ impl State {
         self.clients.insert(id, session);
         self.bring_up(id);
         id
+    }
+
+    /// How long messages take to the broker, and their confirm back.
+    pub(super) fn sending(&mut self, client: u64, messages: &[Outgoing]) -> (Duration, Duration) {
+        for outgoing in messages {
+            self.watch.see(|| What::Sent {
+                client,
+                outgoing: outgoing.clone(),
+            });
+        }
+        self.watch.publish_takes()
+    }
+
+    /// Which life of its connection a client is in; none while it has none.
+    pub(super) fn generation(&self, client: u64) -> Option<u64> {
+        let session = self.clients.get(&client).filter(|session| session.up)?;
+        Some(session.generation)
     }
 
     pub(super) fn publish(&mut self, client: u64, messages: Vec<Outgoing>) -> Result<(), PublishError> {
@@ -98,17 +119,22 @@ impl State {
     }
 
     pub(super) fn ack(&mut self, client: u64, tag: Tag) {
-        let session = self.clients.get_mut(&client).filter(|s| s.generation == tag.generation);
+        let session = self.clients.get_mut(&client);
+        let session = session.filter(|session| session.up && session.generation == tag.generation);
         let index = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
         let Some(place) = consuming.unacked.remove(&tag.number) else {
-            return;
+            let settled = None;
+            return self.watch.see(|| What::Acked { client, tag, settled });
         };
         let queue = consuming.queue.clone();
-        if let Some(messages) = self.queues.get_mut(&queue) {
-            messages.ack(place);
-        }
+        let settled = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
+        self.watch.see(|| What::Acked {
+            client,
+            tag,
+            settled: settled.map(|message| (queue.clone(), message)),
+        });
         self.dispatch(&queue);
     }
 
@@ -192,15 +218,29 @@ impl State {
             let Some(messages) = self.queues.get_mut(queue) else {
                 continue;
             };
-            messages.push(message.clone(), exchange, now);
+            let dropped = messages.push(message.clone(), exchange, now);
+            self.watch.see(|| What::Taken {
+                queue: queue.clone(),
+                message: message.clone(),
+            });
+            if let Some(message) = dropped {
+                self.watch.see(|| left(queue, message, "maxlen"));
+            }
             self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();
             self.dispatch(queue);
         }
         !queues.is_empty()
     }
 
-    fn bury(&mut self, dead: Option<DeadLetter>) {
-        if let Some(DeadLetter { target, message }) = dead {
+    fn bury(&mut self, dead: DeadLetter) {
+        let DeadLetter {
+            queue,
+            reason,
+            target,
+            message,
+        } = dead;
+        self.watch.see(|| left(&queue, message.clone(), reason));
+        if let Some(target) = target {
             self.route(&target.exchange, &target.key, message);
         }
     }
@@ -230,6 +270,13 @@ impl State {
             let (Some(session), Some(taken)) = (self.clients.get_mut(&client), messages.take()) else {
                 return;
             };
+            let (_, redeliveries, message) = &taken;
+            self.watch.see(|| What::Handed {
+                client,
+                queue: queue.to_owned(),
+                redeliveries: *redeliveries,
+                message: message.clone(),
+            });
             if let Some(place) = session.hand_over(index, taken) {
                 messages.ack(place);
             }
@@ -293,7 +340,14 @@ impl State {
             };
             messages.consumers.retain(|(owner, _)| *owner != client);
             messages.turn = 0;
-            dead.extend(consuming.unacked.values().map(|place| messages.put_back(*place)));
+            for place in consuming.unacked.values() {
+                self.watch.see(|| What::Returned {
+                    client,
+                    queue: consuming.queue.clone(),
+                    message: messages.unacked(*place),
+                });
+                dead.extend(messages.put_back(*place));
+            }
             queues.insert(consuming.queue);
         }
         dead.into_iter().for_each(|dead| self.bury(dead));
@@ -377,6 +431,14 @@ impl Consuming {
             deliveries: self.deliveries,
             unacked: std::mem::take(&mut self.unacked),
         }
+    }
+}
+
+fn left(queue: &str, message: Message, reason: &'static str) -> What {
+    What::Left {
+        queue: queue.to_owned(),
+        message,
+        reason,
     }
 }
 

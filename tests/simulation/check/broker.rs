@@ -1,0 +1,108 @@
+//! What the broker was given.
+
+use bankrefresh::broker::memory::What;
+
+use super::ledger::Ledger;
+use crate::commands::Is;
+use crate::world::QUIET_MAX;
+
+/// In the end there are events and dead letters, and states that only a newer worker reads.
+pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    if ledger.history.quiet_at.is_none() {
+        violated.push(format!("not all was done {QUIET_MAX:?} after the last trouble"));
+    }
+    if !ledger.history.left_well {
+        violated.push("a worker panicked".to_owned());
+    }
+    let newer: Vec<&String> = ledger
+        .scenario
+        .commands
+        .iter()
+        .filter(|command| matches!(command.is, Is::Newer))
+        .map(|command| &command.id)
+        .collect();
+    for (queue, messages) in ledger
+        .history
+        .left
+        .iter()
+        .filter(|(queue, _)| ledger.is_for_work(queue))
+    {
+        let strange = messages.iter().filter(|message| {
+            let id = message.properties.message_id.as_ref();
+            !id.is_some_and(|id| newer.contains(&id))
+        });
+        let strange = strange.count();
+        if strange > 0 {
+            violated.push(format!("{strange} messages are left in {queue}"));
+        }
+    }
+    for (_, line) in &ledger.history.logs {
+        if line.trim_start().starts_with("ERROR") || line.contains("a panic") {
+            violated.push(format!("logged: {line}"));
+        }
+    }
+}
+
+/// A delivery is acknowledged once, and what is sent again has none of the broker's own headers.
+pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    for seen in &ledger.history.broker {
+        match &seen.what {
+            What::Acked {
+                client,
+                tag,
+                settled: None,
+            } => {
+                let at = ledger.time(seen.at);
+                violated.push(format!("client {client} settled {tag:?} twice, at {at:?}"));
+            }
+            What::Sent { outgoing, .. } => {
+                let headers = &outgoing.message.properties.headers;
+                if let Some(name) = headers.keys().find(|name| name.starts_with("x-")) {
+                    violated.push(format!("a message to {} was sent with {name}", outgoing.exchange));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// No message is long, and no refresh needs many.
+pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    const STATE_MAX: usize = 2048;
+    const FOR_EACH_RUN: usize = 30;
+    let events = ledger.topology.events();
+    // One transaction more than fits is told all the same.
+    let event_max = ledger.scenario.policy.events.size_max + 1024;
+    for seen in &ledger.history.broker {
+        if let What::Sent { outgoing, .. } = &seen.what {
+            let most = if outgoing.exchange == events {
+                event_max
+            } else {
+                STATE_MAX
+            };
+            let length = outgoing.message.body.len();
+            if length > most {
+                violated.push(format!(
+                    "a message of {length} bytes to {}, of {most} at most",
+                    outgoing.exchange
+                ));
+            }
+        }
+    }
+    let end = ledger.history.quiet_at.unwrap_or(ledger.history.began);
+    for refresh in ledger.refreshes.values() {
+        let last = refresh.events.last().map_or(end, |told| told.at);
+        let lasted = refresh
+            .since
+            .map(|since| last.saturating_duration_since(since))
+            .unwrap_or_default();
+        let seconds = usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX);
+        let most = refresh.runs() * (FOR_EACH_RUN + seconds);
+        if refresh.sent > most {
+            violated.push(format!(
+                "command {} took {} messages, of {most} at most",
+                refresh.id, refresh.sent
+            ));
+        }
+    }
+}

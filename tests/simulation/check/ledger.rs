@@ -1,0 +1,209 @@
+//! What happened, sorted by command.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bankrefresh::broker::Message;
+use bankrefresh::broker::memory::What;
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::proto::RefreshConnection;
+use bankrefresh::refresh::event::Event;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::commands::Is;
+use crate::scenario::Scenario;
+use crate::world::{self, History};
+
+/// A run's books.
+pub(crate) struct Ledger<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) history: &'a History,
+    pub(crate) topology: Topology,
+    /// Of every valid command.
+    pub(crate) refreshes: BTreeMap<String, Refresh<'a>>,
+}
+
+/// All that happened to a valid command.
+pub(crate) struct Refresh<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) command: &'a RefreshConnection,
+    /// When the broker first had it.
+    pub(crate) since: Option<Instant>,
+    /// How often it was published as a command.
+    pub(crate) copies: usize,
+    /// How often a message of it came back from a lost connection.
+    pub(crate) returned: usize,
+    /// How many messages of it there were, from each moment on.
+    pub(crate) live: Vec<(Instant, i32)>,
+    /// Its events in the order the broker took them.
+    pub(crate) events: Vec<Told>,
+    /// How many messages workers sent for it.
+    pub(crate) sent: usize,
+    /// It was given up after killing workers.
+    pub(crate) given_up: bool,
+}
+
+/// An event that the broker took.
+pub(crate) struct Told {
+    pub(crate) at: Instant,
+    pub(crate) event: Event,
+    pub(crate) message: Message,
+}
+
+impl<'a> Ledger<'a> {
+    pub(crate) fn new(scenario: &'a Scenario, history: &'a History) -> Self {
+        let mut refreshes = BTreeMap::new();
+        for planned in &scenario.commands {
+            if let Is::Valid(command) = &planned.is {
+                refreshes.insert(planned.id.clone(), Refresh::new(&planned.id, command));
+            }
+        }
+        let mut ledger = Self {
+            scenario,
+            history,
+            topology: world::topology(),
+            refreshes,
+        };
+        for seen in &history.broker {
+            ledger.enter(seen.at, &seen.what);
+        }
+        ledger
+    }
+
+    /// From the beginning to a moment.
+    pub(crate) fn time(&self, at: Instant) -> Duration {
+        at.duration_since(self.history.began)
+    }
+
+    /// Whether a queue's messages are refreshes.
+    pub(crate) fn is_for_work(&self, queue: &str) -> bool {
+        queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("tap.")
+    }
+
+    /// The refreshes that may have looked at a task: those that name it, and those of its connection that were cut short and
+    /// may have gone another way then.
+    pub(crate) fn followers(&self, task: &str) -> Vec<&Refresh<'a>> {
+        let connections = self.history.asked.connections.iter();
+        let mut owners = connections.filter(|(_, asked)| asked.tasks.iter().any(|asked| asked.id == task));
+        let connection = owners.next().map(|(id, _)| *id).unwrap_or_default();
+        let may_follow = |refresh: &&Refresh<'_>| {
+            let was_cut_short = refresh.runs() > 1 && refresh.command.bank_connection_id == connection;
+            refresh.names(task) || was_cut_short
+        };
+        self.refreshes.values().filter(may_follow).collect()
+    }
+
+    fn enter(&mut self, at: Instant, what: &What) {
+        let topology = self.topology.clone();
+        match what {
+            What::Taken { queue, message } if *queue == topology.unrouted_events() => self.told(at, message),
+            What::Taken { queue, message } if self.is_for_work(queue) => {
+                let is_command = [topology.interactive(), topology.background()].contains(queue);
+                self.of(message, |refresh| {
+                    refresh.since.get_or_insert(at);
+                    refresh.copies += usize::from(is_command);
+                    refresh.lives(at, 1);
+                });
+            }
+            What::Acked {
+                settled: Some((queue, message)),
+                ..
+            } if self.is_for_work(queue) => {
+                self.of(message, |refresh| refresh.lives(at, -1));
+            }
+            What::Left { queue, message, reason } if self.is_for_work(queue) => self.of(message, |refresh| {
+                refresh.lives(at, -1);
+                refresh.given_up |= *reason == "delivery_limit";
+            }),
+            What::Returned { message, .. } => self.of(message, |refresh| refresh.returned += 1),
+            What::Sent { client, outgoing } if *client > 0 => {
+                if outgoing.exchange == topology.events() {
+                    if let Some(id) = decode(&outgoing.message).and_then(|event| command_of(&event)) {
+                        self.by_id(&id, |refresh| refresh.sent += 1);
+                    }
+                } else {
+                    self.of(&outgoing.message, |refresh| refresh.sent += 1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, at: Instant, message: &Message) {
+        let Some(event) = decode(message) else { return };
+        let Some(id) = command_of(&event) else { return };
+        let message = message.clone();
+        self.by_id(&id, |refresh| refresh.events.push(Told { at, event, message }));
+    }
+
+    fn of(&mut self, message: &Message, enter: impl FnOnce(&mut Refresh<'a>)) {
+        if let Some(id) = &message.properties.message_id {
+            self.by_id(id, enter);
+        }
+    }
+
+    fn by_id(&mut self, id: &str, enter: impl FnOnce(&mut Refresh<'a>)) {
+        if let Some(refresh) = self.refreshes.get_mut(id) {
+            enter(refresh);
+        }
+    }
+}
+
+impl<'a> Refresh<'a> {
+    fn new(id: &'a str, command: &'a RefreshConnection) -> Self {
+        Self {
+            id,
+            command,
+            since: None,
+            copies: 0,
+            returned: 0,
+            live: Vec::new(),
+            events: Vec::new(),
+            sent: 0,
+            given_up: false,
+        }
+    }
+
+    fn lives(&mut self, at: Instant, change: i32) {
+        let before = self.live.last().map_or(0, |(_, count)| *count);
+        self.live.push((at, before + change));
+    }
+
+    /// How often it may have been gone about: once for each copy, and once more whenever a message of it came back.
+    pub(crate) fn runs(&self) -> usize {
+        self.copies + self.returned
+    }
+
+    /// The most messages of it at a time, from one moment to another.
+    pub(crate) fn live_max(&self, from: Instant, to: Instant) -> i32 {
+        let before = self.live.iter().take_while(|(at, _)| *at < from).last();
+        let during = self.live.iter().filter(|(at, _)| (from..=to).contains(at));
+        before
+            .into_iter()
+            .chain(during)
+            .map(|(_, count)| *count)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Whether any of its events names a task.
+    pub(crate) fn names(&self, task: &str) -> bool {
+        let mut contexts = self.events.iter().filter_map(|told| told.event.context());
+        contexts.any(|context| context.task_id == task)
+    }
+
+    /// The id of an event of it, by what happened.
+    pub(crate) fn event_id(&self, what: &str) -> String {
+        let namespace = Uuid::parse_str(self.id).expect("a command's id");
+        Uuid::new_v5(&namespace, what.as_bytes()).to_string()
+    }
+}
+
+pub(crate) fn decode(message: &Message) -> Option<Event> {
+    Event::decode(message.properties.kind.as_deref()?, &message.body).ok()
+}
+
+fn command_of(event: &Event) -> Option<String> {
+    event.context().map(|context| context.command_id.clone())
+}

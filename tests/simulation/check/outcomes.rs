@@ -1,0 +1,193 @@
+//! Every command ends in one outcome, and what can't be read in the dead letters.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bankrefresh::broker::Header;
+use bankrefresh::refresh::event::Event;
+use bankrefresh::worker::message::REASON_HEADER;
+
+use super::ledger::{Ledger, Refresh};
+use crate::commands::Is;
+
+/// What was told as one part of an outcome.
+#[derive(Default)]
+struct Part {
+    updated: bool,
+    failed: bool,
+    /// A part that says that it is the last.
+    last: bool,
+}
+
+/// A message that came back so often from dying workers is given up by the broker.
+const GIVEN_UP_AFTER: usize = 6;
+const PARTS_MAX: u32 = 100;
+
+/// A valid command has an outcome, complete; the only other end is that it was in the hands of too many dying workers.
+pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    for refresh in ledger.refreshes.values() {
+        if refresh.given_up && refresh.returned > GIVEN_UP_AFTER {
+            continue;
+        }
+        match parts(refresh) {
+            Err(what) => violated.push(what),
+            Ok(parts) => {
+                let ends = (1..)
+                    .zip(parts.values())
+                    .any(|(number, part)| part.failed || part.last && part.updated && number > 0);
+                let complete = (1..).zip(parts.keys()).all(|(number, part)| number == *part);
+                if !ends || !complete {
+                    let told: Vec<_> = parts.keys().collect();
+                    violated.push(format!(
+                        "command {} has no complete outcome, only parts {told:?}",
+                        refresh.id
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Different ends of one command, or ends at different parts, need two runs that did not know of each other.
+pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    for refresh in ledger.refreshes.values().filter(|refresh| refresh.runs() <= 1) {
+        if conflicts(refresh) {
+            violated.push(format!("command {} ended in two ways in one run", refresh.id));
+        }
+    }
+}
+
+/// Whether a command ended in more than one way.
+pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
+    let Ok(parts) = parts(refresh) else { return false };
+    let ends = parts.values().filter(|part| part.failed || part.last).count();
+    ends > 1 || parts.values().any(|part| part.failed && part.updated)
+}
+
+/// The outcome's events by their part, each under the id that goes with it.
+fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
+    let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
+    for told in &refresh.events {
+        let Some(context) = told.event.context() else { continue };
+        let number = match &told.event {
+            Event::UserActionRequired(_) => continue,
+            Event::TransactionsUpdated(event) => event.part,
+            Event::RefreshFailed(_) => (1..PARTS_MAX)
+                .find(|number| refresh.event_id(&format!("outcome/{number}")) == context.event_id)
+                .unwrap_or_default(),
+        };
+        let id = refresh.event_id(&format!("outcome/{number}"));
+        let properties = &told.message.properties;
+        if context.event_id != id || properties.message_id.as_ref() != Some(&id) {
+            return Err(format!(
+                "command {}: {} has another id than its part",
+                refresh.id,
+                told.event.summary()
+            ));
+        }
+        if properties.correlation_id.as_deref() != Some(format!("sender-{}", refresh.id).as_str()) {
+            return Err(format!(
+                "command {}: {} lost the correlation id",
+                refresh.id,
+                told.event.summary()
+            ));
+        }
+        let part = parts.entry(number).or_default();
+        match &told.event {
+            Event::TransactionsUpdated(event) => {
+                part.updated = true;
+                part.last |= event.part >= event.parts;
+            }
+            Event::RefreshFailed(_) | Event::UserActionRequired(_) => part.failed = true,
+        }
+    }
+    Ok(parts)
+}
+
+/// What can't be read is a dead letter with a reason and leads to nothing; what only a newer worker reads is still there.
+pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    let dead = ledger.topology.dead_letters();
+    let (letters, others): (Vec<_>, Vec<_>) = ledger.history.left.iter().partition(|(queue, _)| *queue == dead);
+    let letters: Vec<_> = letters.into_iter().flat_map(|(_, messages)| messages).collect();
+    for command in &ledger.scenario.commands {
+        let mine =
+            |message: &&&bankrefresh::broker::Message| message.properties.message_id.as_ref() == Some(&command.id);
+        let reasons: Vec<bool> = letters
+            .iter()
+            .filter(mine)
+            .map(|letter| {
+                let headers = &letter.properties.headers;
+                headers
+                    .get(REASON_HEADER)
+                    .and_then(Header::as_text)
+                    .is_some_and(|reason| !reason.is_empty())
+            })
+            .collect();
+        let given_up = |reason: &bool| !*reason;
+        match &command.is {
+            Is::Valid(_) => {
+                let known = ledger
+                    .refreshes
+                    .get(&command.id)
+                    .is_some_and(|refresh| refresh.given_up);
+                if !reasons.is_empty() && !(known && reasons.iter().all(given_up)) {
+                    violated.push(format!("command {} is valid and a dead letter", command.id));
+                }
+            }
+            Is::Invalid if reasons.is_empty() => {
+                violated.push(format!("command {} can't be read and is no dead letter", command.id));
+            }
+            Is::Invalid => {}
+            Is::Newer => {
+                let kept = others.iter().flat_map(|(_, messages)| messages);
+                let kept = kept
+                    .filter(|message| message.properties.message_id.as_ref() == Some(&command.id))
+                    .count();
+                if kept == 0 && reasons.is_empty() {
+                    violated.push(format!("the newer state {} is gone", command.id));
+                }
+            }
+        }
+    }
+}
+
+/// An event is published again only by a run of its own: another copy, or a message that came back.
+pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    for refresh in ledger.refreshes.values() {
+        for (id, count) in repeats(refresh) {
+            if count > refresh.runs() {
+                let runs = refresh.runs();
+                violated.push(format!(
+                    "command {}: event {id} was told {count} times in {runs} runs",
+                    refresh.id
+                ));
+            }
+        }
+    }
+}
+
+/// How often each event was told.
+pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for context in refresh.events.iter().filter_map(|told| told.event.context()) {
+        *counts.entry(context.event_id.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// Once all is well, nothing is later than its deadline and a while.
+pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    const WHILE: Duration = Duration::from_secs(600);
+    let calm = ledger.history.began + ledger.scenario.calm_at;
+    let limit = ledger.scenario.policy.limits.refresh;
+    for refresh in ledger.refreshes.values() {
+        let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
+            continue;
+        };
+        let due = calm.max(since + limit) + WHILE;
+        if last.at > due {
+            let late = last.at.duration_since(due).as_secs();
+            violated.push(format!("command {}: its last event was {late} s late", refresh.id));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The user is told of every web form before anything comes of it.
+
+use bankrefresh::proto::{FailureReason, UpdateOrigin};
+use bankrefresh::refresh::event::Event;
+
+use super::ledger::{Ledger, Refresh, Told};
+use crate::line::Endpoint;
+
+/// Before an outcome that a user made, the user was told; and who made a task tells its user of the web form, unless it gave up
+/// before that.
+pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+    for refresh in ledger.refreshes.values() {
+        for (index, told) in refresh.events.iter().enumerate() {
+            let Some(context) = told.event.context() else { continue };
+            let before = refresh.events[..index].iter();
+            let mut before = before.filter(|before| asks(before, &context.task_id));
+            if is_made_by_user(&told.event) && before.next().is_none() {
+                let what = told.event.summary();
+                violated.push(format!("command {}: {what} before its user was told", refresh.id));
+            }
+            if let Event::UserActionRequired(event) = &told.event {
+                let id = refresh.event_id(&format!("web-form/{}", event.web_form_id));
+                if context.event_id != id || event.web_form_url.is_empty() {
+                    violated.push(format!("command {}: not the web form's event {id}", refresh.id));
+                }
+            }
+        }
+    }
+    for call in &ledger.history.calls {
+        if let Endpoint::Start {
+            command,
+            connection,
+            made: Some(task),
+        } = &call.endpoint
+        {
+            let Some(refresh) = ledger.refreshes.get(command) else {
+                continue;
+            };
+            let asked = &ledger.history.asked.connections[connection];
+            let has_form = asked
+                .tasks
+                .iter()
+                .any(|asked| asked.id == *task && asked.web_form_id.is_some());
+            let told = ledger
+                .refreshes
+                .values()
+                .any(|any| any.events.iter().any(|event| asks(event, task)));
+            if has_form && !told && !gave_up(refresh) && refresh.names(task) {
+                violated.push(format!(
+                    "command {command} told nobody of the web form of its task {task}"
+                ));
+            }
+        }
+    }
+}
+
+fn asks(told: &Told, task: &str) -> bool {
+    matches!(&told.event, Event::UserActionRequired(event) if event.refresh.as_ref().is_some_and(|context| context.task_id == task))
+}
+
+fn is_made_by_user(event: &Event) -> bool {
+    match event {
+        Event::TransactionsUpdated(event) => event.origin() == UpdateOrigin::UserActed,
+        Event::RefreshFailed(event) => matches!(
+            event.reason(),
+            FailureReason::UserAborted | FailureReason::WebFormExpired | FailureReason::WebFormFailed
+        ),
+        Event::UserActionRequired(_) => false,
+    }
+}
+
+/// Whether it stopped for finAPI's sake or for time's.
+fn gave_up(refresh: &Refresh<'_>) -> bool {
+    refresh.given_up
+        || refresh.events.iter().any(|told| match &told.event {
+            Event::RefreshFailed(event) => matches!(
+                event.reason(),
+                FailureReason::TimedOut
+                    | FailureReason::FinapiUnavailable
+                    | FailureReason::UnexpectedAnswer
+                    | FailureReason::UserUnauthorized
+            ),
+            _ => false,
+        })
+}

@@ -1,0 +1,180 @@
+//! The commands of a run, good and bad.
+
+use std::time::Duration;
+
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{Message, Outgoing, Properties};
+use bankrefresh::proto::{
+    AccountType, ImportNewAccounts, RefreshConnection, RefreshState, SavedSetting, UserMetadata, from_timestamp,
+};
+use bankrefresh::worker::message::{COMMAND_NAME, CONTENT_TYPE};
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::draw::Draw;
+use crate::platform::Platform;
+
+/// A message that is published at least once.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    /// Its `message_id`, by which it is known in the broker.
+    pub(crate) id: String,
+    pub(crate) is: Is,
+    pub(crate) at: Duration,
+    /// When it is published once more.
+    pub(crate) copies: Vec<Duration>,
+    pub(crate) interactive: bool,
+    body: Vec<u8>,
+    kind: Option<&'static str>,
+    timestamp: Option<u64>,
+}
+
+/// What becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Is {
+    /// It has an outcome.
+    Valid(Box<RefreshConnection>),
+    /// It is a dead letter.
+    Invalid,
+    /// A state that only a newer worker can read; it is kept for one.
+    Newer,
+}
+
+impl Command {
+    pub(crate) fn outgoing(&self, topology: &Topology) -> Outgoing {
+        let (exchange, routing_key) = match self.is {
+            Is::Newer => (topology.steps(), topology.steps()),
+            Is::Valid(_) | Is::Invalid if self.interactive => (topology.commands(), "interactive".to_owned()),
+            Is::Valid(_) | Is::Invalid => (topology.commands(), "background".to_owned()),
+        };
+        Outgoing {
+            exchange,
+            routing_key,
+            message: Message {
+                body: self.body.clone().into(),
+                properties: Properties {
+                    content_type: Some(CONTENT_TYPE.to_owned()),
+                    kind: self.kind.map(str::to_owned),
+                    message_id: Some(self.id.clone()),
+                    correlation_id: Some(format!("sender-{}", self.id)),
+                    timestamp: self.timestamp,
+                    ..Properties::default()
+                },
+            },
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn draw(draw: &mut Draw, platform: &Platform, start: Timestamp) -> Vec<Command> {
+    let most = draw.pick(&[4, 6, 6, 10, 25]);
+    let count = draw.usize(3..=most);
+    let span = draw.pick(&[SECOND, 30 * SECOND, 120 * SECOND]);
+    (0..count)
+        .map(|_| {
+            let at = draw.up_to(span);
+            one(draw, platform, start, at)
+        })
+        .collect()
+}
+
+fn one(draw: &mut Draw, platform: &Platform, start: Timestamp, at: Duration) -> Command {
+    let copies = (0..draw.up_to_number(2, 0.15))
+        .map(|_| at + draw.up_to(40 * SECOND))
+        .collect();
+    let plain = plain(draw, platform, start, at);
+    let command = Command {
+        id: plain.command_id.clone(),
+        at,
+        copies,
+        interactive: draw.chance(0.5),
+        body: plain.encode_to_vec(),
+        kind: draw.chance(0.9).then_some(COMMAND_NAME),
+        // A sender's clock may be ahead.
+        timestamp: draw
+            .chance(0.5)
+            .then(|| u64::try_from((start + at).as_second()).unwrap_or_default() + u64::from(draw.u32(0..=1))),
+        is: Is::Valid(Box::new(plain.clone())),
+    };
+    match draw.usize(0..=19) {
+        0 => Command {
+            body: spoilt(draw, plain),
+            is: Is::Invalid,
+            ..command
+        },
+        1 => Command {
+            kind: Some("bankrefresh.v1.SomethingElse"),
+            is: Is::Invalid,
+            ..command
+        },
+        2 if draw.chance(0.5) => Command {
+            body: newer(plain),
+            kind: Some("bankrefresh.v1.RefreshState"),
+            copies: Vec::new(),
+            is: Is::Newer,
+            ..command
+        },
+        _ => command,
+    }
+}
+
+fn plain(draw: &mut Draw, platform: &Platform, start: Timestamp, at: Duration) -> RefreshConnection {
+    let id = draw.uuid().to_string();
+    let (connection, user) = draw.pick(&platform.connections);
+    let asked_before = draw.pick(&[Duration::ZERO, Duration::ZERO, SECOND, 10 * SECOND]);
+    let requested_at = start + at - draw.up_to(asked_before);
+    let mut command = RefreshConnection {
+        // finAPI is told it as the profile, so that what it was asked can be told apart.
+        profile_id: id.clone(),
+        command_id: id,
+        user_id: user,
+        bank_connection_id: connection,
+        requested_at: draw.chance(0.7).then(|| from_timestamp(requested_at)),
+        wait_for_categorization: draw.chance(0.2),
+        ..RefreshConnection::default()
+    };
+    match draw.usize(0..=11) {
+        0 => command.edit_saved_settings = vec![SavedSetting::Credentials.into()],
+        1 => {
+            command.import_new_accounts = ImportNewAccounts::Conditional.into();
+            command.account_types = vec![AccountType::CreditCard.into()];
+        }
+        2 => command.import_new_accounts = ImportNewAccounts::Forced.into(),
+        3..=4 => {
+            let age = draw.up_to(120 * SECOND);
+            command.max_age = prost_types::Duration::try_from(age).ok();
+        }
+        5 => {
+            command.user_metadata = Some(UserMetadata {
+                ip_address: "192.0.2.7".to_owned(),
+                device_os: "Plan 9".to_owned(),
+                user_agent: "Mothra".to_owned(),
+            });
+        }
+        // Somebody else's, or nobody's.
+        6 if draw.chance(0.3) => command.bank_connection_id = draw.pick(&[77, 1]),
+        // A token that finAPI does not know.
+        7 if draw.chance(0.3) => command.access_token = "feedfacefeedfacefeedfacefeedfacefeedfacefeedface".to_owned(),
+        _ => {}
+    }
+    command
+}
+
+fn spoilt(draw: &mut Draw, mut command: RefreshConnection) -> Vec<u8> {
+    match draw.usize(0..=2) {
+        0 => return vec![0xff, 0x00, 0xff],
+        1 => command.bank_connection_id = 0,
+        _ => command.user_id.clear(),
+    }
+    command.encode_to_vec()
+}
+
+fn newer(command: RefreshConnection) -> Vec<u8> {
+    let state = RefreshState {
+        version: 99,
+        command: Some(command),
+        ..RefreshState::default()
+    };
+    state.encode_to_vec()
+}

@@ -1,0 +1,150 @@
+//! The workers: started, killed, stopped and started again.
+
+use std::sync::Arc;
+
+use bankrefresh::broker::Broker;
+use bankrefresh::broker::memory::{Client, Server};
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::callbacks;
+use bankrefresh::clock::Clock;
+use bankrefresh::finapi::credentials::Credentials;
+use bankrefresh::finapi::transport::Transport;
+use bankrefresh::finapi::{self, FinApi};
+use bankrefresh::worker::{Worker, subscriptions};
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::line::Line;
+use crate::platform::CLIENT_SECRET;
+use crate::scenario::Scenario;
+
+/// The workers of a run.
+pub(crate) struct Crew<'a> {
+    scenario: &'a Scenario,
+    server: Server,
+    line: Arc<Line>,
+    topology: Topology,
+    clock: Clock,
+    callbacks: callbacks::Settings,
+    slots: Vec<Option<Running>>,
+    /// Told to stop and not done yet.
+    leaving: Vec<Running>,
+    lives: u64,
+}
+
+struct Running {
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+const FINAPI: &str = "http://finapi.simulated.test";
+
+impl<'a> Crew<'a> {
+    pub(crate) fn new(
+        scenario: &'a Scenario,
+        server: &Server,
+        line: &Arc<Line>,
+        topology: &Topology,
+        clock: Clock,
+        callbacks: callbacks::Settings,
+    ) -> Self {
+        Self {
+            scenario,
+            server: server.clone(),
+            line: Arc::clone(line),
+            topology: topology.clone(),
+            clock,
+            callbacks,
+            slots: (0..scenario.workers).map(|_| None).collect(),
+            leaving: Vec::new(),
+            lives: 0,
+        }
+    }
+
+    /// Starts whoever is not there.
+    pub(crate) fn start_all(&mut self) {
+        (0..self.slots.len()).for_each(|slot| self.start(slot));
+    }
+
+    pub(crate) fn start(&mut self, slot: usize) {
+        if self.slots[slot].is_some() {
+            return;
+        }
+        self.lives += 1;
+        let settings = self.scenario.settings.clone();
+        let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
+        let worker = Worker::new(
+            Broker::Memory(client.clone()),
+            self.finapi(),
+            self.topology.clone(),
+            self.scenario.policy.clone(),
+            settings,
+            self.clock,
+            self.scenario.seed.wrapping_add(self.lives),
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(worker.run(notices, async move {
+            // Who is killed is not told.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        let stop = Some(stop);
+        self.slots[slot] = Some(Running { client, stop, task });
+    }
+
+    pub(crate) fn kill(&mut self, slot: usize) {
+        if let Some(running) = self.slots[slot].take() {
+            running.client.kill();
+            running.task.abort();
+        }
+    }
+
+    pub(crate) fn stop(&mut self, slot: usize) {
+        if let Some(mut running) = self.slots[slot].take() {
+            if let Some(stop) = running.stop.take() {
+                let _ = stop.send(());
+            }
+            self.leaving.push(running);
+        }
+    }
+
+    /// Stops all, and waits until they are gone. False when one of them panicked.
+    pub(crate) async fn leave(&mut self) -> bool {
+        (0..self.slots.len()).for_each(|slot| self.stop(slot));
+        let mut well = true;
+        for running in self.leaving.drain(..) {
+            well &= running.task.await.is_ok();
+        }
+        well
+    }
+
+    fn finapi(&self) -> FinApi {
+        let url = Url::parse(FINAPI).expect("a URL");
+        let settings = finapi::Settings {
+            access_url: url.clone(),
+            web_form_url: url.clone(),
+            client_id: "sandbox-client".to_owned(),
+            client_secret: SecretString::from(CLIENT_SECRET),
+            dialect: finapi::request::Dialect::Auto,
+            timeout: std::time::Duration::from_secs(5),
+            connect_timeout: std::time::Duration::from_secs(5),
+            calls_max: self.scenario.calls_max,
+            body_max: 1 << 20,
+            page_size: self.scenario.page_size,
+            pages_max: 200,
+            users_max: std::num::NonZeroUsize::MIN.saturating_add(9),
+        };
+        let credentials = Credentials::Http {
+            url: url.join("sandbox/credentials").expect("a URL"),
+            bearer: None,
+            timeout: settings.timeout,
+        };
+        let transport = Transport::InProcess(self.line.router(self.lives));
+        let breaker = self.scenario.breaker.clone();
+        FinApi::new(transport, settings, credentials, breaker, self.callbacks.signer())
+    }
+}

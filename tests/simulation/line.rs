@@ -1,0 +1,186 @@
+//! The line between a worker and finAPI: it takes time, and writes down what was asked.
+
+use std::collections::BTreeSet;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use bankrefresh::sandbox::Sandbox;
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt as _;
+
+/// One call, as finAPI saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// When it arrived.
+    pub(crate) at: Instant,
+    /// Which life of which worker made it.
+    pub(crate) life: u64,
+    pub(crate) endpoint: Endpoint,
+    /// What became of it; none while the worker still waits, and when it no longer does.
+    pub(crate) answered: Option<(Instant, u16)>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// A new task, for a command and a connection; and the task that was made of it.
+    Start {
+        command: String,
+        connection: i64,
+        made: Option<String>,
+    },
+    FindTask,
+    Task(String),
+    WebForm(String),
+    Connection(i64),
+    Accounts(i64),
+    Transactions(i64),
+    Token,
+    Credentials,
+}
+
+/// The line. All workers share it.
+pub(crate) struct Line {
+    sandbox: Arc<Sandbox>,
+    router: Router,
+    longest: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    calls: Vec<Call>,
+    tasks: BTreeSet<String>,
+}
+
+const BODY_MAX: usize = 1 << 20;
+
+impl Line {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, longest: Duration, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            router: sandbox.router(),
+            sandbox,
+            longest,
+            state: Mutex::new(State {
+                rng: Rng::with_seed(seed),
+                calls: Vec::new(),
+                tasks: BTreeSet::new(),
+            }),
+        })
+    }
+
+    /// finAPI, as one life of a worker reaches it.
+    pub(crate) fn router(self: &Arc<Self>, life: u64) -> Router {
+        let line = Arc::clone(self);
+        Router::new().fallback(move |request: Request| async move { line.call(life, request).await })
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    async fn call(&self, life: u64, request: Request) -> Response {
+        self.pass().await;
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
+        let endpoint = read(parts.uri.path(), parts.uri.query().unwrap_or_default(), &body);
+        let number = self.arrived(life, endpoint);
+        let request = Request::from_parts(parts, Body::from(body));
+        let mut work = pin!(self.router.clone().oneshot(request));
+        // finAPI does the work at once; it is the answer that may take a while.
+        let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        self.look_for_task(number);
+        let answer = match at_once {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => work.await,
+        };
+        let Ok(answer) = answer;
+        self.pass().await;
+        let status = answer.status().as_u16();
+        self.state().calls[number].answered = Some((Instant::now(), status));
+        answer
+    }
+
+    async fn pass(&self) {
+        if !self.longest.is_zero() {
+            let fraction = self.state().rng.f64();
+            sleep(self.longest.mul_f64(fraction)).await;
+        }
+    }
+
+    fn arrived(&self, life: u64, endpoint: Endpoint) -> usize {
+        let mut state = self.state();
+        state.calls.push(Call {
+            at: Instant::now(),
+            life,
+            endpoint,
+            answered: None,
+        });
+        state.calls.len() - 1
+    }
+
+    /// A start whose answer gets lost has made a task all the same.
+    fn look_for_task(&self, number: usize) {
+        let mut state = self.state();
+        let State { calls, tasks, .. } = &mut *state;
+        if let Endpoint::Start { connection, made, .. } = &mut calls[number].endpoint {
+            let asked = self.sandbox.asked();
+            let of_connection = asked.connections.get(connection).map(|asked| asked.tasks.as_slice());
+            let newest = of_connection.and_then(|tasks| tasks.last()).map(|task| task.id.clone());
+            *made = newest.filter(|id| tasks.insert(id.clone()));
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("the line's state")
+    }
+}
+
+fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    match path {
+        "/oauth/token" => Endpoint::Token,
+        "/api/tasks" => Endpoint::FindTask,
+        "/api/tasks/backgroundUpdate" => start(body),
+        "/api/v1/accounts" => Endpoint::Accounts(number(query, "bankConnectionIds")),
+        "/api/v1/transactions" => Endpoint::Transactions(number(query, "accountIds") / 1000),
+        _ if path.starts_with("/api/tasks/") => Endpoint::Task(last.to_owned()),
+        _ if path.starts_with("/api/webForms/") => Endpoint::WebForm(last.to_owned()),
+        _ if path.starts_with("/sandbox/credentials/") => Endpoint::Credentials,
+        _ => Endpoint::Connection(last.parse().unwrap_or_default()),
+    }
+}
+
+fn start(body: &Bytes) -> Endpoint {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let connection = body["bankConnectionIds"][0]
+        .as_i64()
+        .or(body["bankConnectionId"].as_i64());
+    Endpoint::Start {
+        command: body["profileId"].as_str().unwrap_or_default().to_owned(),
+        connection: connection.unwrap_or_default(),
+        made: None,
+    }
+}
+
+/// The first number of a list in a query.
+fn number(query: &str, name: &str) -> i64 {
+    let values = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut found = values.filter(|(key, _)| *key == name).map(|(_, value)| value);
+    let digits: String = found
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().unwrap_or_default()
+}

@@ -1,0 +1,167 @@
+//! The simulated finAPI: its users, its connections and what they do, its faults.
+
+use std::time::Duration;
+
+use bankrefresh::sandbox::{
+    Account, AccountType, After, Behaviour, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedConnection,
+    ScriptedUser, Transactions, UserDoes,
+};
+use jiff::Timestamp;
+
+use crate::draw::Draw;
+
+pub(crate) const CLIENT_SECRET: &str = "the-clients-own-secret";
+pub(crate) const WEB_FORM_URL: &str = "https://webform.simulated.test";
+/// What a bank tells its customer, and nobody else.
+pub(crate) const BANK_MESSAGE: &str = "Ihre PIN ist falsch";
+
+/// Who is there.
+pub(crate) struct Platform {
+    pub(crate) users: Vec<String>,
+    /// Each with its owner.
+    pub(crate) connections: Vec<(i64, String)>,
+    pub(crate) scripted_users: Vec<ScriptedUser>,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Platform {
+    pub(crate) fn draw(draw: &mut Draw) -> Self {
+        let users: Vec<String> = (1..=draw.usize(1..=3)).map(|number| format!("user-{number}")).collect();
+        let connections = (1..=draw.usize(1..=5))
+            .map(|id| (id as i64, draw.pick(&users)))
+            .collect();
+        let special = draw.chance(0.06).then(|| ScriptedUser {
+            user_id: draw.pick(&users),
+            locked: draw.chance(0.5),
+            unverified: true,
+            password: None,
+        });
+        Self {
+            users,
+            connections,
+            scripted_users: special.into_iter().collect(),
+        }
+    }
+
+    /// The sandbox, whose clock may differ from the workers' a little.
+    pub(crate) fn sandbox(&self, draw: &mut Draw, seed: u64, start: Timestamp) -> SandboxConfig {
+        let ahead = draw.pick(&[0, 0, 0, -1900, 700, 20_000]);
+        let scripted = |(id, user): &(i64, String)| ScriptedConnection {
+            user_id: Some(user.clone()),
+            connection_id: *id,
+            script: script(draw),
+        };
+        let connections = self.connections.iter().map(scripted).collect();
+        let random_faults = match draw.chance(0.5) {
+            true => FaultKind::all(),
+            false => outages(),
+        };
+        SandboxConfig {
+            start: Some(start + jiff::SignedDuration::from_millis(ahead)),
+            seed,
+            client_secret: CLIENT_SECRET.to_owned(),
+            token_life: draw.pick(&[15 * SECOND, 3600 * SECOND, 3600 * SECOND, Duration::ZERO]),
+            web_form_life: draw.pick(&[30 * SECOND, 120 * SECOND, 300 * SECOND]),
+            web_form_url: WEB_FORM_URL.to_owned(),
+            users: self.scripted_users.clone(),
+            connections,
+            fault_rate: draw.pick(&[0.0, 0.0, 0.05, 0.3]),
+            random_faults,
+            ids_pick_behaviour: false,
+            ..SandboxConfig::default()
+        }
+    }
+}
+
+/// What finAPI answers when all of it is in trouble.
+pub(crate) fn outages() -> Vec<FaultKind> {
+    let status = |status, retry_after| FaultKind::Status {
+        status,
+        code: None,
+        retry_after,
+    };
+    vec![
+        status(503, None),
+        status(503, Some(7)),
+        status(429, Some(3)),
+        status(500, None),
+        FaultKind::Dropped,
+        FaultKind::Slow { by: After::secs(8) },
+    ]
+}
+
+fn script(draw: &mut Draw) -> Script {
+    let updates = (0..draw.usize(1..=3)).map(|_| behaviour(draw)).collect();
+    let lasting = |draw: &mut Draw, seconds: u32| draw.after(seconds * SECOND);
+    let faults = (0..draw.up_to_number(3, 0.4)).map(|_| fault(draw)).collect();
+    let new_accounts = [AccountType::CreditCard, AccountType::Security];
+    Script {
+        updates,
+        batch_update: draw.chance(0.1).then(|| lasting(draw, 20)),
+        settles: lasting(draw, 6),
+        categorizes: lasting(draw, 15),
+        new_accounts: new_accounts.map(Account::new).to_vec(),
+        transactions: Transactions {
+            older: draw.u32(0..=9),
+            per_update: draw.u32(0..=12),
+        },
+        faults,
+        ..Script::default()
+    }
+}
+
+fn behaviour(draw: &mut Draw) -> Behaviour {
+    let after = draw.after(15 * SECOND);
+    match draw.usize(0..=9) {
+        0..=3 => Behaviour::Silent { after },
+        4..=6 => Behaviour::WebFormDuring {
+            after,
+            user: user(draw),
+        },
+        7..=8 => Behaviour::ImmediateWebForm { user: user(draw) },
+        _ => Behaviour::Fails {
+            after,
+            error_code: draw
+                .pick(&["BANK_SERVER_REJECTION", "INTERNAL_ERROR", "SOMETHING_NEW"])
+                .to_owned(),
+            error_message: BANK_MESSAGE.to_owned(),
+        },
+    }
+}
+
+fn user(draw: &mut Draw) -> UserDoes {
+    let after = draw.after(50 * SECOND);
+    match draw.usize(0..=7) {
+        0..=3 => UserDoes::Completes { after },
+        4..=5 => UserDoes::Aborts { after },
+        6 => UserDoes::Expires,
+        _ => UserDoes::FailsWith {
+            after,
+            code: draw
+                .pick(&["BANK_SERVER_REJECTION", "UNEXPECTED_ACCESS_RESPONSE"])
+                .to_owned(),
+        },
+    }
+}
+
+fn fault(draw: &mut Draw) -> Fault {
+    let late = FaultKind::Slow { by: After::secs(8) };
+    let kinds = [
+        FaultKind::all(),
+        vec![FaultKind::AnswerLost, FaultKind::Malformed, late],
+    ]
+    .concat();
+    let at = [
+        Endpoint::StartUpdate,
+        Endpoint::StartUpdate,
+        Endpoint::Tasks,
+        Endpoint::Task,
+    ];
+    Fault {
+        kind: draw.pick(&kinds),
+        at: draw.chance(0.8).then(|| draw.pick(&at)),
+        skip: draw.u32(0..=1),
+        first: Some(draw.u32(1..=2)),
+    }
+}

@@ -1,0 +1,227 @@
+//! One run: everything in one thread, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use bankrefresh::broker::memory::{Client, Seen, Server};
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{Broker, Message, Outgoing};
+use bankrefresh::callbacks;
+use bankrefresh::clock::Clock;
+use bankrefresh::sandbox::{Asked, Sandbox};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tower::ServiceExt as _;
+
+use crate::commands::Is;
+use crate::crew::Crew;
+use crate::line::{Call, Line};
+use crate::logs::Logs;
+use crate::scenario::{Act, Scenario};
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) began: Instant,
+    pub(crate) broker: Vec<Seen>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) logs: Vec<(Instant, String)>,
+    pub(crate) acts: Vec<(Instant, Act)>,
+    /// What finAPI knows in the end.
+    pub(crate) asked: Asked,
+    /// When nothing was left to do; none when that took too long.
+    pub(crate) quiet_at: Option<Instant>,
+    /// Whether every worker stopped in good order in the end.
+    pub(crate) left_well: bool,
+    /// What is in each queue in the end.
+    pub(crate) left: Vec<(String, Vec<Message>)>,
+}
+
+/// Nothing may take longer than this once nothing goes wrong any more.
+pub(crate) const QUIET_MAX: Duration = Duration::from_secs(2 * 3600);
+
+const PREFIX: &str = "sim";
+
+pub(crate) fn topology() -> Topology {
+    Topology::new(PREFIX)
+}
+
+/// Plays a scenario to its end.
+pub(crate) fn play(scenario: &Scenario) -> History {
+    let logs = Logs::default();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let history = tracing::subscriber::with_default(logs.subscriber(), || {
+        runtime.block_on(async {
+            let mut world = World::new(scenario);
+            world.play().await;
+            world.history().await
+        })
+    });
+    History {
+        logs: logs.lines(),
+        ..history
+    }
+}
+
+struct World<'a> {
+    scenario: &'a Scenario,
+    began: Instant,
+    topology: Topology,
+    server: Server,
+    seen: UnboundedReceiver<Seen>,
+    sandbox: Arc<Sandbox>,
+    line: Arc<Line>,
+    crew: Crew<'a>,
+    sender: Client,
+    sending: JoinSet<()>,
+    acts: Vec<(Instant, Act)>,
+    quiet_at: Option<Instant>,
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let clock = Clock::starting_at(scenario.start);
+        let topology = topology();
+        let server = Server::new(&topology);
+        let seen = server.watch();
+        server.slow_down(scenario.broker_latency, scenario.seed);
+        let sandbox = Sandbox::new(scenario.sandbox.clone());
+        let line = Line::new(Arc::clone(&sandbox), scenario.finapi_latency, scenario.seed);
+        let (sender, _) = server.connect(Vec::new());
+        let mut callbacks = callbacks::Settings::default();
+        if scenario.callbacks {
+            callbacks.public_url = "https://worker.simulated.test/".parse().ok();
+            callbacks.key = Some("a key of the callbacks".into());
+            let router = callbacks::router(&callbacks, Broker::Memory(sender.clone()), topology.clone(), clock);
+            tokio::spawn(call_back(Arc::clone(&sandbox), router));
+        }
+        let crew = Crew::new(scenario, &server, &line, &topology, clock, callbacks);
+        Self {
+            scenario,
+            began: Instant::now(),
+            topology,
+            server,
+            seen,
+            sandbox,
+            line,
+            crew,
+            sender,
+            sending: JoinSet::new(),
+            acts: Vec::new(),
+            quiet_at: None,
+        }
+    }
+
+    async fn play(&mut self) {
+        self.crew.start_all();
+        for (at, act) in &self.scenario.plan {
+            sleep_until(self.began + *at).await;
+            self.act(act);
+        }
+        sleep_until(self.began + self.scenario.calm_at).await;
+        self.sandbox.come_up();
+        self.sandbox.set_fault_rate(0.0);
+        self.server.outage(false);
+        self.crew.start_all();
+        self.quiet_at = self.wait_until_quiet().await;
+    }
+
+    fn act(&mut self, act: &Act) {
+        self.acts.push((Instant::now(), act.clone()));
+        match act {
+            Act::Publish(number) => {
+                let outgoing = self.scenario.commands[*number].outgoing(&self.topology);
+                self.sending.spawn(send(self.sender.clone(), outgoing));
+            }
+            Act::Kill(slot) => self.crew.kill(*slot),
+            Act::Stop(slot) => self.crew.stop(*slot),
+            Act::Start(slot) => self.crew.start(*slot),
+            Act::BrokerDown(down) => self.server.outage(*down),
+            Act::LoseConfirm => self.server.lose_next_confirm(),
+            Act::FinapiDown(Some(kind)) => self.sandbox.go_down(kind.clone()),
+            Act::FinapiDown(None) => self.sandbox.come_up(),
+            Act::RevokeToken(user) => self.sandbox.revoke_token(user),
+            Act::BatchUpdate(connection, takes) => {
+                self.sandbox.batch_update(*connection, *takes);
+            }
+        }
+    }
+
+    async fn wait_until_quiet(&mut self) -> Option<Instant> {
+        while self.sending.join_next().await.is_some() {}
+        let began = Instant::now();
+        while began.elapsed() < QUIET_MAX {
+            if self.is_quiet() {
+                return Some(Instant::now());
+            }
+            sleep(Duration::from_secs(2)).await;
+        }
+        None
+    }
+
+    /// Nothing is left to do but for a newer worker.
+    fn is_quiet(&self) -> bool {
+        let depths = self.server.depths().into_iter();
+        let mut for_work = depths.filter(|(queue, (ready, unacked))| ready + unacked > 0 && self.is_for_work(queue));
+        for_work.all(|(queue, _)| self.server.peek(&queue).iter().all(|message| self.is_newer(message)))
+    }
+
+    fn is_newer(&self, message: &Message) -> bool {
+        let id = message.properties.message_id.as_ref();
+        let mut newer = self
+            .scenario
+            .commands
+            .iter()
+            .filter(|command| matches!(command.is, Is::Newer));
+        newer.any(|command| id == Some(&command.id))
+    }
+
+    fn is_for_work(&self, queue: &str) -> bool {
+        ![self.topology.unrouted_events(), self.topology.dead_letters()].contains(&queue.to_owned())
+    }
+
+    async fn history(mut self) -> History {
+        let left_well = self.crew.leave().await;
+        // The last acknowledgements are on their way.
+        sleep(Duration::from_secs(2)).await;
+        let mut broker = Vec::new();
+        while let Ok(seen) = self.seen.try_recv() {
+            broker.push(seen);
+        }
+        let queues = self.server.depths().into_keys();
+        History {
+            began: self.began,
+            broker,
+            calls: self.line.calls(),
+            logs: Vec::new(),
+            acts: self.acts,
+            asked: self.sandbox.asked(),
+            quiet_at: self.quiet_at,
+            left_well,
+            left: queues.map(|queue| (queue.clone(), self.server.peek(&queue))).collect(),
+        }
+    }
+}
+
+/// A sender repeats what is not confirmed, as it should.
+async fn send(sender: Client, outgoing: Outgoing) {
+    while sender.publish(vec![outgoing.clone()]).await.is_err() {
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn call_back(sandbox: Arc<Sandbox>, router: axum::Router) {
+    loop {
+        let callback = sandbox.next_callback().await;
+        let request = Request::post(callback.url)
+            .body(Body::from(callback.body))
+            .expect("a request");
+        // finAPI does not look at the answer.
+        drop(router.clone().oneshot(request).await);
+    }
+}
