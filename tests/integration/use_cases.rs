@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bankrefresh::broker::Header;
 use bankrefresh::proto::{
-    AccountType, FailureReason, ImportNewAccounts, RefreshConnection, RefreshFailed, SavedSetting, TransactionsUpdated,
-    UpdateOrigin, UserActionReason, UserActionRequired,
+    AccountType, BankingInterface, FailureReason, ImportNewAccounts, RefreshConnection, RefreshFailed, SavedSetting,
+    TransactionsUpdated, UpdateOrigin, UserActionReason, UserActionRequired, UserMetadata,
 };
 use bankrefresh::refresh::event::Event;
-use bankrefresh::sandbox::{Account, AccountType as SandboxType, After, Behaviour, Script, UserDoes};
+use bankrefresh::sandbox::{
+    Account, AccountType as SandboxType, After, Behaviour, Endpoint, Interface, Script, UserDoes,
+};
 
 use crate::support::platform::{Platform, command, quick, silent};
 
@@ -308,4 +310,82 @@ async fn many_commands_for_one_connection_cost_one_update_and_each_has_its_outco
     platform.send_all(commands, true).await;
     platform.outcomes(20).await;
     assert_eq!(platform.updates_per_connection_max(), 1);
+}
+
+#[tokio::test]
+async fn every_option_reaches_finapi_and_a_present_user_costs_no_access() {
+    let (platform, events) = refreshed(Script::of(silent()), |command| {
+        command.import_new_accounts = ImportNewAccounts::Forced.into();
+        command.account_types = vec![AccountType::Checking.into(), AccountType::Bausparen.into()];
+        command.allowed_interfaces = vec![BankingInterface::Xs2a.into(), BankingInterface::FintsServer.into()];
+        command.skip_balances_download = true;
+        command.skip_positions_download = true;
+        command.load_owner_data = true;
+        command.profile_id = "d9fd1b93-2f9c-4d0b-8f6a-6e4b1a1e6f10".to_owned();
+        command.redirect_url = "https://platform.example.org/done".to_owned();
+        command.user_metadata = Some(UserMetadata {
+            ip_address: "192.0.2.7".to_owned(),
+            device_os: "iOS 26".to_owned(),
+            user_agent: "Platform/1.0".to_owned(),
+        });
+    })
+    .await;
+    updated(&events[0]);
+    assert_eq!(platform.sandbox.asked().connections[&1].without_user, 0);
+}
+
+#[tokio::test]
+async fn a_consent_that_ends_soon_is_said() {
+    let interface = |name: &str, days, needed| Interface {
+        interface: name.to_owned(),
+        consent_days: Some(days),
+        user_action_required: needed,
+        ..Interface::default()
+    };
+    let script = Script {
+        interfaces: vec![interface("XS2A", 3, false), interface("FINTS_SERVER", 60, true)],
+        ..Script::of(silent())
+    };
+    let (_platform, events) = refreshed(script, |_| {}).await;
+    let said: Vec<(BankingInterface, bool, bool)> = updated(&events[0])
+        .interfaces
+        .iter()
+        .map(|status| {
+            (
+                status.interface(),
+                status.consent_expires_soon,
+                status.user_action_required,
+            )
+        })
+        .collect();
+    let expected = [
+        (BankingInterface::Xs2a, true, false),
+        (BankingInterface::FintsServer, false, true),
+    ];
+    assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn categories_are_waited_for_when_asked() {
+    let script = Script {
+        categorizes: After::secs(2),
+        ..Script::of(silent())
+    };
+    let (_platform, events) = refreshed(script, |command| command.wait_for_categorization = true).await;
+    let transactions = &updated(&events[0]).transactions;
+    assert!(transactions.iter().all(|transaction| !transaction.category.is_empty()));
+}
+
+#[tokio::test]
+async fn a_token_that_dies_costs_one_new_one() {
+    let mut platform = Platform::start(quick()).await;
+    let _worker = platform.worker(&[]);
+    let id = platform.send(command(1)).await;
+    platform.until_asked(|asked| asked.tasks == 1).await;
+    platform.sandbox.revoke_token("user-1");
+    let events = platform.outcome(&id).await;
+    updated(&events[0]);
+    let asked = platform.sandbox.asked();
+    assert_eq!(asked.calls[&Endpoint::Token], 2);
+    assert_eq!(asked.users["user-1"].wrong_passwords, 0);
 }
