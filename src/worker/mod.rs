@@ -330,6 +330,12 @@ impl Worker {
         if delivery.queue == self.shared.topology.background() && !self.has_room() {
             return self.waiting.push_back((refresh, taken));
         }
+        let wait = refresh.due_at.duration_since(now);
+        if taken.suspect && !self.is_draining() && wait.is_positive() && wait.unsigned_abs() <= LOOK_INTERVAL_MIN {
+            // Parked, it would be tried among others. Once it was tried it is parked: here it keeps others waiting.
+            let due = self.shared.clock.instant(refresh.due_at);
+            return self.hold(refresh, taken, due);
+        }
         self.go_on(refresh, taken);
     }
 
@@ -356,18 +362,21 @@ impl Worker {
             && held_for <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
             && !taken.suspect;
-        // No delay queue is shorter: parked, it would come straight back, again and again. And a suspect that waits until its
-        // task may be looked at again stays one.
-        let is_brief = wait <= DELAYS[0].1;
+        // No delay queue is that short: parked, it would come straight back, again and again.
+        let is_brief = wait < DELAYS[0].1 && !taken.suspect;
         if (may_hold || is_brief) && !self.is_draining() {
-            self.slots += 1;
-            let slot = (due, self.slots);
-            self.places.insert(refresh.command.command_id.clone(), slot);
-            let since = Instant::now();
-            self.held.insert(slot, Held { refresh, taken, since });
+            self.hold(refresh, taken, due);
         } else {
             self.park(refresh, taken);
         }
+    }
+
+    fn hold(&mut self, refresh: Box<Refresh>, taken: Taken, due: Instant) {
+        self.slots += 1;
+        let slot = (due, self.slots);
+        self.places.insert(refresh.command.command_id.clone(), slot);
+        let since = Instant::now();
+        self.held.insert(slot, Held { refresh, taken, since });
     }
 
     fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {

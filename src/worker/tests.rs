@@ -15,7 +15,7 @@ use crate::finapi::transport::Transport;
 use crate::proto::RefreshConnection;
 use crate::refresh::{Envelope, TaskRef};
 
-/// A worker whose finAPI knows of nothing and counts its calls.
+/// A worker whose finAPI counts its calls and answers all of them alike.
 struct Alone {
     server: Server,
     client: Client,
@@ -38,11 +38,11 @@ impl Alone {
         }
     }
 
-    fn start(&self) {
+    fn start(&self, status: StatusCode) {
         let counted = Arc::clone(&self.calls);
         let router = Router::new().fallback(move || async move {
             counted.fetch_add(1, Ordering::Relaxed);
-            StatusCode::NOT_FOUND
+            status
         });
         let settings = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
@@ -58,7 +58,9 @@ impl Alone {
         let settings = Settings::default();
         let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
-        let worker = Worker::new(broker, finapi, topology, Policy::default(), settings, self.clock, 1);
+        let mut policy = Policy::default();
+        policy.retry.initial = LOOK_INTERVAL_MIN;
+        let worker = Worker::new(broker, finapi, topology, policy, settings, self.clock, 1);
         tokio::spawn(worker.run(notices, std::future::pending()));
     }
 
@@ -104,7 +106,7 @@ async fn a_suspects_task_is_not_looked_at_within_a_second_of_the_last_look_and_t
     let alone = Alone::new();
     // Somebody looked at the task just now, and died.
     alone.suspect().await;
-    alone.start();
+    alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;
     assert_eq!(alone.calls(), 0);
     let (_, in_hand) = alone.server.depths()[&alone.topology.suspects()];
@@ -118,7 +120,20 @@ async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
     let alone = Alone::new();
     alone.suspect().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    alone.start();
+    alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(alone.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_was_tried_and_waits_makes_way_for_the_next() {
+    let alone = Alone::new();
+    alone.suspect().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    alone.start(StatusCode::SERVICE_UNAVAILABLE);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(alone.calls(), 1);
+    let depths = alone.server.depths();
+    assert_eq!(depths[&alone.topology.suspects()], (0, 0));
+    assert_eq!(depths[&alone.topology.delay_queue("1s")], (1, 0));
 }

@@ -37,6 +37,7 @@ pub struct Done {
     pub all: Duration,
     pub queues: Invariant,
     pub ends: Invariant,
+    pub dead: Invariant,
 }
 
 /// Runs the schedule.
@@ -49,6 +50,7 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let mut done = Done {
         queues: Invariant::new("all_queues_are_empty_at_the_end"),
         ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_told"),
+        dead: Invariant::new("no_message_is_a_dead_letter"),
         ..Done::default()
     };
     let mut crashes = JoinSet::new();
@@ -83,6 +85,8 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let left = calm(stage, commands).await;
     done.queues.checked = stage.queues().len();
     done.queues.broken = left;
+    done.dead.checked = commands;
+    done.dead.broken = stage.dead_letters().await;
     let ends = workers.end().await;
     done.ends.checked += done.stopped;
     done.ends.broken.extend(ends);

@@ -63,7 +63,12 @@ async fn run(options: &Options) -> bool {
     let done = conduct(&stage, schedule, logs).await;
     let asked = stage.sandbox.asked();
     let (mut invariants, figures) = verdict::judge(&done.orders, &stage.observer.seen(), &asked);
-    invariants.extend([done.queues.clone(), done.ends.clone(), report::secrets(logs)]);
+    invariants.extend([
+        done.queues.clone(),
+        done.dead.clone(),
+        done.ends.clone(),
+        report::secrets(logs),
+    ]);
     report::figures(options, &stage, &done, &asked, &figures);
     report::invariants(&invariants, began.elapsed())
 }

@@ -37,6 +37,8 @@ pub struct Order {
     pub case: Case,
     /// It is published twice.
     pub twice: bool,
+    /// How often it was published in the end.
+    pub copies: u32,
 }
 
 /// What happens to a refresh.
@@ -142,6 +144,7 @@ fn order(rng: &mut Rng, n: u32) -> Order {
         interactive: rng.u8(..3) == 0,
         case,
         twice: rng.u8(..20) == 0,
+        copies: 0,
     }
 }
 

@@ -12,6 +12,7 @@ use bankrefresh::sandbox::{self, Sandbox, SandboxConfig, ScriptedConnection};
 use bankrefresh::worker::message;
 use fastrand::Rng;
 use jiff::Timestamp;
+use lapin::options::BasicGetOptions;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -123,6 +124,7 @@ impl Stage {
             let message = self.message(order, now);
             loop {
                 messages += 1;
+                order.copies += 1;
                 // What was not confirmed may have arrived all the same.
                 if self.broker.publish(vec![message.clone()]).await.is_ok() {
                     break;
@@ -140,6 +142,22 @@ impl Stage {
             ..Envelope::default()
         };
         message::command(&self.topology, order.command.clone(), &envelope, now)
+    }
+
+    /// What became of messages that nobody could do anything with.
+    pub async fn dead_letters(&self) -> Vec<String> {
+        let connection = self.rabbit.connection().await;
+        let channel = connection.create_channel().await.expect("a channel");
+        let mut letters = Vec::new();
+        let queue = self.topology.dead_letters();
+        while let Ok(Some(letter)) = channel
+            .basic_get(queue.as_str().into(), BasicGetOptions::default())
+            .await
+        {
+            let properties = &letter.properties;
+            letters.push(format!("{:?} {:?}", properties.message_id(), properties.headers()));
+        }
+        letters
     }
 
     /// The queues that are to become empty.

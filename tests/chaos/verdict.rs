@@ -8,7 +8,7 @@ use bankrefresh::sandbox::{Asked, AskedOfConnection};
 use uuid::Uuid;
 
 use crate::observer::Seen;
-use crate::schedule::Order;
+use crate::schedule::{Case, Order};
 
 /// An invariant and who broke it.
 #[derive(Clone, Default)]
@@ -42,6 +42,12 @@ pub struct Figures {
     pub repeated: usize,
     /// Commands that made finAPI look for a task in vain: it answered, but no task came of it, as meant.
     pub without_task: usize,
+    /// Commands that were in two messages at once, sent twice or left in two by a death between publishing and
+    /// acknowledging, whose task was looked at twice within a second. Two workers can't know of each other's looks.
+    pub looked_at_by_two: usize,
+    /// Commands of which two copies met at two workers at once, and both started an update: a web form that nobody has
+    /// opened does not lock the connection, so finAPI lets them.
+    pub started_by_two: usize,
     /// Seconds from the command to its outcome, in order.
     pub seconds: Vec<f64>,
 }
@@ -64,7 +70,13 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
         let id = &order.command.command_id;
         let none = Vec::new();
         let events = seen.events.get(id).unwrap_or(&none);
-        let about = || format!("{id} ({:?}{})", order.case, if order.twice { ", twice" } else { "" });
+        let about = || {
+            format!(
+                "{id} ({:?}{})",
+                order.case,
+                if order.copies > 1 { ", sent twice" } else { "" }
+            )
+        };
         let copies = by_id(events);
         figures.repeated += events.len() - copies.len();
         for copies in copies.values() {
@@ -76,12 +88,18 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
         let connection = asked.connections.get(&order.command.bank_connection_id);
         let tasks = connection.map_or(0, |connection| connection.tasks_made);
         figures.without_task += usize::from(tasks == 0);
-        once.check(tasks <= 1, || format!("{}: {tasks} tasks", about()));
-        // Two copies of a command may be in the hands of two workers, who can't know of each other's looks.
-        if !order.twice {
-            pace.check(connection.is_none_or(is_patient), || {
-                format!("{}: {:?}", about(), intervals(connection))
-            });
+        let repeated = events.len() > copies.len() || order.copies > 1;
+        let patient = connection.is_none_or(is_patient);
+        let both_started = repeated && order.case == Case::FormAtOnce && tasks > 1;
+        if both_started {
+            figures.started_by_two += 1;
+        } else {
+            once.check(tasks <= 1, || format!("{}: {tasks} tasks", about()));
+        }
+        if repeated && !patient {
+            figures.looked_at_by_two += 1;
+        } else {
+            pace.check(patient, || format!("{}: {:?}", about(), intervals(connection)));
         }
         let Some(last) = last else { continue };
         let parts = parts(id, last, &copies);
@@ -94,7 +112,8 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
         right.check(succeeded == order.case.succeeds(), || {
             format!("{}: {}", about(), summaries(events))
         });
-        if let (Some(count), Some(parts), true) = (order.case.transactions(), parts, succeeded) {
+        let tellable = succeeded && !both_started;
+        if let (Some(count), Some(parts), true) = (order.case.transactions(), parts, tellable) {
             let ids: Vec<i64> = parts.iter().flat_map(|part| transactions(part)).collect();
             let distinct: BTreeSet<&i64> = ids.iter().collect();
             told.check(ids.len() == count && distinct.len() == count, || {
