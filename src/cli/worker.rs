@@ -19,6 +19,8 @@ use crate::telemetry::{logs, metrics};
 use crate::worker::{Worker, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
+    // First of all: a signal that comes early is to end it as well as any.
+    let mut stops = stops()?;
     logs::start(&config.telemetry)?;
     let registry = metrics::start();
     let policy = config.policy();
@@ -62,7 +64,6 @@ pub(super) async fn run(config: Config) -> Ended {
         let listener = TcpListener::bind(address).await?;
         tokio::spawn(admin::serve(listener, worker.handle(), broker, registry));
     }
-    let mut stops = stops()?;
     worker
         .run(notices, async move {
             stops.recv().await;

@@ -1,7 +1,8 @@
 //! Workers as processes, each with its log in a file.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::support::guard::Guard;
 
 /// How long a worker may take to stop: what its drain may take, and a slow machine's share.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+const SIGTERM: i32 = 15;
 
 /// The workers that run, one in each slot.
 pub struct Workers {
@@ -28,6 +31,7 @@ struct Worker {
     child: Child,
     guard: Guard,
     name: String,
+    log: PathBuf,
 }
 
 impl Workers {
@@ -81,7 +85,8 @@ impl Workers {
     fn worker(&mut self) -> Worker {
         self.started += 1;
         let name = format!("worker-{:04}", self.started);
-        let log = File::create(self.logs.join(format!("{name}.log"))).expect("a log file");
+        let path = self.logs.join(format!("{name}.log"));
+        let log = File::create(&path).expect("a log file");
         let errors = log.try_clone().expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_bankrefresh"))
             .arg("worker")
@@ -102,8 +107,13 @@ impl Workers {
             child,
             guard: Guard::new("kill -9 $1", &[&pid]),
             name,
+            log: path,
         }
     }
+}
+
+fn is_empty(log: &Path) -> bool {
+    log.metadata().is_ok_and(|log| log.len() == 0)
 }
 
 impl Worker {
@@ -122,6 +132,8 @@ impl Worker {
         match ended {
             Ok(status) => match status.expect("its status") {
                 status if status.success() => Ok(()),
+                // So early that it had not begun: nothing has to be given back.
+                status if status.signal() == Some(SIGTERM) && is_empty(&self.log) => Ok(()),
                 status => Err(format!("{name} stopped with {status}")),
             },
             Err(_) => Err(format!("{name} did not stop within {STOP_TIMEOUT:?}")),

@@ -130,7 +130,8 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
                     .refreshes
                     .get(&command.id)
                     .is_some_and(|refresh| refresh.given_up);
-                if !reasons.is_empty() && !(known && reasons.iter().all(given_up)) {
+                let excused = known && reasons.iter().all(given_up);
+                if !reasons.is_empty() && !excused {
                     violated.push(format!("command {} is valid and a dead letter", command.id));
                 }
             }
