@@ -21,6 +21,14 @@ use crate::proto::{
 /// The longest purpose text an event carries, in characters; longer ones are cut.
 pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
 
+/// The longest name of a category that an event carries, in characters. Parts leave room for it, so that they are cut alike before and
+/// after finAPI has categorized: two copies of a refresh would else tell transactions twice, or none of them.
+pub const CATEGORY_CHARACTERS_MAX: usize = 64;
+
+/// The room that the first part leaves for an account and for an interface, for the same reason.
+const ACCOUNT_BYTES: usize = 1024;
+const INTERFACE_BYTES: usize = 64;
+
 /// What `TransactionsUpdated` says (section `events`).
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -245,7 +253,9 @@ pub(super) fn transactions_updated(
         event.accounts = accounts(collected);
         event.interfaces = interfaces(connection, now, settings.consent_warning);
     }
-    let room_here = settings.size_max.saturating_sub(longest(&event));
+    let accounts_and_more = event.accounts.len() * ACCOUNT_BYTES + event.interfaces.len() * INTERFACE_BYTES;
+    let room_here =
+        room.saturating_sub(accounts_and_more.max((longest(&event) + room).saturating_sub(settings.size_max)));
     let left: Vec<proto::Transaction> = match settings.transactions {
         Detail::Inline => {
             let left = collected.transactions.iter().filter(|t| t.id > update.told_up_to);
@@ -281,13 +291,18 @@ fn longest(begun: &TransactionsUpdated) -> usize {
     longest.encoded_len()
 }
 
+/// The most bytes a transaction takes, whatever finAPI adds to it later.
+fn size_at_most(transaction: &proto::Transaction) -> usize {
+    const FLAGS_AND_LENGTHS: usize = 16;
+    transaction.encoded_len() - transaction.category.len() + CATEGORY_CHARACTERS_MAX * 4 + FLAGS_AND_LENGTHS
+}
+
 /// Fills parts in order, at least one; the first has a room of its own. A transaction that fits no room is alone in its part.
 fn split(transactions: Vec<proto::Transaction>, room_first: usize, room: usize) -> Vec<Vec<proto::Transaction>> {
     let mut parts = vec![Vec::new()];
     let mut left = room_first;
     for transaction in transactions {
-        let length = transaction.encoded_len();
-        let size = length + prost::length_delimiter_len(length) + 2;
+        let size = size_at_most(&transaction);
         let is_full = size > left && parts.last().is_some_and(|part| !part.is_empty());
         if is_full {
             parts.push(Vec::new());
@@ -392,7 +407,7 @@ fn transaction(transaction: &answer::Transaction) -> proto::Transaction {
         end_to_end_reference: transaction.end_to_end_reference.clone(),
         mandate_reference: transaction.mandate_reference.clone(),
         r#type: transaction.kind.clone(),
-        category: transaction.category.clone(),
+        category: transaction.category.chars().take(CATEGORY_CHARACTERS_MAX).collect(),
         is_potential_duplicate: transaction.is_potential_duplicate,
         is_adjusting_entry: transaction.is_adjusting_entry,
         imported_at: transaction.imported_at.map(from_timestamp),
