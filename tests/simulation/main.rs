@@ -22,7 +22,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 struct Args {
     /// How many seeds are played
-    #[arg(long, value_name = "N", default_value_t = 3000)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     seeds: u64,
     /// The first of them
     #[arg(long, value_name = "S", default_value_t = 1)]
