@@ -116,9 +116,16 @@ impl Topology {
     }
 
     /// The queue of messages that came back too often, to be tried one at a time, and the key for them at the steps exchange.
+    /// It also takes [`Topology::unrouted_steps`].
     #[must_use]
     pub fn suspects(&self) -> String {
         self.name("suspects")
+    }
+
+    /// The exchange for messages that find no way at the steps exchange.
+    #[must_use]
+    pub fn unrouted_steps(&self) -> String {
+        self.name("steps.unrouted")
     }
 
     /// The exchange for parked refreshes: the keys are the names in [`DELAYS`].
@@ -165,8 +172,10 @@ impl Topology {
             exchange(self.dead_letters(), ExchangeKind::Fanout, None),
             exchange(self.unrouted_events(), ExchangeKind::Fanout, None),
             exchange(self.commands(), ExchangeKind::Direct, None),
-            // An expired message that finds no way blocks its delay queue, so there is always one.
-            exchange(self.steps(), ExchangeKind::Direct, Some(self.dead_letters())),
+            // An expired message that finds no way blocks its delay queue, so there is always one, and one that leads to a
+            // worker: a broker that starts delivers what has expired before all of its bindings are back.
+            exchange(self.unrouted_steps(), ExchangeKind::Fanout, None),
+            exchange(self.steps(), ExchangeKind::Direct, Some(self.unrouted_steps())),
             exchange(self.delay(), ExchangeKind::Direct, None),
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
             exchange(self.wake(), ExchangeKind::Fanout, None),
@@ -213,7 +222,7 @@ impl Topology {
             work(self.steps(), bound(self.steps(), &self.steps()), DELIVERY_LIMIT),
             work(
                 self.suspects(),
-                bound(self.steps(), &self.suspects()),
+                [bound(self.steps(), &self.suspects()), bound(self.unrouted_steps(), "")].concat(),
                 SUSPECT_DELIVERY_LIMIT,
             ),
         ];

@@ -124,10 +124,13 @@ async fn what_cannot_be_read_is_a_dead_letter_with_its_reason_and_the_next_comma
         ..command(1)
     };
     let invalid = unreadable(no_user.encode_to_vec());
-    platform.broker.publish(vec![noise, invalid]).await.expect("published");
+    // One after the other, so that they die in this order.
+    platform.broker.publish(vec![noise]).await.expect("published");
+    let dead_letters = platform.topology.dead_letters();
+    platform.until_depth(&dead_letters, |(ready, _)| ready == 1).await;
+    platform.broker.publish(vec![invalid]).await.expect("published");
     let id = platform.send(command(1)).await;
     platform.outcome(&id).await;
-    let dead_letters = platform.topology.dead_letters();
     platform.until_depth(&dead_letters, |(ready, _)| ready == 2).await;
     let dead = first_of(&platform, &dead_letters).await;
     let header = |name: &str| {
@@ -293,10 +296,12 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
     for _ in 0..3 {
         die_with(&platform, &interactive, 5).await;
     }
-    let worker = platform.worker(&[]);
+    let mut worker = platform.worker(&[]);
     platform.outcomes(5).await;
     assert_one_good_outcome_each(&platform, 5);
-    drop(worker);
+    // In good order: one that is killed may die with the next message in hand.
+    worker.signal("TERM").await;
+    worker.ended().await;
     // One that kills whoever tries it alone.
     let suspect = Outgoing {
         exchange: topology.steps(),
@@ -313,6 +318,24 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
     platform
         .until_depth(&topology.dead_letters(), |(ready, _)| ready == 1)
         .await;
+}
+
+#[tokio::test]
+async fn a_state_that_finds_no_way_at_the_steps_exchange_is_gone_on_with() {
+    let mut platform = Platform::start(quick()).await;
+    let topology = platform.topology.clone();
+    let lost = Outgoing {
+        exchange: topology.steps(),
+        routing_key: "no queue is bound with this".to_owned(),
+        message: Message {
+            body: command(1).encode_to_vec().into(),
+            properties: Properties::default(),
+        },
+    };
+    platform.broker.publish(vec![lost]).await.expect("published");
+    let _worker = platform.worker(&[]);
+    platform.outcomes(1).await;
+    assert_one_good_outcome_each(&platform, 1);
 }
 
 /// Takes so many messages of a queue and goes away without a word.

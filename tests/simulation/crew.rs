@@ -35,6 +35,8 @@ pub(crate) struct Crew<'a> {
 }
 
 struct Running {
+    /// The broker's number for it: the sender came before the first worker, so it is the number of the life.
+    number: u64,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -93,7 +95,19 @@ impl<'a> Crew<'a> {
             }
         }));
         let stop = Some(stop);
-        self.slots[slot] = Some(Running { client, stop, task });
+        let number = self.lives;
+        self.slots[slot] = Some(Running {
+            number,
+            client,
+            stop,
+            task,
+        });
+    }
+
+    /// Where the worker of this number runs.
+    pub(crate) fn slot_of(&self, number: u64) -> Option<usize> {
+        let is_it = |slot: &Option<Running>| slot.as_ref().is_some_and(|running| running.number == number);
+        self.slots.iter().position(is_it)
     }
 
     pub(crate) fn kill(&mut self, slot: usize) {

@@ -1,5 +1,6 @@
 //! What happens in one run, drawn from a seed before anything runs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bankrefresh::broker::memory::Latency;
@@ -33,6 +34,8 @@ pub(crate) struct Scenario {
     pub(crate) commands: Vec<Command>,
     /// In the order of their times.
     pub(crate) plan: Vec<(Duration, Act)>,
+    /// After these effects on the broker, counted over all workers, the one that had it dies, before its next.
+    pub(crate) deadly: BTreeSet<u32>,
     /// From here on nothing goes wrong any more.
     pub(crate) calm_at: Duration,
 }
@@ -46,6 +49,8 @@ pub(crate) enum Act {
     Kill(usize),
     /// The worker is told to stop.
     Stop(usize),
+    /// The worker dies right after something it did at the broker, and is started again.
+    KillAfterEffect(usize),
     /// A worker is started in its place.
     Start(usize),
     /// The broker goes away, or comes back.
@@ -106,11 +111,19 @@ impl Scenario {
             },
             sandbox: platform.sandbox(&mut draw, seed, start),
             callbacks: draw.chance(0.4),
+            deadly: deadly(&mut draw, commands.len()),
             commands,
             plan,
             calm_at,
         }
     }
+}
+
+/// Some of about as many effects as so many commands take.
+fn deadly(draw: &mut Draw, commands: usize) -> BTreeSet<u32> {
+    let effects = 8 * u32::try_from(commands).unwrap_or(u32::MAX).max(1);
+    let count = draw.up_to_number(6, 0.7);
+    (0..count).map(|_| draw.u32(1..=effects)).collect()
 }
 
 fn latency(draw: &mut Draw) -> Duration {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use bankrefresh::broker::memory::{Client, Seen, Server};
+use bankrefresh::broker::memory::{Client, Seen, Server, What};
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Message, Outgoing};
 use bankrefresh::callbacks;
@@ -80,6 +80,10 @@ struct World<'a> {
     sender: Client,
     sending: JoinSet<()>,
     acts: Vec<(Instant, Act)>,
+    /// What the broker saw so far.
+    books: Vec<Seen>,
+    /// What workers did at the broker so far.
+    effects: u32,
     quiet_at: Option<Instant>,
 }
 
@@ -113,6 +117,8 @@ impl<'a> World<'a> {
             sender,
             sending: JoinSet::new(),
             acts: Vec::new(),
+            books: Vec::new(),
+            effects: 0,
             quiet_at: None,
         }
     }
@@ -120,15 +126,40 @@ impl<'a> World<'a> {
     async fn play(&mut self) {
         self.crew.start_all();
         for (at, act) in &self.scenario.plan {
-            sleep_until(self.began + *at).await;
+            self.watch_until(self.began + *at).await;
             self.act(act);
         }
-        sleep_until(self.began + self.scenario.calm_at).await;
+        self.watch_until(self.began + self.scenario.calm_at).await;
         self.sandbox.come_up();
         self.sandbox.set_fault_rate(0.0);
         self.server.outage(false);
         self.crew.start_all();
         self.quiet_at = self.wait_until_quiet().await;
+    }
+
+    async fn watch_until(&mut self, at: Instant) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(seen) = self.seen.recv() => self.saw(seen),
+                () = sleep_until(at) => return,
+            }
+        }
+    }
+
+    fn saw(&mut self, seen: Seen) {
+        // The sender came first.
+        if let What::Sent { client, .. } | What::Acked { client, .. } = &seen.what
+            && *client > 0
+        {
+            self.effects += 1;
+            if self.scenario.deadly.contains(&self.effects)
+                && let Some(slot) = self.crew.slot_of(*client)
+            {
+                self.act(&Act::KillAfterEffect(slot));
+            }
+        }
+        self.books.push(seen);
     }
 
     fn act(&mut self, act: &Act) {
@@ -139,6 +170,10 @@ impl<'a> World<'a> {
                 self.sending.spawn(send(self.sender.clone(), outgoing));
             }
             Act::Kill(slot) => self.crew.kill(*slot),
+            Act::KillAfterEffect(slot) => {
+                self.crew.kill(*slot);
+                self.crew.start(*slot);
+            }
             Act::Stop(slot) => self.crew.stop(*slot),
             Act::Start(slot) => self.crew.start(*slot),
             Act::BrokerDown(down) => self.server.outage(*down),
@@ -189,7 +224,7 @@ impl<'a> World<'a> {
         let left_well = self.crew.leave().await;
         // The last acknowledgements are on their way.
         sleep(Duration::from_secs(2)).await;
-        let mut broker = Vec::new();
+        let mut broker = self.books;
         while let Ok(seen) = self.seen.try_recv() {
             broker.push(seen);
         }
