@@ -203,7 +203,7 @@ impl Broker {
     pub async fn ready(&self, queue: &str) -> Option<u32> {
         match self {
             Self::Rabbit(rabbit) => rabbit.ready(queue).await,
-            Self::Memory(_) => None,
+            Self::Memory(memory) => memory.ready(queue),
         }
     }
 
@@ -211,8 +211,7 @@ impl Broker {
     pub fn reconnect(&self, reason: &str) {
         match self {
             Self::Rabbit(rabbit) => rabbit.reconnect(reason),
-            // What runs in this process has nothing that could be lost.
-            Self::Memory(_) => {}
+            Self::Memory(memory) => memory.reconnect(reason),
         }
     }
 

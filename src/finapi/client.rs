@@ -153,14 +153,19 @@ impl FinApi {
         self.breaker.watch()
     }
 
-    /// Asks what the workflow wants to know.
+    /// Asks what the workflow wants to know, if it still does when its turn has come: others may have gone on with the
+    /// refresh meanwhile.
     ///
     /// # Errors
     ///
     /// A classified [`Failure`] for everything that is not a good answer.
-    pub async fn ask(&self, refresh: &Refresh, call: &Call) -> Answered {
+    pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
         let permit = self.gate.enter(Urgency::of(call)).await;
+        if !is_wanted() {
+            let kind = FailureKind::NotAsked(Duration::ZERO);
+            return Err(Failure::new(kind, "no longer wanted when its turn had come"));
+        }
         let started = Instant::now();
         let answered = self.call(refresh, call).await;
         let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");

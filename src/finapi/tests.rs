@@ -140,7 +140,7 @@ impl World {
     }
 
     async fn ask(&self, connection: i64, call: &Call) -> Answered {
-        self.client.ask(&refresh(command(connection)), call).await
+        self.client.ask(&refresh(command(connection)), call, || true).await
     }
 
     async fn failure(&self, call: &Call) -> Failure {

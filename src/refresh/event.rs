@@ -274,16 +274,20 @@ pub(super) fn transactions_updated(
     }
 }
 
-/// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are: so
-/// all parts are cut alike as long as finAPI says the same.
+/// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are, and
+/// whether or not a task is known: so all copies of a refresh cut the same parts as long as finAPI says the same.
 fn longest(begun: &TransactionsUpdated) -> usize {
     let mut longest = TransactionsUpdated {
+        origin: crate::proto::UpdateOrigin::Silent.into(),
         part: u32::MAX,
         parts: u32::MAX,
+        new_transactions: u32::MAX,
         ..begun.clone()
     };
     if let Some(refresh) = &mut longest.refresh {
         refresh.occurred_at = Some(from_timestamp(Timestamp::MAX));
+        let known = refresh.task_id.len().max(uuid::fmt::Hyphenated::LENGTH);
+        refresh.task_id = "x".repeat(known);
     }
     for interface in &mut longest.interfaces {
         interface.consent_expires_soon = true;

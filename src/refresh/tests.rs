@@ -5,6 +5,7 @@ mod collecting;
 mod events;
 mod parts;
 mod random;
+mod recorded;
 mod requested;
 mod retrying;
 mod settling;

@@ -66,7 +66,7 @@ impl Shared {
                     events: vec![event],
                     next: Next::Over,
                 },
-                None => self.ask(&refresh).await,
+                None => self.ask(&refresh, taken).await,
             };
             refresh = match self.publish_step(step, taken, &refresh).await {
                 Ok(Some(next)) => next,
@@ -92,9 +92,11 @@ impl Shared {
     }
 
     /// Asks finAPI and decides. A panic on the way is one failed attempt.
-    async fn ask(&self, refresh: &Refresh) -> Step {
+    async fn ask(&self, refresh: &Refresh, taken: Taken) -> Step {
         let call = refresh.call();
-        let answered = AssertUnwindSafe(self.finapi.ask(refresh, &call)).catch_unwind().await;
+        let is_wanted = || self.owns(taken) && !self.draining.load(Ordering::Relaxed);
+        let asked = self.finapi.ask(refresh, &call, is_wanted);
+        let answered = AssertUnwindSafe(asked).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| Err(panicked("while finAPI was asked")));
         log_failure(refresh, &answered);
         self.learn(refresh, &answered);

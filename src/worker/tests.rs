@@ -38,7 +38,7 @@ impl Alone {
         }
     }
 
-    fn start(&self, status: StatusCode) {
+    fn start(&self, status: StatusCode) -> Handle {
         let counted = Arc::clone(&self.calls);
         let router = Router::new().fallback(move || async move {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +61,9 @@ impl Alone {
         let mut policy = Policy::default();
         policy.retry.initial = LOOK_INTERVAL_MIN;
         let worker = Worker::new(broker, finapi, topology, policy, settings, self.clock, 1);
+        let handle = worker.handle();
         tokio::spawn(worker.run(notices, std::future::pending()));
+        handle
     }
 
     /// A refresh whose task runs, on its way to be tried alone.
@@ -136,4 +138,28 @@ async fn a_suspect_that_was_tried_and_waits_makes_way_for_the_next() {
     let depths = alone.server.depths();
     assert_eq!(depths[&alone.topology.suspects()], (0, 0));
     assert_eq!(depths[&alone.topology.delay_queue("1s")], (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
+    let alone = Alone::new();
+    let handle = alone.start(StatusCode::NOT_FOUND);
+    tokio::task::yield_now().await;
+    alone.server.kill_consumers(&alone.topology.suspects());
+    alone.suspect().await;
+    until(&handle, |status| status.stuck).await;
+    until(&handle, |status| !status.stuck).await;
+    assert_eq!(alone.calls(), 1, "what waited in the queue was gone on with");
+}
+
+/// Waits for a minute at most.
+async fn until(handle: &Handle, expected: impl Fn(&Status) -> bool) {
+    let wait = async {
+        while !expected(&handle.status().await.expect("the loop answers")) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("within a minute");
 }

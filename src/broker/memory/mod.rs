@@ -92,6 +92,11 @@ impl Server {
         self.shared.state().lose_next_confirm();
     }
 
+    /// Lets the consumers of a queue die unnoticed: their connections live, but bring nothing of it until they are made anew.
+    pub fn kill_consumers(&self, queue: &str) {
+        self.shared.state().kill_consumers(queue);
+    }
+
     /// Tells of all that happens from now on, in its order.
     #[must_use]
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Seen> {
@@ -155,6 +160,19 @@ impl Client {
     pub fn pause(&self, queue: &str, paused: bool) {
         let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.pause(*id, queue, paused));
+    }
+
+    /// As [`super::Broker::ready`].
+    #[must_use]
+    pub fn ready(&self, queue: &str) -> Option<u32> {
+        let Handle { id, shared, .. } = &*self.handle;
+        shared.state().ready(*id, queue)
+    }
+
+    /// As [`super::Broker::reconnect`].
+    pub fn reconnect(&self, reason: &str) {
+        let Handle { id, shared, .. } = &*self.handle;
+        shared.change(|state| state.reconnect(*id, reason));
     }
 
     /// As [`super::Broker::close`].

@@ -41,6 +41,8 @@ struct Consuming {
     /// The queue's name.
     queue: String,
     paused: bool,
+    /// It has died unnoticed.
+    dead: bool,
     /// How many deliveries this generation has seen.
     deliveries: u64,
     /// The delivery's number and the message's place in the queue.
@@ -111,8 +113,7 @@ impl State {
             }
         }
         if std::mem::take(&mut self.lose_confirm) {
-            self.take_down(client, "the connection was lost");
-            self.bring_up(client);
+            self.reconnect(client, "the connection was lost");
             return Err(PublishError::Down);
         }
         outcome
@@ -152,6 +153,25 @@ impl State {
         for queue in changed {
             self.dispatch(&queue);
         }
+    }
+
+    pub(super) fn kill_consumers(&mut self, queue: &str) {
+        let sessions = self.clients.values_mut();
+        let consumers = sessions.flat_map(|session| &mut session.subscriptions);
+        for consuming in consumers.filter(|consuming| consuming.queue == queue) {
+            consuming.dead = true;
+        }
+    }
+
+    pub(super) fn ready(&self, client: u64, queue: &str) -> Option<u32> {
+        self.generation(client)?;
+        let (ready, _) = self.queues.get(queue)?.depth();
+        u32::try_from(ready).ok()
+    }
+
+    pub(super) fn reconnect(&mut self, client: u64, reason: &str) {
+        self.take_down(client, reason);
+        self.bring_up(client);
     }
 
     pub(super) fn kill(&mut self, client: u64) {
@@ -297,6 +317,7 @@ impl State {
         let mut queues = Vec::new();
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
             consuming.deliveries = 0;
+            consuming.dead = false;
             if let Subscription::Tap { exchange, keys } = &consuming.subscription {
                 let tap = Messages::new(tap(&consuming.queue));
                 self.queues.insert(consuming.queue.clone(), tap);
@@ -401,6 +422,7 @@ impl Consuming {
             subscription,
             queue,
             paused: false,
+            dead: false,
             deliveries: 0,
             unacked: BTreeMap::new(),
         }
@@ -419,7 +441,7 @@ impl Consuming {
             Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
             Subscription::Tap { .. } => true,
         };
-        room && !self.paused
+        room && !self.paused && !self.dead
     }
 
     /// Itself with what it had not acknowledged; without, it stays.
@@ -428,6 +450,7 @@ impl Consuming {
             subscription: self.subscription.clone(),
             queue: self.queue.clone(),
             paused: self.paused,
+            dead: self.dead,
             deliveries: self.deliveries,
             unacked: std::mem::take(&mut self.unacked),
         }

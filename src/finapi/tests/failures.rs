@@ -83,7 +83,9 @@ async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
         r#"{"errors":null}"#,
         r#"{"errors":[{}],"code":7}"#,
     ] {
-        let failure = always(500, body).ask(&refresh(command(1)), &Call::FindTask).await;
+        let failure = always(500, body)
+            .ask(&refresh(command(1)), &Call::FindTask, || true)
+            .await;
         assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unavailable, "{body}");
     }
 }
@@ -105,7 +107,7 @@ async fn a_body_that_is_cut_or_something_else_is_unexpected() {
         r#"{"id":"../x","createdAt":"now","status":7}"#,
     ] {
         let failure = always(200, body)
-            .ask(&refresh(command(1)), &Call::Task("t".into()))
+            .ask(&refresh(command(1)), &Call::Task("t".into()), || true)
             .await;
         assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unexpected, "{body}");
     }

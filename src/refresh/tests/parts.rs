@@ -103,3 +103,49 @@ fn a_transaction_longer_than_a_part_is_told_all_the_same() {
     assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 3]);
     assert!(parts.iter().all(|part| part.transactions.len() <= 2));
 }
+
+/// A copy of a refresh may have found the connection fresh and know of no task, or no more than part of what is new.
+#[test]
+fn a_copy_that_took_another_way_cuts_the_same_parts() {
+    let random = &mut fastrand::Rng::with_seed(1);
+    let data = random_data(random, 200);
+    let cuts = |update: &Update, data: &Collected, size_max: usize| {
+        let settings = Transactions {
+            size_max,
+            ..Transactions::default()
+        };
+        let run = Run::collecting();
+        let Phase::Collecting { connection, .. } = run.at().phase.clone() else {
+            panic!("not collecting")
+        };
+        let phase = Phase::Collecting {
+            update: update.clone(),
+            connection: connection.clone(),
+        };
+        let refresh = Refresh {
+            phase,
+            ..run.at().clone()
+        };
+        event::transactions_updated(&refresh, at(10), update, &connection, data, &settings).more_after
+    };
+    let own = Update::of(
+        TaskRef {
+            id: "0190f1c0-0000-7000-8000-000000000002".to_owned(),
+            created_at: at(1),
+        },
+        UpdateOrigin::Silent,
+    );
+    let fresh = Update {
+        task: None,
+        origin: UpdateOrigin::AlreadyFresh,
+        ..own.clone()
+    };
+    let mut earlier = data.clone();
+    earlier.transactions.truncate(190);
+    for size_max in (20_000..24_000).step_by(7) {
+        let cut = cuts(&own, &data, size_max);
+        assert!(cut.is_some());
+        assert_eq!(cuts(&fresh, &data, size_max), cut, "{size_max}");
+        assert_eq!(cuts(&own, &earlier, size_max), cut, "{size_max}");
+    }
+}

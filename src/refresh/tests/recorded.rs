@@ -1,0 +1,130 @@
+//! States as earlier releases left them: what was once written is read for ever. A line of `recorded/v<version>.txt` is a
+//! name, what was written in hexadecimal, and how it is read. Lines are added; what was written is never changed.
+
+use super::state::{VERSION, decode, encode};
+use super::*;
+
+const RECORDED: [(u32, &str); 1] = [(1, include_str!("recorded/v1.txt"))];
+
+struct Recorded {
+    name: &'static str,
+    bytes: Vec<u8>,
+    read: &'static str,
+}
+
+fn recorded() -> Vec<Recorded> {
+    let lines = RECORDED.iter().flat_map(|(_, text)| text.lines());
+    let recorded = |line: &'static str| {
+        let mut parts = line.splitn(3, " | ");
+        let mut part = || parts.next().expect("name | bytes | how it is read");
+        Recorded {
+            name: part(),
+            bytes: hex::decode(part()).expect("hexadecimal"),
+            read: part(),
+        }
+    };
+    lines.map(recorded).collect()
+}
+
+fn tell(refresh: &Refresh) -> String {
+    let Refresh {
+        command,
+        requested_at,
+        envelope,
+        phase,
+        phase_since,
+        due_at,
+        looks,
+        failures,
+    } = refresh;
+    format!(
+        "{phase:?} since {phase_since} due {due_at}, {looks} looks, {failures} failures, of {requested_at}; \
+         {command:?}; {envelope:?}"
+    )
+}
+
+#[test]
+fn what_was_once_written_is_read_as_it_was_meant() {
+    for Recorded { name, bytes, read } in recorded() {
+        let refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(tell(&refresh), read, "{name}");
+    }
+}
+
+#[test]
+fn what_was_once_written_is_gone_on_with_and_written_anew() {
+    let policy = Policy::default();
+    for Recorded { name, bytes, .. } in recorded() {
+        let mut refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let mut failed = 0;
+        loop {
+            let moment = Moment {
+                now: refresh.due_at,
+                jitter: 0.5,
+                next_look: None,
+            };
+            let failure = Failure::new(FailureKind::Unavailable, "not to be had");
+            let step = refresh.step(Err(failure), moment, &policy);
+            match step.next {
+                Next::Wait(next) | Next::Bookmark(next) => {
+                    refresh = decode(&encode(&next)).unwrap_or_else(|why| panic!("{name}: {why}"));
+                }
+                Next::Over => break assert_eq!(step.events.len(), 1, "{name}"),
+            }
+            failed += 1;
+            assert!(failed <= policy.retry.attempts, "{name} never ends");
+        }
+    }
+}
+
+/// Every phase of the version written now is recorded, so that a later release is tried with it.
+#[test]
+fn every_phase_is_recorded() {
+    let (version, text) = RECORDED[RECORDED.len() - 1];
+    assert_eq!(version, VERSION, "a new version needs its own file");
+    for (name, _) in examples() {
+        let begins = format!("{name} | ");
+        assert!(text.lines().any(|line| line.starts_with(&begins)), "{name}");
+    }
+}
+
+/// Prints the lines of the version written now.
+#[test]
+#[ignore = "writes what is to be recorded"]
+fn record() {
+    for (name, refresh) in examples() {
+        let bytes = encode(&refresh);
+        let read = decode(&bytes).expect("just written");
+        println!("{name} | {} | {}", hex::encode(&bytes), tell(&read));
+    }
+}
+
+fn examples() -> Vec<(&'static str, Refresh)> {
+    let envelope = Envelope {
+        interactive: true,
+        correlation_id: "correlation".into(),
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        tracestate: "vendor=1".into(),
+    };
+    let full = RefreshConnection {
+        labels: [("tenant".to_owned(), "t-1".to_owned())].into(),
+        access_token: "token".into(),
+        max_age: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..import_command()
+    };
+    let mut telling = Run::updating();
+    telling.look(form_required());
+    let mut locked = Run::plain();
+    locked.find([]).start(FailureKind::Locked).find([]);
+    let of = |run: &Run| run.at().clone();
+    vec![
+        ("requested", of(&Run::plain())),
+        ("requested in full", Refresh::new(full, at(0), envelope, at(3))),
+        ("requested and locked", of(&locked)),
+        ("updating", of(&Run::updating())),
+        ("telling", of(&telling)),
+        ("awaiting the user", of(&Run::awaiting())),
+        ("settling", of(&Run::settling())),
+        ("collecting", of(&Run::collecting())),
+    ]
+}
