@@ -407,10 +407,10 @@ impl Worker {
         let Some((taken, command_id)) = self.runs.remove(&id) else {
             return;
         };
-        if let Ok((_, Ran::Settled)) = &ran {
+        let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
+        if let (Ok((_, Ran::Settled)), false) = (&ran, stale) {
             self.progress.settled(taken.tag.subscription);
         }
-        let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
         match ran {
             Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
             Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
