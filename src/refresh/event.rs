@@ -296,17 +296,24 @@ fn longest(begun: &TransactionsUpdated) -> usize {
 }
 
 /// The most bytes a transaction takes, whatever finAPI adds to it later.
-fn size_at_most(transaction: &proto::Transaction) -> usize {
-    const FLAGS_AND_LENGTHS: usize = 16;
-    transaction.encoded_len() - transaction.category.len() + CATEGORY_CHARACTERS_MAX * 4 + FLAGS_AND_LENGTHS
+fn size_at_most(transaction: &mut proto::Transaction) -> usize {
+    const TAGS_AND_LENGTHS: usize = 8;
+    let category = std::mem::take(&mut transaction.category);
+    let duplicate = std::mem::replace(&mut transaction.is_potential_duplicate, true);
+    let adjusting = std::mem::replace(&mut transaction.is_adjusting_entry, true);
+    let size = transaction.encoded_len() + CATEGORY_CHARACTERS_MAX * 4 + TAGS_AND_LENGTHS;
+    transaction.category = category;
+    transaction.is_potential_duplicate = duplicate;
+    transaction.is_adjusting_entry = adjusting;
+    size
 }
 
 /// Fills parts in order, at least one; the first has a room of its own. A transaction that fits no room is alone in its part.
 fn split(transactions: Vec<proto::Transaction>, room_first: usize, room: usize) -> Vec<Vec<proto::Transaction>> {
     let mut parts = vec![Vec::new()];
     let mut left = room_first;
-    for transaction in transactions {
-        let size = size_at_most(&transaction);
+    for mut transaction in transactions {
+        let size = size_at_most(&mut transaction);
         let is_full = size > left && parts.last().is_some_and(|part| !part.is_empty());
         if is_full {
             parts.push(Vec::new());
