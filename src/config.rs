@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::config::{Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
 use crate::callbacks;
 use crate::finapi::{self, breaker, credentials::Credentials};
@@ -44,7 +45,7 @@ pub struct Config {
     pub events: Transactions,
     /// The operators' own listener.
     pub admin: Admin,
-    /// Logs.
+    /// Logs, traces and metrics.
     pub telemetry: Telemetry,
 }
 
@@ -91,7 +92,7 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
 }
 
-/// Logs (section `telemetry`).
+/// Logs, traces and metrics (section `telemetry`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -99,6 +100,12 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// What is logged, as `tracing_subscriber`'s filter directives, for instance `info` or `info,bankrefresh=debug`.
     pub log_level: String,
+    /// The OpenTelemetry collector that traces and metrics are sent to; none are where it is left out.
+    pub otlp_endpoint: Option<Url>,
+    /// How the collector is spoken to.
+    pub otlp_protocol: OtlpProtocol,
+    /// The share of refreshes that are traced, from 0 to 1, where their senders have not decided.
+    pub sample_ratio: f64,
 }
 
 impl Default for Telemetry {
@@ -106,8 +113,21 @@ impl Default for Telemetry {
         Self {
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
+            otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::Grpc,
+            sample_ratio: 1.0,
         }
     }
+}
+
+/// How an OpenTelemetry collector is spoken to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpProtocol {
+    /// OTLP over gRPC, usually port 4317.
+    Grpc,
+    /// OTLP over HTTP with protobuf bodies, usually port 4318.
+    Http,
 }
 
 /// How log lines are written.
@@ -259,6 +279,19 @@ impl Config {
                 "breaker.failures",
                 (1..=10_000).contains(&self.breaker.failures),
                 "1 to 10000",
+            ),
+            (
+                "telemetry.sample_ratio",
+                (0.0..=1.0).contains(&self.telemetry.sample_ratio),
+                "0 to 1",
+            ),
+            (
+                "telemetry.otlp_endpoint",
+                self.telemetry
+                    .otlp_endpoint
+                    .as_ref()
+                    .is_none_or(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()),
+                "an http:// or https:// URL",
             ),
             (
                 "events.size_max",

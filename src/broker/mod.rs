@@ -117,6 +117,17 @@ pub enum Subscription {
     },
 }
 
+impl Subscription {
+    /// What it consumes: a queue's name, or the exchange's that it taps.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Queue { name, .. } => name,
+            Self::Tap { exchange, .. } => exchange,
+        }
+    }
+}
+
 /// What a broker tells its consumer.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every notice is a delivery")]

@@ -8,7 +8,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 use super::Ended;
-use crate::config::{LogFormat, Telemetry};
+use crate::config::Telemetry;
 use crate::sandbox::{Sandbox, SandboxConfig, serve};
 
 #[derive(Debug, Parser)]
@@ -22,10 +22,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Ended {
-    crate::telemetry::logs::start(&Telemetry {
-        log_level: "info".to_owned(),
-        log_format: LogFormat::Text,
-    })?;
+    crate::telemetry::logs::start(&Telemetry::default())?;
     let config = match &args.script {
         Some(file) => SandboxConfig::from_toml(&std::fs::read_to_string(file)?)?,
         None => SandboxConfig::default(),

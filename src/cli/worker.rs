@@ -15,14 +15,15 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
-use crate::telemetry::{logs, metrics};
+use crate::telemetry::{self, logs, metrics, traces};
 use crate::worker::{Worker, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
     let mut stops = stops()?;
     logs::start(&config.telemetry)?;
-    let registry = metrics::start();
+    let tracing = traces::start(&config.telemetry)?;
+    let (registry, metering) = metrics::start(&config.telemetry)?;
     let policy = config.policy();
     let settings = config.finapi.ok_or_else(|| {
         ConfigError::Setting(
@@ -74,6 +75,7 @@ pub(super) async fn run(config: Config) -> Ended {
             });
         })
         .await;
+    telemetry::end(tracing, metering).await;
     Ok(ExitCode::SUCCESS)
 }
 

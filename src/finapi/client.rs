@@ -29,6 +29,7 @@ use crate::refresh::answer::{
     Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
 
 /// How finAPI is reached (section `finapi`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -113,6 +114,13 @@ pub struct FinApi {
     metrics: Metrics,
 }
 
+/// For whom finAPI is asked.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    refresh: &'a Refresh,
+    is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
 /// One request of a user.
 struct UserCall<'a> {
     endpoint: &'static str,
@@ -120,6 +128,7 @@ struct UserCall<'a> {
     url: String,
     body: Bytes,
     user_id: &'a str,
+    is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
     /// The command's own token, if it has one.
     access_token: Option<SecretString>,
 }
@@ -159,15 +168,15 @@ impl FinApi {
     /// # Errors
     ///
     /// A classified [`Failure`] for everything that is not a good answer.
-    pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool) -> Answered {
+    pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
         let permit = self.gate.enter(Urgency::of(call)).await;
-        if !is_wanted() {
-            let kind = FailureKind::NotAsked(Duration::ZERO);
-            return Err(Failure::new(kind, "no longer wanted when its turn had come"));
-        }
         let started = Instant::now();
-        let answered = self.call(refresh, call).await;
+        let asked = Asked {
+            refresh,
+            is_wanted: &is_wanted,
+        };
+        let answered = self.call(asked, call).await;
         let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");
         self.metrics.called(call.name(), class, started.elapsed());
         match &answered {
@@ -182,32 +191,32 @@ impl FinApi {
         answered
     }
 
-    async fn call(&self, refresh: &Refresh, call: &Call) -> Answered {
+    async fn call(&self, asked: Asked<'_>, call: &Call) -> Answered {
         match call {
-            Call::Connection => self.connection(refresh).await,
-            Call::FindTask => self.tasks(refresh).await,
-            Call::Start => self.background_update(refresh).await,
-            Call::Task(id) => self.task(refresh, id).await,
-            Call::WebForm(id) => self.web_form(refresh, id).await,
-            Call::Collect(accounts, span) => self.collect(refresh, accounts, *span).await,
+            Call::Connection => self.connection(asked).await,
+            Call::FindTask => self.tasks(asked).await,
+            Call::Start => self.background_update(asked).await,
+            Call::Task(id) => self.task(asked, id).await,
+            Call::WebForm(id) => self.web_form(asked, id).await,
+            Call::Collect(accounts, span) => self.collect(asked, accounts, *span).await,
         }
     }
 
-    async fn background_update(&self, refresh: &Refresh) -> Answered {
+    async fn background_update(&self, asked: Asked<'_>) -> Answered {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         let names = self.names();
-        let response = self.start(refresh, names).await?;
+        let response = self.start(asked, names).await?;
         let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
             // A 400 has created no task, so sending again starts nothing twice.
-            self.start_otherwise(refresh, names.other()).await?
+            self.start_otherwise(asked, names.other()).await?
         } else {
             response
         };
         understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()))
     }
 
-    async fn start_otherwise(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
-        let response = self.start(refresh, names).await?;
+    async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Failure> {
+        let response = self.start(asked, names).await?;
         // What neither set of names can say tells nothing of which one finAPI speaks.
         if !is_refused_for_names(&response) {
             let reference = names == Names::Reference;
@@ -229,30 +238,34 @@ impl FinApi {
         }
     }
 
-    async fn start(&self, refresh: &Refresh, names: Names) -> Result<Response, Failure> {
+    async fn start(&self, asked: Asked<'_>, names: Names) -> Result<Response, Failure> {
         let callbacks = self
             .signer
             .as_ref()
-            .map(|signer| signer.callbacks(&refresh.command.command_id));
-        let body = request::body(&refresh.command, names, callbacks.as_ref());
+            .map(|signer| signer.callbacks(&asked.refresh.command.command_id));
+        let body = request::body(&asked.refresh.command, names, callbacks.as_ref());
         let url = join(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
         let call = UserCall {
             body: body.into(),
             method: Method::POST,
-            ..UserCall::get(refresh, "POST /api/tasks/backgroundUpdate", url)
+            ..UserCall::get(asked, "POST /api/tasks/backgroundUpdate", url)
         };
         self.user_call(call).await
     }
 
     /// Reads the user's tasks back to those that can't run any more. A user of many connections has many of them, and one
     /// that is not found is started again.
-    async fn tasks(&self, refresh: &Refresh) -> Answered {
-        let since = refresh.requested_at.saturating_sub(TASK_LIFE).unwrap_or(Timestamp::MIN);
+    async fn tasks(&self, asked: Asked<'_>) -> Answered {
+        let since = asked
+            .refresh
+            .requested_at
+            .saturating_sub(TASK_LIFE)
+            .unwrap_or(Timestamp::MIN);
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
             let query = format!("api/tasks?order=createdAt,desc&page={page}&perPage=20");
             let url = join(&self.settings.web_form_url, &query);
-            let read: wire::Tasks = self.read(UserCall::get(refresh, "GET /api/tasks", url)).await?;
+            let read: wire::Tasks = self.read(UserCall::get(asked, "GET /api/tasks", url)).await?;
             let pages = read.paging.page_count;
             tasks.extend(Vec::from(read));
             if page >= pages || tasks.last().is_none_or(|oldest| oldest.created_at < since) {
@@ -262,45 +275,45 @@ impl FinApi {
         Ok(Answer::Tasks(tasks))
     }
 
-    async fn task(&self, refresh: &Refresh, id: &str) -> Answered {
+    async fn task(&self, asked: Asked<'_>, id: &str) -> Answered {
         let url = join(&self.settings.web_form_url, &format!("api/tasks/{id}"));
-        let task: wire::Task = self.read(UserCall::get(refresh, "GET /api/tasks/{id}", url)).await?;
+        let task: wire::Task = self.read(UserCall::get(asked, "GET /api/tasks/{id}", url)).await?;
         Ok(Answer::Task(task.into()))
     }
 
-    async fn web_form(&self, refresh: &Refresh, id: &str) -> Answered {
+    async fn web_form(&self, asked: Asked<'_>, id: &str) -> Answered {
         let url = join(&self.settings.web_form_url, &format!("api/webForms/{id}"));
-        let form: wire::WebForm = self.read(UserCall::get(refresh, "GET /api/webForms/{id}", url)).await?;
+        let form: wire::WebForm = self.read(UserCall::get(asked, "GET /api/webForms/{id}", url)).await?;
         Ok(Answer::WebForm(form.into()))
     }
 
-    async fn connection(&self, refresh: &Refresh) -> Answered {
-        let id = refresh.command.bank_connection_id;
+    async fn connection(&self, asked: Asked<'_>) -> Answered {
+        let id = asked.refresh.command.bank_connection_id;
         let url = join(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
-        let call = UserCall::get(refresh, "GET /api/v1/bankConnections/{id}", url);
+        let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", url);
         let connection: wire::Connection = self.read(call).await?;
         Ok(Answer::Connection(connection.into()))
     }
 
-    async fn collect(&self, refresh: &Refresh, accounts: &[i64], span: Option<Span>) -> Answered {
+    async fn collect(&self, asked: Asked<'_>, accounts: &[i64], span: Option<Span>) -> Answered {
         let (accounts, transactions) =
-            futures_util::try_join!(self.accounts(refresh), self.transactions(refresh, accounts, span))?;
+            futures_util::try_join!(self.accounts(asked), self.transactions(asked, accounts, span))?;
         Ok(Answer::Collected(Collected { accounts, transactions }))
     }
 
-    async fn accounts(&self, refresh: &Refresh) -> Result<Vec<Account>, Failure> {
-        let id = refresh.command.bank_connection_id;
+    async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Failure> {
+        let id = asked.refresh.command.bank_connection_id;
         let url = join(
             &self.settings.access_url,
             &format!("api/v1/accounts?bankConnectionIds={id}"),
         );
-        let accounts: wire::Accounts = self.read(UserCall::get(refresh, "GET /api/v1/accounts", url)).await?;
+        let accounts: wire::Accounts = self.read(UserCall::get(asked, "GET /api/v1/accounts", url)).await?;
         Ok(accounts.into())
     }
 
     async fn transactions(
         &self,
-        refresh: &Refresh,
+        asked: Asked<'_>,
         accounts: &[i64],
         span: Option<Span>,
     ) -> Result<Vec<Transaction>, Failure> {
@@ -318,7 +331,7 @@ impl FinApi {
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
             let url = join(&self.settings.access_url, &format!("{query}&page={page}"));
-            let read: wire::Transactions = self.read(UserCall::get(refresh, endpoint, url)).await?;
+            let read: wire::Transactions = self.read(UserCall::get(asked, endpoint, url)).await?;
             let pages = read.paging.page_count;
             transactions.extend(read.imported_in(span));
             if page >= pages {
@@ -340,25 +353,36 @@ impl FinApi {
     /// Sends a request with the user's token. A 401 costs one new token and one more try.
     async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Failure> {
         if let Some(token) = &call.access_token {
-            return self.send(call.request(token)?, call.endpoint).await;
+            return self.send_wanted(&call, token).await;
         }
         let token = self.tokens.get(call.user_id, None, self).await?;
-        let response = self.send(call.request(&token)?, call.endpoint).await?;
+        let response = self.send_wanted(&call, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let token = self.tokens.get(call.user_id, Some(&token), self).await?;
-        self.send(call.request(&token)?, call.endpoint).await
+        self.send_wanted(&call, &token).await
+    }
+
+    /// Permits and tokens can take their time.
+    async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Failure> {
+        if !(call.is_wanted)() {
+            let kind = FailureKind::NotAsked(Duration::ZERO);
+            return Err(Failure::new(kind, "no longer wanted when its turn had come"));
+        }
+        self.send(call.request(token)?, call.endpoint).await
     }
 
     /// Sends one request, unless finAPI is down. A probe that fails says what was known already, so it is nobody's failure.
     async fn send(&self, request: Request<Bytes>, endpoint: &str) -> Result<Response, Failure> {
         let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
         let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
+        let span = traces::Request::begin(endpoint, request.uri());
         let answer = self
             .transport
             .send(request, self.settings.timeout, self.settings.body_max)
             .await;
+        span.end(&answer);
         let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
             (true, _) => self.breaker.succeeded(),
@@ -430,7 +454,8 @@ impl FinApi {
 }
 
 impl<'a> UserCall<'a> {
-    fn get(refresh: &'a Refresh, endpoint: &'static str, url: String) -> Self {
+    fn get(asked: Asked<'a>, endpoint: &'static str, url: String) -> Self {
+        let Asked { refresh, is_wanted } = asked;
         let token = &refresh.command.access_token;
         Self {
             endpoint,
@@ -438,6 +463,7 @@ impl<'a> UserCall<'a> {
             url,
             body: Bytes::new(),
             user_id: &refresh.command.user_id,
+            is_wanted,
             access_token: (!token.is_empty()).then(|| SecretString::from(token.as_str())),
         }
     }

@@ -62,7 +62,7 @@ pub(super) fn classify(endpoint: &str, surface: Surface, response: &Response) ->
         message.push_str(" for ");
         message.push_str(&fields.join(", "));
     }
-    let request_id = request_id(&response.headers);
+    let request_id = response.request_id().map(str::to_owned);
     Failure {
         kind: kind(surface, response, code.as_deref()),
         code,
@@ -89,7 +89,7 @@ pub(super) fn no_answer(endpoint: &str, no_answer: NoAnswer) -> Failure {
 /// Classifies a success whose body can't be understood.
 pub(super) fn malformed(endpoint: &str, response: &Response, error: &str) -> Failure {
     Failure {
-        request_id: request_id(&response.headers),
+        request_id: response.request_id().map(str::to_owned),
         ..Failure::unexpected(&format!("{endpoint} answered {}: {error}", response.status.as_u16()))
     }
 }
@@ -129,11 +129,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .parse::<u64>()
         .ok()?;
     Some(Duration::from_secs(seconds.min(24 * 3600)))
-}
-
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-request-id")?.to_str().ok()?;
-    (id.len() <= 255).then(|| id.to_owned())
 }
 
 /// Whether a text is a code and no prose.

@@ -28,6 +28,15 @@ pub struct Response {
     pub body: Bytes,
 }
 
+impl Response {
+    /// finAPI's name for the request.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        let id = self.headers.get("x-request-id")?.to_str().ok()?;
+        (id.len() <= 255).then_some(id)
+    }
+}
+
 /// Without the headers and the body, which may hold a token.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +62,19 @@ pub enum NoAnswer {
     /// The body is longer than allowed.
     #[error("the answer is too long")]
     TooLong,
+}
+
+impl NoAnswer {
+    /// Its name in traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Lost => "lost",
+            Self::TimedOut => "timeout",
+            Self::TooLong => "too_long",
+        }
+    }
 }
 
 /// In the extensions of a response in process that never arrives over HTTP. Its body fails at the first read, which

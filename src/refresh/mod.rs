@@ -139,6 +139,14 @@ pub struct Envelope {
     pub tracestate: String,
 }
 
+impl Envelope {
+    /// The trace it belongs to, as log lines name it.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.split('-').nth(1)
+    }
+}
+
 /// Where a refresh stands.
 #[derive(Clone, Debug)]
 pub enum Phase {

@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry::{KeyValue, global};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+use super::otlp;
+use crate::config::{ConfigError, Telemetry};
 use crate::refresh::event::Event;
 
 /// Bounds of histograms, in seconds: from a call to finAPI to a user who takes the time a web form allows.
 const SECONDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0, 7200.0,
 ];
+
+/// How often metrics are sent to a collector.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What a worker counts.
 #[derive(Clone, Debug)]
@@ -34,17 +39,25 @@ pub struct Metrics {
 }
 
 /// Starts counting. Metrics made before count nothing.
-#[must_use]
-pub fn start() -> Registry {
+///
+/// # Errors
+///
+/// Names the setting that is wrong.
+pub fn start(settings: &Telemetry) -> Result<(Registry, SdkMeterProvider), ConfigError> {
     let registry = Registry::new();
+    let mut provider = SdkMeterProvider::builder().with_resource(otlp::resource());
     // Only fails when the registry has a collector of the same name already.
-    if let Ok(exporter) = opentelemetry_prometheus::exporter()
-        .with_registry(registry.clone())
-        .build()
-    {
-        global::set_meter_provider(SdkMeterProvider::builder().with_reader(exporter).build());
+    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
+    if let Ok(exporter) = exporter.build() {
+        provider = provider.with_reader(exporter);
     }
-    registry
+    if let Some(exporter) = otlp::metrics(settings)? {
+        let reader = PeriodicReader::builder(exporter).with_interval(EXPORT_INTERVAL);
+        provider = provider.with_reader(reader.build());
+    }
+    let provider = provider.build();
+    global::set_meter_provider(provider.clone());
+    Ok((registry, provider))
 }
 
 /// All metrics in Prometheus' text format.

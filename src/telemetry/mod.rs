@@ -2,3 +2,24 @@
 
 pub mod logs;
 pub mod metrics;
+mod otlp;
+pub mod traces;
+
+use std::time::Duration;
+
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+/// How long the last spans and metrics may take to a collector when a worker stops.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Sends what is left. Whether that works is nobody's concern any more.
+pub async fn end(traces: Option<SdkTracerProvider>, metrics: SdkMeterProvider) {
+    let ending = tokio::task::spawn_blocking(move || {
+        if let Some(traces) = traces {
+            drop(traces.shutdown_with_timeout(END_TIMEOUT));
+        }
+        drop(metrics.shutdown_with_timeout(END_TIMEOUT));
+    });
+    drop(tokio::time::timeout(2 * END_TIMEOUT, ending).await);
+}

@@ -22,6 +22,8 @@ pub const REASON_HEADER: &str = "bankrefresh_reason";
 pub const QUEUE_HEADER: &str = "bankrefresh_queue";
 /// The header of a message that is tried alone that says since when it is to be, in milliseconds.
 const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
+/// The header of a state that says when it was written, in milliseconds.
+const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
 
 /// Headers that a broker writes to a message and that must not come back with it: a message that still carries its old
 /// `x-death` can be dropped as a cycle when it goes through the delay queues again.
@@ -175,12 +177,13 @@ pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgo
         .iter()
         .rev()
         .find(|(_, delay)| wait >= jiff::SignedDuration::try_from(*delay).unwrap_or_default());
+    let mut properties = properties(state::MESSAGE_NAME, &refresh.envelope, now);
+    properties.message_id = Some(refresh.command.command_id.clone());
+    let parked_at = Header::Integer(now.as_millisecond());
+    properties.headers.insert(PARKED_AT_HEADER.to_owned(), parked_at);
     let message = Message {
         body: state::encode(refresh).into(),
-        properties: Properties {
-            message_id: Some(refresh.command.command_id.clone()),
-            ..properties(state::MESSAGE_NAME, &refresh.envelope, now)
-        },
+        properties,
     };
     match delay {
         Some((delay, _)) => Outgoing {
@@ -226,7 +229,17 @@ pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outg
 /// Since when a message has been a suspect; it was in a worker's hands until then.
 #[must_use]
 pub fn suspect_since(message: &Message) -> Option<Timestamp> {
-    match message.properties.headers.get(SUSPECT_SINCE_HEADER)? {
+    moment(message, SUSPECT_SINCE_HEADER)
+}
+
+/// When a state was written.
+#[must_use]
+pub fn parked_at(message: &Message) -> Option<Timestamp> {
+    moment(message, PARKED_AT_HEADER)
+}
+
+fn moment(message: &Message, header: &str) -> Option<Timestamp> {
+    match message.properties.headers.get(header)? {
         Header::Integer(millis) => Timestamp::from_millisecond(*millis).ok(),
         Header::Text(_) | Header::Boolean(_) => None,
     }

@@ -37,6 +37,7 @@ use crate::finapi::FinApi;
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{self, Sending};
 use learned::Learned;
 use message::Read;
 use progress::Progress;
@@ -158,13 +159,17 @@ impl Worker {
         let shared = Arc::new(Shared {
             broker,
             finapi,
-            topology,
             clock,
             generation: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             learned: std::sync::Mutex::new(Learned::new(policy.polling.clone())),
             policy,
             metrics: Metrics::default(),
+            queues: subscriptions(&topology, &settings)
+                .iter()
+                .map(|subscription| subscription.name().to_owned())
+                .collect(),
+            topology,
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         });
         Self {
@@ -263,12 +268,16 @@ impl Worker {
                 "came back too often; to be tried alone"
             );
             let message = message::suspect(topology, &delivery, self.shared.clock.now());
-            return self.replace(vec![message], taken);
+            return self.pass_on(message, taken);
         }
         match message::read(&delivery, topology, self.shared.clock.now()) {
-            Read::Refresh { refresh, undated: true } => {
-                let bookmark = self.shared.bookmark(&refresh);
-                self.replace(vec![bookmark], taken);
+            Read::Refresh {
+                mut refresh,
+                undated: true,
+            } => {
+                let sending = Sending::alone(&refresh.envelope);
+                let bookmark = self.shared.bookmark(&mut refresh, sending);
+                self.replace(bookmark, taken);
             }
             Read::Refresh {
                 refresh,
@@ -277,13 +286,13 @@ impl Worker {
             Read::Newer(version) => {
                 tracing::warn!(version, "a newer release's state; leaving it to a newer worker");
                 let message = message::put_aside(topology, &delivery);
-                self.replace(vec![message], taken);
+                self.pass_on(message, taken);
             }
             Read::Unreadable(reason) => {
                 tracing::warn!(queue = delivery.queue, reason, "can't be understood; a dead letter");
                 self.shared.metrics.dead_letter();
                 let message = message::dead_letter(topology, &delivery, &reason);
-                self.replace(vec![message], taken);
+                self.pass_on(message, taken);
             }
         }
     }
@@ -343,6 +352,9 @@ impl Worker {
         let since = |moment: Timestamp| now.duration_since(moment).try_into().unwrap_or_default();
         if delivery.queue == self.shared.topology.steps() {
             self.shared.metrics.resumed(since(refresh.due_at));
+            if let Some(parked_at) = message::parked_at(&delivery.message) {
+                traces::parked(&refresh.envelope, parked_at, refresh.due_at);
+            }
         } else {
             let age = since(refresh.requested_at);
             self.shared.metrics.command_taken(age, refresh.envelope.interactive);
@@ -386,15 +398,21 @@ impl Worker {
         self.runs.insert(task.id(), (taken, Some(command_id)));
     }
 
-    fn park(&mut self, refresh: Box<Refresh>, taken: Taken) {
+    fn park(&mut self, mut refresh: Box<Refresh>, taken: Taken) {
         self.shared.metrics.parked();
-        let bookmark = self.shared.bookmark(&refresh);
+        let sending = Sending::alone(&refresh.envelope);
+        let bookmark = self.shared.bookmark(&mut refresh, sending);
         self.forget(&refresh.command.command_id, taken.tag);
-        self.replace(vec![bookmark], taken);
+        self.replace(bookmark, taken);
     }
 
-    fn replace(&mut self, messages: Vec<Outgoing>, taken: Taken) {
-        let replace = Arc::clone(&self.shared).replace(messages, taken);
+    /// What is passed on as it came belongs to the trace it came with.
+    fn pass_on(&mut self, message: Outgoing, taken: Taken) {
+        self.replace((message, Sending::default()), taken);
+    }
+
+    fn replace(&mut self, message: (Outgoing, Sending), taken: Taken) {
+        let replace = Arc::clone(&self.shared).replace(message, taken);
         let task = self.running.spawn(replace);
         self.runs.insert(task.id(), (taken, None));
     }

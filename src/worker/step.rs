@@ -19,6 +19,7 @@ use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
 use crate::refresh::event::Event;
 use crate::refresh::{Moment, Next, Phase, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Process, Sending};
 
 /// What every run needs.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) draining: AtomicBool,
     pub(super) learned: std::sync::Mutex<Learned>,
     pub(super) metrics: Metrics,
+    /// The queues, by the number of their subscription.
+    pub(super) queues: Vec<String>,
     pub(super) jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
@@ -47,12 +50,29 @@ pub(super) enum Ran {
     Lost,
 }
 
+impl Ran {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Waits(_) => "waits",
+            Self::Settled => "settled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// The wait before a publish that failed is tried again.
 const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Runs a refresh that is due.
     pub(super) async fn run(self: Arc<Self>, mut refresh: Box<Refresh>, taken: Taken) -> Ran {
+        let process = Process::begin(&mut refresh, self.queue(taken));
+        let ran = process.around(self.run_within(&process, refresh, taken)).await;
+        process.end(ran.name());
+        ran
+    }
+
+    async fn run_within(&self, process: &Process, mut refresh: Box<Refresh>, taken: Taken) -> Ran {
         loop {
             if !self.owns(taken) {
                 return Ran::Lost;
@@ -68,7 +88,7 @@ impl Shared {
                 },
                 None => self.ask(&refresh, taken).await,
             };
-            refresh = match self.publish_step(step, taken, &refresh).await {
+            refresh = match self.publish_step(process, step, taken, &refresh).await {
                 Ok(Some(next)) => next,
                 Ok(None) => return Ran::Settled,
                 Err(Lost) => return Ran::Lost,
@@ -77,8 +97,8 @@ impl Shared {
     }
 
     /// Publishes messages that take the place of a delivery, then acknowledges it.
-    pub(super) async fn replace(self: Arc<Self>, messages: Vec<Outgoing>, taken: Taken) -> Ran {
-        match self.publish(messages, taken).await {
+    pub(super) async fn replace(self: Arc<Self>, message: (Outgoing, Sending), taken: Taken) -> Ran {
+        match self.publish(vec![message], taken).await {
             Ok(()) => {
                 self.broker.ack(taken.tag);
                 Ran::Settled
@@ -87,8 +107,17 @@ impl Shared {
         }
     }
 
-    pub(super) fn bookmark(&self, refresh: &Refresh) -> Outgoing {
-        message::bookmark(&self.topology, refresh, self.clock.now())
+    /// A state that is about to be sent; it goes on from the span that sends it.
+    pub(super) fn bookmark(&self, refresh: &mut Refresh, sending: Sending) -> (Outgoing, Sending) {
+        sending.takes_over(&mut refresh.envelope);
+        let message = message::bookmark(&self.topology, refresh, self.clock.now());
+        let sending = sending.named(&message);
+        (message, sending)
+    }
+
+    fn queue(&self, taken: Taken) -> &str {
+        let index = usize::try_from(taken.tag.subscription).unwrap_or(usize::MAX);
+        self.queues.get(index).map(String::as_str).unwrap_or_default()
     }
 
     /// Asks finAPI and decides. A panic on the way is one failed attempt.
@@ -120,16 +149,23 @@ impl Shared {
     }
 
     /// Publishes what a step leads to, and settles the delivery where the refresh no longer needs it.
-    async fn publish_step(&self, step: Step, taken: Taken, before: &Refresh) -> Result<Option<Box<Refresh>>, Lost> {
+    async fn publish_step(
+        &self,
+        process: &Process,
+        mut step: Step,
+        taken: Taken,
+        before: &Refresh,
+    ) -> Result<Option<Box<Refresh>>, Lost> {
         let now = self.clock.now();
-        let envelope = &before.envelope;
-        let mut messages: Vec<Outgoing> = step
-            .events
-            .iter()
-            .map(|event| message::event(&self.topology, event, envelope, now))
-            .collect();
-        if let Next::Bookmark(refresh) = &step.next {
-            messages.push(self.bookmark(refresh));
+        let mut messages = Vec::new();
+        for event in &step.events {
+            let sending = process.send(&before.envelope);
+            let message = message::event(&self.topology, event, sending.envelope(&before.envelope), now);
+            let sending = sending.named(&message);
+            messages.push((message, sending));
+        }
+        if let Next::Bookmark(refresh) = &mut step.next {
+            messages.push(self.bookmark(refresh, process.send(&refresh.envelope)));
         }
         if !messages.is_empty() {
             self.publish(messages, taken).await?;
@@ -149,7 +185,16 @@ impl Shared {
     }
 
     /// Publishes, again and again while the delivery is ours: what is not confirmed is not done.
-    async fn publish(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
+    async fn publish(&self, messages: Vec<(Outgoing, Sending)>, taken: Taken) -> Result<(), Lost> {
+        let (messages, sendings): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+        let published = self.publish_until_confirmed(messages, taken).await;
+        for sending in sendings {
+            sending.end(published.is_ok());
+        }
+        published
+    }
+
+    async fn publish_until_confirmed(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
         loop {
             match self.broker.publish(messages.clone()).await {
                 Ok(()) => return Ok(()),
@@ -210,6 +255,7 @@ fn log_failure(refresh: &Refresh, answered: &Answered) {
         return;
     }
     tracing::warn!(
+        trace_id = refresh.envelope.trace_id(),
         command_id = refresh.command.command_id,
         bank_connection_id = refresh.command.bank_connection_id,
         phase = refresh.phase.name(),
@@ -223,6 +269,7 @@ fn log_failure(refresh: &Refresh, answered: &Answered) {
 fn log_event(event: &Event, refresh: &Refresh) {
     let context = event.context();
     tracing::info!(
+        trace_id = refresh.envelope.trace_id(),
         command_id = refresh.command.command_id,
         bank_connection_id = refresh.command.bank_connection_id,
         task_id = context.map(|context| context.task_id.as_str()).unwrap_or_default(),

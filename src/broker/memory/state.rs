@@ -145,7 +145,7 @@ impl State {
         };
         let mut changed = BTreeSet::new();
         for consuming in &mut session.subscriptions {
-            if consuming.name() == queue {
+            if consuming.subscription.name() == queue {
                 consuming.paused = paused;
                 changed.insert(consuming.queue.clone());
             }
@@ -392,7 +392,7 @@ impl Session {
             subscription,
             number,
         };
-        let queue = consuming.name().to_owned();
+        let queue = consuming.subscription.name().to_owned();
         let tap = matches!(consuming.subscription, Subscription::Tap { .. });
         if !tap {
             consuming.unacked.insert(number, place);
@@ -425,14 +425,6 @@ impl Consuming {
             dead: false,
             deliveries: 0,
             unacked: BTreeMap::new(),
-        }
-    }
-
-    /// The name that its client knows it by.
-    fn name(&self) -> &str {
-        match &self.subscription {
-            Subscription::Queue { name, .. } => name,
-            Subscription::Tap { exchange, .. } => exchange,
         }
     }
 

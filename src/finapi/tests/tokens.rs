@@ -153,3 +153,13 @@ async fn a_token_that_never_ends_is_kept() {
     world.find(1).await;
     assert_eq!(of_user(&world), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_when_there_is_a_token_is_not_asked() {
+    let world = World::new();
+    let answered = world.client.ask(&refresh(command(1)), &Call::FindTask, || false).await;
+    let failure = answered.expect_err("not asked");
+    assert_eq!(failure.kind, FailureKind::NotAsked(Duration::ZERO));
+    assert_eq!(world.calls(Endpoint::Token), 1);
+    assert_eq!(world.calls(Endpoint::Tasks), 0);
+}

@@ -1,0 +1,90 @@
+//! Exporters to an OpenTelemetry collector.
+
+use std::time::Duration;
+
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::Temporality;
+
+use crate::config::{ConfigError, OtlpProtocol, Telemetry};
+
+/// The longest an export may take. What does not get through is dropped.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who tells.
+pub(super) fn resource() -> Resource {
+    Resource::builder()
+        .with_service_name("bankrefresh")
+        .with_attribute(opentelemetry::KeyValue::new(
+            "service.version",
+            env!("CARGO_PKG_VERSION"),
+        ))
+        .with_attribute(opentelemetry::KeyValue::new(
+            "service.instance.id",
+            uuid::Uuid::new_v4().to_string(),
+        ))
+        .build()
+}
+
+/// An exporter of spans, if an endpoint is set.
+///
+/// # Errors
+///
+/// When it is no endpoint.
+pub(super) fn spans(settings: &Telemetry) -> Result<Option<SpanExporter>, ConfigError> {
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(None);
+    };
+    let exporter = match settings.otlp_protocol {
+        OtlpProtocol::Grpc => SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint.as_str())
+            .with_timeout(TIMEOUT)
+            .build(),
+        OtlpProtocol::Http => SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(path(endpoint, "v1/traces"))
+            .with_timeout(TIMEOUT)
+            .build(),
+    };
+    exporter.map(Some).map_err(unusable)
+}
+
+/// An exporter of metrics, if an endpoint is set.
+///
+/// # Errors
+///
+/// When it is no endpoint.
+pub(super) fn metrics(settings: &Telemetry) -> Result<Option<MetricExporter>, ConfigError> {
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(None);
+    };
+    let exporter = match settings.otlp_protocol {
+        OtlpProtocol::Grpc => MetricExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint.as_str())
+            .with_timeout(TIMEOUT)
+            .with_temporality(Temporality::Cumulative)
+            .build(),
+        OtlpProtocol::Http => MetricExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(path(endpoint, "v1/metrics"))
+            .with_timeout(TIMEOUT)
+            .with_temporality(Temporality::Cumulative)
+            .build(),
+    };
+    exporter.map(Some).map_err(unusable)
+}
+
+/// Over HTTP each signal has a path of its own.
+fn path(endpoint: &url::Url, signal: &str) -> String {
+    format!("{}/{signal}", endpoint.as_str().trim_end_matches('/'))
+}
+
+fn unusable(error: ExporterBuildError) -> ConfigError {
+    ConfigError::Setting(format!(
+        "telemetry.otlp_endpoint must be a collector's URL, for instance http://127.0.0.1:4317: {error}"
+    ))
+}

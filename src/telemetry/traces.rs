@@ -1,0 +1,288 @@
+//! Traces: every name and attribute of a span in one place. A refresh is one trace, from its sender's `traceparent` through
+//! every worker that has it to whoever reads its events; without one, the first worker begins it.
+//!
+//! | span | kind | parent | from, to |
+//! | --- | --- | --- | --- |
+//! | `process <queue>` | consumer | what published the message | a refresh is due, it waits or is over |
+//! | `<method> <path>` | client | `process` | one HTTP request to finAPI |
+//! | `send <exchange>` | producer | `process` | one message, until it is confirmed |
+//! | `parked` | internal | the `send` that parked it | parked, taken up again |
+//!
+//! Spans are exported as soon as they are over, by a thread of their own: a worker that is killed loses the last ones, and a
+//! collector that is slow or away costs spans and nothing else.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use http::{StatusCode, Uri};
+use jiff::Timestamp;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{
+    FutureExt as _, Link, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider};
+
+use super::otlp;
+use crate::broker::Outgoing;
+use crate::config::{ConfigError, Telemetry};
+use crate::finapi::transport::{NoAnswer, Response};
+use crate::refresh::{Envelope, Refresh};
+
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// How soon spans are exported.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many spans wait for their export; more are dropped.
+const QUEUE_MAX: usize = 8192;
+
+/// Starts tracing if an endpoint is set. To be called once, in a tokio runtime.
+///
+/// # Errors
+///
+/// Names the setting that is wrong.
+pub fn start(settings: &Telemetry) -> Result<Option<SdkTracerProvider>, ConfigError> {
+    let Some(exporter) = otlp::spans(settings)? else {
+        return Ok(None);
+    };
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE_MAX)
+        .with_scheduled_delay(EXPORT_INTERVAL)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(processor)
+        .with_sampler(sampler)
+        .with_resource(otlp::resource())
+        .build();
+    // Only whoever starts twice is too late.
+    let _ = TRACER.set(provider.tracer("bankrefresh"));
+    Ok(Some(provider))
+}
+
+/// What a worker does with a refresh that is due, until it waits or is over.
+#[derive(Debug, Default)]
+pub(crate) struct Process(Option<Context>);
+
+impl Process {
+    /// Begins, as a child of what the envelope names. A refresh that belongs to no trace begins one.
+    pub(crate) fn begin(refresh: &mut Refresh, queue: &str) -> Self {
+        let Some(tracer) = TRACER.get() else {
+            return Self::default();
+        };
+        let parent = context_of(&refresh.envelope);
+        let parent_span = parent.span().span_context().clone();
+        let command = &refresh.command;
+        let mut builder = tracer
+            .span_builder(format!("process {queue}"))
+            .with_kind(SpanKind::Consumer)
+            .with_attributes([
+                KeyValue::new("messaging.system", "rabbitmq"),
+                KeyValue::new("messaging.operation.name", "process"),
+                KeyValue::new("messaging.operation.type", "process"),
+                KeyValue::new("messaging.destination.name", queue.to_owned()),
+                KeyValue::new(
+                    "messaging.message.conversation_id",
+                    refresh.envelope.correlation_id.clone(),
+                ),
+                KeyValue::new("bankrefresh.command_id", command.command_id.clone()),
+                KeyValue::new("bankrefresh.bank_connection_id", command.bank_connection_id),
+                KeyValue::new("bankrefresh.phase", refresh.phase.name()),
+            ]);
+        if parent_span.is_valid() {
+            builder = builder.with_links(vec![Link::with_context(parent_span.clone())]);
+        }
+        let context = parent.with_span(builder.start_with_context(tracer, &parent));
+        if !parent_span.is_valid() {
+            write(&context, &mut refresh.envelope);
+        }
+        Self(Some(context))
+    }
+
+    /// Spans of requests made meanwhile belong to it.
+    pub(crate) async fn around<F: Future>(&self, what: F) -> F::Output {
+        match &self.0 {
+            Some(context) => what.with_context(context.clone()).await,
+            None => what.await,
+        }
+    }
+
+    /// A message that is about to be sent.
+    pub(crate) fn send(&self, envelope: &Envelope) -> Sending {
+        Sending(self.0.as_ref().and_then(|parent| sending(parent, envelope)))
+    }
+
+    /// Where the refresh stands when it waits or is over.
+    pub(crate) fn end(&self, state: &'static str) {
+        if let Some(context) = &self.0 {
+            let span = context.span();
+            span.set_attribute(KeyValue::new("bankrefresh.state", state));
+            span.end();
+        }
+    }
+}
+
+/// A message that is on its way, from before it is made until it is confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Sending(Option<(Context, Envelope)>);
+
+fn sending(parent: &Context, envelope: &Envelope) -> Option<(Context, Envelope)> {
+    let tracer = TRACER.get()?;
+    let builder = tracer.span_builder("send").with_kind(SpanKind::Producer);
+    let context = parent.with_span(builder.start_with_context(tracer, parent));
+    let mut envelope = envelope.clone();
+    write(&context, &mut envelope);
+    Some((context, envelope))
+}
+
+impl Sending {
+    /// Outside of any run: for a refresh that is parked.
+    pub(crate) fn alone(envelope: &Envelope) -> Self {
+        Self(TRACER.get().and_then(|_| sending(&context_of(envelope), envelope)))
+    }
+
+    /// What the message goes out with: its own span is the parent of whatever follows from it.
+    pub(crate) fn envelope<'a>(&'a self, otherwise: &'a Envelope) -> &'a Envelope {
+        self.0.as_ref().map_or(otherwise, |(_, envelope)| envelope)
+    }
+
+    /// Has a state go on from here.
+    pub(crate) fn takes_over(&self, envelope: &mut Envelope) {
+        if let Some((_, own)) = &self.0 {
+            envelope.clone_from(own);
+        }
+    }
+
+    /// Where it goes.
+    pub(crate) fn named(self, outgoing: &Outgoing) -> Self {
+        let Some((context, _)) = &self.0 else { return self };
+        let key = &outgoing.routing_key;
+        let destination = match key.as_str() {
+            "" => outgoing.exchange.clone(),
+            key => format!("{}:{key}", outgoing.exchange),
+        };
+        let message_id = outgoing.message.properties.message_id.clone().unwrap_or_default();
+        let span = context.span();
+        span.update_name(format!("send {destination}"));
+        span.set_attributes([
+            KeyValue::new("messaging.system", "rabbitmq"),
+            KeyValue::new("messaging.operation.name", "send"),
+            KeyValue::new("messaging.operation.type", "send"),
+            KeyValue::new("messaging.destination.name", destination),
+            KeyValue::new("messaging.rabbitmq.destination.routing_key", key.clone()),
+            KeyValue::new("messaging.message.id", message_id),
+        ]);
+        self
+    }
+
+    /// Whether it was confirmed.
+    pub(crate) fn end(self, is_confirmed: bool) {
+        let Some((context, _)) = self.0 else { return };
+        let span = context.span();
+        if !is_confirmed {
+            span.set_attribute(KeyValue::new("error.type", "unconfirmed"));
+            span.set_status(Status::error("not confirmed"));
+        }
+        span.end();
+    }
+}
+
+/// A refresh that was parked has come back.
+pub(crate) fn parked(envelope: &Envelope, since: Timestamp, due: Timestamp) {
+    let Some(tracer) = TRACER.get() else { return };
+    let now = Timestamp::now();
+    let late = now.duration_since(due);
+    let builder = tracer
+        .span_builder("parked")
+        .with_kind(SpanKind::Internal)
+        .with_start_time(SystemTime::from(since.min(now)))
+        .with_attributes([KeyValue::new("bankrefresh.late_seconds", late.as_secs_f64().max(0.0))]);
+    builder.start_with_context(tracer, &context_of(envelope)).end();
+}
+
+/// One HTTP request to finAPI, of the run around it. Paths are templates: a task's id is no secret, a web form's URL is.
+#[derive(Debug)]
+pub(crate) struct Request(Option<Context>);
+
+impl Request {
+    pub(crate) fn begin(endpoint: &str, uri: &Uri) -> Self {
+        let parent = Context::current();
+        let Some(tracer) = TRACER.get().filter(|_| parent.span().span_context().is_valid()) else {
+            return Self(None);
+        };
+        let (method, path) = endpoint.split_once(' ').unwrap_or((endpoint, ""));
+        let attributes = [
+            Some(KeyValue::new("http.request.method", method.to_owned())),
+            Some(KeyValue::new("url.template", path.to_owned())),
+            uri.host().map(|host| KeyValue::new("server.address", host.to_owned())),
+            uri.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))),
+        ];
+        let builder = tracer
+            .span_builder(endpoint.to_owned())
+            .with_kind(SpanKind::Client)
+            .with_attributes(attributes.into_iter().flatten());
+        Self(Some(parent.with_span(builder.start_with_context(tracer, &parent))))
+    }
+
+    pub(crate) fn end(self, answer: &Result<Response, NoAnswer>) {
+        let Some(context) = self.0 else { return };
+        let span = context.span();
+        match answer {
+            Ok(response) => {
+                let status = i64::from(response.status.as_u16());
+                span.set_attribute(KeyValue::new("http.response.status_code", status));
+                if let Some(id) = response.request_id() {
+                    span.set_attribute(KeyValue::new("finapi.request_id", id.to_owned()));
+                }
+                if response.status >= StatusCode::BAD_REQUEST {
+                    span.set_attribute(KeyValue::new("error.type", response.status.as_str().to_owned()));
+                    span.set_status(Status::error(""));
+                }
+            }
+            Err(no_answer) => {
+                span.set_attribute(KeyValue::new("error.type", no_answer.name()));
+                span.set_status(Status::error(no_answer.to_string()));
+            }
+        }
+        span.end();
+    }
+}
+
+fn context_of(envelope: &Envelope) -> Context {
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Carrier(envelope))
+}
+
+fn write(context: &Context, envelope: &mut Envelope) {
+    TraceContextPropagator::new().inject_context(context, &mut CarrierMut(envelope));
+}
+
+struct Carrier<'a>(&'a Envelope);
+
+impl Extractor for Carrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => Some(&self.0.traceparent),
+            "tracestate" => Some(&self.0.tracestate),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+struct CarrierMut<'a>(&'a mut Envelope);
+
+impl Injector for CarrierMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            "traceparent" => self.0.traceparent = value,
+            "tracestate" => self.0.tracestate = value,
+            _ => {}
+        }
+    }
+}
