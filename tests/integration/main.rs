@@ -4,5 +4,6 @@
 
 mod broker;
 mod support;
+mod telemetry;
 mod use_cases;
 mod workers;

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod collector;
 pub mod guard;
 pub mod platform;
 pub mod rabbitmq;
