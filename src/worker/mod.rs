@@ -327,8 +327,8 @@ impl Worker {
             0 => message::suspect_since(&delivery.message).map(|since| since.min(now)),
             _ => Some(now),
         };
-        if let (Phase::Updating { .. }, Some(left)) = (&refresh.phase, left) {
-            // The worker that had it may have looked at the task just before.
+        if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(left)) = (&refresh.phase, left) {
+            // The worker that had it may have looked at the task just before, or a start of it may still be on its way.
             refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
         if self.commands.contains_key(&refresh.command.command_id) {
