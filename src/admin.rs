@@ -76,8 +76,7 @@ async fn status(State(at): State<Arc<Surroundings>>) -> Result<Json<Status>, Sta
 
 async fn show_metrics(State(at): State<Arc<Surroundings>>) -> String {
     if let Some(status) = at.worker.status().await {
-        let held = status.held.values().map(|held| held.count).sum();
-        at.metrics.in_hand(held, status.running, status.waiting);
+        at.metrics.holds(&status);
     }
     metrics::text(&at.registry)
 }

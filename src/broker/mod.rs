@@ -181,6 +181,20 @@ pub enum PublishError {
     Down,
 }
 
+impl PublishError {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unroutable { .. } => "unroutable",
+            Self::Refused => "refused",
+            Self::TooLong { .. } => "too_long",
+            Self::TimedOut => "timed_out",
+            Self::Down => "down",
+        }
+    }
+}
+
 impl Broker {
     /// Publishes messages, all at once and in this order, and waits until every one is confirmed.
     ///

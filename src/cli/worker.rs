@@ -61,6 +61,7 @@ pub(super) async fn run(config: Config) -> Ended {
         Clock::System,
         fastrand::u64(..),
     );
+    tokio::spawn(telemetry::observe(worker.handle()));
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
         tokio::spawn(admin::serve(listener, worker.handle(), broker, registry));

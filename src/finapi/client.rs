@@ -187,6 +187,7 @@ impl FinApi {
             Ok(_) => self.gate.succeeded(),
             Err(_) => {}
         }
+        self.metrics.calls_limit(self.gate.limit());
         drop(permit);
         answered
     }
@@ -374,15 +375,21 @@ impl FinApi {
     }
 
     /// Sends one request, unless finAPI is down. A probe that fails says what was known already, so it is nobody's failure.
-    async fn send(&self, request: Request<Bytes>, endpoint: &str) -> Result<Response, Failure> {
+    async fn send(&self, request: Request<Bytes>, endpoint: &'static str) -> Result<Response, Failure> {
         let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
         let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
         let span = traces::Request::begin(endpoint, request.uri());
+        let started = Instant::now();
         let answer = self
             .transport
             .send(request, self.settings.timeout, self.settings.body_max)
             .await;
         span.end(&answer);
+        let status = answer.as_ref().map_or_else(
+            |no_answer| no_answer.name().to_owned(),
+            |response| response.status.as_str().to_owned(),
+        );
+        self.metrics.requested(endpoint, status, started.elapsed());
         let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
             (true, _) => self.breaker.succeeded(),

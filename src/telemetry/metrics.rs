@@ -11,6 +11,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use super::otlp;
 use crate::config::{ConfigError, Telemetry};
 use crate::refresh::event::Event;
+use crate::worker::Status;
 
 /// Bounds of histograms, in seconds: from a call to finAPI to a user who takes the time a web form allows.
 const SECONDS: [f64; 16] = [
@@ -29,13 +30,19 @@ pub struct Metrics {
     command_age: Histogram<f64>,
     resume_delay: Histogram<f64>,
     notice_delay: Histogram<f64>,
+    phase_duration: Histogram<f64>,
     parked: Counter<u64>,
+    deliveries: Counter<u64>,
     redeliveries: Counter<u64>,
     dead_letters: Counter<u64>,
     connection_losses: Counter<u64>,
     in_hand: Gauge<u64>,
     calls: Histogram<f64>,
+    requests: Histogram<f64>,
+    calls_limit: Gauge<u64>,
     finapi_down: Gauge<u64>,
+    publishes: Histogram<f64>,
+    drain_duration: Histogram<f64>,
 }
 
 /// Starts counting. Metrics made before count nothing.
@@ -103,6 +110,11 @@ impl Metrics {
                 "bankrefresh.notice.delay",
                 "From the end of an update to when it was noticed",
             ),
+            phase_duration: seconds(
+                "bankrefresh.phase.duration",
+                "How long refreshes were in a phase, by the phase they left",
+            ),
+            deliveries: counter("bankrefresh.deliveries", "Messages taken, by queue"),
             parked: counter("bankrefresh.parked", "Refreshes parked in a delay queue"),
             redeliveries: counter("bankrefresh.redeliveries", "Deliveries that had come before"),
             dead_letters: counter("bankrefresh.dead_letters", "Messages that could not be understood"),
@@ -115,7 +127,20 @@ impl Metrics {
                 "bankrefresh.finapi.call.duration",
                 "Calls of finAPI, by call and class of the answer",
             ),
+            requests: seconds(
+                "bankrefresh.finapi.request.duration",
+                "HTTP requests to finAPI, tokens included, by endpoint and status",
+            ),
+            calls_limit: gauge(
+                "bankrefresh.finapi.calls_limit",
+                "How many calls are let through at once now: fewer while finAPI is strained",
+            ),
             finapi_down: gauge("bankrefresh.finapi.down", "1 while finAPI counts as down"),
+            publishes: seconds(
+                "bankrefresh.broker.publish.duration",
+                "From a publish to its confirms, by outcome",
+            ),
+            drain_duration: seconds("bankrefresh.drain.duration", "How long a worker took to stop"),
         }
     }
 
@@ -164,8 +189,9 @@ impl Metrics {
         self.connection_losses.add(1, &[]);
     }
 
-    pub(crate) fn in_hand(&self, held: usize, running: usize, waiting: usize) {
-        for (state, count) in [("held", held), ("running", running), ("waiting", waiting)] {
+    pub(crate) fn holds(&self, status: &Status) {
+        let held = status.held.values().map(|held| held.count).sum();
+        for (state, count) in [("held", held), ("running", status.running), ("waiting", status.waiting)] {
             self.in_hand.record(count as u64, &[KeyValue::new("state", state)]);
         }
     }
@@ -175,7 +201,78 @@ impl Metrics {
         self.calls.record(took.as_secs_f64(), &labels);
     }
 
+    /// A refresh left a phase.
+    pub(crate) fn left(&self, phase: &'static str, after: Duration) {
+        let labels = [KeyValue::new("phase", phase)];
+        self.phase_duration.record(after.as_secs_f64(), &labels);
+    }
+
+    pub(crate) fn delivered(&self, queue: &str) {
+        self.deliveries.add(1, &[KeyValue::new("queue", queue.to_owned())]);
+    }
+
+    pub(crate) fn requested(&self, endpoint: &'static str, status: String, took: Duration) {
+        let labels = [KeyValue::new("endpoint", endpoint), KeyValue::new("status", status)];
+        self.requests.record(took.as_secs_f64(), &labels);
+    }
+
+    pub(crate) fn calls_limit(&self, limit: usize) {
+        self.calls_limit.record(limit as u64, &[]);
+    }
+
+    pub(crate) fn sent(&self, outcome: &'static str, took: Duration) {
+        let labels = [KeyValue::new("outcome", outcome)];
+        self.publishes.record(took.as_secs_f64(), &labels);
+    }
+
+    pub(crate) fn drained(&self, took: Duration) {
+        self.drain_duration.record(took.as_secs_f64(), &[]);
+    }
+
     pub(crate) fn finapi_down(&self, down: bool) {
         self.finapi_down.record(u64::from(down), &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// What Prometheus calls a metric of this file.
+    fn shown(name: &str) -> String {
+        let name = name.replace('.', "_");
+        let code = include_str!("metrics.rs");
+        let made = |kind: &str| {
+            let mut places = code.match_indices(kind).map(|(at, _)| &code[at + kind.len()..]);
+            places.any(|rest| {
+                rest.trim_start()
+                    .starts_with(&format!("\"{}\"", name.replace('_', ".")))
+            })
+        };
+        // Names with an underscore of their own.
+        let is_counter =
+            made("counter(") || ["bankrefresh_dead_letters", "bankrefresh_broker_connection_losses"].contains(&&*name);
+        let is_histogram = name.ends_with("_duration") || name.ends_with("_age") || name.ends_with("_delay");
+        match (is_counter, is_histogram) {
+            (true, _) => format!("{name}_total"),
+            (_, true) => format!("{name}_seconds"),
+            _ => name,
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_nothing_else() {
+        let code = include_str!("metrics.rs").split("mod tests").next().expect("code");
+        let made: BTreeSet<String> = code
+            .split('"')
+            .filter(|text| text.starts_with("bankrefresh.") && !text.contains(' '))
+            .map(shown)
+            .collect();
+        let docs = include_str!("../../docs/operating.md");
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("| `bankrefresh_"));
+        let documented: BTreeSet<String> = rows
+            .map(|row| format!("bankrefresh_{}", row.split('`').next().unwrap_or_default()))
+            .collect();
+        assert_eq!(made, documented);
     }
 }

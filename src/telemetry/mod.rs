@@ -10,8 +10,24 @@ use std::time::Duration;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
+use crate::worker::Handle;
+
 /// How long the last spans and metrics may take to a collector when a worker stops.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often what a worker holds is counted.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Counts what a worker holds, until it ends.
+pub async fn observe(worker: Handle) {
+    let metrics = metrics::Metrics::default();
+    loop {
+        tokio::time::sleep(OBSERVE_INTERVAL).await;
+        if let Some(status) = worker.status().await {
+            metrics.holds(&status);
+        }
+    }
+}
 
 /// Sends what is left. Whether that works is nobody's concern any more.
 pub async fn end(traces: Option<SdkTracerProvider>, metrics: SdkMeterProvider) {

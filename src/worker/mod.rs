@@ -251,6 +251,7 @@ impl Worker {
             return self.hinted(&String::from_utf8_lossy(&delivery.message.body));
         }
         self.progress.delivered(delivery.tag.subscription);
+        self.shared.metrics.delivered(&delivery.queue);
         if delivery.redeliveries > 0 {
             self.shared.metrics.redelivered();
         }
@@ -539,6 +540,7 @@ impl Worker {
         let left = self.running.len();
         self.running.abort_all();
         self.shared.broker.close().await;
+        self.shared.metrics.drained(started.elapsed());
         tracing::info!(left, seconds = started.elapsed().as_secs_f64(), "stopped");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
 use super::learned::Learned;
 use super::{Taken, message};
@@ -175,6 +176,14 @@ impl Shared {
             self.metrics.published(event, age);
             log_event(event, before);
         }
+        let stays = match &step.next {
+            Next::Wait(next) | Next::Bookmark(next) => next.phase.name() == before.phase.name(),
+            Next::Over => false,
+        };
+        if !stays {
+            let after = now.duration_since(before.phase_since).try_into().unwrap_or_default();
+            self.metrics.left(before.phase.name(), after);
+        }
         match step.next {
             Next::Wait(refresh) => Ok(Some(refresh)),
             Next::Bookmark(_) | Next::Over => {
@@ -196,7 +205,11 @@ impl Shared {
 
     async fn publish_until_confirmed(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
         loop {
-            match self.broker.publish(messages.clone()).await {
+            let started = Instant::now();
+            let published = self.broker.publish(messages.clone()).await;
+            let outcome = published.as_ref().map_or_else(PublishError::name, |()| "confirmed");
+            self.metrics.sent(outcome, started.elapsed());
+            match published {
                 Ok(()) => return Ok(()),
                 Err(PublishError::Down) if !self.owns(taken) => return Err(Lost),
                 Err(error) => tracing::warn!(%error, "publishing failed; trying again"),
