@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 /// How often a message may come back from a worker that died before it ends in the dead-letter queue. Explicit, for its
-/// default differs: none up to RabbitMQ 3.13, 20 from 4.0.
+/// default differs: none up to RabbitMQ 3.13, 20 from 4.0. Workers also die for other reasons: where each one dies every other
+/// second, a try that takes a second meets that ten times in a row, but not twenty times.
 pub const DELIVERY_LIMIT: u32 = 20;
-
-/// The same for [`Topology::suspects`], whose messages are tried one at a time. Workers also die for other reasons: where one
-/// dies every other second, a message of which each try takes half a second meets that four times in a row, but not
-/// eleven times.
-pub const SUSPECT_DELIVERY_LIMIT: u32 = 10;
 
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
@@ -199,8 +195,8 @@ impl Topology {
             dead_letter: None,
             length_max: None,
         };
-        let work = |name: String, bindings, limit| Queue {
-            delivery_limit: Some(limit),
+        let work = |name: String, bindings| Queue {
+            delivery_limit: Some(DELIVERY_LIMIT),
             dead_letter: Some(Binding {
                 exchange: self.dead_letters(),
                 key: String::new(),
@@ -213,17 +209,12 @@ impl Topology {
                 length_max: Some(UNROUTED_EVENTS_MAX),
                 ..queue(self.unrouted_events(), bound(self.unrouted_events(), ""))
             },
-            work(
-                self.interactive(),
-                bound(self.commands(), "interactive"),
-                DELIVERY_LIMIT,
-            ),
-            work(self.background(), bound(self.commands(), "background"), DELIVERY_LIMIT),
-            work(self.steps(), bound(self.steps(), &self.steps()), DELIVERY_LIMIT),
+            work(self.interactive(), bound(self.commands(), "interactive")),
+            work(self.background(), bound(self.commands(), "background")),
+            work(self.steps(), bound(self.steps(), &self.steps())),
             work(
                 self.suspects(),
                 [bound(self.steps(), &self.suspects()), bound(self.unrouted_steps(), "")].concat(),
-                SUSPECT_DELIVERY_LIMIT,
             ),
         ];
         queues.extend(DELAYS.iter().map(|(delay, ttl)| Queue {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bankrefresh::broker::topology::SUSPECT_DELIVERY_LIMIT;
+use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Header, Message, Notice, Outgoing, Properties, Subscription, rabbit};
 use bankrefresh::proto::{FailureReason, RefreshConnection, RefreshState, UpdateOrigin, UserActionReason};
 use bankrefresh::refresh::event::Event;
@@ -312,7 +312,7 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
         },
     };
     platform.broker.publish(vec![suspect]).await.expect("published");
-    for _ in 0..=SUSPECT_DELIVERY_LIMIT {
+    for _ in 0..=DELIVERY_LIMIT {
         die_with(&platform, &topology.suspects(), 1).await;
     }
     platform

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bankrefresh::broker::topology::SUSPECT_DELIVERY_LIMIT;
+use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Header, Notice, Properties, PublishError, Subscription, Tag};
 use tokio::time::Instant;
 
@@ -243,7 +243,7 @@ async fn a_message_that_comes_back_too_often_is_dead_lettered(subject: Subject) 
     assert_eq!(delivery(&mut notices).await.redeliveries, 0);
     broker.close().await;
     // The limit is how often it may come back.
-    for redeliveries in 1..=SUSPECT_DELIVERY_LIMIT {
+    for redeliveries in 1..=DELIVERY_LIMIT {
         let (broker, mut notices) = subject.connect(suspects()).await;
         assert_eq!(delivery(&mut notices).await.redeliveries, redeliveries);
         broker.close().await;
