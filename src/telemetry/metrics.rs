@@ -91,7 +91,7 @@ impl Metrics {
             let histogram = meter.f64_histogram(name).with_description(what).with_unit("s");
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
-        Self {
+        let metrics = Self {
             events: counter("bankrefresh.events", "Events published, by type"),
             refreshes: counter("bankrefresh.refreshes", "Outcomes, by outcome and reason"),
             refresh_duration: seconds(
@@ -141,7 +141,17 @@ impl Metrics {
                 "From a publish to its confirms, by outcome",
             ),
             drain_duration: seconds("bankrefresh.drain.duration", "How long a worker took to stop"),
+        };
+        // What has not happened yet is zero and not unknown.
+        for counter in [
+            &metrics.parked,
+            &metrics.redeliveries,
+            &metrics.dead_letters,
+            &metrics.connection_losses,
+        ] {
+            counter.add(0, &[]);
         }
+        metrics
     }
 
     pub(crate) fn published(&self, event: &Event, age: Duration) {

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "nothing depends on a test")]
 
 mod broker;
+mod dashboards;
 mod support;
 mod telemetry;
 mod use_cases;

@@ -91,6 +91,22 @@ impl RabbitMq {
         }
     }
 
+    /// Serves its metrics on a port of its own, by the bundled plugin.
+    pub async fn show_metrics(&self, port: u16) {
+        let expression = format!(
+            r#"ok = application:set_env(rabbitmq_prometheus, tcp_config, [{{ip, "127.0.0.1"}}, {{port, {port}}}], [{{persistent, true}}]),
+               ok = application:set_env(rabbitmq_prometheus, return_per_object_metrics, true, [{{persistent, true}}]),
+               ok."#
+        );
+        self.ctl(&["eval", &expression]).await;
+        match &self.backend {
+            Backend::Node(node) => node.enable("rabbitmq_prometheus").await,
+            Backend::Container(_) => {
+                panic!("the ports of a container are fixed: install rabbitmq-server for this test")
+            }
+        }
+    }
+
     /// Closes the connections whose name begins with this, as an operator would. The names are seen by the broker a
     /// moment after a connection is open, so it is told until there was one to close.
     pub async fn close_connections(&self, name: &str) {

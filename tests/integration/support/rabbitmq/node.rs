@@ -137,14 +137,27 @@ impl Node {
         group.wait().expect("the node's group ends");
     }
 
+    pub(super) async fn enable(&self, plugin: &str) {
+        let plugins = self.programs.ctl.with_file_name("rabbitmq-plugins");
+        self.run(&plugins, &["enable", plugin]).await;
+    }
+
     pub(super) async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = self.command(&self.programs.ctl);
+        self.run(&self.programs.ctl, arguments).await
+    }
+
+    async fn run(&self, program: &Path, arguments: &[&str]) -> String {
+        let mut command = self.command(program);
         command.args(arguments).stdin(Stdio::null());
         let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
-        let output = output.expect("rabbitmqctl runs");
+        let output = output.expect("RabbitMQ's programs run");
         let (out, err) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
         let out = String::from_utf8_lossy(out).into_owned();
-        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
+        assert!(
+            output.status.success(),
+            "{} {arguments:?}: {out}{err}",
+            program.display()
+        );
         out
     }
 
