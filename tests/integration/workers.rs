@@ -15,6 +15,7 @@ use bankrefresh::worker::message::{COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use prost::Message as _;
 use tokio::time::timeout;
 
+use crate::support::collector::Collector;
 use crate::support::platform::{PATIENCE, Platform, client, command, quick, silent};
 use crate::support::rabbitmq::RabbitMq;
 
@@ -598,7 +599,7 @@ async fn the_batch_updates_notifications_become_the_same_events() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_any_log_line() {
+async fn no_secret_is_in_any_log_line_span_or_metric() {
     let planted = "planted-token-8f3a";
     let config = SandboxConfig {
         web_form_life: Duration::from_secs(3),
@@ -606,7 +607,16 @@ async fn no_secret_is_in_any_log_line() {
         ..quick()
     };
     let mut platform = Platform::start(config).await;
-    let worker = platform.worker(&[("TELEMETRY__LOG_LEVEL", "trace"), ("TELEMETRY__LOG_FORMAT", "json")]);
+    let collector = Collector::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let mut worker = platform.worker(&[
+        ("TELEMETRY__LOG_LEVEL", "trace"),
+        ("TELEMETRY__LOG_FORMAT", "json"),
+        ("TELEMETRY__OTLP_ENDPOINT", &collector.url),
+        ("ADMIN__LISTEN", &listen),
+    ]);
     let mut all = Vec::new();
     for id in [1, 2, 3, 9003, 9005, 9013] {
         all.push(command(id));
@@ -618,7 +628,17 @@ async fn no_secret_is_in_any_log_line() {
     let count = all.len();
     platform.send_all(all, true).await;
     platform.outcomes(count).await;
-    let log = worker.log.text();
+    let mut shown = String::new();
+    for path in ["metrics", "status", "livez", "readyz"] {
+        let answer = client().get(format!("http://{listen}/{path}")).send().await;
+        shown += &answer.expect("an answer").text().await.expect("text");
+    }
+    worker.signal("TERM").await;
+    worker.ended().await;
+    collector.until(|seen| !seen.metrics().is_empty()).await;
+    let spans = collector.spans();
+    assert!(spans.len() > 50, "{}", spans.len());
+    shown += &format!("{spans:?} {:?} {}", collector.metrics(), worker.log.text());
     let mut secrets = vec![
         planted.to_owned(),
         "sandbox-secret".to_owned(),
@@ -635,15 +655,15 @@ async fn no_secret_is_in_any_log_line() {
             Event::RefreshFailed(event) => secrets.push(event.bank_message.clone()),
         }
     }
-    let shown: Vec<&String> = secrets
+    let found: Vec<&String> = secrets
         .iter()
-        .filter(|secret| !secret.is_empty() && log.contains(*secret))
+        .filter(|secret| !secret.is_empty() && shown.contains(*secret))
         .collect();
     assert!(
-        secrets.len() > 10 && log.len() > 1000,
+        secrets.len() > 10 && shown.len() > 10_000,
         "there is something to look for and to look at"
     );
-    assert!(shown.is_empty(), "{shown:?}");
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[tokio::test]
