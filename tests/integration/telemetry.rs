@@ -190,3 +190,51 @@ fn hanging_address(listener: TcpListener) -> std::net::SocketAddr {
     });
     address
 }
+
+/// Throughput and CPU with everything on over the same with telemetry off, turn by turn. To be built with `--release`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_telemetry_costs() {
+    const REFRESHES: i64 = 2000;
+    let mut ratios = Vec::new();
+    for turn in 0..5 {
+        let mut taken = [(0.0, 0.0); 2];
+        for (which, taken) in taken.iter_mut().enumerate() {
+            let mut platform = Platform::start(taking(1)).await;
+            let collector = Collector::start().await;
+            let on = [
+                ("TELEMETRY__OTLP_ENDPOINT", collector.url.as_str()),
+                ("ADMIN__LISTEN", "127.0.0.1:0"),
+            ];
+            let off = [("TELEMETRY__LOG_LEVEL", "off")];
+            platform.send_all((1..=REFRESHES).map(command).collect(), false).await;
+            let since = std::time::Instant::now();
+            let worker = platform.worker(if which == 0 { &off } else { &on });
+            platform.outcomes(usize::try_from(REFRESHES).expect("a count")).await;
+            let pid = worker.child.id().expect("it runs");
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its CPU time");
+            let after_name = stat.rsplit(')').next().expect("fields").split_whitespace();
+            let ticks: f64 = after_name
+                .skip(11)
+                .take(2)
+                .map(|ticks| ticks.parse::<f64>().expect("ticks"))
+                .sum();
+            *taken = (since.elapsed().as_secs_f64(), ticks * 10.0 / REFRESHES as f64);
+        }
+        let [off, on] = taken;
+        println!(
+            "turn {turn}: off {:.2} s, {:.3} ms of CPU each; on {:.2} s, {:.3} ms; throughput on/off {:.2}",
+            off.0,
+            off.1,
+            on.0,
+            on.1,
+            off.0 / on.0
+        );
+        ratios.push(off.0 / on.0);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "throughput with everything on over telemetry off, median of 5: {:.2}",
+        ratios[2]
+    );
+}
