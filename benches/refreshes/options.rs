@@ -1,0 +1,94 @@
+//! What is measured.
+
+use std::path::PathBuf;
+
+/// What is measured.
+#[derive(Clone, Debug, clap::Parser)]
+pub struct Options {
+    /// Commands, all in the queue before the workers start
+    #[arg(long, default_value_t = 2000)]
+    pub refreshes: usize,
+    /// How long an update takes, or `2s..3s`
+    #[arg(long, default_value = "2s")]
+    pub task: String,
+    /// Users the connections belong to
+    #[arg(long, default_value_t = 100)]
+    pub users: usize,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    /// `worker.in_flight` of each
+    #[arg(long, default_value_t = 2000)]
+    pub in_flight: u16,
+    /// finAPI calls back
+    #[arg(long)]
+    pub callbacks: bool,
+    /// Turns
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
+    /// More settings of the workers, such as `telemetry__log_level=off`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Measure this program in place of the one just built
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    #[command(subcommand)]
+    pub floor: Option<Floor>,
+    /// `cargo bench` says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What the benchmark starts itself again for.
+#[derive(Clone, Debug, clap::Subcommand)]
+#[command(hide = true)]
+pub enum Floor {
+    /// The same HTTP calls
+    Http(HttpPlan),
+    /// The same messages
+    Amqp(AmqpPlan),
+}
+
+/// The calls of all refreshes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct HttpPlan {
+    #[arg(long)]
+    pub url: String,
+    #[arg(long)]
+    pub refreshes: usize,
+    #[arg(long)]
+    pub users: usize,
+    #[arg(long)]
+    pub calls_max: usize,
+    /// How many looks at users' tasks, starts, looks at a task, connections, accounts and pages of transactions.
+    #[arg(long, value_delimiter = ',')]
+    pub calls: Vec<usize>,
+}
+
+/// The messages of all refreshes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AmqpPlan {
+    #[arg(long)]
+    pub url: String,
+    #[arg(long)]
+    pub prefix: String,
+    /// Messages taken and acknowledged
+    #[arg(long)]
+    pub taken: usize,
+    /// Messages published and confirmed
+    #[arg(long)]
+    pub published: usize,
+    /// The size of each
+    #[arg(long)]
+    pub bytes: usize,
+}
+
+impl Options {
+    /// The update's duration as the simulator's script has it.
+    pub fn task_script(&self) -> String {
+        match self.task.split_once("..") {
+            Some((min, max)) => format!("{{ min = \"{min}\", max = \"{max}\" }}"),
+            None => format!("\"{}\"", self.task),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One run: commands in the queue, workers on, and every event timed as it arrives.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{Broker, Notice, Outgoing, rabbit};
+use bankrefresh::proto::{self, RefreshConnection};
+use bankrefresh::refresh::Envelope;
+use bankrefresh::refresh::event::Event;
+use bankrefresh::worker::message;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
+use tokio::process::Command;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::options::Options;
+use crate::process::{Running, Used};
+use crate::support::rabbitmq::{self, RabbitMq};
+
+/// Longer without an event means that something is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many commands are published at once.
+const BATCH: usize = 500;
+
+/// What a run came to.
+pub struct Run {
+    pub refreshes: usize,
+    /// From the start of the workers to the last outcome.
+    pub took: Duration,
+    /// All workers together; memory of the largest.
+    pub used: Used,
+    /// From the end of each update to its event's arrival, in seconds, sorted.
+    pub notices: Vec<f64>,
+    /// Events per second of the run, from its start.
+    pub waves: Vec<usize>,
+    /// Calls of finAPI by endpoint.
+    pub calls: BTreeMap<String, usize>,
+    /// CPU of the simulator, in seconds.
+    pub sandbox_cpu: f64,
+    /// The mean size of an event.
+    pub event_bytes: usize,
+    /// Messages that reached the workers' queues and events.
+    pub messages: usize,
+    pub sandbox_url: String,
+    /// Kept alive, for the floors call it too.
+    _sandbox: Running,
+}
+
+/// Does one.
+pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
+    let prefix = rabbitmq::prefix();
+    let topology = Topology::new(&prefix);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (sandbox, sandbox_url) = sandbox(options, dir.path().join("script.toml")).await;
+    publish(options, rabbit, &topology).await;
+    let channel = rabbit.connection().await.create_channel().await.expect("a channel");
+    let mut events = observe(&channel, &topology).await;
+    let began = Instant::now();
+    let workers: Vec<Running> = (0..options.workers)
+        .map(|number| {
+            worker(
+                options,
+                rabbit,
+                &prefix,
+                &sandbox_url,
+                dir.path().join(format!("{number}.log")),
+            )
+        })
+        .collect();
+    let mut notices = Vec::with_capacity(options.refreshes);
+    let mut waves = Vec::new();
+    let mut bytes = 0;
+    while notices.len() < options.refreshes {
+        let delivery = timeout(PATIENCE, events.next()).await.expect("events keep coming");
+        let delivery = delivery.expect("the consumer lives").expect("an event");
+        let now = Timestamp::now();
+        let kind = delivery.properties.kind().as_ref().expect("a type").as_str().to_owned();
+        bytes += delivery.data.len();
+        match Event::decode(&kind, &delivery.data).expect("an event") {
+            Event::TransactionsUpdated(event) => notices.push(notice(&event, now)),
+            other => panic!("not what was to come: {}", other.summary()),
+        }
+        let second = usize::try_from(began.elapsed().as_secs()).expect("a time");
+        waves.resize(waves.len().max(second + 1), 0);
+        waves[second] += 1;
+    }
+    let took = began.elapsed();
+    let used = workers
+        .iter()
+        .map(Running::used)
+        .fold(Used::default(), |sum, one| Used {
+            cpu: sum.cpu + one.cpu,
+            peak_mb: sum.peak_mb.max(one.peak_mb),
+            now_mb: sum.now_mb.max(one.now_mb),
+        });
+    let sandbox_cpu = sandbox.used().cpu;
+    drop(workers);
+    notices.sort_by(f64::total_cmp);
+    Run {
+        refreshes: options.refreshes,
+        took,
+        used,
+        notices,
+        waves,
+        calls: calls(&sandbox_url).await,
+        sandbox_cpu,
+        event_bytes: bytes / options.refreshes,
+        messages: 2 * options.refreshes,
+        sandbox_url,
+        _sandbox: sandbox,
+    }
+}
+
+/// The program that is measured.
+fn program(options: &Options) -> Command {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_bankrefresh"));
+    let mut command = Command::new(options.program.as_ref().unwrap_or(&built));
+    command.env_clear();
+    command
+}
+
+async fn sandbox(options: &Options, script: PathBuf) -> (Running, String) {
+    let mut file = std::fs::File::create(&script).expect("a file");
+    write!(
+        file,
+        "ids_pick_behaviour = false\nallow_http_callbacks = true\n[default_script]\nsettles = \"0s\"\nupdates = [{{ silent = {{ after = {} }} }}]\n",
+        options.task_script()
+    )
+    .expect("the script is written");
+    // The program just built, whichever worker is measured.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
+    command
+        .args(["sandbox", "--listen", "127.0.0.1:0", "--script"])
+        .arg(script);
+    let mut running = Running::start(command.stdout(Stdio::piped()));
+    let line = running.line_with("is at http").await;
+    let url = line
+        .split_whitespace()
+        .find(|word| word.starts_with("http"))
+        .expect("a URL");
+    (running, url.to_owned())
+}
+
+async fn publish(options: &Options, rabbit: &RabbitMq, topology: &Topology) {
+    let settings = rabbit::Settings::new(rabbit.url().into());
+    let (client, mut notices) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
+    match timeout(PATIENCE, notices.recv()).await {
+        Ok(Some(Notice::Up { .. })) => {}
+        other => panic!("no connection to the broker: {other:?}"),
+    }
+    let broker = Broker::Rabbit(client);
+    let now = Timestamp::now();
+    let envelope = Envelope {
+        interactive: false,
+        ..Envelope::default()
+    };
+    let commands: Vec<Outgoing> = (1..=options.refreshes)
+        .map(|number| {
+            let command = RefreshConnection {
+                command_id: Uuid::now_v7().to_string(),
+                user_id: format!("user-{}", number % options.users),
+                bank_connection_id: i64::try_from(number).expect("an id"),
+                ..RefreshConnection::default()
+            };
+            message::command(topology, command, &envelope, now)
+        })
+        .collect();
+    for batch in commands.chunks(BATCH) {
+        broker.publish(batch.to_vec()).await.expect("the broker takes commands");
+    }
+    broker.close().await;
+}
+
+async fn observe(channel: &Channel, topology: &Topology) -> Consumer {
+    let queue = format!("{}.observer", topology.events());
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let none = FieldTable::default;
+    channel
+        .queue_declare(queue.as_str().into(), durable, arguments)
+        .await
+        .expect("a queue");
+    let bind = QueueBindOptions::default();
+    let (name, exchange) = (queue.as_str().into(), topology.events().into());
+    channel
+        .queue_bind(name, exchange, "#".into(), bind, none())
+        .await
+        .expect("a binding");
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    channel
+        .basic_consume(queue.as_str().into(), "".into(), options, none())
+        .await
+        .expect("a consumer")
+}
+
+fn worker(options: &Options, rabbit: &RabbitMq, prefix: &str, finapi: &str, log: PathBuf) -> Running {
+    let mut command = program(options);
+    command
+        .arg("worker")
+        .env("BANKREFRESH__AMQP__URL", rabbit.url())
+        .env("BANKREFRESH__AMQP__PREFIX", prefix)
+        .env("BANKREFRESH__FINAPI__ACCESS_URL", finapi)
+        .env("BANKREFRESH__FINAPI__WEB_FORM_URL", finapi)
+        .env("BANKREFRESH__FINAPI__CLIENT_ID", "sandbox-client")
+        .env("BANKREFRESH__FINAPI__CLIENT_SECRET", "sandbox-secret")
+        .env("BANKREFRESH__CREDENTIALS__SOURCE", "http")
+        .env("BANKREFRESH__CREDENTIALS__URL", format!("{finapi}/sandbox/credentials"))
+        .env("BANKREFRESH__WORKER__IN_FLIGHT", options.in_flight.to_string())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(log).expect("a log"));
+    if options.callbacks {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = port.expect("a free port").to_string();
+        command
+            .env("BANKREFRESH__CALLBACKS__LISTEN", &address)
+            .env("BANKREFRESH__CALLBACKS__PUBLIC_URL", format!("http://{address}"))
+            .env("BANKREFRESH__CALLBACKS__KEY", "0123456789abcdef0123456789abcdef");
+    }
+    for setting in &options.set {
+        let (key, value) = setting.split_once('=').expect("--set KEY=VALUE");
+        command.env(format!("BANKREFRESH__{}", key.to_uppercase()), value);
+    }
+    Running::start(&mut command)
+}
+
+/// How long after its end an update was told. finAPI gives the end as the accounts' last successful update.
+fn notice(event: &proto::TransactionsUpdated, now: Timestamp) -> f64 {
+    let ends = event.accounts.iter().flat_map(|account| &account.interfaces);
+    let ends = ends.filter_map(|interface| interface.last_successful_update.as_ref());
+    let end = ends.filter_map(proto::timestamp).max().expect("the update's end");
+    now.duration_since(end).as_secs_f64().max(0.0)
+}
+
+async fn calls(sandbox_url: &str) -> BTreeMap<String, usize> {
+    let asked = reqwest::get(format!("{sandbox_url}/sandbox")).await.expect("an answer");
+    let asked: serde_json::Value = serde_json::from_slice(&asked.bytes().await.expect("a body")).expect("JSON");
+    serde_json::from_value(asked["calls"].clone()).expect("counts")
+}
