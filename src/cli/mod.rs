@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::broker::rabbit;
 use crate::config::{Amqp, Config, Telemetry};
@@ -59,7 +60,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // Only fails when one is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime(&cli.command) {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
@@ -67,6 +68,16 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => failed(error.as_ref()),
     }
+}
+
+/// A worker does its work on one thread: what other threads would take over costs more to hand over than to do. More cores are
+/// for more workers.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        Command::Worker => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
 }
 
 impl Cli {

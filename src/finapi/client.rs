@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
+use reqwest::Request;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,10 @@ const TASK_PAGES_MAX: u32 = 50;
 
 const TOKEN_ENDPOINT: &str = "POST /oauth/token";
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
 /// A client of finAPI, shared by all refreshes of a worker.
 #[derive(Debug)]
 pub struct FinApi {
@@ -154,6 +159,12 @@ impl FinApi {
             signer,
             metrics: Metrics::default(),
         }
+    }
+
+    /// The most calls at once.
+    #[must_use]
+    pub fn calls_max(&self) -> usize {
+        self.settings.calls_max
     }
 
     /// Tells whenever finAPI goes down (`true`) and comes back.
@@ -375,10 +386,10 @@ impl FinApi {
     }
 
     /// Sends one request, unless finAPI is down. A probe that fails says what was known already, so it is nobody's failure.
-    async fn send(&self, request: Request<Bytes>, endpoint: &'static str) -> Result<Response, Failure> {
+    async fn send(&self, request: Request, endpoint: &'static str) -> Result<Response, Failure> {
         let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
         let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
-        let span = traces::Request::begin(endpoint, request.uri());
+        let span = traces::Request::begin(endpoint, request.url());
         let started = Instant::now();
         let answer = self
             .transport
@@ -446,17 +457,20 @@ impl FinApi {
         }
     }
 
-    fn token_request(&self, own: &[(&str, &str)]) -> Result<Request<Bytes>, Failure> {
+    fn token_request(&self, own: &[(&str, &str)]) -> Result<Request, Failure> {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose_secret())
             .finish();
-        Request::post(join(&self.settings.access_url, "oauth/token"))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header("x-request-id", request_id())
-            .body(form.into())
-            .map_err(|_| unsendable(TOKEN_ENDPOINT))
+        let url =
+            Url::parse(&join(&self.settings.access_url, "oauth/token")).map_err(|_| unsendable(TOKEN_ENDPOINT))?;
+        let mut request = Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, FORM);
+        headers.insert(X_REQUEST_ID, request_id());
+        *request.body_mut() = Some(form.into());
+        Ok(request)
     }
 }
 
@@ -475,20 +489,21 @@ impl<'a> UserCall<'a> {
         }
     }
 
-    fn request(&self, token: &SecretString) -> Result<Request<Bytes>, Failure> {
+    fn request(&self, token: &SecretString) -> Result<Request, Failure> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
             .map_err(|_| Failure::new(FailureKind::UserUnauthorized, "the access token is no header value"))?;
         bearer.set_sensitive(true);
-        let mut request = Request::builder()
-            .method(self.method.clone())
-            .uri(&self.url)
-            .header(header::AUTHORIZATION, bearer)
-            .header(header::ACCEPT, "application/json")
-            .header("x-request-id", request_id());
+        let url = Url::parse(&self.url).map_err(|_| unsendable(self.endpoint))?;
+        let mut request = Request::new(self.method.clone(), url);
+        let headers = request.headers_mut();
+        headers.insert(header::AUTHORIZATION, bearer);
+        headers.insert(header::ACCEPT, JSON);
+        headers.insert(X_REQUEST_ID, request_id());
         if self.method == Method::POST {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            headers.insert(header::CONTENT_TYPE, JSON);
+            *request.body_mut() = Some(self.body.clone().into());
         }
-        request.body(self.body.clone()).map_err(|_| unsendable(self.endpoint))
+        Ok(request)
     }
 }
 
@@ -526,6 +541,8 @@ fn join(base: &Url, path: &str) -> String {
     format!("{}/{path}", base.as_str().trim_end_matches('/'))
 }
 
-fn request_id() -> String {
-    Uuid::now_v7().to_string()
+fn request_id() -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let id = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("bankrefresh"))
 }

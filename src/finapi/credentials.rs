@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use reqwest::Request;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -134,13 +134,15 @@ async fn from_service(
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().push(user_id);
     }
-    let mut request = Request::get(url.as_str()).header(header::ACCEPT, "application/json");
+    let mut request = Request::new(Method::GET, url);
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(bearer) = bearer {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose_secret()));
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", bearer.expose_secret()))
+            .map_err(|_| unavailable("the credential service can't be asked: credentials.bearer is no header value"))?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
     }
-    let request = request
-        .body(Bytes::new())
-        .map_err(|_| unavailable("the credential service can't be asked: credentials.bearer is no header value"))?;
     let response = transport
         .send(request, timeout, SECRET_BYTES_MAX)
         .await

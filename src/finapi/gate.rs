@@ -24,6 +24,9 @@ pub enum Urgency {
 }
 
 impl Urgency {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
     /// How urgent a call of the workflow is.
     #[must_use]
     pub fn of(call: &Call) -> Self {
@@ -44,7 +47,7 @@ struct State {
     limit: f64,
     limit_max: f64,
     in_use: usize,
-    waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
+    waiting: [VecDeque<oneshot::Sender<Permit>>; Urgency::COUNT],
     shrunk_at: Option<Instant>,
 }
 

@@ -108,16 +108,8 @@ impl Tokens {
         {
             return Ok(token.value.clone());
         }
-        let refresh_token = user.token.take().and_then(|token| token.refresh_token);
-        if let Some(refresh_token) = refresh_token {
-            match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
-                Ok(granted) => return Ok(user.keep(granted, now)),
-                // A refresh token that has ended is no reason to fail: the password may still do.
-                Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        user.fetch(user_id, source, now).await
+        // Rare and large, so it takes its room only when it is needed.
+        Box::pin(user.renew(user_id, source, now)).await
     }
 
     fn user(&self, user_id: &str) -> Arc<Mutex<User>> {
@@ -127,6 +119,19 @@ impl Tokens {
 }
 
 impl User {
+    async fn renew(&mut self, user_id: &str, source: &impl Source, now: Instant) -> Result<SecretString, Failure> {
+        let refresh_token = self.token.take().and_then(|token| token.refresh_token);
+        if let Some(refresh_token) = refresh_token {
+            match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
+                Ok(granted) => return Ok(self.keep(granted, now)),
+                // A refresh token that has ended is no reason to fail: the password may still do.
+                Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.fetch(user_id, source, now).await
+    }
+
     async fn fetch(&mut self, user_id: &str, source: &impl Source, now: Instant) -> Result<SecretString, Failure> {
         let refused = self.refused.take_if(|refused| now >= refused.until);
         drop(refused);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use reqwest::Request;
 use tower::ServiceExt as _;
 
 /// Carries requests to finAPI. Cheap to clone.
@@ -103,16 +104,11 @@ impl Transport {
     /// # Errors
     ///
     /// [`NoAnswer`]; whether finAPI got the request is not known then, except for [`NoAnswer::Connect`].
-    pub async fn send(
-        &self,
-        request: Request<Bytes>,
-        timeout: Duration,
-        body_max: usize,
-    ) -> Result<Response, NoAnswer> {
+    pub async fn send(&self, request: Request, timeout: Duration, body_max: usize) -> Result<Response, NoAnswer> {
         let answer = async {
             match self {
                 Self::Http(client) => send_http(client, request, body_max).await,
-                Self::InProcess(router) => call_router(router.clone(), request, body_max).await,
+                Self::InProcess(router) => Box::pin(call_router(router.clone(), request, body_max)).await,
             }
         };
         tokio::time::timeout(timeout, answer)
@@ -121,8 +117,7 @@ impl Transport {
     }
 }
 
-async fn send_http(client: &reqwest::Client, request: Request<Bytes>, body_max: usize) -> Result<Response, NoAnswer> {
-    let request = reqwest::Request::try_from(request).map_err(|_| NoAnswer::Lost)?;
+async fn send_http(client: &reqwest::Client, request: Request, body_max: usize) -> Result<Response, NoAnswer> {
     let response = client.execute(request).await.map_err(|error| {
         if error.is_connect() {
             NoAnswer::Connect
@@ -134,8 +129,9 @@ async fn send_http(client: &reqwest::Client, request: Request<Bytes>, body_max: 
     read(parts, body, body_max).await
 }
 
-async fn call_router(router: Router, request: Request<Bytes>, body_max: usize) -> Result<Response, NoAnswer> {
-    let Ok(response) = router.oneshot(request.map(axum::body::Body::from)).await;
+async fn call_router(router: Router, request: Request, body_max: usize) -> Result<Response, NoAnswer> {
+    let request = http::Request::<reqwest::Body>::try_from(request).map_err(|_| NoAnswer::Lost)?;
+    let Ok(response) = router.oneshot(request.map(axum::body::Body::new)).await;
     let (parts, body) = response.into_parts();
     if parts.extensions.get::<ConnectionDropped>().is_some() {
         return Err(NoAnswer::Lost);

@@ -14,15 +14,18 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::{StatusCode, Uri};
+use http::StatusCode;
 use jiff::Timestamp;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{
     FutureExt as _, Link, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    WithContext,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider};
+
+use url::Url;
 
 use super::otlp;
 use crate::broker::Outgoing;
@@ -103,11 +106,8 @@ impl Process {
     }
 
     /// Spans of requests made meanwhile belong to it.
-    pub(crate) async fn around<F: Future>(&self, what: F) -> F::Output {
-        match &self.0 {
-            Some(context) => what.with_context(context.clone()).await,
-            None => what.await,
-        }
+    pub(crate) fn around<F: Future>(&self, what: F) -> WithContext<F> {
+        what.with_context(self.0.clone().unwrap_or_default())
     }
 
     /// A message that is about to be sent.
@@ -208,7 +208,7 @@ pub(crate) fn parked(envelope: &Envelope, since: Timestamp, due: Timestamp) {
 pub(crate) struct Request(Option<Context>);
 
 impl Request {
-    pub(crate) fn begin(endpoint: &str, uri: &Uri) -> Self {
+    pub(crate) fn begin(endpoint: &str, url: &Url) -> Self {
         let parent = Context::current();
         let Some(tracer) = TRACER.get().filter(|_| parent.span().span_context().is_valid()) else {
             return Self(None);
@@ -217,8 +217,9 @@ impl Request {
         let attributes = [
             Some(KeyValue::new("http.request.method", method.to_owned())),
             Some(KeyValue::new("url.template", path.to_owned())),
-            uri.host().map(|host| KeyValue::new("server.address", host.to_owned())),
-            uri.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))),
+            url.host_str()
+                .map(|host| KeyValue::new("server.address", host.to_owned())),
+            url.port().map(|port| KeyValue::new("server.port", i64::from(port))),
         ];
         let builder = tracer
             .span_builder(endpoint.to_owned())

@@ -15,7 +15,7 @@ use crate::refresh::schedule::{LOOK_INTERVAL_MIN, Polling};
 /// their durations, so the last ones alone would be the longest.
 const SAMPLES_MAX: usize = 128;
 /// The looks are worked out anew after so many updates.
-const SAMPLES_PER_PLAN: u32 = 8;
+const SAMPLES_PER_PLAN: u32 = 16;
 /// From how many on they are gone by.
 const SAMPLES_MIN: usize = 4;
 /// The most banks, and the most connections whose bank is known.

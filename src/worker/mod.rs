@@ -34,6 +34,7 @@ use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, T
 use crate::callbacks::HINT_NAME;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
+use crate::finapi::gate::Urgency;
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
@@ -78,6 +79,10 @@ const STEPS_HEADROOM: u16 = 256;
 
 /// A message that came back so often is tried alone: should it be what kills workers, it takes no other with it.
 const SUSPECT_REDELIVERIES: u32 = 3;
+
+/// How many refreshes run for each call that finAPI may be asked at once: while some wait for the broker others ask. A refresh
+/// that runs takes ten times the memory of one that waits for its turn.
+const RUNS_PER_CALL: usize = 2;
 
 /// A second copy of a refresh that is in hand waits so long before it is looked at again.
 const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
@@ -126,7 +131,12 @@ pub struct Worker {
     held: BTreeMap<Slot, Held>,
     /// Where each command is held, for hints.
     places: HashMap<String, Slot>,
+    /// Due, and waiting for their turn to run: what finishes a refresh goes first, as at finAPI's gate.
+    ready: [VecDeque<(Box<Refresh>, Taken)>; Urgency::COUNT],
     running: JoinSet<Ran>,
+    /// How many of the running tasks ask finAPI.
+    asking: usize,
+    asking_max: usize,
     /// Whose deliveries the running tasks work on; no command where a message is only passed on.
     runs: HashMap<Id, (Taken, Option<String>)>,
     /// Commands in hand, so that two copies of one are never worked on side by side.
@@ -154,6 +164,7 @@ impl Worker {
         seed: u64,
     ) -> Self {
         let outage = finapi.watch_outage();
+        let asking_max = finapi.calls_max().saturating_mul(RUNS_PER_CALL);
         let progress = Arc::new(Progress::new(&subscriptions(&topology, &settings)));
         let (handle, asks) = mpsc::channel(16);
         let shared = Arc::new(Shared {
@@ -177,7 +188,10 @@ impl Worker {
             settings,
             held: BTreeMap::new(),
             places: HashMap::new(),
+            ready: Default::default(),
             running: JoinSet::new(),
+            asking: 0,
+            asking_max,
             runs: HashMap::new(),
             commands: HashMap::new(),
             waiting: VecDeque::new(),
@@ -241,6 +255,7 @@ impl Worker {
             .store(generation.saturating_add(1), Ordering::Relaxed);
         self.held.clear();
         self.places.clear();
+        self.ready = Default::default();
         self.waiting.clear();
         let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
         self.commands.retain(|_, tag| running.contains(tag));
@@ -393,6 +408,11 @@ impl Worker {
     }
 
     fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {
+        if self.asking >= self.asking_max {
+            let urgency = Urgency::of(&refresh.call());
+            return self.ready[urgency as usize].push_back((refresh, taken));
+        }
+        self.asking += 1;
         let command_id = refresh.command.command_id.clone();
         let run = Arc::clone(&self.shared).run(refresh, taken);
         let task = self.running.spawn(run);
@@ -426,6 +446,10 @@ impl Worker {
         let Some((taken, command_id)) = self.runs.remove(&id) else {
             return;
         };
+        if command_id.is_some() {
+            self.asking -= 1;
+            self.start_ready();
+        }
         let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
         if let (Ok((_, Ran::Settled)), false) = (&ran, stale) {
             self.progress.settled(taken.tag.subscription);
@@ -440,6 +464,16 @@ impl Worker {
             self.forget(&command_id, taken.tag);
         }
         self.admit();
+    }
+
+    /// Runs what is ready, as far as there is room.
+    fn start_ready(&mut self) {
+        while self.asking < self.asking_max {
+            let Some((refresh, taken)) = self.ready.iter_mut().find_map(VecDeque::pop_front) else {
+                return;
+            };
+            self.start(refresh, taken);
+        }
     }
 
     fn forget(&mut self, command_id: &str, tag: Tag) {
@@ -471,7 +505,12 @@ impl Worker {
     }
 
     fn has_room(&self) -> bool {
-        self.held.len() + self.runs.len() < usize::from(self.settings.in_flight)
+        self.held.len() + self.running() < usize::from(self.settings.in_flight)
+    }
+
+    /// How many run, or wait for their turn to.
+    fn running(&self) -> usize {
+        self.runs.len() + self.ready.iter().map(VecDeque::len).sum::<usize>()
     }
 
     /// While finAPI is down, commands stay in their queues.
@@ -499,7 +538,7 @@ impl Worker {
             draining: self.is_draining(),
             finapi_down: *self.outage.borrow(),
             stuck: self.progress.is_stuck(),
-            running: self.runs.len(),
+            running: self.running(),
             waiting: self.waiting.len(),
             held,
         }
@@ -522,6 +561,9 @@ impl Worker {
         }
         self.waiting.clear();
         self.places.clear();
+        while let Some((refresh, taken)) = self.ready.iter_mut().find_map(VecDeque::pop_front) {
+            self.park(refresh, taken);
+        }
         while let Some((_, Held { refresh, taken, .. })) = self.held.pop_first() {
             self.park(refresh, taken);
         }

@@ -62,10 +62,10 @@ async fn with_token(sandbox: &Arc<Sandbox>) -> Refresh {
     world.find(1).await;
     let form =
         "grant_type=password&client_id=sandbox-client&client_secret=sandbox-secret&username=anna&password=secret-anna";
-    let request = http::Request::post("/oauth/token")
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Bytes::from(form))
-        .expect("a request");
+    let mut request = reqwest::Request::new(http::Method::POST, url("http://finapi.test/oauth/token"));
+    let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert("content-type", form_type);
+    *request.body_mut() = Some(form.into());
     let transport = Transport::InProcess(sandbox.router());
     let response = transport.send(request, secs(5), 10_000).await.expect("an answer");
     let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
