@@ -1,67 +1,122 @@
 #!/usr/bin/env python3
-"""Reads bankrefresh's events with pika and protobuf classes made from proto/.
+"""Reads bankrefresh's events from a durable queue of its own and prints a line for each, without anything secret or personal.
 
-    python -m pip install -r requirements.txt
-    python -m grpc_tools.protoc -I ../../proto --python_out=. ../../proto/bankrefresh/v1/commands.proto \
-        ../../proto/bankrefresh/v1/events.proto
-    python consumer.py amqp://guest:guest@127.0.0.1:5672/%2f [--prefix bankrefresh] [--count N]
-
-Binds a durable queue of its own, so that nothing is missed while it is not running, and remembers the ids it has seen,
-because an event can come twice.
+See README.md beside this file for how to run it.
 """
 
 import argparse
+from collections import OrderedDict
 
 import pika
-
 from bankrefresh.v1 import events_pb2
+from google.protobuf.message import DecodeError
 
 EVENTS = {
     "bankrefresh.v1.TransactionsUpdated": events_pb2.TransactionsUpdated,
     "bankrefresh.v1.UserActionRequired": events_pb2.UserActionRequired,
     "bankrefresh.v1.RefreshFailed": events_pb2.RefreshFailed,
 }
+ROUTING_KEYS = ["transactions.updated", "user-action.required", "refresh.failed"]
+IDS_MAX = 100_000
+PREFETCH = 100
 
 
-def describe(kind, event):
-    if kind.endswith("TransactionsUpdated"):
-        amounts = ", ".join(f"{t.amount} {t.currency}" for t in event.transactions[:3])
-        return f"{event.new_transactions} new transactions ({amounts}, …), part {event.part} of {event.parts}"
-    if kind.endswith("UserActionRequired"):
-        return f"{events_pb2.UserActionReason.Name(event.reason)}, a web form until {event.expires_at.ToJsonString()}"
-    return f"{events_pb2.FailureReason.Name(event.reason)} {event.finapi_code}".rstrip()
+class Unreadable(Exception):
+    pass
+
+
+def decode(kind, body):
+    if kind not in EVENTS:
+        raise Unreadable(f"type {kind!r} is no event")
+    try:
+        event = EVENTS[kind].FromString(body)
+    except DecodeError as error:
+        raise Unreadable(f"the body is no {kind}") from error
+    if not event.refresh.event_id:
+        raise Unreadable("no event_id")
+    return event
+
+
+def name(enum, number):
+    """An enum value's name; releases to come may send values that this one has no name for."""
+    value = enum.DESCRIPTOR.values_by_number.get(number)
+    return value.name if value else str(number)
+
+
+def describe(event):
+    match event:
+        case events_pb2.TransactionsUpdated():
+            origin = name(events_pb2.UpdateOrigin, event.origin)
+            return f"origin={origin} new_transactions={event.new_transactions} part={event.part}/{event.parts}"
+        case events_pb2.UserActionRequired():
+            # Here the web form would be put before the user. Its URL is a secret: never print it.
+            return f"reason={name(events_pb2.UserActionReason, event.reason)}"
+        case events_pb2.RefreshFailed():
+            reason = name(events_pb2.FailureReason, event.reason)
+            return f"reason={reason} finapi_code={event.finapi_code} retryable={str(event.retryable).lower()}"
+
+
+class Consumer:
+    def __init__(self):
+        # In memory, so a restart forgets them. A service keeps the id where it keeps what it makes of the event, in one transaction.
+        self.ids = OrderedDict()
+
+    def on_message(self, channel, method, properties, body):
+        try:
+            event = decode(properties.type, body)
+        except Unreadable as unreadable:
+            print(f"unreadable: {unreadable}", flush=True)
+            channel.basic_nack(method.delivery_tag, requeue=False)
+            return
+        refresh = event.refresh
+        if refresh.event_id in self.ids:
+            print(f"repeated event_id={refresh.event_id}", flush=True)
+        else:
+            print(
+                f"{type(event).__name__} command_id={refresh.command_id} connection={refresh.bank_connection_id} "
+                f"{describe(event)} event_id={refresh.event_id}",
+                flush=True,
+            )
+            self.remember(refresh.event_id)
+        channel.basic_ack(method.delivery_tag)
+
+    def remember(self, event_id):
+        self.ids[event_id] = None
+        if len(self.ids) > IDS_MAX:
+            self.ids.popitem(last=False)
+
+
+def declare(channel, queue, exchange):
+    """The queue, and one for what it can't read. The events' exchange is the worker's; it must be there."""
+    dead_letters = f"{queue}.dead-letters"
+    channel.queue_declare(dead_letters, durable=True, arguments={"x-queue-type": "quorum"})
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 20,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead_letters,
+    }
+    channel.queue_declare(queue, durable=True, arguments=arguments)
+    for key in ROUTING_KEYS:
+        channel.queue_bind(queue, exchange, key)
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("url")
-    arguments.add_argument("--prefix", default="bankrefresh")
-    arguments.add_argument("--queue", default="example-consumer")
-    arguments.add_argument("--count", type=int, help="stop after so many events")
-    arguments = arguments.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--url", default="amqp://guest:guest@127.0.0.1:5672/%2f")
+    parser.add_argument("--prefix", default="bankrefresh")
+    parser.add_argument("--queue", default="example-python")
+    options = parser.parse_args()
 
-    connection = pika.BlockingConnection(pika.URLParameters(arguments.url))
-    channel = connection.channel()
-    channel.queue_declare(arguments.queue, durable=True, arguments={"x-queue-type": "quorum"})
-    channel.queue_bind(arguments.queue, f"{arguments.prefix}.events", "#")
-    channel.basic_qos(prefetch_count=100)
-    print("consuming", flush=True)
-
-    seen = set()
-    for method, properties, body in channel.consume(arguments.queue):
-        event = EVENTS[properties.type].FromString(body)
-        if event.refresh.event_id not in seen:
-            seen.add(event.refresh.event_id)
-            print(f"{properties.type.rsplit('.')[-1]}: connection {event.refresh.bank_connection_id}: "
-                  f"{describe(properties.type, event)}")
-            print(f"  content_type={properties.content_type} message_id={properties.message_id} "
-                  f"correlation_id={properties.correlation_id} app_id={properties.app_id} "
-                  f"timestamp={properties.timestamp}")
-            print(f"  headers={properties.headers}", flush=True)
-        channel.basic_ack(method.delivery_tag)
-        if arguments.count is not None and len(seen) >= arguments.count:
-            break
-    connection.close()
+    channel = pika.BlockingConnection(pika.URLParameters(options.url)).channel()
+    declare(channel, options.queue, f"{options.prefix}.events")
+    channel.basic_qos(prefetch_count=PREFETCH)
+    channel.basic_consume(options.queue, Consumer().on_message)
+    print(f"consuming {options.queue}", flush=True)
+    try:
+        channel.start_consuming()
+    except KeyboardInterrupt:
+        channel.connection.close()
 
 
 if __name__ == "__main__":
