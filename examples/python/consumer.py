@@ -38,9 +38,10 @@ def decode(kind, body):
 
 
 def name(enum, number):
-    """An enum value's name; releases to come may send values that this one has no name for."""
+    """An enum value's name without its prefix; releases to come may send values that this one has no name for."""
+    prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
     value = enum.DESCRIPTOR.values_by_number.get(number)
-    return value.name if value else str(number)
+    return value.name.removeprefix(prefix) if value else str(number)
 
 
 def describe(event):

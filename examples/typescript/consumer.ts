@@ -97,6 +97,7 @@ connection.on("close", () => process.exit(1));
 const channel = await connection.createChannel();
 await declare(channel, options.queue, `${options.prefix}.events`);
 await channel.prefetch(PREFETCH);
+console.log(`consuming ${options.queue}`);
 await channel.consume(options.queue, (message) => {
   if (message === null) throw new Error(`the queue ${options.queue} is gone`);
   try {
@@ -107,4 +108,3 @@ await channel.consume(options.queue, (message) => {
     channel.nack(message, false, false);
   }
 });
-console.log(`consuming ${options.queue}`);

@@ -4,7 +4,7 @@
     live.py BANKREFRESH PYTHON_EXAMPLE TYPESCRIPT_EXAMPLE
 
 The examples are built. Their events are compared with what the commands must lead to; then events are published again, and such that
-nobody can read.
+nobody can read; then the consumers are started anew.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pika
 import yaml
-
 from processes import Process
 from rabbitmq import rabbitmq
 
@@ -29,11 +29,11 @@ PROBE = "probe"
 # The simulator goes by the connection's id. The first one is refreshed by the command in docs/events.md.
 SENT = [2, 9001, 9005]
 EXPECTED = [
-    ("TransactionsUpdated", "1", "origin=UPDATE_ORIGIN_SILENT"),
-    ("TransactionsUpdated", "2", "origin=UPDATE_ORIGIN_SILENT"),
-    ("UserActionRequired", "9001", "reason=USER_ACTION_REASON_DURING_UPDATE"),
-    ("TransactionsUpdated", "9001", "origin=UPDATE_ORIGIN_USER_ACTED"),
-    ("RefreshFailed", "9005", "reason=FAILURE_REASON_BANK_REJECTED"),
+    ("TransactionsUpdated", "1", "origin=SILENT"),
+    ("TransactionsUpdated", "2", "origin=SILENT"),
+    ("UserActionRequired", "9001", "reason=DURING_UPDATE"),
+    ("TransactionsUpdated", "9001", "origin=USER_ACTED"),
+    ("RefreshFailed", "9005", "reason=BANK_REJECTED"),
 ]
 EVENT = r"^(TransactionsUpdated|UserActionRequired|RefreshFailed) command_id=\S+ connection=(\d+) ((?:origin|reason)=\S+)"
 
@@ -125,23 +125,32 @@ def check_unreadable(consumers, channel):
         same(f"dead letters of {consumer.name}", [properties.type for _, properties, _ in dead], kinds)
 
 
-def check_quiet(consumers, probed):
+def check_output(consumers, probed):
     """No consumer printed a web form's URL, or anything but what was waited for."""
     from bankrefresh.v1 import events_pb2  # made by the example's own build
 
     bodies = [body for method, _, body in probed if method.routing_key == "user-action.required"]
     urls = [events_pb2.UserActionRequired.FromString(body).web_form_url for body in bodies]
     assert urls and all(urls)
+    expected = Counter(event for event, _, _ in EXPECTED) + Counter({"consuming": 1, "repeated": 6, "unreadable:": 3})
     for consumer in consumers:
-        expected = 1 + len(EXPECTED) + 2 * 3 + 3
-        same(f"lines of {consumer.name}:\n{consumer.output()}\nnumber", len(consumer.lines), expected)
-        assert not any(url in consumer.output() for url in urls), f"{consumer.name} printed a web form's URL"
+        printed = consumer.output()
+        assert not any(url in printed for url in urls), f"{consumer.name} printed a web form's URL"
+        same(f"lines of {consumer.name}\n{printed}\nby their first word", consumer.first_words(), expected)
 
 
-def check_queues_empty(consumers, channel):
-    for consumer in consumers:
-        left = channel.queue_declare(consumer.name, passive=True).method.message_count
-        same(f"messages left for {consumer.name}", left, 0)
+def check_restart(consumers, channel):
+    """What was published meanwhile comes; what was acknowledged does not come again."""
+    channel.basic_publish("bankrefresh.events", "refresh.failed", b"", pika.BasicProperties(type="meanwhile"), mandatory=True)
+    with contextlib.ExitStack() as stack:
+        for name, (cwd, command) in consumers.items():
+            consumer = stack.enter_context(Process(name, command, cwd=cwd))
+            consumer.wait_for("^unreadable: .*meanwhile", seconds=30)
+            same(
+                f"lines of {name}\n{consumer.output()}\nonce started again",
+                consumer.first_words(),
+                {"consuming": 1, "unreadable:": 1},
+            )
 
 
 def run(bankrefresh, python_example, typescript_example):
@@ -157,10 +166,12 @@ def run(bankrefresh, python_example, typescript_example):
         channel.confirm_delivery()
         channel.queue_declare(PROBE, exclusive=True)
         channel.queue_bind(PROBE, "bankrefresh.events", "#")
-        consumers = [
-            start(Process("example-python", [sys.executable, "consumer.py", "--url", url], cwd=python_example)),
-            start(Process("example-typescript", ["npm", "start", "--silent", "--", "--url", url], cwd=typescript_example)),
-        ]
+        commands = {
+            "example-python": (python_example, [sys.executable, "consumer.py", "--url", url]),
+            "example-typescript": (typescript_example, ["npm", "start", "--silent", "--", "--url", url]),
+        }
+        running = start(contextlib.ExitStack())
+        consumers = [running.enter_context(Process(name, command, cwd=cwd)) for name, (cwd, command) in commands.items()]
         for consumer in consumers:
             consumer.wait_for(rf"^consuming {consumer.name}$")
 
@@ -175,8 +186,9 @@ def run(bankrefresh, python_example, typescript_example):
         check_wire(probed)
         check_repeats(consumers, channel, probed)
         check_unreadable(consumers, channel)
-        check_quiet(consumers, probed)
-        check_queues_empty(consumers, channel)
+        check_output(consumers, probed)
+        running.close()
+        check_restart(commands, channel)
         for consumer in consumers:
             print(f"--- {consumer.name}\n{consumer.output()}")
 

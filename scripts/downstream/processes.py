@@ -1,5 +1,6 @@
 """Processes that end with this one, and what they print."""
 
+import collections
 import os
 import re
 import signal
@@ -8,6 +9,9 @@ import threading
 import time
 
 START_SECONDS = 90
+
+# Kills the group of a parent that was itself killed: then the pipe to this ends.
+GUARD = 'cat >/dev/null; kill -s KILL -- "-$1"'
 
 
 class Process:
@@ -26,6 +30,8 @@ class Process:
             start_new_session=True,
             **options,
         )
+        guard = ["sh", "-c", GUARD, "guard", str(self.child.pid)]
+        self.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -43,6 +49,8 @@ class Process:
             except subprocess.TimeoutExpired:
                 continue
         self.child.wait()
+        os.killpg(self.guard.pid, signal.SIGKILL)
+        self.guard.communicate()
         self.reader.join(timeout=5)
 
     def _read(self):
@@ -71,6 +79,10 @@ class Process:
 
     def output(self):
         return "\n".join(line for line in self.lines if line is not None)
+
+    def first_words(self):
+        """How many lines begin with each word."""
+        return collections.Counter(line.split(" ")[0] for line in self.lines if line is not None)
 
 
 def until(what, attempt, process, seconds=START_SECONDS):

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pika
-
 from processes import Process, until
 
 # Where Debian keeps the programs behind its wrapper, which would switch to another user.
