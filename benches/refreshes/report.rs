@@ -70,9 +70,12 @@ impl fmt::Display for Report {
     }
 }
 
+/// A figure's name, and how it is read off a report.
+type Figure = (&'static str, fn(&Report) -> f64);
+
 /// The middle of each figure, with the least and the most.
 pub fn medians(reports: &[Report]) {
-    let figures: [(&str, fn(&Report) -> f64); 11] = [
+    let figures: [Figure; 11] = [
         ("refreshes per second", |report| report.per_second),
         ("worker CPU, ms per refresh", |report| report.cpu_ms),
         ("floor CPU, ms per refresh", Report::floor_ms),

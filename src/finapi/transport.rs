@@ -84,15 +84,16 @@ impl NoAnswer {
 pub struct ConnectionDropped;
 
 impl Transport {
-    /// A pool of HTTP connections.
+    /// A pool of HTTP connections. It keeps all that were ever made at once: a call that ends frees its connection a little after the
+    /// next call asked for one, so there are some more connections than calls, and closing those only to make them again would cost
+    /// more than the calls.
     ///
     /// # Errors
     ///
     /// When no TLS set-up can be made.
-    pub fn http(connect_timeout: Duration, idle_connections_max: usize) -> Result<Self, reqwest::Error> {
+    pub fn http(connect_timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
-            .pool_max_idle_per_host(idle_connections_max)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .build()?;

@@ -62,10 +62,7 @@ pub async fn measure(options: &Options, run: &Run) -> Used {
 
 /// The calls of all refreshes, few at once.
 pub async fn run(plan: &HttpPlan) {
-    let builder = reqwest::Client::builder()
-        .pool_max_idle_per_host(plan.calls_max)
-        .tcp_nodelay(true);
-    let client = builder.build().expect("a client");
+    let client = reqwest::Client::builder().tcp_nodelay(true).build().expect("a client");
     let mut tokens = Vec::new();
     for user in 0..plan.users {
         tokens.push(token(&client, plan, user).await);
