@@ -130,7 +130,7 @@ struct Asked<'a> {
 struct UserCall<'a> {
     endpoint: &'static str,
     method: Method,
-    url: String,
+    url: Url,
     body: Bytes,
     user_id: &'a str,
     is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
@@ -256,7 +256,7 @@ impl FinApi {
             .as_ref()
             .map(|signer| signer.callbacks(&asked.refresh.command.command_id));
         let body = request::body(&asked.refresh.command, names, callbacks.as_ref());
-        let url = join(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
+        let url = at(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
         let call = UserCall {
             body: body.into(),
             method: Method::POST,
@@ -265,22 +265,25 @@ impl FinApi {
         self.user_call(call).await
     }
 
-    /// Reads the user's tasks back to those that can't run any more. A user of many connections has many of them, and one
-    /// that is not found is started again.
+    /// Reads the connection's tasks from among the user's, back to those that can't run any more. A user of many connections has
+    /// many of them, and one that is not found is started again.
     async fn tasks(&self, asked: Asked<'_>) -> Answered {
         let since = asked
             .refresh
             .requested_at
             .saturating_sub(TASK_LIFE)
             .unwrap_or(Timestamp::MIN);
+        let endpoint = "GET /api/tasks";
+        let id = asked.refresh.command.bank_connection_id;
+        let mut url = at(&self.settings.web_form_url, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
-            let query = format!("api/tasks?order=createdAt,desc&page={page}&perPage=20");
-            let url = join(&self.settings.web_form_url, &query);
-            let read: wire::Tasks = self.read(UserCall::get(asked, "GET /api/tasks", url)).await?;
-            let pages = read.paging.page_count;
-            tasks.extend(Vec::from(read));
-            if page >= pages || tasks.last().is_none_or(|oldest| oldest.created_at < since) {
+            url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
+            let response = self.user_call(UserCall::get(asked, endpoint, url.clone())).await?;
+            let read: wire::Tasks = understand(endpoint, &response)?;
+            tasks.extend(read.of(id).map_err(|error| misunderstood(endpoint, &response, &error))?);
+            let oldest = read.oldest().map_err(|error| misunderstood(endpoint, &response, &error))?;
+            if page >= read.paging.page_count || oldest.is_none_or(|oldest| oldest < since) {
                 break;
             }
         }
@@ -288,20 +291,20 @@ impl FinApi {
     }
 
     async fn task(&self, asked: Asked<'_>, id: &str) -> Answered {
-        let url = join(&self.settings.web_form_url, &format!("api/tasks/{id}"));
+        let url = at(&self.settings.web_form_url, &format!("api/tasks/{id}"));
         let task: wire::Task = self.read(UserCall::get(asked, "GET /api/tasks/{id}", url)).await?;
         Ok(Answer::Task(task.into()))
     }
 
     async fn web_form(&self, asked: Asked<'_>, id: &str) -> Answered {
-        let url = join(&self.settings.web_form_url, &format!("api/webForms/{id}"));
+        let url = at(&self.settings.web_form_url, &format!("api/webForms/{id}"));
         let form: wire::WebForm = self.read(UserCall::get(asked, "GET /api/webForms/{id}", url)).await?;
         Ok(Answer::WebForm(form.into()))
     }
 
     async fn connection(&self, asked: Asked<'_>) -> Answered {
         let id = asked.refresh.command.bank_connection_id;
-        let url = join(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
+        let url = at(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
         let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", url);
         let connection: wire::Connection = self.read(call).await?;
         Ok(Answer::Connection(connection.into()))
@@ -315,10 +318,8 @@ impl FinApi {
 
     async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Failure> {
         let id = asked.refresh.command.bank_connection_id;
-        let url = join(
-            &self.settings.access_url,
-            &format!("api/v1/accounts?bankConnectionIds={id}"),
-        );
+        let mut url = at(&self.settings.access_url, "api/v1/accounts");
+        url.set_query(Some(&format!("bankConnectionIds={id}")));
         let accounts: wire::Accounts = self.read(UserCall::get(asked, "GET /api/v1/accounts", url)).await?;
         Ok(accounts.into())
     }
@@ -335,15 +336,16 @@ impl FinApi {
         let endpoint = "GET /api/v1/transactions";
         let ids: Vec<String> = accounts.iter().map(i64::to_string).collect();
         let query = format!(
-            "api/v1/transactions?view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
+            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
             ids.join(","),
             wire::german_day(span.since),
             self.settings.page_size,
         );
+        let mut url = at(&self.settings.access_url, "api/v1/transactions");
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
-            let url = join(&self.settings.access_url, &format!("{query}&page={page}"));
-            let read: wire::Transactions = self.read(UserCall::get(asked, endpoint, url)).await?;
+            url.set_query(Some(&format!("{query}&page={page}")));
+            let read: wire::Transactions = self.read(UserCall::get(asked, endpoint, url.clone())).await?;
             let pages = read.paging.page_count;
             transactions.extend(read.imported_in(span));
             if page >= pages {
@@ -428,7 +430,7 @@ impl Source for FinApi {
                 ("grant_type", "refresh_token"),
                 ("refresh_token", token.expose_secret()),
             ]),
-        }?;
+        };
         let response = self.send(request, endpoint).await?;
         if !response.status.is_success() {
             return Err(error::classify(endpoint, Surface::OAuth, &response));
@@ -443,10 +445,8 @@ impl FinApi {
     pub async fn probe_while_down(&self) {
         let mut down = self.watch_outage();
         while down.wait_for(|down| *down).await.is_ok() {
-            let probed = match self.token_request(&[("grant_type", "client_credentials")]) {
-                Ok(request) => self.send(request, TOKEN_ENDPOINT).await,
-                Err(failure) => Err(failure),
-            };
+            let request = self.token_request(&[("grant_type", "client_credentials")]);
+            let probed = self.send(request, TOKEN_ENDPOINT).await;
             if let Err(Failure {
                 kind: FailureKind::NotAsked(wait),
                 ..
@@ -457,25 +457,23 @@ impl FinApi {
         }
     }
 
-    fn token_request(&self, own: &[(&str, &str)]) -> Result<Request, Failure> {
+    fn token_request(&self, own: &[(&str, &str)]) -> Request {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose_secret())
             .finish();
-        let url =
-            Url::parse(&join(&self.settings.access_url, "oauth/token")).map_err(|_| unsendable(TOKEN_ENDPOINT))?;
-        let mut request = Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, at(&self.settings.access_url, "oauth/token"));
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(X_REQUEST_ID, request_id());
         *request.body_mut() = Some(form.into());
-        Ok(request)
+        request
     }
 }
 
 impl<'a> UserCall<'a> {
-    fn get(asked: Asked<'a>, endpoint: &'static str, url: String) -> Self {
+    fn get(asked: Asked<'a>, endpoint: &'static str, url: Url) -> Self {
         let Asked { refresh, is_wanted } = asked;
         let token = &refresh.command.access_token;
         Self {
@@ -493,8 +491,7 @@ impl<'a> UserCall<'a> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
             .map_err(|_| Failure::new(FailureKind::UserUnauthorized, "the access token is no header value"))?;
         bearer.set_sensitive(true);
-        let url = Url::parse(&self.url).map_err(|_| unsendable(self.endpoint))?;
-        let mut request = Request::new(self.method.clone(), url);
+        let mut request = Request::new(self.method.clone(), self.url.clone());
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, bearer);
         headers.insert(header::ACCEPT, JSON);
@@ -511,34 +508,32 @@ fn is_refused_for_names(response: &Response) -> bool {
     response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
 }
 
-fn understand<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {
+fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
     if !response.status.is_success() {
         return Err(error::classify(endpoint, Surface::User, response));
     }
     parse(endpoint, response)
 }
 
+fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
+    serde_json::from_slice(&response.body).map_err(|error| misunderstood(endpoint, response, &error))
+}
+
 /// serde's message may quote what it read, so only its place is told.
-fn parse<T: DeserializeOwned>(endpoint: &str, response: &Response) -> Result<T, Failure> {
-    serde_json::from_slice(&response.body).map_err(|error| {
-        let place = format!(
-            "a body that can't be understood at line {} column {}",
-            error.line(),
-            error.column()
-        );
-        error::malformed(endpoint, response, &place)
-    })
+fn misunderstood(endpoint: &str, response: &Response, error: &serde_json::Error) -> Failure {
+    let place = format!(
+        "a body that can't be understood at line {} column {}",
+        error.line(),
+        error.column()
+    );
+    error::malformed(endpoint, response, &place)
 }
 
-fn unsendable(endpoint: &str) -> Failure {
-    Failure::new(
-        FailureKind::Rejected,
-        &format!("{endpoint}: the request can't be written"),
-    )
-}
-
-fn join(base: &Url, path: &str) -> String {
-    format!("{}/{path}", base.as_str().trim_end_matches('/'))
+/// A path below a host, without a query.
+fn at(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
 }
 
 fn request_id() -> HeaderValue {

@@ -29,11 +29,31 @@ pub(super) struct Token {
     expires_in: Option<u64>,
 }
 
+/// A page of a user's tasks, the newest first. Most are of other connections, and each refresh reads some: they are only skipped over.
 #[derive(Deserialize)]
-pub(super) struct Tasks {
-    items: Vec<Task>,
+pub(super) struct Tasks<'a> {
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
     #[serde(default)]
     pub(super) paging: Paging,
+}
+
+/// What tells whose a task is.
+#[derive(Deserialize)]
+struct TaskOwner {
+    payload: Option<TaskOwnerPayload>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskOwnerPayload {
+    bank_connection_id: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskAge {
+    created_at: TaskTime,
 }
 
 #[derive(Deserialize)]
@@ -294,9 +314,27 @@ impl From<Token> for Granted {
     }
 }
 
-impl From<Tasks> for Vec<answer::Task> {
-    fn from(tasks: Tasks) -> Self {
-        tasks.items.into_iter().map(Into::into).collect()
+impl Tasks<'_> {
+    /// The tasks of one connection.
+    pub(super) fn of(&self, bank_connection_id: i64) -> serde_json::Result<Vec<answer::Task>> {
+        let mut tasks = Vec::new();
+        for item in &self.items {
+            let owner: TaskOwner = serde_json::from_str(item.get())?;
+            if owner.payload.and_then(|payload| payload.bank_connection_id) == Some(bank_connection_id) {
+                let task: Task = serde_json::from_str(item.get())?;
+                tasks.push(task.into());
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// When the oldest of them began.
+    pub(super) fn oldest(&self) -> serde_json::Result<Option<Timestamp>> {
+        let Some(oldest) = self.items.last() else {
+            return Ok(None);
+        };
+        let TaskAge { created_at } = serde_json::from_str(oldest.get())?;
+        Ok(Some(created_at.0))
     }
 }
 

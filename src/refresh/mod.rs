@@ -559,10 +559,11 @@ impl At<'_> {
             let message = "finAPI still called the task running at its deadline";
             return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
         }
-        let due_at = later(self.moment.now, self.until_next_look(&task, refresh.looks));
+        let looks = refresh.looks + 1;
+        let due_at = later(self.moment.now, self.until_next_look(&task, looks));
         self.go_on(Refresh {
             due_at,
-            looks: refresh.looks + 1,
+            looks,
             failures: 0,
             ..refresh
         })

@@ -15,7 +15,8 @@ pub struct Polling {
     /// The wait before the first look at a task. At least 1 s.
     #[serde(with = "humantime_serde")]
     pub initial: Duration,
-    /// What each wait is multiplied by to make the next. 1 to 10.
+    /// How much later after the start each look comes than the one before: with 1.4 the end is noticed late by 40 % of what the
+    /// update took, or by a second, at most. 1 to 10.
     pub factor: f32,
     /// The longest wait between two looks at a task, or at a connection that is not ready. At least `initial`.
     #[serde(with = "humantime_serde")]
@@ -48,7 +49,10 @@ impl Polling {
     /// began together drift apart.
     #[must_use]
     pub fn wait(&self, looks: u32, max: Duration, jitter: f64) -> Duration {
-        let wait = exponential(self.initial, self.factor, max, looks);
+        let wait = match looks.checked_sub(1) {
+            None => self.initial.min(max),
+            Some(grown) => exponential(self.initial.mul_f32(self.factor - 1.0), self.factor, max, grown),
+        };
         (wait + wait.mul_f64(jitter / 10.0)).max(LOOK_INTERVAL_MIN)
     }
 }
@@ -109,7 +113,13 @@ mod tests {
     fn looks_grow_from_the_first_wait_to_the_longest_and_never_come_within_a_second() {
         let polling = Polling::default();
         assert_eq!(polling.wait(0, polling.max, 0.0), Duration::from_millis(1500));
-        assert!(polling.wait(1, polling.max, 0.0) > Duration::from_secs(2));
+        let mut at = Duration::ZERO;
+        for looks in 0..8 {
+            let wait = polling.wait(looks, polling.max, 0.0);
+            at += wait;
+            assert!(wait <= LOOK_INTERVAL_MIN.max(at.mul_f32(0.4)) || looks == 0, "{looks}: {wait:?} of {at:?}");
+        }
+        assert!(at > Duration::from_secs(15));
         assert_eq!(polling.wait(1000, polling.max, 0.0), Duration::from_secs(10));
         assert!(polling.wait(1000, polling.max, 0.99) < Duration::from_secs(11));
         let hasty = Polling {

@@ -211,7 +211,7 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
         waits.push(run.wait());
         run.connection(updated_at(-1)).find([]);
     }
-    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits[1..].is_sorted(), "{waits:?}");
     assert!(waits[0] < secs(2) && waits[19] >= secs(60), "{waits:?}");
     assert!(waits[19] <= secs(66));
     run.start(running());
