@@ -10,7 +10,7 @@ use std::time::Duration;
 use ::config::{Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
-use url::Url;
+use url::{Host, Url};
 
 use crate::callbacks;
 use crate::finapi::{self, breaker, credentials::Credentials};
@@ -318,8 +318,8 @@ impl Config {
                 self.callbacks
                     .public_url
                     .as_ref()
-                    .is_none_or(|url| url.scheme() == "https"),
-                "an https URL",
+                    .is_none_or(|url| url.scheme() == "https" || is_http_on_loopback(url)),
+                "an https URL (http only on loopback, for the sandbox)",
             ),
             (
                 "callbacks.key",
@@ -376,6 +376,16 @@ impl Config {
             None => Ok(self),
         }
     }
+}
+
+fn is_http_on_loopback(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "http" && is_loopback
 }
 
 /// The variables of ours, without their prefix, those that name files replaced by what the files hold.
@@ -446,6 +456,10 @@ mod tests {
             (("BANKREFRESH__NO_SUCH__KEY", "1"), "no_such"),
             (("BANKREFRESH__POLLING__INITIAL", "10ms"), "polling.initial"),
             (("BANKREFRESH__CREDENTIALS__SOURCE", "hat"), "hat"),
+            (
+                ("BANKREFRESH__CALLBACKS__PUBLIC_URL", "http://callbacks.example.org"),
+                "callbacks.public_url",
+            ),
             (
                 ("BANKREFRESH__AMQP__URL_FILE", "/no/such/file"),
                 "BANKREFRESH__AMQP__URL_FILE",

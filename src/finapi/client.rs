@@ -281,8 +281,13 @@ impl FinApi {
             url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
             let response = self.user_call(UserCall::get(asked, endpoint, url.clone())).await?;
             let read: wire::Tasks = understand(endpoint, &response)?;
-            tasks.extend(read.of(id).map_err(|error| misunderstood(endpoint, &response, &error))?);
-            let oldest = read.oldest().map_err(|error| misunderstood(endpoint, &response, &error))?;
+            tasks.extend(
+                read.of(id)
+                    .map_err(|error| misunderstood(endpoint, &response, &error))?,
+            );
+            let oldest = read
+                .oldest()
+                .map_err(|error| misunderstood(endpoint, &response, &error))?;
             if page >= read.paging.page_count || oldest.is_none_or(|oldest| oldest < since) {
                 break;
             }

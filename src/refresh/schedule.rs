@@ -117,7 +117,10 @@ mod tests {
         for looks in 0..8 {
             let wait = polling.wait(looks, polling.max, 0.0);
             at += wait;
-            assert!(wait <= LOOK_INTERVAL_MIN.max(at.mul_f32(0.4)) || looks == 0, "{looks}: {wait:?} of {at:?}");
+            assert!(
+                wait <= LOOK_INTERVAL_MIN.max(at.mul_f32(0.4)) || looks == 0,
+                "{looks}: {wait:?} of {at:?}"
+            );
         }
         assert!(at > Duration::from_secs(15));
         assert_eq!(polling.wait(1000, polling.max, 0.0), Duration::from_secs(10));

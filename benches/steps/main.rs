@@ -1,0 +1,153 @@
+//! What the workflow and its messages cost without a network: `cargo bench --bench steps`.
+
+use std::sync::LazyLock;
+
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::proto::{RefreshConnection, from_timestamp};
+use bankrefresh::refresh::answer::{Account, Answer, Answered, Collected, Connection, Task, TaskStatus, Transaction};
+use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh, Step, state};
+use bankrefresh::worker::message;
+use divan::{Bencher, black_box};
+use jiff::{SignedDuration, Timestamp};
+
+static POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
+static TOPOLOGY: LazyLock<Topology> = LazyLock::new(|| Topology::new("bankrefresh"));
+
+fn main() {
+    divan::main();
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_780_000_000 + seconds)
+}
+
+fn step(refresh: Refresh, answered: Answered, seconds: i64) -> Step {
+    let now = at(seconds);
+    let moment = Moment {
+        now,
+        jitter: 0.5,
+        next_look: None,
+    };
+    refresh.step(answered, moment, &POLICY)
+}
+
+fn goes_on(step: Step) -> Refresh {
+    match step.next {
+        Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
+        Next::Over => panic!("it is over"),
+    }
+}
+
+fn command() -> RefreshConnection {
+    RefreshConnection {
+        command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001".to_owned(),
+        user_id: "user-1".to_owned(),
+        bank_connection_id: 7,
+        requested_at: Some(from_timestamp(at(0))),
+        ..RefreshConnection::default()
+    }
+}
+
+fn task(status: TaskStatus) -> Answered {
+    Ok(Answer::Task(Task {
+        id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".to_owned(),
+        created_at: at(1),
+        status,
+        bank_connection_id: Some(7),
+        web_form: None,
+        error: None,
+    }))
+}
+
+fn requested() -> Refresh {
+    Refresh::new(command(), at(0), Envelope::default(), at(0))
+}
+
+fn updating() -> Refresh {
+    let found_none = goes_on(step(requested(), Ok(Answer::Tasks(Vec::new())), 1));
+    goes_on(step(found_none, task(TaskStatus::Running), 1))
+}
+
+fn collecting() -> Refresh {
+    let settling = goes_on(step(updating(), task(TaskStatus::Completed), 3));
+    let connection = Connection {
+        bank_id: 1,
+        bank_name: "Sandbox Bank".to_owned(),
+        ready: true,
+        categorized: true,
+        account_ids: vec![70, 71],
+        interfaces: Vec::new(),
+    };
+    goes_on(step(settling, Ok(Answer::Connection(connection)), 3))
+}
+
+/// Two accounts, and as many transactions as asked for.
+fn collected(transactions: i64) -> Answered {
+    let account = |id| Account {
+        id,
+        name: "Girokonto".to_owned(),
+        iban: "DE89370400440532013000".to_owned(),
+        kind: "Checking".to_owned(),
+        currency: "EUR".to_owned(),
+        ..Account::default()
+    };
+    let transaction = |id| Transaction {
+        id,
+        account_id: 70,
+        currency: "EUR".to_owned(),
+        purpose: "Invoice 4711, thank you for your order".to_owned(),
+        counterpart_name: "Example Ltd".to_owned(),
+        counterpart_iban: "DE02120300000000202051".to_owned(),
+        imported_at: Some(at(2)),
+        ..Transaction::default()
+    };
+    Ok(Answer::Collected(Collected {
+        accounts: vec![account(70), account(71)],
+        transactions: (1..=transactions).map(transaction).collect(),
+    }))
+}
+
+fn told(transactions: i64) -> Event {
+    let mut step = step(collecting(), collected(transactions), 3);
+    step.events.pop().expect("an event")
+}
+
+/// One look at a task that still runs.
+#[divan::bench]
+fn step_running(bencher: Bencher) {
+    let inputs = || (updating(), task(TaskStatus::Running));
+    bencher
+        .with_inputs(inputs)
+        .bench_values(|(refresh, answered)| step(refresh, answered, 2));
+}
+
+/// What finAPI stored becomes an event.
+#[divan::bench(args = [0, 10, 100, 1000])]
+fn step_collected(bencher: Bencher, transactions: i64) {
+    let inputs = || (collecting(), collected(transactions));
+    bencher
+        .with_inputs(inputs)
+        .bench_values(|(refresh, answered)| step(refresh, answered, 3));
+}
+
+/// A state is written.
+#[divan::bench]
+fn state_encode(bencher: Bencher) {
+    let refresh = updating();
+    bencher.bench_local(|| state::encode(black_box(&refresh)));
+}
+
+/// A state is read.
+#[divan::bench]
+fn state_decode(bencher: Bencher) {
+    let body = state::encode(&updating());
+    bencher.bench_local(|| state::decode(black_box(&body)).map(drop).map_err(|_| ()));
+}
+
+/// An event becomes a message.
+#[divan::bench(args = [0, 10, 100, 1000])]
+fn event_message(bencher: Bencher, transactions: i64) {
+    let (event, envelope) = (told(transactions), Envelope::default());
+    bencher.bench_local(|| message::event(&TOPOLOGY, black_box(&event), &envelope, at(3)));
+}
