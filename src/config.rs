@@ -106,6 +106,8 @@ pub struct Telemetry {
     pub otlp_protocol: OtlpProtocol,
     /// The share of refreshes that are traced, from 0 to 1, where their senders have not decided.
     pub sample_ratio: f64,
+    /// The most banks that `bankrefresh_refreshes_total` names by their id; none where it is 0. At most 1000.
+    pub banks_max: usize,
 }
 
 impl Default for Telemetry {
@@ -116,6 +118,7 @@ impl Default for Telemetry {
             otlp_endpoint: None,
             otlp_protocol: OtlpProtocol::Grpc,
             sample_ratio: 1.0,
+            banks_max: 0,
         }
     }
 }
@@ -285,6 +288,7 @@ impl Config {
                 (0.0..=1.0).contains(&self.telemetry.sample_ratio),
                 "0 to 1",
             ),
+            ("telemetry.banks_max", self.telemetry.banks_max <= 1000, "at most 1000"),
             (
                 "telemetry.otlp_endpoint",
                 self.telemetry
