@@ -167,11 +167,7 @@ impl Metrics {
         let waiting_age = meter.f64_gauge("bankrefresh.waiting.age").with_unit("s");
         let metrics = Self {
             events: counter("bankrefresh.events", "{event}", "Events published, by type"),
-            refreshes: counter(
-                "bankrefresh.refreshes",
-                "{refresh}",
-                "Outcomes, by outcome and reason",
-            ),
+            refreshes: counter("bankrefresh.refreshes", "{refresh}", "Outcomes, by outcome and reason"),
             refresh_duration: seconds(
                 "bankrefresh.refresh.duration",
                 "From the command's requested_at to its outcome",
@@ -195,11 +191,7 @@ impl Metrics {
                 "bankrefresh.phase.duration",
                 "How long refreshes were in a phase, by the phase they left",
             ),
-            parked: counter(
-                "bankrefresh.parked",
-                "{refresh}",
-                "Refreshes parked in a delay queue",
-            ),
+            parked: counter("bankrefresh.parked", "{refresh}", "Refreshes parked in a delay queue"),
             redeliveries: counter(
                 "bankrefresh.redeliveries",
                 "{message}",
@@ -220,7 +212,10 @@ impl Metrics {
                 "{refresh}",
                 "Refreshes in hand, by state: held, running, waiting",
             ),
-            processes: seconds("messaging.process.duration", "How long refreshes ran, by where they came from"),
+            processes: seconds(
+                "messaging.process.duration",
+                "How long refreshes ran, by where they came from",
+            ),
             consumed: counter(
                 "messaging.client.consumed.messages",
                 "{message}",
@@ -246,7 +241,10 @@ impl Metrics {
                 "{call}",
                 "How many calls are let through at once now: fewer while finAPI is strained",
             ),
-            requests: seconds("http.client.request.duration", "HTTP requests to finAPI, tokens included"),
+            requests: seconds(
+                "http.client.request.duration",
+                "HTTP requests to finAPI, tokens included",
+            ),
             tokens: counter(
                 "bankrefresh.finapi.tokens",
                 "{token}",
@@ -504,7 +502,8 @@ mod tests {
         let docs = include_str!("../../docs/operating.md");
         let table = docs.split("| metric |").nth(1).expect("the table of metrics");
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-        let words = |cell: &str| -> BTreeSet<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+        let words =
+            |cell: &str| -> BTreeSet<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
         let documented: BTreeMap<String, BTreeSet<String>> = rows
             .map(|row| {
                 let mut cells = row.split('|').skip(1);
