@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bankrefresh::broker::Header;
 use bankrefresh::refresh::Envelope;
-use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, SandboxConfig, Script, UserDoes};
+use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, UserDoes};
 use bankrefresh::worker::message;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 
-use crate::support::collector::{Collector, Span};
+use crate::support::collector::{Collector, Span, hanging};
 use crate::support::platform::{Platform, command, quick};
 
 /// The span that senders of these tests name.
@@ -23,16 +22,6 @@ const INTERNAL: i32 = 1;
 const CLIENT: i32 = 3;
 const PRODUCER: i32 = 4;
 const CONSUMER: i32 = 5;
-
-fn taking(seconds: u64) -> SandboxConfig {
-    let default_script = Script::of(Behaviour::Silent {
-        after: After::Fixed(Duration::from_secs(seconds)),
-    });
-    SandboxConfig {
-        default_script,
-        ..quick()
-    }
-}
 
 #[tokio::test]
 async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_between() {
@@ -278,9 +267,7 @@ async fn metrics_come_to_the_collector_and_the_last_ones_when_a_worker_stops() {
 #[tokio::test]
 async fn a_collector_that_hangs_or_refuses_changes_nothing() {
     let mut platform = Platform::start(quick()).await;
-    // One that takes connections and never answers.
-    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let hanging = format!("http://{}", hanging_address(hanging));
+    let hanging = hanging().await;
     let refusing = "http://127.0.0.1:9".to_owned();
     for (number, url) in [(1, &hanging), (2, &refusing)] {
         for (offset, protocol) in [(0, "grpc"), (10, "http")] {
@@ -302,67 +289,5 @@ async fn a_collector_that_hangs_or_refuses_changes_nothing() {
                 since.elapsed()
             );
         }
-    }
-}
-
-/// Keeps every connection and says nothing, until the test ends.
-fn hanging_address(listener: TcpListener) -> std::net::SocketAddr {
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((connection, _)) = listener.accept().await {
-            kept.push(connection);
-        }
-    });
-    address
-}
-
-/// Throughput, CPU and memory with everything on, to a collector and to one that hangs, over the same with telemetry off, turn by
-/// turn. To be built with `--release`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn what_telemetry_costs() {
-    const REFRESHES: i64 = 2000;
-    let mut ratios = [Vec::new(), Vec::new()];
-    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let hanging = format!("http://{}", hanging_address(hanging));
-    for turn in 0..5 {
-        let mut taken = [(0.0, 0.0, 0.0); 3];
-        for (which, taken) in taken.iter_mut().enumerate() {
-            let mut platform = Platform::start(taking(1)).await;
-            let collector = Collector::start().await;
-            let on = |url| [("TELEMETRY__OTLP_ENDPOINT", url), ("ADMIN__LISTEN", "127.0.0.1:0")];
-            let (on, to_nobody) = (on(collector.url.as_str()), on(hanging.as_str()));
-            let off = [("TELEMETRY__LOG_LEVEL", "off")];
-            let settings: [&[_]; 3] = [&off, &on, &to_nobody];
-            platform.send_all((1..=REFRESHES).map(command).collect(), false).await;
-            let since = std::time::Instant::now();
-            let worker = platform.worker(settings[which]);
-            platform.outcomes(usize::try_from(REFRESHES).expect("a count")).await;
-            let pid = worker.child.id().expect("it runs");
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its CPU time");
-            let after_name = stat.rsplit(')').next().expect("fields").split_whitespace();
-            let ticks: f64 = after_name
-                .skip(11)
-                .take(2)
-                .map(|ticks| ticks.parse::<f64>().expect("ticks"))
-                .sum();
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its memory");
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let peak: f64 = peak
-                .and_then(|kib| kib.trim().trim_end_matches(" kB").parse().ok())
-                .expect("KiB");
-            let took = since.elapsed().as_secs_f64();
-            *taken = (took, ticks * 10.0 / REFRESHES as f64, peak / 1024.0);
-        }
-        for (name, (took, cpu, peak)) in ["off", "on", "to one that hangs"].iter().zip(taken) {
-            println!("turn {turn}: {name}: {took:.2} s, {cpu:.3} ms of CPU each, at most {peak:.0} MiB");
-        }
-        ratios[0].push(taken[0].0 / taken[1].0);
-        ratios[1].push(taken[0].0 / taken[2].0);
-    }
-    for (name, ratios) in ["on", "to one that hangs"].iter().zip(&mut ratios) {
-        ratios.sort_by(f64::total_cmp);
-        println!("throughput {name} over off: median {:.2} of {ratios:.2?}", ratios[2]);
     }
 }
