@@ -188,8 +188,8 @@ impl FinApi {
     /// A classified [`Failure`] for everything that is not a good answer.
     pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
-        let permit = self.gate.enter(Urgency::of(call)).await;
         let started = Instant::now();
+        let permit = self.gate.enter(Urgency::of(call)).await;
         let asked = Asked {
             refresh,
             is_wanted: &is_wanted,

@@ -229,7 +229,7 @@ impl Metrics {
             publishes: seconds("messaging.client.operation.duration", "From a publish to its confirms"),
             calls: seconds(
                 "bankrefresh.finapi.call.duration",
-                "Calls of finAPI, by call and class of the answer",
+                "Calls of finAPI and their wait at the limit, by call and class of the answer",
             ),
             calls_now: gauge(
                 "bankrefresh.finapi.calls",
