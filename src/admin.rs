@@ -76,7 +76,7 @@ async fn status(State(at): State<Arc<Surroundings>>) -> Result<Json<Status>, Sta
 
 async fn show_metrics(State(at): State<Arc<Surroundings>>) -> String {
     if let Some(status) = at.worker.status().await {
-        at.metrics.holds(&status);
+        at.metrics.is(&status);
     }
     metrics::text(&at.registry)
 }

@@ -106,6 +106,8 @@ pub struct Telemetry {
     pub otlp_protocol: OtlpProtocol,
     /// The share of refreshes that are traced, from 0 to 1, where their senders have not decided.
     pub sample_ratio: f64,
+    /// The most banks that `bankrefresh_refreshes_total` names by their id; none where it is 0. At most 1000.
+    pub banks_max: usize,
 }
 
 impl Default for Telemetry {
@@ -116,6 +118,7 @@ impl Default for Telemetry {
             otlp_endpoint: None,
             otlp_protocol: OtlpProtocol::Grpc,
             sample_ratio: 1.0,
+            banks_max: 0,
         }
     }
 }
@@ -181,7 +184,7 @@ impl Config {
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut sources = ::config::Config::builder();
         if let Some(file) = file {
-            sources = sources.add_source(File::from(file).format(FileFormat::Toml));
+            sources = sources.add_source(File::from_str(&text(file)?, FileFormat::Toml));
         }
         let variables = variables(environment)?;
         let environment = Environment::default().separator("__").source(Some(variables));
@@ -285,13 +288,26 @@ impl Config {
                 (0.0..=1.0).contains(&self.telemetry.sample_ratio),
                 "0 to 1",
             ),
+            ("telemetry.banks_max", self.telemetry.banks_max <= 1000, "at most 1000"),
             (
                 "telemetry.otlp_endpoint",
                 self.telemetry
                     .otlp_endpoint
                     .as_ref()
-                    .is_none_or(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()),
-                "an http:// or https:// URL",
+                    .is_none_or(|url| ["http", "https"].contains(&url.scheme()) && url.has_host() && is_open(url)),
+                "an http:// or https:// URL without a password",
+            ),
+            (
+                "finapi.access_url and finapi.web_form_url",
+                self.finapi
+                    .as_ref()
+                    .is_none_or(|finapi| is_open(&finapi.access_url) && is_open(&finapi.web_form_url)),
+                "URLs without a password",
+            ),
+            (
+                "credentials.url",
+                !matches!(&self.credentials, Credentials::Http { url, .. } if !is_open(url)),
+                "a URL without a password: that is what credentials.bearer is for",
             ),
             (
                 "events.size_max",
@@ -388,6 +404,25 @@ fn is_http_on_loopback(url: &Url) -> bool {
     url.scheme() == "http" && is_loopback
 }
 
+/// What a settings file holds, if it is TOML. The parser's own words would show the line, which may be one with a secret.
+fn text(file: &Path) -> Result<String, ConfigError> {
+    let wrong = |what: String| ConfigError::Setting(format!("{}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            Err(wrong(format!("line {line}: {}", error.message())))
+        }
+    }
+}
+
+/// `config check` shows it, so it may hold no secret.
+fn is_open(url: &Url) -> bool {
+    url.password().is_none()
+}
+
 /// The variables of ours, without their prefix, those that name files replaced by what the files hold.
 fn variables(
     environment: impl Iterator<Item = (String, String)>,
@@ -413,6 +448,8 @@ fn variables(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -469,5 +506,170 @@ mod tests {
             let error = load(&[variable]).expect_err("an error");
             assert!(error.contains(named), "{error:?} does not name {named:?}");
         }
+    }
+
+    const REQUIRED: [(&str, &str); 4] = [
+        ("BANKREFRESH__FINAPI__ACCESS_URL", "https://finapi.test"),
+        ("BANKREFRESH__FINAPI__WEB_FORM_URL", "https://finapi.test"),
+        ("BANKREFRESH__FINAPI__CLIENT_ID", "id"),
+        ("BANKREFRESH__FINAPI__CLIENT_SECRET", "secret"),
+    ];
+
+    /// No error text and no `config check` shows a secret, however wrong the settings around it are.
+    #[test]
+    fn no_wrong_setting_shows_a_secret() {
+        let planted = "planted-8f3a";
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("settings.toml");
+        let files = [
+            format!("[finapi]\nclient_secret = \"{planted}\naccess_url = 1\n"),
+            format!("[finapi]\nclient_secret = [\"{planted}\"]\n"),
+            format!("[finapi]\nclient_secret = {planted}\n"),
+            format!("client_secret = \"{planted}\"\n"),
+            format!("[finapi]\nsecret = \"{planted}\"\n"),
+        ];
+        for text in files {
+            std::fs::write(&file, &text).expect("written");
+            let error = Config::load(Some(&file), std::iter::empty()).expect_err("an error");
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains(planted), "{shown} for {text}");
+        }
+        let with_password = format!("https://user:{planted}@host.test");
+        let variables = [
+            ("BANKREFRESH__CALLBACKS__KEY", planted),
+            ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", planted),
+            ("BANKREFRESH__FINAPI__CLIENT_SECRET", planted),
+            ("BANKREFRESH__FINAPI__CLIENT_SECRET__MORE", planted),
+            ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", &with_password),
+            ("BANKREFRESH__FINAPI__ACCESS_URL", &with_password),
+            ("BANKREFRESH__CREDENTIALS__BEARER", planted),
+        ];
+        for variable in variables {
+            let error = load(&[variable]).expect_err("an error");
+            assert!(!error.contains(planted), "{error}");
+        }
+        let mut all = REQUIRED.to_vec();
+        all.extend([
+            ("BANKREFRESH__AMQP__URL", with_password.as_str()),
+            ("BANKREFRESH__FINAPI__CLIENT_SECRET", planted),
+            ("BANKREFRESH__CREDENTIALS__SOURCE", "http"),
+            ("BANKREFRESH__CREDENTIALS__URL", "https://credentials.test"),
+            ("BANKREFRESH__CREDENTIALS__BEARER", planted),
+            ("BANKREFRESH__CALLBACKS__KEY", "planted-8f3a-and-long-enough"),
+            ("BANKREFRESH__CALLBACKS__PREVIOUS_KEY", "planted-8f3a-and-long-enough"),
+            (
+                "BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET",
+                "planted8f3aandlongenough",
+            ),
+        ]);
+        let config = load(&all).expect("settings");
+        let shown = format!("{} {config:?}", toml::to_string_pretty(&config).expect("TOML"));
+        assert!(!shown.contains("planted"), "{shown}");
+        assert_eq!(shown.matches("(hidden)").count(), 6, "{shown}");
+    }
+
+    /// Every setting with its value, as `config check` prints them.
+    fn printed(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let text = toml::to_string_pretty(&load(variables).expect("settings")).expect("TOML");
+        let mut section = "";
+        let mut settings = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']');
+            } else if let Some((key, value)) = line.split_once(" = ") {
+                settings.insert(format!("{section}.{key}"), value.trim_matches('"').to_owned());
+            }
+        }
+        settings
+    }
+
+    #[test]
+    fn the_docs_have_every_setting_with_its_default_and_nothing_else() {
+        let mut directory = REQUIRED.to_vec();
+        directory.extend([
+            ("BANKREFRESH__CREDENTIALS__SOURCE", "directory"),
+            ("BANKREFRESH__CREDENTIALS__DIRECTORY", "/secrets"),
+        ]);
+        let mut service = REQUIRED.to_vec();
+        service.extend([
+            ("BANKREFRESH__CREDENTIALS__SOURCE", "http"),
+            ("BANKREFRESH__CREDENTIALS__URL", "https://credentials.test"),
+        ]);
+        let optional = [
+            ("BANKREFRESH__CREDENTIALS__BEARER", "bearer"),
+            ("BANKREFRESH__CALLBACKS__LISTEN", "127.0.0.1:1"),
+            ("BANKREFRESH__CALLBACKS__PUBLIC_URL", "https://callbacks.test"),
+            ("BANKREFRESH__CALLBACKS__KEY", "sixteen characters"),
+            ("BANKREFRESH__CALLBACKS__PREVIOUS_KEY", "sixteen characters"),
+            ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", "sixteencharacters"),
+            ("BANKREFRESH__ADMIN__LISTEN", "127.0.0.1:1"),
+            ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", "https://collector.test"),
+        ];
+        let setting = |variable: &str| variable[PREFIX.len()..].replace("__", ".").to_lowercase();
+        let mut expected = printed(&directory);
+        expected.extend(printed(&service));
+        for (variable, _) in directory.iter().chain(&service) {
+            expected.insert(setting(variable), "required".to_owned());
+        }
+        expected.extend(
+            printed(&REQUIRED)
+                .into_iter()
+                .filter(|(name, _)| name == "credentials.source"),
+        );
+        // There is a default to hide, and all may know it.
+        let url = Amqp::default().url.expose_secret().to_owned();
+        expected.insert("amqp.url".to_owned(), url);
+        let everything: Vec<_> = service.iter().chain(&optional).copied().collect();
+        for name in printed(&everything).into_keys() {
+            expected.entry(name).or_insert("none".to_owned());
+        }
+        for (variable, _) in optional {
+            assert_eq!(expected[&setting(variable)], "none");
+        }
+
+        let docs = include_str!("../docs/settings.md");
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented: BTreeMap<String, String> = rows
+            .map(|row| {
+                let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
+                (cells.next().expect("a name"), cells.next().expect("a default"))
+            })
+            .collect();
+        assert_eq!(expected, documented);
+        let names: Vec<&String> = expected.keys().collect();
+        let known = known_settings();
+        assert_eq!(
+            names,
+            known.iter().collect::<Vec<_>>(),
+            "what is not printed has to be named above"
+        );
+    }
+
+    /// The names of all settings, as an unknown one beside them is told.
+    fn known_settings() -> BTreeSet<String> {
+        let beside = |variables: &[(&str, &str)]| -> Vec<String> {
+            let error = load(variables).expect_err("an error");
+            let known = error.split_once("expected").expect("what is known").1;
+            known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let mut names = BTreeSet::from(["credentials.source".to_owned()]);
+        for section in beside(&[("BANKREFRESH__NO_SUCH__KEY", "1")]) {
+            let variable = format!("{PREFIX}{}__NO_SUCH", section.to_uppercase());
+            let unknown = (variable.as_str(), "1");
+            let keys = if section == "credentials" {
+                let source = "BANKREFRESH__CREDENTIALS__SOURCE";
+                [
+                    beside(&[(source, "directory"), unknown]),
+                    beside(&[(source, "http"), unknown]),
+                ]
+                .concat()
+            } else {
+                beside(&[unknown])
+            };
+            // The error names the section too.
+            let keys = keys.into_iter().filter(|key| *key != section);
+            names.extend(keys.map(|key| format!("{section}.{key}")));
+        }
+        names
     }
 }

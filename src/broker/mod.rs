@@ -72,6 +72,17 @@ pub struct Outgoing {
     pub message: Message,
 }
 
+impl Outgoing {
+    /// Where it goes, by the name that traces and metrics have for it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self.routing_key.as_str() {
+            "" => self.exchange.clone(),
+            key => format!("{}:{key}", self.exchange),
+        }
+    }
+}
+
 /// A message that the broker handed over and that is to be acknowledged once.
 #[derive(Debug)]
 pub struct Delivery {

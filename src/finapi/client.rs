@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::breaker::{self, Admitted, Breaker};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
-use super::gate::{Gate, Urgency};
+use super::gate::{Calls, Gate, Urgency};
 use super::request::{self, Dialect, Names};
 use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
@@ -29,7 +29,7 @@ use crate::refresh::Refresh;
 use crate::refresh::answer::{
     Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, TokenFrom};
 use crate::telemetry::traces;
 
 /// How finAPI is reached (section `finapi`).
@@ -148,8 +148,9 @@ impl FinApi {
         breaker: breaker::Settings,
         signer: Option<Signer>,
     ) -> Self {
+        let metrics = Metrics::default();
         Self {
-            tokens: Tokens::new(settings.users_max),
+            tokens: Tokens::new(settings.users_max, metrics.clone()),
             gate: Gate::new(settings.calls_max),
             breaker: Breaker::new(breaker),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
@@ -157,7 +158,7 @@ impl FinApi {
             settings,
             credentials,
             signer,
-            metrics: Metrics::default(),
+            metrics,
         }
     }
 
@@ -165,6 +166,12 @@ impl FinApi {
     #[must_use]
     pub fn calls_max(&self) -> usize {
         self.settings.calls_max
+    }
+
+    /// How busy it is now.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.gate.calls()
     }
 
     /// Tells whenever finAPI goes down (`true`) and comes back.
@@ -181,8 +188,8 @@ impl FinApi {
     /// A classified [`Failure`] for everything that is not a good answer.
     pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
-        let permit = self.gate.enter(Urgency::of(call)).await;
         let started = Instant::now();
+        let permit = self.gate.enter(Urgency::of(call)).await;
         let asked = Asked {
             refresh,
             is_wanted: &is_wanted,
@@ -198,7 +205,6 @@ impl FinApi {
             Ok(_) => self.gate.succeeded(),
             Err(_) => {}
         }
-        self.metrics.calls_limit(self.gate.limit());
         drop(permit);
         answered
     }
@@ -372,6 +378,7 @@ impl FinApi {
     /// Sends a request with the user's token. A 401 costs one new token and one more try.
     async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Failure> {
         if let Some(token) = &call.access_token {
+            self.metrics.token(TokenFrom::Command);
             return self.send_wanted(&call, token).await;
         }
         let token = self.tokens.get(call.user_id, None, self).await?;
@@ -397,24 +404,22 @@ impl FinApi {
         let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
         let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
         let span = traces::Request::begin(endpoint, request.url());
+        let server = request.url().host_str().unwrap_or_default().to_owned();
+        let sent_id = request.headers().get(X_REQUEST_ID).cloned();
         let started = Instant::now();
         let answer = self
             .transport
             .send(request, self.settings.timeout, self.settings.body_max)
             .await;
         span.end(&answer);
-        let status = answer.as_ref().map_or_else(
-            |no_answer| no_answer.name().to_owned(),
-            |response| response.status.as_str().to_owned(),
-        );
-        self.metrics.requested(endpoint, status, started.elapsed());
+        self.metrics.requested(endpoint, server, &answer, started.elapsed());
         let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
             (true, _) => self.breaker.succeeded(),
             (false, Admitted::Call) => self.breaker.failed(Instant::now()),
             (false, Admitted::Probe(wait)) => return Err(down(wait)),
         }
-        answer.map_err(|no_answer| error::no_answer(endpoint, no_answer))
+        answer.map_err(|no_answer| error::no_answer(endpoint, no_answer, sent_id.as_ref()))
     }
 }
 

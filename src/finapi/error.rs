@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::transport::{NoAnswer, Response};
@@ -77,13 +77,16 @@ pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
     body.errors.into_iter().filter_map(|entry| entry.field).collect()
 }
 
-/// Classifies a call that brought no answer.
-pub(super) fn no_answer(endpoint: &str, no_answer: NoAnswer) -> Failure {
+/// Classifies a call that brought no answer. finAPI knows it by the id that it was sent with, if it got it at all.
+pub(super) fn no_answer(endpoint: &str, no_answer: NoAnswer, sent_id: Option<&HeaderValue>) -> Failure {
     let kind = match no_answer {
         NoAnswer::Connect | NoAnswer::Lost | NoAnswer::TimedOut => FailureKind::Unavailable,
         NoAnswer::TooLong => FailureKind::Unexpected,
     };
-    Failure::new(kind, &format!("{endpoint}: {no_answer}"))
+    Failure {
+        request_id: sent_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
+        ..Failure::new(kind, &format!("{endpoint}: {no_answer}"))
+    }
 }
 
 /// Classifies a success whose body can't be understood.

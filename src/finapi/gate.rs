@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -49,6 +50,17 @@ struct State {
     in_use: usize,
     waiting: [VecDeque<oneshot::Sender<Permit>>; Urgency::COUNT],
     shrunk_at: Option<Instant>,
+}
+
+/// How busy a gate is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Calls {
+    /// How many calls are let through at once now: fewer while finAPI is strained.
+    pub limit: usize,
+    /// How many are under way.
+    pub running: usize,
+    /// How many wait for their turn.
+    pub waiting: usize,
 }
 
 /// The right to make one call, given back when dropped.
@@ -112,10 +124,15 @@ impl Gate {
         }
     }
 
-    /// How many calls are let through at once now.
+    /// How busy it is now.
     #[must_use]
-    pub fn limit(&self) -> usize {
-        self.state().limit as usize
+    pub fn calls(&self) -> Calls {
+        let state = self.state();
+        Calls {
+            limit: state.limit as usize,
+            running: state.in_use,
+            waiting: state.waiting.iter().map(VecDeque::len).sum(),
+        }
     }
 
     /// Gives what is free to those who wait. A permit that nobody takes any more comes back here by its drop, so it is
@@ -193,11 +210,11 @@ mod tests {
         let gate = Gate::new(30);
         gate.strained();
         gate.strained();
-        assert_eq!(gate.limit(), 20);
+        assert_eq!(gate.calls().limit, 20);
         tokio::time::advance(SHRINK_INTERVAL).await;
         gate.strained();
-        assert_eq!(gate.limit(), 13);
+        assert_eq!(gate.calls().limit, 13);
         (0..1000).for_each(|_| gate.succeeded());
-        assert_eq!(gate.limit(), 30);
+        assert_eq!(gate.calls().limit, 30);
     }
 }

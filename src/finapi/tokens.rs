@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::credentials::Secret;
 use crate::refresh::answer::{Failure, FailureKind};
+use crate::telemetry::metrics::{Metrics, TokenFrom};
 
 /// A token is not used any more so shortly before its end, or in the last tenth of a short life.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -51,6 +52,7 @@ pub trait Source {
 #[derive(Debug)]
 pub struct Tokens {
     users: StdMutex<LruCache<String, Arc<Mutex<User>>>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -77,9 +79,10 @@ struct Refused {
 impl Tokens {
     /// Remembers at most so many users.
     #[must_use]
-    pub fn new(users_max: NonZeroUsize) -> Self {
+    pub fn new(users_max: NonZeroUsize, metrics: Metrics) -> Self {
         Self {
             users: StdMutex::new(LruCache::new(users_max)),
+            metrics,
         }
     }
 
@@ -106,10 +109,13 @@ impl Tokens {
         if let Some(token) = &user.token
             && token.good_until.is_none_or(|until| now < until)
         {
+            self.metrics.token(TokenFrom::Memory);
             return Ok(token.value.clone());
         }
         // Rare and large, so it takes its room only when it is needed.
-        Box::pin(user.renew(user_id, source, now)).await
+        let (token, from) = Box::pin(user.renew(user_id, source, now)).await?;
+        self.metrics.token(from);
+        Ok(token)
     }
 
     fn user(&self, user_id: &str) -> Arc<Mutex<User>> {
@@ -119,11 +125,16 @@ impl Tokens {
 }
 
 impl User {
-    async fn renew(&mut self, user_id: &str, source: &impl Source, now: Instant) -> Result<SecretString, Failure> {
+    async fn renew(
+        &mut self,
+        user_id: &str,
+        source: &impl Source,
+        now: Instant,
+    ) -> Result<(SecretString, TokenFrom), Failure> {
         let refresh_token = self.token.take().and_then(|token| token.refresh_token);
         if let Some(refresh_token) = refresh_token {
             match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
-                Ok(granted) => return Ok(self.keep(granted, now)),
+                Ok(granted) => return Ok((self.keep(granted, now), TokenFrom::RefreshToken)),
                 // A refresh token that has ended is no reason to fail: the password may still do.
                 Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
                 Err(failure) => return Err(failure),
@@ -132,7 +143,12 @@ impl User {
         self.fetch(user_id, source, now).await
     }
 
-    async fn fetch(&mut self, user_id: &str, source: &impl Source, now: Instant) -> Result<SecretString, Failure> {
+    async fn fetch(
+        &mut self,
+        user_id: &str,
+        source: &impl Source,
+        now: Instant,
+    ) -> Result<(SecretString, TokenFrom), Failure> {
         let refused = self.refused.take_if(|refused| now >= refused.until);
         drop(refused);
         if let Some(refused) = &self.refused
@@ -147,7 +163,7 @@ impl User {
                     refresh_token: None,
                     expires_in,
                 };
-                return Ok(self.keep(granted, now));
+                return Ok((self.keep(granted, now), TokenFrom::Service));
             }
             Secret::Password(password) => password,
         };
@@ -157,7 +173,7 @@ impl User {
             return Err(refused.failure.clone());
         }
         match source.grant(user_id, Grant::Password(password.clone())).await {
-            Ok(granted) => Ok(self.keep(granted, now)),
+            Ok(granted) => Ok((self.keep(granted, now), TokenFrom::Password)),
             Err(failure) => {
                 self.refused = remembered(&failure, password, now);
                 Err(failure)
@@ -243,7 +259,7 @@ mod tests {
     }
 
     fn tokens() -> Tokens {
-        Tokens::new(NonZeroUsize::new(2).expect("not zero"))
+        Tokens::new(NonZeroUsize::new(2).expect("not zero"), Metrics::default())
     }
 
     #[tokio::test(start_paused = true)]

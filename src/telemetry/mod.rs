@@ -24,7 +24,7 @@ pub async fn observe(worker: Handle) {
     loop {
         tokio::time::sleep(OBSERVE_INTERVAL).await;
         if let Some(status) = worker.status().await {
-            metrics.holds(&status);
+            metrics.is(&status);
         }
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! | span | kind | parent | from, to |
 //! | --- | --- | --- | --- |
-//! | `process <queue>` | consumer | what published the message | a refresh is due, it waits or is over |
+//! | `process <exchange>:<key>:<queue>` | consumer | what published the message | a refresh is due, it waits or is over |
 //! | `<method> <path>` | client | `process` | one HTTP request to finAPI |
-//! | `send <exchange>` | producer | `process` | one message, until it is confirmed |
+//! | `send <exchange>:<key>` | producer | `process` | one message, until it is confirmed |
 //! | `parked` | internal | the `send` that parked it | parked, taken up again |
 //!
 //! Spans are exported as soon as they are over, by a thread of their own: a worker that is killed loses the last ones, and a
@@ -31,7 +31,7 @@ use super::otlp;
 use crate::broker::Outgoing;
 use crate::config::{ConfigError, Telemetry};
 use crate::finapi::transport::{NoAnswer, Response};
-use crate::refresh::{Envelope, Refresh};
+use crate::refresh::{Envelope, Refresh, TaskRef};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
@@ -72,29 +72,31 @@ pub(crate) struct Process(Option<Context>);
 
 impl Process {
     /// Begins, as a child of what the envelope names. A refresh that belongs to no trace begins one.
-    pub(crate) fn begin(refresh: &mut Refresh, queue: &str) -> Self {
+    pub(crate) fn begin(refresh: &mut Refresh, destination: &str) -> Self {
         let Some(tracer) = TRACER.get() else {
             return Self::default();
         };
         let parent = context_of(&refresh.envelope);
         let parent_span = parent.span().span_context().clone();
         let command = &refresh.command;
+        let attributes = [
+            Some(KeyValue::new("messaging.system", "rabbitmq")),
+            Some(KeyValue::new("messaging.operation.name", "process")),
+            Some(KeyValue::new("messaging.operation.type", "process")),
+            Some(KeyValue::new("messaging.destination.name", destination.to_owned())),
+            conversation(&refresh.envelope),
+            Some(KeyValue::new("bankrefresh.command_id", command.command_id.clone())),
+            Some(KeyValue::new(
+                "bankrefresh.bank_connection_id",
+                command.bank_connection_id,
+            )),
+            refresh.task().map(|task| task_id(&task.id)),
+            Some(KeyValue::new("bankrefresh.phase", refresh.phase.name())),
+        ];
         let mut builder = tracer
-            .span_builder(format!("process {queue}"))
+            .span_builder(format!("process {destination}"))
             .with_kind(SpanKind::Consumer)
-            .with_attributes([
-                KeyValue::new("messaging.system", "rabbitmq"),
-                KeyValue::new("messaging.operation.name", "process"),
-                KeyValue::new("messaging.operation.type", "process"),
-                KeyValue::new("messaging.destination.name", queue.to_owned()),
-                KeyValue::new(
-                    "messaging.message.conversation_id",
-                    refresh.envelope.correlation_id.clone(),
-                ),
-                KeyValue::new("bankrefresh.command_id", command.command_id.clone()),
-                KeyValue::new("bankrefresh.bank_connection_id", command.bank_connection_id),
-                KeyValue::new("bankrefresh.phase", refresh.phase.name()),
-            ]);
+            .with_attributes(attributes.into_iter().flatten());
         if parent_span.is_valid() {
             builder = builder.with_links(vec![Link::with_context(parent_span.clone())]);
         }
@@ -115,11 +117,22 @@ impl Process {
         Sending(self.0.as_ref().and_then(|parent| sending(parent, envelope)))
     }
 
-    /// Where the refresh stands when it waits or is over.
-    pub(crate) fn end(&self, state: &'static str) {
+    /// The refresh has a task now.
+    pub(crate) fn follows(&self, task: &TaskRef) {
+        if let Some(context) = &self.0 {
+            context.span().set_attribute(task_id(&task.id));
+        }
+    }
+
+    /// Where the refresh stands when it waits or is over, and what kept it from that.
+    pub(crate) fn end(&self, state: &'static str, error: Option<&'static str>) {
         if let Some(context) = &self.0 {
             let span = context.span();
             span.set_attribute(KeyValue::new("bankrefresh.state", state));
+            if let Some(error) = error {
+                span.set_attribute(KeyValue::new("error.type", error));
+                span.set_status(Status::error("the delivery was lost"));
+            }
             span.end();
         }
     }
@@ -158,23 +171,24 @@ impl Sending {
 
     /// Where it goes.
     pub(crate) fn named(self, outgoing: &Outgoing) -> Self {
-        let Some((context, _)) = &self.0 else { return self };
-        let key = &outgoing.routing_key;
-        let destination = match key.as_str() {
-            "" => outgoing.exchange.clone(),
-            key => format!("{}:{key}", outgoing.exchange),
+        let Some((context, envelope)) = &self.0 else {
+            return self;
         };
+        let key = &outgoing.routing_key;
+        let destination = outgoing.destination();
         let message_id = outgoing.message.properties.message_id.clone().unwrap_or_default();
         let span = context.span();
         span.update_name(format!("send {destination}"));
-        span.set_attributes([
-            KeyValue::new("messaging.system", "rabbitmq"),
-            KeyValue::new("messaging.operation.name", "send"),
-            KeyValue::new("messaging.operation.type", "send"),
-            KeyValue::new("messaging.destination.name", destination),
-            KeyValue::new("messaging.rabbitmq.destination.routing_key", key.clone()),
-            KeyValue::new("messaging.message.id", message_id),
-        ]);
+        let attributes = [
+            Some(KeyValue::new("messaging.system", "rabbitmq")),
+            Some(KeyValue::new("messaging.operation.name", "send")),
+            Some(KeyValue::new("messaging.operation.type", "send")),
+            Some(KeyValue::new("messaging.destination.name", destination)),
+            Some(KeyValue::new("messaging.rabbitmq.destination.routing_key", key.clone())),
+            Some(KeyValue::new("messaging.message.id", message_id)),
+            conversation(envelope),
+        ];
+        span.set_attributes(attributes.into_iter().flatten());
         self
     }
 
@@ -203,7 +217,7 @@ pub(crate) fn parked(envelope: &Envelope, since: Timestamp, due: Timestamp) {
     builder.start_with_context(tracer, &context_of(envelope)).end();
 }
 
-/// One HTTP request to finAPI, of the run around it. Paths are templates: a task's id is no secret, a web form's URL is.
+/// One HTTP request to finAPI, of the run around it. There is no `url.full`: a web form's id opens the form.
 #[derive(Debug)]
 pub(crate) struct Request(Option<Context>);
 
@@ -219,7 +233,8 @@ impl Request {
             Some(KeyValue::new("url.template", path.to_owned())),
             url.host_str()
                 .map(|host| KeyValue::new("server.address", host.to_owned())),
-            url.port().map(|port| KeyValue::new("server.port", i64::from(port))),
+            url.port_or_known_default()
+                .map(|port| KeyValue::new("server.port", i64::from(port))),
         ];
         let builder = tracer
             .span_builder(endpoint.to_owned())
@@ -250,6 +265,16 @@ impl Request {
         }
         span.end();
     }
+}
+
+/// The caller's own name for what belongs together, if there is one.
+fn conversation(envelope: &Envelope) -> Option<KeyValue> {
+    let id = &envelope.correlation_id;
+    (!id.is_empty()).then(|| KeyValue::new("messaging.message.conversation_id", id.clone()))
+}
+
+fn task_id(id: &str) -> KeyValue {
+    KeyValue::new("bankrefresh.task_id", id.to_owned())
 }
 
 fn context_of(envelope: &Envelope) -> Context {

@@ -58,12 +58,21 @@ impl Learned {
         }
     }
 
-    /// An update of a connection took so long.
-    pub(super) fn record(&mut self, connection_id: i64, bank_id: i64, duration: Duration) {
+    /// A connection is one to this bank.
+    pub(super) fn belongs(&mut self, connection_id: i64, bank_id: i64) {
+        self.connections.put(connection_id, bank_id);
+    }
+
+    /// The bank of a connection, where it is known.
+    pub(super) fn bank_of(&mut self, connection_id: i64) -> Option<i64> {
+        self.connections.get(&connection_id).copied()
+    }
+
+    /// An update of a bank's connection took so long.
+    pub(super) fn record(&mut self, bank_id: i64, duration: Duration) {
         if duration > DURATION_MAX {
             return;
         }
-        self.connections.put(connection_id, bank_id);
         let bank = self.banks.get_or_insert_mut(bank_id, Bank::default);
         bank.record(duration, &mut self.random);
         self.all.record(duration, &mut self.random);
@@ -144,7 +153,8 @@ mod tests {
     fn learned(millis: impl IntoIterator<Item = u64>) -> Learned {
         let mut learned = Learned::new(Polling::default());
         for duration in millis {
-            learned.record(1, 10, Duration::from_millis(duration));
+            learned.belongs(1, 10);
+            learned.record(10, Duration::from_millis(duration));
         }
         learned
     }
@@ -220,7 +230,8 @@ mod tests {
     fn banks_are_told_apart_and_unknown_ones_go_by_all() {
         let mut learned = learned([8000; 32]);
         for connection in 2..40 {
-            learned.record(connection, 20, Duration::from_millis(1500));
+            learned.belongs(connection, 20);
+            learned.record(20, Duration::from_millis(1500));
         }
         assert_eq!(looks(&mut learned, 1), [8030]);
         assert_eq!(looks(&mut learned, 2), [1530]);
@@ -231,7 +242,8 @@ mod tests {
     fn the_memory_fades() {
         let mut learned = learned([9000; 32]);
         for _ in 0..20 * SAMPLES_MAX {
-            learned.record(1, 10, Duration::from_millis(2000));
+            learned.belongs(1, 10);
+            learned.record(10, Duration::from_millis(2000));
         }
         assert_eq!(looks(&mut learned, 1), [2030]);
     }

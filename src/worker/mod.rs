@@ -103,6 +103,20 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
     ]
 }
 
+/// Where a subscription's messages come from, by the name that traces and metrics have for it: the exchange, the key, and the queue where
+/// that has another name than the key.
+fn destination(topology: &Topology, subscription: &Subscription) -> String {
+    let name = subscription.name();
+    if name == topology.interactive() || name == topology.background() {
+        let key = name.rsplit('.').next().unwrap_or_default();
+        format!("{}:{key}:{name}", topology.commands())
+    } else if name == topology.steps() || name == topology.suspects() {
+        format!("{}:{name}", topology.steps())
+    } else {
+        name.to_owned()
+    }
+}
+
 /// A delivery that is to be settled once.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
@@ -176,9 +190,9 @@ impl Worker {
             learned: std::sync::Mutex::new(Learned::new(policy.polling.clone())),
             policy,
             metrics: Metrics::default(),
-            queues: subscriptions(&topology, &settings)
+            destinations: subscriptions(&topology, &settings)
                 .iter()
-                .map(|subscription| subscription.name().to_owned())
+                .map(|subscription| destination(&topology, subscription))
                 .collect(),
             topology,
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -266,7 +280,9 @@ impl Worker {
             return self.hinted(&String::from_utf8_lossy(&delivery.message.body));
         }
         self.progress.delivered(delivery.tag.subscription);
-        self.shared.metrics.delivered(&delivery.queue);
+        self.shared
+            .metrics
+            .delivered(self.shared.destination(delivery.tag.subscription));
         if delivery.redeliveries > 0 {
             self.shared.metrics.redelivered();
         }
@@ -421,6 +437,7 @@ impl Worker {
 
     fn park(&mut self, mut refresh: Box<Refresh>, taken: Taken) {
         self.shared.metrics.parked();
+        step::log_parked(&refresh);
         let sending = Sending::alone(&refresh.envelope);
         let bookmark = self.shared.bookmark(&mut refresh, sending);
         self.forget(&refresh.command.command_id, taken.tag);
@@ -517,7 +534,6 @@ impl Worker {
     fn outage_changed(&mut self) {
         let down = *self.outage.borrow_and_update();
         let topology = &self.shared.topology;
-        self.shared.metrics.finapi_down(down);
         for queue in [topology.interactive(), topology.background()] {
             self.shared.broker.pause(&queue, down);
             self.progress.paused(&queue, down);
@@ -540,6 +556,11 @@ impl Worker {
             stuck: self.progress.is_stuck(),
             running: self.running(),
             waiting: self.waiting.len(),
+            waiting_oldest_seconds: self
+                .waiting
+                .front()
+                .map_or(0, |(refresh, _)| now.duration_since(refresh.requested_at).as_secs()),
+            finapi_calls: self.shared.finapi.calls(),
             held,
         }
     }

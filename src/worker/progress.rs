@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::broker::{Broker, Subscription};
+use crate::finapi::gate::Calls;
 
 /// A loop that takes longer to answer does not get on.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +34,10 @@ pub struct Status {
     pub running: usize,
     /// Background commands that wait for room.
     pub waiting: usize,
+    /// How long ago the oldest of them was requested, in seconds.
+    pub waiting_oldest_seconds: i64,
+    /// The calls of finAPI.
+    pub finapi_calls: Calls,
     /// Refreshes held, by phase.
     pub held: BTreeMap<&'static str, Held>,
 }

@@ -35,8 +35,8 @@ pub(super) struct Shared {
     pub(super) draining: AtomicBool,
     pub(super) learned: std::sync::Mutex<Learned>,
     pub(super) metrics: Metrics,
-    /// The queues, by the number of their subscription.
-    pub(super) queues: Vec<String>,
+    /// Where messages come from, by the number of their subscription.
+    pub(super) destinations: Vec<String>,
     pub(super) jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
@@ -59,6 +59,13 @@ impl Ran {
             Self::Lost => "lost",
         }
     }
+
+    fn error(&self) -> Option<&'static str> {
+        match self {
+            Self::Lost => Some("connection_lost"),
+            Self::Waits(_) | Self::Settled => None,
+        }
+    }
 }
 
 /// The wait before a publish that failed is tried again.
@@ -67,9 +74,12 @@ const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 impl Shared {
     /// Runs a refresh that is due.
     pub(super) async fn run(self: Arc<Self>, mut refresh: Box<Refresh>, taken: Taken) -> Ran {
-        let process = Process::begin(&mut refresh, self.queue(taken));
+        let destination = self.destination(taken.tag.subscription);
+        let process = Process::begin(&mut refresh, destination);
+        let started = Instant::now();
         let ran = process.around(self.run_within(&process, refresh, taken)).await;
-        process.end(ran.name());
+        self.metrics.processed(destination, started.elapsed());
+        process.end(ran.name(), ran.error());
         ran
     }
 
@@ -116,9 +126,9 @@ impl Shared {
         (message, sending)
     }
 
-    fn queue(&self, taken: Taken) -> &str {
-        let index = usize::try_from(taken.tag.subscription).unwrap_or(usize::MAX);
-        self.queues.get(index).map(String::as_str).unwrap_or_default()
+    pub(super) fn destination(&self, subscription: u32) -> &str {
+        let index = usize::try_from(subscription).unwrap_or(usize::MAX);
+        self.destinations.get(index).map(String::as_str).unwrap_or_default()
     }
 
     /// Asks finAPI and decides. A panic on the way is one failed attempt.
@@ -173,16 +183,22 @@ impl Shared {
         }
         for event in &step.events {
             let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
-            self.metrics.published(event, age);
+            self.metrics.published(event, age, || {
+                self.lock_learned().bank_of(before.command.bank_connection_id)
+            });
             log_event(event, before);
         }
-        let stays = match &step.next {
-            Next::Wait(next) | Next::Bookmark(next) => next.phase.name() == before.phase.name(),
-            Next::Over => false,
+        let next = match &step.next {
+            Next::Wait(next) | Next::Bookmark(next) => Some(next),
+            Next::Over => None,
         };
-        if !stays {
+        if let (None, Some(task)) = (before.task(), next.and_then(|next| next.task())) {
+            process.follows(task);
+        }
+        if next.is_none_or(|next| next.phase.name() != before.phase.name()) {
             let after = now.duration_since(before.phase_since).try_into().unwrap_or_default();
             self.metrics.left(before.phase.name(), after);
+            log_change(before, next.map(|next| &**next));
         }
         match step.next {
             Next::Wait(refresh) => Ok(Some(refresh)),
@@ -207,8 +223,8 @@ impl Shared {
         loop {
             let started = Instant::now();
             let published = self.broker.publish(messages.clone()).await;
-            let outcome = published.as_ref().map_or_else(PublishError::name, |()| "confirmed");
-            self.metrics.sent(outcome, started.elapsed());
+            let error = published.as_ref().err().map(PublishError::name);
+            self.metrics.sent(&messages, error, started.elapsed());
             match published {
                 Ok(()) => return Ok(()),
                 Err(PublishError::Down) if !self.owns(taken) => return Err(Lost),
@@ -226,6 +242,8 @@ impl Shared {
         let (Phase::Settling { update }, Ok(Answer::Connection(connection))) = (&refresh.phase, answered) else {
             return;
         };
+        let id = refresh.command.bank_connection_id;
+        self.lock_learned().belongs(id, connection.bank_id);
         let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
         else {
             return;
@@ -235,8 +253,7 @@ impl Shared {
             self.metrics.noticed(delay.try_into().unwrap_or_default());
         }
         if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
-            let id = refresh.command.bank_connection_id;
-            self.lock_learned().record(id, connection.bank_id, duration);
+            self.lock_learned().record(connection.bank_id, duration);
         }
     }
 
@@ -271,12 +288,42 @@ fn log_failure(refresh: &Refresh, answered: &Answered) {
         trace_id = refresh.envelope.trace_id(),
         command_id = refresh.command.command_id,
         bank_connection_id = refresh.command.bank_connection_id,
+        task_id = task_id(refresh),
         phase = refresh.phase.name(),
         kind = failure.kind.name(),
         request_id = failure.request_id.as_deref().unwrap_or_default(),
         "{}",
         failure.message
     );
+}
+
+fn log_change(before: &Refresh, next: Option<&Refresh>) {
+    tracing::debug!(
+        trace_id = before.envelope.trace_id(),
+        command_id = before.command.command_id,
+        bank_connection_id = before.command.bank_connection_id,
+        task_id = task_id(next.unwrap_or(before)),
+        phase = before.phase.name(),
+        next = next.map_or("over", |next| next.phase.name()),
+        "went on"
+    );
+}
+
+/// A refresh that waits in a delay queue from now on.
+pub(super) fn log_parked(refresh: &Refresh) {
+    tracing::debug!(
+        trace_id = refresh.envelope.trace_id(),
+        command_id = refresh.command.command_id,
+        bank_connection_id = refresh.command.bank_connection_id,
+        task_id = task_id(refresh),
+        phase = refresh.phase.name(),
+        due_at = %refresh.due_at,
+        "parked"
+    );
+}
+
+fn task_id(refresh: &Refresh) -> &str {
+    refresh.task().map(|task| task.id.as_str()).unwrap_or_default()
 }
 
 fn log_event(event: &Event, refresh: &Refresh) {

@@ -5,30 +5,29 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bankrefresh::broker::Header;
-use bankrefresh::sandbox::{After, Behaviour, SandboxConfig, Script};
-use tokio::net::TcpListener;
+use bankrefresh::refresh::Envelope;
+use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, UserDoes};
+use bankrefresh::worker::message;
+use jiff::Timestamp;
 
-use crate::support::collector::{Collector, Span};
+use crate::support::collector::{Collector, Span, hanging};
 use crate::support::platform::{Platform, command, quick};
 
 /// The span that senders of these tests name.
 const SENDERS_SPAN: &str = "b7ad6b7169203331";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-fn taking(seconds: u64) -> SandboxConfig {
-    let default_script = Script::of(Behaviour::Silent {
-        after: After::Fixed(Duration::from_secs(seconds)),
-    });
-    SandboxConfig {
-        default_script,
-        ..quick()
-    }
-}
+/// OTLP's kinds of spans.
+const INTERNAL: i32 = 1;
+const CLIENT: i32 = 3;
+const PRODUCER: i32 = 4;
+const CONSUMER: i32 = 5;
 
 #[tokio::test]
 async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_between() {
     for protocol in ["grpc", "http"] {
-        let mut platform = Platform::start(taking(4)).await;
+        let mut platform = Platform::start(quick()).await;
+        platform.sandbox.script("user-1", 1, asks_in_mid_update());
         let collector = Collector::start().await;
         let settings = [
             ("TELEMETRY__OTLP_ENDPOINT", collector.url.as_str()),
@@ -44,9 +43,8 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
         let _other = platform.worker(&settings);
         platform.outcome(&id).await;
         let is_told = |span: &Span| span.name.contains("transactions.updated");
-        let is_done = |span: &Span| is_process(span) && span.attributes["bankrefresh.state"] == "settled";
         collector
-            .until(|seen| seen.spans().iter().any(is_told) && seen.spans().iter().any(is_done))
+            .until(|seen| seen.spans().iter().any(is_told) && orphans(&seen.spans()).is_empty())
             .await;
 
         let spans = collector.spans();
@@ -58,9 +56,7 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
         let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
         assert_eq!(ids.len(), spans.len());
         for span in &spans {
-            let known = span.parent == SENDERS_SPAN || ids.contains(span.parent.as_str());
-            // What the killed worker did last it could not tell.
-            assert!(known, "no parent of {span:?}");
+            assert_conventional(span, &id);
             let links = if is_process(span) {
                 vec![span.parent.clone()]
             } else {
@@ -73,22 +69,141 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
             parked.iter().any(|span| span.end - span.start >= 900_000_000),
             "{parked:?}"
         );
-        for call in [
+        for name in [
             "POST /api/tasks/backgroundUpdate",
             "GET /api/tasks/{id}",
+            "GET /api/webForms/{id}",
             "GET /api/v1/transactions",
         ] {
-            assert!(spans.iter().any(|span| span.name == call && span.kind == 3), "{call}");
+            assert!(spans.iter().any(|span| span.name == name), "{name}");
         }
-        let told = spans.iter().find(|span| is_told(span)).expect("just seen");
-        let (_, message) = &platform.events[&id][0];
-        let traceparent = message.properties.headers.get("traceparent").and_then(Header::as_text);
-        assert_eq!(traceparent, Some(format!("00-{TRACE}-{}-01", told.id).as_str()));
+        let needed = format!("send {}:user-action.required", platform.topology.events());
+        assert!(spans.iter().any(|span| span.name == needed), "{needed}");
+        let failed = spans.iter().filter(|span| span.attributes.contains_key("error.type"));
+        let failed: Vec<_> = failed
+            .map(|span| (&*span.name, &*span.attributes["error.type"]))
+            .collect();
+        assert_eq!(failed, [("GET /api/tasks/{id}", "503")]);
+        // Whoever consumes an event goes on from the span that sent it.
+        for ((_, message), name) in platform.events[&id]
+            .iter()
+            .zip(["user-action.required", "transactions.updated"])
+        {
+            let told = spans.iter().find(|span| span.name.ends_with(name)).expect("just seen");
+            let traceparent = message.properties.headers.get("traceparent").and_then(Header::as_text);
+            assert_eq!(traceparent, Some(format!("00-{TRACE}-{}-01", told.id).as_str()));
+        }
+    }
+}
+
+/// The bank asks in the middle of the update; and one look fails.
+fn asks_in_mid_update() -> Script {
+    let fails_once = Fault {
+        kind: FaultKind::Status {
+            status: 503,
+            code: None,
+            retry_after: None,
+        },
+        at: Some(Endpoint::Task),
+        skip: 0,
+        first: Some(1),
+    };
+    Script {
+        faults: vec![fails_once],
+        settles: After::millis(100),
+        ..Script::of(Behaviour::WebFormDuring {
+            after: After::secs(2),
+            user: UserDoes::Completes { after: After::secs(2) },
+        })
+    }
+}
+
+/// The spans whose parents are not there, or not yet.
+fn orphans(spans: &[Span]) -> Vec<&Span> {
+    let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
+    let known = |span: &&Span| span.parent == SENDERS_SPAN || ids.contains(span.parent.as_str());
+    spans.iter().filter(|span| !known(span)).collect()
+}
+
+/// Name, kind and attributes are as OpenTelemetry's conventions for messaging and HTTP want them.
+fn assert_conventional(span: &Span, command_id: &str) {
+    let at = |name: &str| span.attributes.get(name).map(String::as_str).unwrap_or_default();
+    match span.kind {
+        INTERNAL => assert_eq!(span.name, "parked"),
+        CLIENT => {
+            assert_eq!(
+                span.name,
+                format!("{} {}", at("http.request.method"), at("url.template"))
+            );
+            assert_eq!(at("server.address"), "127.0.0.1");
+            assert!(at("server.port").starts_with("IntValue("), "{span:?}");
+            assert!(at("http.response.status_code").starts_with("IntValue("), "{span:?}");
+        }
+        PRODUCER | CONSUMER => {
+            let operation = if span.kind == PRODUCER { "send" } else { "process" };
+            assert_eq!(span.name, format!("{operation} {}", at("messaging.destination.name")));
+            assert_eq!(at("messaging.system"), "rabbitmq");
+            assert_eq!(at("messaging.operation.name"), operation);
+            assert_eq!(at("messaging.operation.type"), operation);
+            assert_eq!(at("messaging.message.conversation_id"), format!("c-{command_id}"));
+            if span.kind == PRODUCER {
+                let key = at("messaging.rabbitmq.destination.routing_key");
+                assert!(!key.is_empty() && span.name.ends_with(key), "{span:?}");
+                assert!(!at("messaging.message.id").is_empty(), "{span:?}");
+            } else {
+                assert_eq!(at("bankrefresh.command_id"), command_id);
+                assert!(at("bankrefresh.bank_connection_id").contains('1'), "{span:?}");
+                assert!(!at("bankrefresh.task_id").is_empty(), "{span:?}");
+            }
+        }
+        other => panic!("no span is of kind {other}: {span:?}"),
     }
 }
 
 fn is_process(span: &Span) -> bool {
     span.name.starts_with("process ")
+}
+
+#[tokio::test]
+async fn senders_decide_on_their_traces_and_the_ratio_on_the_others() {
+    let mut platform = Platform::start(quick()).await;
+    let senders = |flags: &str| format!("00-{TRACE}-{SENDERS_SPAN}-{flags}");
+    for (ratio, number) in [("0", 10), ("1", 20)] {
+        let collector = Collector::start().await;
+        let mut worker = platform.worker(&[
+            ("TELEMETRY__OTLP_ENDPOINT", &collector.url),
+            ("TELEMETRY__SAMPLE_RATIO", ratio),
+        ]);
+        let (sampled, not_sampled, undecided) = (command(number), command(number + 1), command(number + 2));
+        for (command, traceparent) in [
+            (&sampled, senders("01")),
+            (&not_sampled, senders("00")),
+            (&undecided, String::new()),
+        ] {
+            let envelope = Envelope {
+                interactive: true,
+                traceparent,
+                ..Envelope::default()
+            };
+            let sent = message::command(&platform.topology, command.clone(), &envelope, Timestamp::now());
+            platform.broker.publish(vec![sent]).await.expect("published");
+            platform.outcome(&command.command_id).await;
+        }
+        worker.signal("TERM").await;
+        assert!(worker.ended().await.success());
+        let spans = collector.spans();
+        let of = |id: &str| {
+            spans
+                .iter()
+                .filter(|span| span.attributes.get("bankrefresh.command_id").is_some_and(|of| of == id))
+                .count()
+        };
+        assert!(of(&sampled.command_id) > 0, "{spans:?}");
+        assert_eq!(of(&not_sampled.command_id), 0, "{spans:?}");
+        assert_eq!(of(&undecided.command_id) > 0, ratio == "1", "{spans:?}");
+        let traces: BTreeSet<&str> = spans.iter().map(|span| span.trace.as_str()).collect();
+        assert_eq!(traces.len(), if ratio == "1" { 2 } else { 1 });
+    }
 }
 
 /// The spans by parent and time, as docs/operating.md shows them.
@@ -152,9 +267,7 @@ async fn metrics_come_to_the_collector_and_the_last_ones_when_a_worker_stops() {
 #[tokio::test]
 async fn a_collector_that_hangs_or_refuses_changes_nothing() {
     let mut platform = Platform::start(quick()).await;
-    // One that takes connections and never answers.
-    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let hanging = format!("http://{}", hanging_address(hanging));
+    let hanging = hanging().await;
     let refusing = "http://127.0.0.1:9".to_owned();
     for (number, url) in [(1, &hanging), (2, &refusing)] {
         for (offset, protocol) in [(0, "grpc"), (10, "http")] {
@@ -177,64 +290,4 @@ async fn a_collector_that_hangs_or_refuses_changes_nothing() {
             );
         }
     }
-}
-
-/// Keeps every connection and says nothing, until the test ends.
-fn hanging_address(listener: TcpListener) -> std::net::SocketAddr {
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((connection, _)) = listener.accept().await {
-            kept.push(connection);
-        }
-    });
-    address
-}
-
-/// Throughput and CPU with everything on over the same with telemetry off, turn by turn. To be built with `--release`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn what_telemetry_costs() {
-    const REFRESHES: i64 = 2000;
-    let mut ratios = Vec::new();
-    for turn in 0..5 {
-        let mut taken = [(0.0, 0.0); 2];
-        for (which, taken) in taken.iter_mut().enumerate() {
-            let mut platform = Platform::start(taking(1)).await;
-            let collector = Collector::start().await;
-            let on = [
-                ("TELEMETRY__OTLP_ENDPOINT", collector.url.as_str()),
-                ("ADMIN__LISTEN", "127.0.0.1:0"),
-            ];
-            let off = [("TELEMETRY__LOG_LEVEL", "off")];
-            platform.send_all((1..=REFRESHES).map(command).collect(), false).await;
-            let since = std::time::Instant::now();
-            let worker = platform.worker(if which == 0 { &off } else { &on });
-            platform.outcomes(usize::try_from(REFRESHES).expect("a count")).await;
-            let pid = worker.child.id().expect("it runs");
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its CPU time");
-            let after_name = stat.rsplit(')').next().expect("fields").split_whitespace();
-            let ticks: f64 = after_name
-                .skip(11)
-                .take(2)
-                .map(|ticks| ticks.parse::<f64>().expect("ticks"))
-                .sum();
-            *taken = (since.elapsed().as_secs_f64(), ticks * 10.0 / REFRESHES as f64);
-        }
-        let [off, on] = taken;
-        println!(
-            "turn {turn}: off {:.2} s, {:.3} ms of CPU each; on {:.2} s, {:.3} ms; throughput on/off {:.2}",
-            off.0,
-            off.1,
-            on.0,
-            on.1,
-            off.0 / on.0
-        );
-        ratios.push(off.0 / on.0);
-    }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "throughput with everything on over telemetry off, median of 5: {:.2}",
-        ratios[2]
-    );
 }

@@ -248,13 +248,16 @@ async fn a_worker_that_is_told_to_stop_parks_all_it_holds_within_ten_seconds() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let mut platform = Platform::start(slow(Duration::from_secs(4))).await;
-    let mut stopped = platform.worker(&[]);
+    let listen = free_address();
+    let mut stopped = platform.worker(&[("ADMIN__LISTEN", &listen)]);
     platform.send_all(commands(50), false).await;
     platform.until_asked(|asked| asked.tasks >= 50).await;
     // A call that takes long keeps it from stopping by itself.
     platform.sandbox.go_down(FaultKind::Slow { by: After::secs(5) });
     stopped.signal("TERM").await;
     stopped.log.until("stopping").await;
+    let ready = client().get(format!("http://{listen}/readyz")).send().await;
+    assert_eq!(ready.expect("an answer").status(), 503, "it takes no more");
     stopped.signal("INT").await;
     stopped.ended().await;
     platform.sandbox.come_up();
@@ -601,6 +604,7 @@ async fn the_batch_updates_notifications_become_the_same_events() {
 #[tokio::test]
 async fn no_secret_is_in_any_log_line_span_or_metric() {
     let planted = "planted-token-8f3a";
+    let broker_password = "planted-broker-password";
     let config = SandboxConfig {
         web_form_life: Duration::from_secs(3),
         fault_rate: 0.05,
@@ -625,10 +629,49 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
         access_token: planted.to_owned(),
         ..command(4)
     });
+    let passwords = all.iter().map(|command| format!("secret-{}", command.user_id));
+    let mut secrets: Vec<String> = passwords.collect();
     let count = all.len();
     platform.send_all(all, true).await;
+    let unreadable = [
+        planted.as_bytes().to_vec(),
+        RefreshConnection {
+            access_token: planted.to_owned(),
+            user_id: String::new(),
+            ..command(5)
+        }
+        .encode_to_vec(),
+    ];
+    for body in unreadable {
+        let message = Outgoing {
+            exchange: platform.topology.commands(),
+            routing_key: "interactive".to_owned(),
+            message: Message {
+                body: body.into(),
+                properties: Properties::default(),
+            },
+        };
+        platform.broker.publish(vec![message]).await.expect("published");
+    }
+    let dead_letters = platform.topology.dead_letters();
+    platform.until_depth(&dead_letters, |(ready, _)| ready == 2).await;
     platform.outcomes(count).await;
     let mut shown = String::new();
+    let refused = format!(
+        "amqp://guest:{broker_password}@127.0.0.1:{}/%2f",
+        platform.rabbit.port()
+    );
+    for (arguments, url) in [
+        (["topology", "check"], refused.as_str()),
+        (["topology", "check"], "amqp://guest:planted-broker-password@:no-port"),
+        (["config", "check"], refused.as_str()),
+    ] {
+        let settings = [("AMQP__URL", url), ("TELEMETRY__LOG_LEVEL", "trace")];
+        let output = platform.program(&arguments, &settings).output();
+        let output = timeout(PATIENCE, output).await.expect("an end").expect("it runs");
+        assert_eq!(output.status.success(), arguments[0] == "config");
+        shown += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+    }
     for path in ["metrics", "status", "livez", "readyz"] {
         let answer = client().get(format!("http://{listen}/{path}")).send().await;
         shown += &answer.expect("an answer").text().await.expect("text");
@@ -639,18 +682,17 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     let spans = collector.spans();
     assert!(spans.len() > 50, "{}", spans.len());
     shown += &format!("{spans:?} {:?} {}", collector.metrics(), worker.log.text());
-    let mut secrets = vec![
-        planted.to_owned(),
-        "sandbox-secret".to_owned(),
-        "secret-user-1".to_owned(),
-    ];
-    secrets.push("guest:guest".to_owned());
+    let told = [planted, broker_password, "sandbox-secret", "guest:guest"];
+    secrets.extend(told.map(str::to_owned));
+    let (mut ibans, mut purposes) = (0, 0);
     for (event, _) in platform.events.values().flatten() {
         match event {
             Event::UserActionRequired(event) => secrets.push(event.web_form_url.clone()),
             Event::TransactionsUpdated(event) => {
                 secrets.extend(event.accounts.iter().map(|account| account.iban.clone()));
                 secrets.extend(event.transactions.iter().map(|transaction| transaction.purpose.clone()));
+                ibans += event.accounts.iter().filter(|account| !account.iban.is_empty()).count();
+                purposes += event.transactions.iter().filter(|of| !of.purpose.is_empty()).count();
             }
             Event::RefreshFailed(event) => secrets.push(event.bank_message.clone()),
         }
@@ -660,7 +702,7 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
         .filter(|secret| !secret.is_empty() && shown.contains(*secret))
         .collect();
     assert!(
-        secrets.len() > 10 && shown.len() > 10_000,
+        ibans > 0 && purposes > 0 && secrets.len() > 10 && shown.len() > 10_000,
         "there is something to look for and to look at"
     );
     assert!(found.is_empty(), "{found:?}");

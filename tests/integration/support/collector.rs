@@ -180,3 +180,16 @@ impl MetricsService for Collector {
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
+
+/// The URL of one that takes connections and never answers, until the test ends.
+pub async fn hanging() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            kept.push(connection);
+        }
+    });
+    url
+}
