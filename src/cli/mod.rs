@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod healthcheck;
 mod sandbox;
 mod send;
 mod show;
@@ -9,6 +10,7 @@ mod topology;
 mod watch;
 mod worker;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,6 +50,8 @@ enum Command {
     /// Show the settings in force
     #[command(subcommand)]
     Config(config::Command),
+    /// Ask the worker on this machine whether it is well (needs admin.listen)
+    Healthcheck(healthcheck::Args),
     /// Serve a finAPI simulator on loopback
     Sandbox(sandbox::Args),
     /// Show everything at once on this machine, with a simulated finAPI; needs no broker
@@ -74,7 +78,7 @@ pub fn run() -> ExitCode {
 /// for more workers.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        Command::Worker => Builder::new_current_thread(),
+        Command::Worker | Command::Healthcheck(_) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
     builder.enable_all().build()
@@ -85,6 +89,7 @@ impl Cli {
         match self.command {
             Command::Sandbox(args) => sandbox::run(args).await,
             Command::Config(command) => config::run(&command, &load(self.config)?),
+            Command::Healthcheck(args) => healthcheck::run(args, &load(self.config)?).await,
             Command::Worker => worker::run(load(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
@@ -129,5 +134,34 @@ fn rabbit_settings(amqp: &Amqp, name: &str) -> rabbit::Settings {
         heartbeat: amqp.heartbeat,
         declare: amqp.declare,
         ..rabbit::Settings::new(amqp.url.clone())
+    }
+}
+
+/// Where a listener is found from the machine that it is on.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_found_on_loopback() {
+        let cases = [
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+        ];
+        for (listen, found) in cases {
+            let listen = listen.parse().expect("an address");
+            assert_eq!(reachable(listen).to_string(), found);
+        }
     }
 }

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use super::Ended;
+use super::{Ended, reachable};
 use crate::config::Telemetry;
 use crate::sandbox::{Sandbox, SandboxConfig, serve};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Where to listen. The sandbox knows no secrets worth keeping; keep it on loopback.
+    /// Where to listen. It does what anybody asks of it: keep it on loopback, or in a network of its own.
     #[arg(long, default_value = "127.0.0.1:8531", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// What users and connections do (TOML); without it, the connection id decides
@@ -28,7 +28,7 @@ pub(super) async fn run(args: Args) -> Ended {
         None => SandboxConfig::default(),
     };
     let listener = TcpListener::bind(args.listen).await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let url = format!("http://{}", reachable(listener.local_addr()?));
     let (id, secret) = (config.client_id.clone(), config.client_secret.clone());
     let sandbox = Sandbox::new(config);
     sandbox.set_web_form_url(&url);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Notice, Notices, Subscription, rabbit};
+use crate::broker::{Broker, Notice, Notices, Outgoing, Subscription, rabbit};
 use crate::config::Config;
 use crate::proto::{self, RefreshConnection};
 use crate::refresh::event::Event;
@@ -29,7 +29,7 @@ const TIMED_OUT: u8 = 3;
     could be published; 2 the command line is wrong; 3 not every outcome came in time."
 )]
 pub(super) struct Args {
-    /// The finAPI user who owns the connections
+    /// The finAPI user who owns the connections; `{}` in it becomes the connection's id, for users who have one each
     #[arg(long, value_name = "ID")]
     user: String,
     /// A bank connection to refresh, or a range of them (1-200); one command is published for each
@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// The command's id, to publish the same command again (with one connection)
     #[arg(long, value_name = "UUID")]
     command_id: Option<Uuid>,
+    /// Publish one command after another, this far apart, going round the connections until told to stop
+    #[arg(long, value_name = "DURATION", value_parser = humantime, conflicts_with_all = ["wait", "command_id"])]
+    every: Option<Duration>,
     /// Show what happens until every outcome is there
     #[arg(long)]
     wait: bool,
@@ -126,19 +129,10 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     up(&mut notices, connect_timeout).await?;
     let broker = Broker::Rabbit(rabbit);
     let ids: BTreeSet<String> = commands.iter().map(|command| command.command_id.clone()).collect();
-    let now = Timestamp::now();
-    let envelope = Envelope {
-        interactive: args.lane == Lane::Interactive,
-        ..Envelope::default()
-    };
-    let messages = commands.into_iter().map(|command| {
-        let correlation_id = command.command_id.clone();
-        let envelope = Envelope {
-            correlation_id,
-            ..envelope.clone()
-        };
-        message::command(&topology, command, &envelope, now)
-    });
+    if let Some(every) = args.every {
+        return steadily(&args, every, &broker, &topology).await;
+    }
+    let messages = commands.into_iter().map(|command| args.message(&topology, command));
     broker.publish(messages.collect()).await?;
     match &ids.first() {
         Some(id) if ids.len() == 1 => println!("published command {id}"),
@@ -150,6 +144,17 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     };
     broker.close().await;
     Ok(code)
+}
+
+/// Publishes one command after another. Ends only with an error, or with the process.
+async fn steadily(args: &Args, every: Duration, broker: &Broker, topology: &Topology) -> Ended {
+    println!("publishing a command every {every:?} until stopped");
+    for id in args.connections.iter().cloned().flatten().cycle() {
+        let message = args.message(topology, args.command(id)?);
+        broker.publish(vec![message]).await?;
+        tokio::time::sleep(every).await;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn up(notices: &mut Notices, timeout: Duration) -> Result<(), String> {
@@ -213,12 +218,21 @@ impl Args {
         ids.into_iter().map(|id| self.command(id)).collect()
     }
 
+    fn message(&self, topology: &Topology, command: RefreshConnection) -> Outgoing {
+        let envelope = Envelope {
+            interactive: self.lane == Lane::Interactive,
+            correlation_id: command.command_id.clone(),
+            ..Envelope::default()
+        };
+        message::command(topology, command, &envelope, Timestamp::now())
+    }
+
     fn command(&self, bank_connection_id: i64) -> Result<RefreshConnection, String> {
         let account_type = |kind: &AccountType| i32::from(proto::AccountType::from(*kind));
         let saved_setting = |setting: &SavedSetting| i32::from(proto::SavedSetting::from(*setting));
         let command = RefreshConnection {
             command_id: self.command_id.unwrap_or_else(Uuid::now_v7).to_string(),
-            user_id: self.user.clone(),
+            user_id: self.user.replace("{}", &bank_connection_id.to_string()),
             bank_connection_id,
             import_new_accounts: self
                 .import_new_accounts

@@ -1,7 +1,6 @@
 //! Every query of every dashboard, rule and alert against a real Prometheus that has watched real workers.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::support::guard::Guard;
-use crate::support::platform::{PATIENCE, Platform, client, command, quick};
+use crate::support::platform::{PATIENCE, Platform, client, command, free_port, quick};
 use crate::support::rabbitmq::RabbitMq;
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
@@ -284,9 +283,4 @@ async fn check(arguments: &[&str]) {
     let output = Command::new("promtool").arg("check").args(arguments).output().await;
     let output = output.expect("promtool is installed (Debian: apt-get install prometheus)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

@@ -4,6 +4,7 @@
 
 mod broker;
 mod dashboards;
+mod healthcheck;
 mod support;
 mod telemetry;
 mod use_cases;

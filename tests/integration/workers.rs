@@ -104,6 +104,32 @@ async fn two_hundred_commands_by_send_start_two_hundred_updates() {
 }
 
 #[tokio::test]
+async fn send_goes_round_the_connections_until_it_is_stopped() {
+    let mut platform = Platform::start(quick()).await;
+    let _worker = platform.worker(&[]);
+    let arguments = [
+        "send",
+        "--user",
+        "user-{}",
+        "--connection",
+        "1-2",
+        "--connection",
+        "7",
+        "--every",
+        "50ms",
+    ];
+    let _sending = platform.program(&arguments, &[]).spawn().expect("send runs");
+    platform.outcomes(7).await;
+    let mut connections = BTreeSet::new();
+    for (event, _) in platform.events.values().flatten() {
+        let context = event.context().expect("a context");
+        assert_eq!(context.user_id, format!("user-{}", context.bank_connection_id));
+        connections.insert(context.bank_connection_id);
+    }
+    assert_eq!(connections, BTreeSet::from([1, 2, 7]));
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_a_dead_letter_with_its_reason_and_the_next_command_is_served() {
     let mut platform = Platform::start(quick()).await;
     let _worker = platform.worker(&[]);

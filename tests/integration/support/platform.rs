@@ -336,6 +336,12 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::new()
 }
 
+/// A port of loopback's that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// A sandbox whose users and banks are quick.
 pub fn quick() -> SandboxConfig {
     SandboxConfig {

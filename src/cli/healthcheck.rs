@@ -1,0 +1,40 @@
+//! `bankrefresh healthcheck`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::{Ended, reachable};
+use crate::config::{Config, ConfigError};
+
+/// Whoever asks gives up after some seconds too.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Parser)]
+#[command(after_help = "Exit codes: 0 it is; 1 it is not, or does not answer; 2 the command line is wrong.")]
+pub(super) struct Args {
+    /// Ask whether it takes commands now (/readyz), not only whether it is alive (/livez)
+    #[arg(long)]
+    ready: bool,
+}
+
+pub(super) async fn run(args: Args, config: &Config) -> Ended {
+    let listen = config
+        .admin
+        .listen
+        .ok_or_else(|| ConfigError::Setting("admin.listen is not set, so there is nobody to ask".to_owned()))?;
+    let path = if args.ready { "readyz" } else { "livez" };
+    let url = format!("http://{}/{path}", reachable(listen));
+    // A proxy of the environment's is for the way to finAPI.
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let answer = client.get(&url).send().await?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    let text = text.trim();
+    if !status.is_success() {
+        return Err(format!("{url} answers {}: {text}", status.as_u16()).into());
+    }
+    println!("{url} answers {}: {text}", status.as_u16());
+    Ok(ExitCode::SUCCESS)
+}
