@@ -4,6 +4,8 @@
 
 mod broker;
 mod dashboards;
+mod dead_letters;
+mod lanes;
 mod support;
 mod telemetry;
 mod use_cases;
