@@ -7,6 +7,11 @@ use std::time::Duration;
 /// second, a try that takes a second meets that ten times in a row, but not twenty times.
 pub const DELIVERY_LIMIT: u32 = 20;
 
+/// How often a message that nobody works on may come back to its queue: as often as anybody looks at it. Explicit, for without a
+/// dead-letter exchange RabbitMQ 4 drops a message that came back 20 times, which is the default there; and a queue that has no
+/// limit at all puts what comes back at its end.
+pub const RETURNS_MAX: u32 = 1_000_000_000;
+
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
 
@@ -204,8 +209,12 @@ impl Topology {
             ..queue(name, bindings)
         };
         let mut queues = vec![
-            queue(self.dead_letters(), bound(self.dead_letters(), "")),
             Queue {
+                delivery_limit: Some(RETURNS_MAX),
+                ..queue(self.dead_letters(), bound(self.dead_letters(), ""))
+            },
+            Queue {
+                delivery_limit: Some(RETURNS_MAX),
                 length_max: Some(UNROUTED_EVENTS_MAX),
                 ..queue(self.unrouted_events(), bound(self.unrouted_events(), ""))
             },

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod config;
+mod dead_letters;
 mod demo;
 mod healthcheck;
 mod sandbox;
@@ -44,6 +45,9 @@ enum Command {
     Send(send::Args),
     /// Print events as they come
     Watch(watch::Args),
+    /// What could not be understood or killed workers, and what to do with it
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Declare the exchanges and queues, or say what differs
     #[command(subcommand)]
     Topology(topology::Command),
@@ -93,6 +97,7 @@ impl Cli {
             Command::Worker => worker::run(load(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
+            Command::DeadLetters(command) => dead_letters::run(command, &load(self.config)?).await,
             Command::Topology(command) => topology::run(&command, &load(self.config)?).await,
             Command::Demo(args) => demo::run(args).await,
         }

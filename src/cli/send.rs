@@ -105,7 +105,7 @@ fn connections(text: &str) -> Result<std::ops::RangeInclusive<i64>, String> {
     }
 }
 
-fn humantime(text: &str) -> Result<Duration, String> {
+pub(super) fn humantime(text: &str) -> Result<Duration, String> {
     let value = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
     humantime_serde::deserialize(value).map_err(|_| "must be a duration such as 90s, 4h or 1h 30m".to_owned())
 }

@@ -18,8 +18,10 @@ pub const APP_ID: &str = "bankrefresh";
 pub const COMMAND_NAME: &str = "bankrefresh.v1.RefreshConnection";
 /// The header of a dead letter that says why it is one.
 pub const REASON_HEADER: &str = "bankrefresh_reason";
-/// The header of a dead letter that says which queue it came from.
+/// The header of a dead letter, or of a message that is tried alone, that says which queue it came from.
 pub const QUEUE_HEADER: &str = "bankrefresh_queue";
+/// The header of a dead letter that says since when it is one, in milliseconds.
+pub const DIED_AT_HEADER: &str = "bankrefresh_died_at";
 /// The header of a message that is tried alone that says since when it is to be, in milliseconds.
 const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
 /// The header of a state that says when it was written, in milliseconds.
@@ -50,8 +52,9 @@ pub enum Read {
 #[must_use]
 pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
     let message = &delivery.message;
+    let interactive = origin(delivery, topology) == topology.interactive();
     match message.properties.kind.as_deref() {
-        Some(COMMAND_NAME) => read_command(message, delivery.queue == topology.interactive(), now),
+        Some(COMMAND_NAME) => read_command(message, interactive, now),
         Some(state::MESSAGE_NAME) => match state::decode(&message.body) {
             Ok(refresh) => Read::Refresh {
                 refresh: Box::new(refresh),
@@ -61,13 +64,20 @@ pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
             Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),
         },
         // Who publishes to a command queue without a type means a command.
-        None if delivery.queue != topology.steps() => {
-            read_command(message, delivery.queue == topology.interactive(), now)
-        }
+        None if delivery.queue != topology.steps() => read_command(message, interactive, now),
         kind => Read::Unreadable(format!(
             "type: must be {COMMAND_NAME}, is {:?}",
             kind.unwrap_or_default()
         )),
+    }
+}
+
+/// The queue a delivery first came by: what is tried alone says which one that was.
+fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str {
+    let headers = &delivery.message.properties.headers;
+    match headers.get(QUEUE_HEADER).and_then(Header::as_text) {
+        Some(queue) if delivery.queue == topology.suspects() => queue,
+        _ => &delivery.queue,
     }
 }
 
@@ -201,16 +211,43 @@ pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgo
 
 /// A message that can't be understood, with the reason.
 #[must_use]
-pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str) -> Outgoing {
+pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: Timestamp) -> Outgoing {
     let mut message = forwarded(&delivery.message);
     let headers = &mut message.properties.headers;
     headers.insert(REASON_HEADER.to_owned(), reason.into());
-    headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
+    headers.insert(QUEUE_HEADER.to_owned(), origin(delivery, topology).into());
+    headers.insert(DIED_AT_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
     Outgoing {
         exchange: topology.dead_letters(),
         routing_key: String::new(),
         message,
     }
+}
+
+/// A dead letter on its way back to where it came from: the queue's name decides, but a state always goes on in the steps queue, and
+/// a command whose lane is not known waits among those that nobody waits for. None where there is no telling.
+#[must_use]
+pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {
+    let mut message = forwarded(message);
+    for header in [REASON_HEADER, QUEUE_HEADER, DIED_AT_HEADER, SUSPECT_SINCE_HEADER] {
+        message.properties.headers.remove(header);
+    }
+    let is_tried_alone = queue == topology.suspects();
+    let kind = message.properties.kind.as_deref();
+    let (exchange, routing_key) = match kind {
+        Some(state::MESSAGE_NAME) => (topology.steps(), topology.steps()),
+        _ if queue == topology.interactive() => (topology.commands(), "interactive".to_owned()),
+        _ if queue == topology.background() => (topology.commands(), "background".to_owned()),
+        Some(COMMAND_NAME) => (topology.commands(), "background".to_owned()),
+        None if is_tried_alone => (topology.commands(), "background".to_owned()),
+        _ if is_tried_alone || queue == topology.steps() => (topology.steps(), topology.steps()),
+        _ => return None,
+    };
+    Some(Outgoing {
+        exchange,
+        routing_key,
+        message,
+    })
 }
 
 /// A message that came back too often, unread, on its way to be tried one at a time.
@@ -219,6 +256,7 @@ pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outg
     let mut message = forwarded(&delivery.message);
     let headers = &mut message.properties.headers;
     headers.insert(SUSPECT_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
+    headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
     Outgoing {
         exchange: topology.steps(),
         routing_key: topology.suspects(),
@@ -230,6 +268,12 @@ pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outg
 #[must_use]
 pub fn suspect_since(message: &Message) -> Option<Timestamp> {
     moment(message, SUSPECT_SINCE_HEADER)
+}
+
+/// Since when a message has been a dead letter, if a worker said so.
+#[must_use]
+pub fn died_at(message: &Message) -> Option<Timestamp> {
+    moment(message, DIED_AT_HEADER)
 }
 
 /// When a state was written.

@@ -323,7 +323,7 @@ impl Worker {
             Read::Unreadable(reason) => {
                 tracing::warn!(queue = delivery.queue, reason, "can't be understood; a dead letter");
                 self.shared.metrics.dead_letter();
-                let message = message::dead_letter(topology, &delivery, &reason);
+                let message = message::dead_letter(topology, &delivery, &reason, self.shared.clock.now());
                 self.pass_on(message, taken);
             }
         }

@@ -4,7 +4,9 @@
 
 mod broker;
 mod dashboards;
+mod dead_letters;
 mod healthcheck;
+mod lanes;
 mod support;
 mod telemetry;
 mod use_cases;

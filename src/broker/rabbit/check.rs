@@ -98,7 +98,7 @@ pub(super) async fn ensure_there(connection: &Connection, topology: &Topology) -
 
 /// How closely to look.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+pub(super) enum Depth {
     /// That it is there.
     Names,
     /// That its arguments are right, too.
@@ -140,7 +140,11 @@ async fn compare_exchange(
 }
 
 /// As [`compare_exchange`].
-async fn compare_queue(connection: &Connection, queue: Queue, depth: Depth) -> Result<Option<Difference>, Error> {
+pub(super) async fn compare_queue(
+    connection: &Connection,
+    queue: Queue,
+    depth: Depth,
+) -> Result<Option<Difference>, Error> {
     let channel = connection.create_channel().await;
     let channel = channel.map_err(|error| refused("a channel", &error))?;
     let mut outcome = declare_queue(&channel, &queue, true).await;

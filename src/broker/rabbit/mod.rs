@@ -17,6 +17,7 @@ mod check;
 mod connection;
 mod consume;
 mod convert;
+mod dead_letters;
 mod declare;
 mod publish;
 mod session;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::address::Error;
 pub use self::check::{Difference, check};
+pub use self::dead_letters::{DeadLetter, DeadLetters, Death};
 pub use self::declare::declare;
 
 use self::address::Address;
