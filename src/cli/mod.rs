@@ -123,6 +123,11 @@ fn log_warnings(settings: &Telemetry) -> Result<(), crate::config::ConfigError> 
 
 fn rabbit_settings(amqp: &Amqp, name: &str) -> rabbit::Settings {
     rabbit::Settings {
+        tls: rabbit::TlsFiles {
+            ca: amqp.ca_file.clone(),
+            client_certificate: amqp.client_certificate_file.clone(),
+            client_key: amqp.client_key_file.clone(),
+        },
         connection_name: format!("bankrefresh {name}"),
         connect_timeout: amqp.connect_timeout,
         confirm_timeout: amqp.confirm_timeout,

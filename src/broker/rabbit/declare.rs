@@ -4,7 +4,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
-use super::address::{Address, Error};
+use super::address::{Addresses, Error};
 use super::convert::short;
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
@@ -16,8 +16,8 @@ use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 /// There is no connection, or something is there with other arguments: RabbitMQ changes none, so it is to be deleted
 /// once it is empty.
 pub async fn declare(settings: &Settings, topology: &Topology) -> Result<(), Error> {
-    let address = Address::parse(&settings.url)?;
-    let connection = connection::open(&address, settings, "topology").await?;
+    let addresses = Addresses::of(settings)?;
+    let (_, [connection]) = connection::open(&addresses, 0, settings, ["topology"]).await?;
     let outcome = declare_on(&connection, topology).await;
     connection::close(&connection).await;
     outcome
