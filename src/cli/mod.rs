@@ -42,7 +42,7 @@ enum Command {
     Send(send::Args),
     /// Print events as they come
     Watch(watch::Args),
-    /// Declare the exchanges and queues, or say what differs
+    /// Declare the exchanges and queues, say what differs, or print them as definitions
     #[command(subcommand)]
     Topology(topology::Command),
     /// Show the settings in force

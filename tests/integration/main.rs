@@ -3,8 +3,11 @@
 #![expect(unreachable_pub, reason = "nothing depends on a test")]
 
 mod broker;
+mod cluster;
 mod dashboards;
+mod definitions;
 mod support;
 mod telemetry;
+mod tls;
 mod use_cases;
 mod workers;

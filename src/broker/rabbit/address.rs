@@ -94,11 +94,16 @@ impl Addresses {
         let count = self.all.len();
         self.all.iter().cycle().skip(turn % count).take(count)
     }
+}
 
-    /// The name of the virtual host.
-    pub(super) fn vhost(&self) -> &str {
-        &self.all[0].uri.vhost
-    }
+/// The name of the virtual host.
+pub(super) fn vhost(url: &SecretString) -> Result<String, Error> {
+    let all = Addresses::parse(url)?;
+    Ok(all
+        .into_iter()
+        .map(|address| address.uri.vhost)
+        .next()
+        .unwrap_or_default())
 }
 
 /// One of the addresses. Formats as host and port.

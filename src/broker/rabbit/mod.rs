@@ -18,6 +18,7 @@ mod connection;
 mod consume;
 mod convert;
 mod declare;
+mod definitions;
 mod publish;
 mod session;
 mod supervisor;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::address::Error;
 pub use self::check::{Difference, check};
 pub use self::declare::declare;
+pub use self::definitions::definitions;
 pub use self::tls::TlsFiles;
 
 use self::address::Addresses;
