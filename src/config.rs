@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Environment, File, FileFormat};
@@ -53,9 +53,15 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Amqp {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`; for a cluster several `host:port` with commas in between.
     #[serde(serialize_with = "hidden")]
     pub url: SecretString,
+    /// The certificates (PEM) of the only CAs to trust with `amqps`; without it, the system's are.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show the broker (PEM), with those between it and its CA.
+    pub client_certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub client_key_file: Option<PathBuf>,
     /// What the names of all exchanges and queues begin with.
     pub prefix: String,
     /// Whether the topology is declared at start. Without it, what is missing stops the start.
@@ -75,6 +81,9 @@ impl Default for Amqp {
     fn default() -> Self {
         Self {
             url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
+            ca_file: None,
+            client_certificate_file: None,
+            client_key_file: None,
             prefix: "bankrefresh".to_owned(),
             declare: true,
             connect_timeout: Duration::from_secs(10),
@@ -174,6 +183,13 @@ pub enum ConfigError {
 
 const PREFIX: &str = "BANKREFRESH__";
 const FILE_SUFFIX: &str = "_FILE";
+
+/// Settings that name a file by themselves: what it holds is not their value.
+const FILES: [&str; 3] = [
+    "AMQP__CA_FILE",
+    "AMQP__CLIENT_CERTIFICATE_FILE",
+    "AMQP__CLIENT_KEY_FILE",
+];
 
 impl Config {
     /// Reads the settings from a file, if one is given, and from environment variables.
@@ -432,7 +448,10 @@ fn variables(
         .collect();
     let mut variables = ::config::Map::new();
     for (name, value) in ours {
-        let (name, value) = match name.strip_suffix(FILE_SUFFIX) {
+        let from_file = name
+            .strip_suffix(FILE_SUFFIX)
+            .filter(|_| !FILES.contains(&name.as_str()));
+        let (name, value) = match from_file {
             Some(setting) => {
                 let variable = format!("{PREFIX}{name}");
                 let text =
@@ -482,6 +501,12 @@ mod tests {
         assert_eq!(finapi.client_secret.expose_secret(), "0123");
         assert_eq!(finapi.calls_max, 7);
         assert_eq!(config.polling.max, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_setting_that_names_a_file_keeps_its_name() {
+        let config = load(&[("BANKREFRESH__AMQP__CA_FILE", "/ca.pem")]).expect("settings");
+        assert_eq!(config.amqp.ca_file.as_deref(), Some(Path::new("/ca.pem")));
     }
 
     #[test]

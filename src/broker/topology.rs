@@ -165,6 +165,12 @@ impl Topology {
         self.name("wake")
     }
 
+    /// The name of the broker's user for one part of the platform.
+    #[must_use]
+    pub fn user(&self, part: &str) -> String {
+        format!("{}-{part}", self.prefix)
+    }
+
     /// Every exchange, each after those it names.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {

@@ -48,7 +48,7 @@ enum Command {
     /// What could not be understood or killed workers, and what to do with it
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Declare the exchanges and queues, or say what differs
+    /// Declare the exchanges and queues, say what differs, or print them as definitions
     #[command(subcommand)]
     Topology(topology::Command),
     /// Show the settings in force
@@ -133,6 +133,11 @@ fn log_warnings(settings: &Telemetry) -> Result<(), crate::config::ConfigError> 
 
 fn rabbit_settings(amqp: &Amqp, name: &str) -> rabbit::Settings {
     rabbit::Settings {
+        tls: rabbit::TlsFiles {
+            ca: amqp.ca_file.clone(),
+            client_certificate: amqp.client_certificate_file.clone(),
+            client_key: amqp.client_key_file.clone(),
+        },
         connection_name: format!("bankrefresh {name}"),
         connect_timeout: amqp.connect_timeout,
         confirm_timeout: amqp.confirm_timeout,

@@ -15,6 +15,8 @@ pub(super) enum Command {
     Apply,
     /// Say what is missing or differs, and change nothing; exit code 1 if there is anything
     Check,
+    /// Print exchanges, queues and users with their permissions as JSON for `rabbitmqctl import_definitions`
+    Definitions,
 }
 
 pub(super) async fn run(command: &Command, config: &Config) -> Ended {
@@ -38,6 +40,10 @@ pub(super) async fn run(command: &Command, config: &Config) -> Ended {
                 return Ok(ExitCode::SUCCESS);
             }
             Ok(ExitCode::FAILURE)
+        }
+        Command::Definitions => {
+            println!("{}", rabbit::definitions(&settings, &topology)?);
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

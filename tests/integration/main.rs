@@ -3,11 +3,14 @@
 #![expect(unreachable_pub, reason = "nothing depends on a test")]
 
 mod broker;
+mod cluster;
 mod dashboards;
 mod dead_letters;
+mod definitions;
 mod healthcheck;
 mod lanes;
 mod support;
 mod telemetry;
+mod tls;
 mod use_cases;
 mod workers;

@@ -24,7 +24,7 @@ fn commands(count: i64) -> Vec<RefreshConnection> {
 }
 
 /// Updates that take a while, so that workers hold them.
-fn slow(after: Duration) -> SandboxConfig {
+pub fn slow(after: Duration) -> SandboxConfig {
     let default_script = Script::of(Behaviour::Silent {
         after: After::Fixed(after),
     });
@@ -35,7 +35,7 @@ fn slow(after: Duration) -> SandboxConfig {
 }
 
 /// Each command has one outcome, by event id, and none of them failed.
-fn assert_one_good_outcome_each(platform: &Platform, commands: usize) {
+pub fn assert_one_good_outcome_each(platform: &Platform, commands: usize) {
     assert_eq!(platform.events.len(), commands);
     for (command, events) in &platform.events {
         let ids: BTreeSet<String> = events
@@ -800,7 +800,7 @@ async fn operators_see_whether_a_worker_lives_is_ready_and_what_it_holds() {
     assert_eq!(get("/livez").await.0, 200, "it waits for the broker, and lives");
 }
 
-fn free_address() -> String {
+pub fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").to_string()
 }

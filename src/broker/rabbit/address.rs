@@ -1,15 +1,16 @@
-//! Where the broker is, and every error text about it. A password is never part of one.
+//! Where the broker's nodes are, and every error text about them. A password is never part of one.
 
 use std::fmt;
 use std::time::Duration;
 
 use lapin::ErrorKind;
 use lapin::protocol::AMQPError;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::check::Difference;
+use super::{Settings, tls};
 
 /// Why RabbitMQ can't be used. Holds no secret, and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,17 @@ pub enum Error {
         /// What happened, and what to look at.
         why: String,
     },
+    /// A setting of TLS is of no use.
+    #[error("{setting}: {why}")]
+    Tls {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// None of several addresses could be used.
+    #[error("{}", list(.0))]
+    Nowhere(Vec<Error>),
     /// Something of the topology is missing and was not to be declared.
     #[error("{} (`bankrefresh topology apply` declares what is missing)", list(.0))]
     Missing(Vec<Difference>),
@@ -38,12 +50,63 @@ pub enum Error {
     },
 }
 
-fn list(differences: &[Difference]) -> String {
-    let texts: Vec<_> = differences.iter().map(ToString::to_string).collect();
+fn list(items: &[impl fmt::Display]) -> String {
+    let texts: Vec<_> = items.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
 
-/// A broker's address, read from its URL. Formats as host and port.
+/// The addresses of a cluster's nodes, or of the only broker: one URL with one host or several.
+pub(super) struct Addresses {
+    all: Vec<Address>,
+}
+
+impl Addresses {
+    /// Reads where to connect, and sees to it that what TLS needs is there.
+    pub(super) fn of(settings: &Settings) -> Result<Self, Error> {
+        let all = Self::parse(&settings.url)?;
+        match (all.iter().any(Address::is_tls), settings.tls.given()) {
+            (true, _) => drop(settings.tls.connector()?),
+            (false, Some(setting)) => {
+                let why = "it is for amqps, and amqp.url begins with amqp://".to_owned();
+                return Err(Error::Tls { setting, why });
+            }
+            (false, None) => {}
+        }
+        Ok(Self { all })
+    }
+
+    /// One address for each of the hosts that stand between commas.
+    fn parse(url: &SecretString) -> Result<Vec<Address>, Error> {
+        let text = url.expose_secret();
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Ok(vec![Address::parse(text)?]);
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        let hosts = hosts.split(',').map(str::trim);
+        hosts
+            .map(|host| Address::parse(&format!("{scheme}://{user}{host}{path}")))
+            .collect()
+    }
+
+    /// Each address once, beginning with the one whose turn it is.
+    pub(super) fn in_turn(&self, turn: usize) -> impl Iterator<Item = &Address> {
+        let count = self.all.len();
+        self.all.iter().cycle().skip(turn % count).take(count)
+    }
+}
+
+/// The name of the virtual host.
+pub(super) fn vhost(url: &SecretString) -> Result<String, Error> {
+    let all = Addresses::parse(url)?;
+    Ok(all
+        .into_iter()
+        .map(|address| address.uri.vhost)
+        .next()
+        .unwrap_or_default())
+}
+
+/// One of the addresses. Formats as host and port.
 #[derive(Clone)]
 pub(super) struct Address {
     uri: AMQPUri,
@@ -51,8 +114,7 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads a URL as [RabbitMQ specifies it](https://www.rabbitmq.com/docs/uri-spec).
-    pub(super) fn parse(url: &SecretString) -> Result<Self, Error> {
-        let text = url.expose_secret();
+    fn parse(text: &str) -> Result<Self, Error> {
         let invalid = |why: &str| Error::Url(why.to_owned());
         // This error names what is wrong and repeats nothing of the URL; lapin's repeats all of it.
         let parsed = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
@@ -70,6 +132,14 @@ impl Address {
         Ok(Self { uri })
     }
 
+    pub(super) fn is_tls(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.uri.authority.host
+    }
+
     pub(super) fn uri(&self, heartbeat: Duration) -> AMQPUri {
         let mut uri = self.uri.clone();
         let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX);
@@ -81,7 +151,9 @@ impl Address {
     pub(super) fn failure(&self, error: &lapin::Error) -> Error {
         let why = match error.kind() {
             ErrorKind::ProtocolError(refusal) => self.explain(refusal),
-            ErrorKind::IOError(io) => format!("{io}; is it running, and is amqp.url right?"),
+            ErrorKind::IOError(io) => {
+                tls::explain(io, self.host()).unwrap_or_else(|| format!("{io}; is it running, and is amqp.url right?"))
+            }
             _ => error.to_string(),
         };
         self.unreachable(why)
@@ -124,7 +196,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Result<String, Error> {
-        Address::parse(&url.into()).map(|address| address.to_string())
+        Addresses::parse(&url.into()).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
     }
 
     #[test]
@@ -134,10 +206,20 @@ mod tests {
             ("amqps://u:p@broker", "broker:5671"),
             ("amqp://127.0.0.1:1/", "127.0.0.1:1"),
             ("amqp://u:p@[::1]:7/", "[::1]:7"),
+            ("amqp://u:p,@a:1,b, [::1]:2/v?x=,", "a:1 b:5672 [::1]:2"),
+            ("amqps://a,b", "a:5671 b:5671"),
         ];
         for (url, address) in urls {
             assert_eq!(parse(url).as_deref(), Ok(address));
         }
+    }
+
+    #[test]
+    fn every_address_has_its_turn() {
+        let all = Addresses::parse(&"amqp://a,b,c".into()).unwrap();
+        let addresses = Addresses { all };
+        let turns = |turn| addresses.in_turn(turn).map(Address::host).collect::<String>();
+        assert_eq!([turns(0), turns(1), turns(5)], ["abc", "bca", "cab"]);
     }
 
     #[test]
@@ -148,6 +230,7 @@ mod tests {
             "amqp:s3cret",
             "amqp://u:s3cret@h:99999/",
             "amqp://u:s3cret@/",
+            "amqp://u:s3cret@a,,b/",
             "amqp://u:s3cret%ff@h/",
             "amqp://u:s3cret@h/?heartbeat=s3cret",
             "amqp://u:s3cret@h/?auth_mechanism=s3cret",

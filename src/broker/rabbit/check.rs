@@ -4,7 +4,7 @@ use std::fmt;
 
 use lapin::Connection;
 
-use super::address::{Address, Error};
+use super::address::{Addresses, Error};
 use super::declare::{declare_exchange, declare_queue, refusal, refused};
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, Queue, Topology};
@@ -79,8 +79,8 @@ impl fmt::Display for Difference {
 ///
 /// There is no connection.
 pub async fn check(settings: &Settings, topology: &Topology) -> Result<Vec<Difference>, Error> {
-    let address = Address::parse(&settings.url)?;
-    let connection = connection::open(&address, settings, "topology").await?;
+    let addresses = Addresses::of(settings)?;
+    let (_, [connection]) = connection::open(&addresses, 0, settings, ["topology"]).await?;
     let outcome = compare(&connection, topology, Depth::Arguments).await;
     connection::close(&connection).await;
     outcome

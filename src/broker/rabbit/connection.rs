@@ -1,14 +1,16 @@
-//! One connection to RabbitMQ.
+//! Connections to RabbitMQ.
 
 use std::io;
 use std::time::Duration;
 
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use futures_util::future::try_join_all;
+use lapin::tcp::AMQPUriTcpExt;
+use lapin::uri::AMQPScheme;
 use lapin::{Connection, ConnectionProperties};
 use tokio::time::timeout;
 
 use super::Settings;
-use super::address::{Address, Error};
+use super::address::{Address, Addresses, Error};
 
 /// How long a connection may take to say goodbye before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,22 +18,62 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the broker's management shows as the product.
 const PRODUCT: &str = concat!("bankrefresh ", env!("CARGO_PKG_VERSION"));
 
-/// Opens a connection. Its recovery is off: what follows from a loss is decided in one place, the supervisor.
-pub(super) async fn open(address: &Address, settings: &Settings, purpose: &str) -> Result<Connection, Error> {
+/// Opens a connection for each purpose, all to the first address that takes them, beginning with the one whose turn it is.
+///
+/// # Errors
+///
+/// No address takes them all.
+pub(super) async fn open<'a, const N: usize>(
+    addresses: &'a Addresses,
+    turn: usize,
+    settings: &Settings,
+    purposes: [&str; N],
+) -> Result<(&'a Address, [Connection; N]), Error> {
+    let mut failures = Vec::new();
+    for address in addresses.in_turn(turn) {
+        let connecting = purposes.map(|purpose| open_one(address, settings, purpose));
+        match try_join_all(connecting).await.map(<[Connection; N]>::try_from) {
+            Ok(Ok(connections)) => return Ok((address, connections)),
+            Ok(Err(_)) => unreachable!("there are as many connections as purposes"),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // Whichever was first, the same failures read the same.
+    failures.sort_by_key(ToString::to_string);
+    Err(match failures.pop() {
+        Some(only) if failures.is_empty() => only,
+        last => Error::Nowhere(failures.into_iter().chain(last).collect()),
+    })
+}
+
+/// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
+async fn open_one(address: &Address, settings: &Settings, purpose: &str) -> Result<Connection, Error> {
+    let tls = match address.is_tls() {
+        true => Some(settings.tls.connector()?),
+        false => None,
+    };
     let uri = address.uri(settings.heartbeat);
+    let host = address.host().to_owned();
     let name = format!("{} ({purpose})", settings.connection_name);
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), PRODUCT.into());
     let runtime = lapin::runtime::default_runtime().map_err(|error| address.failure(&error))?;
     let limit = settings.connect_timeout;
-    let tls = OwnedTLSConfig::default();
     // Bounded on the inside as well, so that the thread that connects ends with it.
     let connecting = Connection::connector(
         uri,
         runtime,
-        async move |uri, runtime| {
-            let stream = uri.connect_with_config_async(tls.as_ref(), &runtime);
+        async move |mut uri, runtime| {
+            // lapin's own TLS would trust the system's CAs beside ours.
+            uri.scheme = AMQPScheme::AMQP;
+            let stream = async {
+                let plain = uri.connect_async(&runtime).await?;
+                match &tls {
+                    Some(connector) => plain.into_rustls(connector, &host).await,
+                    None => Ok(plain),
+                }
+            };
             match timeout(limit, stream).await {
                 Ok(stream) => stream.map_err(Into::into),
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),

@@ -248,11 +248,15 @@ async fn next(consumer: &mut Option<Consumer>) -> Option<lapin::Result<AmqpDeliv
     }
 }
 
+/// What the names of the taps of an exchange begin with: permissions go by the names of queues.
+pub(super) fn tap_prefix(exchange: &str) -> String {
+    format!("{exchange}.tap.")
+}
+
 /// A queue that lives as long as this connection, paused or not, bound to the exchange. It is bounded and its messages are
 /// acknowledged, so that a tap that is read slowly fills neither the broker's memory nor ours.
 async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
-    // Named after the exchange, because permissions go by the names of queues.
-    let name = format!("{exchange}.tap.{}", Uuid::new_v4());
+    let name = format!("{}{}", tap_prefix(exchange), Uuid::new_v4());
     let options = QueueDeclareOptions {
         exclusive: true,
         ..QueueDeclareOptions::default()

@@ -18,7 +18,7 @@ use lapin::{BasicProperties, Channel, Connection, Queue};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::{Address, Error};
+use super::address::{Addresses, Error};
 use super::check::{Depth, Difference, compare_queue};
 use super::convert::{from_amqp, short};
 use super::declare::refused;
@@ -86,11 +86,8 @@ impl DeadLetters {
     ///
     /// There is no connection, or no such queue.
     pub async fn open(settings: &Settings, topology: &Topology) -> Result<Self, Error> {
-        let address = Address::parse(&settings.url)?;
-        let (consuming, publishing) = tokio::try_join!(
-            connection::open(&address, settings, "consumer"),
-            connection::open(&address, settings, "publisher"),
-        )?;
+        let addresses = Addresses::of(settings)?;
+        let (_, [consuming, publishing]) = connection::open(&addresses, 0, settings, ["consumer", "publisher"]).await?;
         let (fault, faults) = mpsc::channel(1);
         let mut letters = Self {
             queue: topology.dead_letters(),

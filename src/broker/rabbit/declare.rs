@@ -4,7 +4,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
-use super::address::{Address, Error};
+use super::address::{Addresses, Error};
 use super::convert::short;
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
@@ -16,8 +16,8 @@ use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 /// There is no connection, or something is there with other arguments: RabbitMQ changes none, so it is to be deleted
 /// once it is empty.
 pub async fn declare(settings: &Settings, topology: &Topology) -> Result<(), Error> {
-    let address = Address::parse(&settings.url)?;
-    let connection = connection::open(&address, settings, "topology").await?;
+    let addresses = Addresses::of(settings)?;
+    let (_, [connection]) = connection::open(&addresses, 0, settings, ["topology"]).await?;
     let outcome = declare_on(&connection, topology).await;
     connection::close(&connection).await;
     outcome
@@ -48,10 +48,7 @@ pub(super) async fn declare_exchange(channel: &Channel, exchange: &Exchange, pas
         ExchangeKind::Topic => lapin::ExchangeKind::Topic,
         ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
     };
-    let mut arguments = FieldTable::default();
-    if let Some(alternate) = &exchange.alternate {
-        arguments.insert("alternate-exchange".into(), text(alternate));
-    }
+    let arguments = exchange_arguments(exchange);
     let options = ExchangeDeclareOptions {
         passive,
         durable: true,
@@ -68,7 +65,7 @@ pub(super) async fn declare_queue(channel: &Channel, queue: &Queue, passive: boo
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    let declared = channel.queue_declare(short(&queue.name), options, arguments(queue));
+    let declared = channel.queue_declare(short(&queue.name), options, queue_arguments(queue));
     declared.await.map(drop)
 }
 
@@ -84,8 +81,17 @@ async fn bind(channel: &Channel, queue: &Queue) -> lapin::Result<()> {
     Ok(())
 }
 
+/// An exchange's arguments.
+pub(super) fn exchange_arguments(exchange: &Exchange) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if let Some(alternate) = &exchange.alternate {
+        arguments.insert("alternate-exchange".into(), text(alternate));
+    }
+    arguments
+}
+
 /// A queue's arguments, as RabbitMQ's quorum queues document them.
-fn arguments(queue: &Queue) -> FieldTable {
+pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
     if let Some(ttl) = queue.ttl {

@@ -19,9 +19,11 @@ mod consume;
 mod convert;
 mod dead_letters;
 mod declare;
+mod definitions;
 mod publish;
 mod session;
 mod supervisor;
+mod tls;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,8 +36,10 @@ pub use self::address::Error;
 pub use self::check::{Difference, check};
 pub use self::dead_letters::{DeadLetter, DeadLetters, Death};
 pub use self::declare::declare;
+pub use self::definitions::definitions;
+pub use self::tls::TlsFiles;
 
-use self::address::Address;
+use self::address::Addresses;
 use self::consume::Order;
 use self::publish::Publisher;
 use self::supervisor::Plan;
@@ -45,13 +49,15 @@ use super::{Notices, Outgoing, PublishError, Subscription, Tag};
 /// How many notices wait to be read besides the deliveries that the prefetches allow.
 const NOTICES_SPARE: usize = 64;
 
-/// How to reach RabbitMQ. For `amqps` the process must have installed a rustls crypto provider; certificates are those
-/// of the system, or of `SSL_CERT_FILE`.
+/// How to reach RabbitMQ. For `amqps` the process must have installed a rustls crypto provider.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `amqp://user:password@host:port/vhost`, or `amqps`, as RabbitMQ's [URI
-    /// specification](https://www.rabbitmq.com/docs/uri-spec) has it. The default virtual host is `/%2f`.
+    /// specification](https://www.rabbitmq.com/docs/uri-spec) has it. The default virtual host is `/%2f`. For a cluster,
+    /// several `host:port` with commas in between: the next one is tried when one does not answer or is lost.
     pub url: SecretString,
+    /// For `amqps`.
+    pub tls: TlsFiles,
     /// The name of the connections in the broker's management.
     pub connection_name: String,
     /// How long each connection may take to come up, TLS and login included.
@@ -73,6 +79,7 @@ impl Settings {
     pub fn new(url: SecretString) -> Self {
         Self {
             url,
+            tls: TlsFiles::default(),
             connection_name: "bankrefresh".to_owned(),
             connect_timeout: Duration::from_secs(10),
             confirm_timeout: Duration::from_secs(30),
@@ -139,7 +146,7 @@ struct Link {
 ///
 /// # Errors
 ///
-/// The URL is not valid. Whether anything answers there is seen in [`Rabbit::status`].
+/// The URL or a file for TLS is not valid. Whether anything answers there is seen in [`Rabbit::status`].
 ///
 /// # Panics
 ///
@@ -149,7 +156,7 @@ pub fn connect(
     topology: Topology,
     subscriptions: Vec<Subscription>,
 ) -> Result<(Rabbit, Notices), Error> {
-    let address = Address::parse(&settings.url)?;
+    let addresses = Addresses::of(&settings)?;
     let paused = subscriptions
         .iter()
         .map(|s| (name(s).to_owned(), watch::Sender::new(false)));
@@ -161,7 +168,7 @@ pub fn connect(
     let (notices, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
     let (closer, closers) = mpsc::unbounded_channel();
     let plan = Plan {
-        address,
+        addresses,
         settings,
         topology,
         subscriptions,

@@ -27,6 +27,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A generation that works.
 pub(super) struct Session {
+    /// The node's.
+    address: String,
     link: Arc<Link>,
     /// Where acknowledgements go, apart from the publishing connection, which the broker may block.
     consuming: Connection,
@@ -43,13 +45,12 @@ pub(super) enum End {
 }
 
 impl Session {
-    /// Connects twice, declares the topology and starts to consume.
-    pub(super) async fn open(plan: &Plan, generation: u64) -> Result<Self, Error> {
-        let Plan { address, settings, .. } = plan;
-        let (consuming, publishing) = tokio::try_join!(
-            connection::open(address, settings, "consumer"),
-            connection::open(address, settings, "publisher"),
-        )?;
+    /// Connects twice, to the same node, so that the loss of any other is none of ours; declares the topology and starts
+    /// to consume.
+    pub(super) async fn open(plan: &Plan, generation: u64, turn: usize) -> Result<Self, Error> {
+        let settings = &plan.settings;
+        let purposes = ["consumer", "publisher"];
+        let (address, [consuming, publishing]) = connection::open(&plan.addresses, turn, settings, purposes).await?;
         let (fault, faults) = mpsc::channel(1);
         let (orders, mailboxes): (Vec<_>, Vec<_>) =
             plan.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
@@ -70,6 +71,7 @@ impl Session {
             orders,
         });
         Ok(Self {
+            address: address.to_string(),
             link,
             consuming,
             consumers,
@@ -84,8 +86,7 @@ impl Session {
         let blocked = None;
         plan.shared.set_link(Some(Arc::clone(&link)));
         plan.shared.status.send_replace(Status::Up { generation, blocked });
-        let address = &plan.address;
-        tracing::info!(%address, generation, "connected to RabbitMQ");
+        tracing::info!(address = self.address, generation, "connected to RabbitMQ");
         let mut tasks = JoinSet::new();
         let end = match plan.notify(Notice::Up { generation }, closers).await {
             Err(closer) => End::Closed(closer),

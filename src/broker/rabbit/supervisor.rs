@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::address::Address;
+use super::address::Addresses;
 use super::session::{End, Session};
 use super::{Settings, Shared, Status};
 use crate::broker::topology::Topology;
@@ -21,7 +21,7 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 
 /// What stays the same through all generations.
 pub(super) struct Plan {
-    pub(super) address: Address,
+    pub(super) addresses: Addresses,
     pub(super) settings: Settings,
     pub(super) topology: Topology,
     pub(super) subscriptions: Vec<Subscription>,
@@ -48,11 +48,14 @@ pub(super) async fn run(plan: Plan, mut closers: Closers) {
 async fn live(plan: &Plan, closers: &mut Closers) -> Closer {
     let mut generation = 1;
     let mut backoff = backoff(plan);
+    // Workers that start together spread over the nodes, and each goes on to the next node when it loses one.
+    let mut turn = fastrand::usize(..1 << 16);
     loop {
         let opened = tokio::select! {
             closer = closers.recv() => return closer,
-            opened = Session::open(plan, generation) => opened,
+            opened = Session::open(plan, generation, turn) => opened,
         };
+        turn += 1;
         let since = Instant::now();
         match opened {
             Err(error) => plan.shared.failed(&error),

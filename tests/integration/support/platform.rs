@@ -61,7 +61,11 @@ impl Platform {
 
     /// A platform on a broker of its own.
     pub async fn on(rabbit: &'static RabbitMq, config: SandboxConfig) -> Self {
-        let prefix = rabbitmq::prefix();
+        Self::under(rabbitmq::prefix(), rabbit, true, config).await
+    }
+
+    /// A platform under a prefix, which declares the topology or finds it there.
+    pub async fn under(prefix: String, rabbit: &'static RabbitMq, declare: bool, config: SandboxConfig) -> Self {
         let topology = Topology::new(&prefix);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let finapi_url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -71,7 +75,10 @@ impl Platform {
             exchange: topology.events(),
             keys: vec!["#".to_owned()],
         };
-        let settings = rabbit::Settings::new(rabbit.url().into());
+        let settings = rabbit::Settings {
+            declare,
+            ..rabbit::Settings::new(rabbit.url().into())
+        };
         let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![tap]).expect("settings");
         match timeout(PATIENCE, notices.recv()).await {
             Ok(Some(Notice::Up { .. })) => {}
@@ -152,7 +159,8 @@ impl Platform {
             })
             .collect();
         let publish = async {
-            while self.broker.publish(messages.clone()).await == Err(PublishError::Down) {
+            while let Err(error) = self.broker.publish(messages.clone()).await {
+                assert_eq!(error, PublishError::Down);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -280,7 +288,7 @@ impl WorkerProcess {
 }
 
 impl Log {
-    fn of(child: &mut Child) -> Self {
+    pub fn of(child: &mut Child) -> Self {
         let (write, written) = watch::channel(0);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -331,9 +339,14 @@ pub fn command(bank_connection_id: i64) -> RefreshConnection {
 
 /// A client for whatever listens here.
 pub fn client() -> reqwest::Client {
+    install_crypto();
+    reqwest::Client::new()
+}
+
+/// What TLS needs in this process.
+pub fn install_crypto() {
     // Fails when another test has installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::new()
 }
 
 /// A port of loopback's that nobody listens on.

@@ -18,10 +18,12 @@ use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use self::container::Container;
-use self::node::Node;
+use self::node::{Node, Place};
 
 /// How long a broker may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+const INSTALL: &str = "a container's ports and settings are fixed: install rabbitmq-server for this test";
 
 /// A private RabbitMQ.
 pub struct RabbitMq {
@@ -48,10 +50,45 @@ impl RabbitMq {
     /// Starts a broker and waits until it answers.
     pub async fn start() -> Self {
         let backend = match Node::installed() {
-            Some(programs) => Backend::Node(Box::new(Node::start(programs).await)),
+            Some(programs) => Backend::Node(Box::new(Node::start(programs, Place::free(), "").await)),
             None => Backend::Container(Box::new(Container::start().await)),
         };
         Self { backend }
+    }
+
+    /// Starts one whose `rabbitmq.conf` has these lines, too.
+    pub async fn with_config(config: &str) -> Self {
+        Self::node(Place::free(), config).await
+    }
+
+    /// Starts a cluster of three nodes.
+    pub async fn cluster() -> [Self; 3] {
+        let first = Place::free();
+        let (second, third) = (first.beside(), first.beside());
+        let mut config = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
+        for (number, place) in (1..).zip([&first, &second, &third]) {
+            config += &format!("cluster_formation.classic_config.nodes.{number} = {}\n", place.name());
+        }
+        // The others join it when it is there, and at once.
+        config += "cluster_formation.randomized_startup_delay_range.min = 0\n";
+        config += "cluster_formation.randomized_startup_delay_range.max = 1\n";
+        let first = Self::node(first, &config).await;
+        let (second, third) = tokio::join!(Self::node(second, &config), Self::node(third, &config));
+        [first, second, third]
+    }
+
+    async fn node(place: Place, config: &str) -> Self {
+        let programs = Node::installed().expect(INSTALL);
+        let backend = Backend::Node(Box::new(Node::start(programs, place, config).await));
+        Self { backend }
+    }
+
+    /// The name by which it lists itself.
+    pub fn name(&self) -> &str {
+        match &self.backend {
+            Backend::Node(node) => node.name(),
+            Backend::Container(_) => panic!("{INSTALL}"),
+        }
     }
 
     /// The URL of its default virtual host.
@@ -101,9 +138,7 @@ impl RabbitMq {
         self.ctl(&["eval", &expression]).await;
         match &self.backend {
             Backend::Node(node) => node.enable("rabbitmq_prometheus").await,
-            Backend::Container(_) => {
-                panic!("the ports of a container are fixed: install rabbitmq-server for this test")
-            }
+            Backend::Container(_) => panic!("{INSTALL}"),
         }
     }
 

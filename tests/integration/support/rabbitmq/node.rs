@@ -51,6 +51,13 @@ pub(super) struct Node {
     crashed: Mutex<Option<Guard>>,
 }
 
+/// Who and where a node is.
+pub(super) struct Place {
+    id: String,
+    cookie: String,
+    ports: Ports,
+}
+
 struct Ports {
     amqp: u16,
     dist: u16,
@@ -77,16 +84,15 @@ impl Node {
         })
     }
 
-    pub(super) async fn start(programs: Programs) -> Self {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let dir = std::env::temp_dir().join(format!("rabbitmq-{id}"));
-        let ports = Ports::free();
-        prepare(&dir, &ports);
+    /// `config` is what its `rabbitmq.conf` says besides its port.
+    pub(super) async fn start(programs: Programs, place: Place, config: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("rabbitmq-{}", place.id));
+        prepare(&dir, &place, config);
         let node = Self {
             programs,
-            name: format!("test-{id}@localhost"),
+            name: place.name(),
             dir,
-            ports,
+            ports: place.ports,
             running: Mutex::default(),
             crashed: Mutex::default(),
         };
@@ -96,6 +102,10 @@ impl Node {
 
     pub(super) fn port(&self) -> u16 {
         self.ports.amqp
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) async fn restart(&self) {
@@ -197,6 +207,28 @@ impl Drop for Node {
     }
 }
 
+impl Place {
+    pub(super) fn free() -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            cookie: uuid::Uuid::new_v4().simple().to_string(),
+            ports: Ports::free(),
+        }
+    }
+
+    /// A place for a node of the same cluster. The epmd of the one that starts first serves all of them.
+    pub(super) fn beside(&self) -> Self {
+        let mut place = Self::free();
+        place.cookie.clone_from(&self.cookie);
+        place.ports.epmd = self.ports.epmd;
+        place
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("test-{}@localhost", self.id)
+    }
+}
+
 impl Ports {
     /// Ports that are free now; somebody else could take one before the broker does, but hardly will.
     fn free() -> Self {
@@ -210,7 +242,7 @@ impl Ports {
     }
 }
 
-fn prepare(dir: &Path, ports: &Ports) {
+fn prepare(dir: &Path, place: &Place, config: &str) {
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
     fs::create_dir(dir).unwrap();
     for sub in ["data", "log", "generated"] {
@@ -219,8 +251,8 @@ fn prepare(dir: &Path, ports: &Ports) {
     write("env.conf", "");
     write("plugins", "[].");
     write("advanced.config", "[].");
-    let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", ports.amqp);
-    write("rabbitmq.conf", &listener);
-    write(".erlang.cookie", &uuid::Uuid::new_v4().simple().to_string());
+    let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", place.ports.amqp);
+    write("rabbitmq.conf", &(listener + config));
+    write(".erlang.cookie", &place.cookie);
     fs::set_permissions(dir.join(".erlang.cookie"), Permissions::from_mode(0o400)).unwrap();
 }

@@ -1,0 +1,257 @@
+//! The definitions that are shipped, and what the users in them may do.
+
+use std::process::Output;
+
+use bankrefresh::broker::rabbit::{self, Settings};
+use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::{Message, Outgoing, Properties};
+use lapin::options::{
+    BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use tokio::process::Command;
+
+use crate::support::platform::{Log, Platform, client, command, quick};
+use crate::support::rabbitmq::{self, RabbitMq};
+use crate::workers::{assert_one_good_outcome_each, free_address};
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rabbitmq/definitions.json");
+
+async fn printed(settings: &[(&str, &str)]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
+    program.args(["topology", "definitions"]).env_clear();
+    program.envs(settings.iter().copied());
+    let Output { status, stdout, stderr } = program.output().await.expect("it runs");
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("text")
+}
+
+#[tokio::test]
+async fn the_shipped_file_is_what_the_program_prints() {
+    let shipped = std::fs::read_to_string(SHIPPED).expect("the file");
+    assert_eq!(
+        shipped,
+        printed(&[]).await,
+        "`bankrefresh topology definitions` prints it"
+    );
+    let vhost = printed(&[("BANKREFRESH__AMQP__URL", "amqp://broker/bank")]).await;
+    assert!(vhost.contains(r#""vhost": "bank""#), "{vhost}");
+}
+
+/// A broker that has the definitions, under a prefix of this test's.
+async fn defined() -> (&'static RabbitMq, String) {
+    let rabbit = rabbitmq::shared().await;
+    let prefix = rabbitmq::prefix();
+    let definitions = printed(&[("BANKREFRESH__AMQP__PREFIX", &prefix)]).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), definitions).expect("written");
+    rabbit
+        .ctl(&["import_definitions", file.path().to_str().expect("a path")])
+        .await;
+    (rabbit, prefix)
+}
+
+/// Gives a user a password and says the URL for it.
+async fn login(rabbit: &RabbitMq, prefix: &str, part: &str) -> String {
+    let user = format!("{prefix}-{part}");
+    rabbit.ctl(&["change_password", &user, "s3cret"]).await;
+    format!("amqp://{user}:s3cret@127.0.0.1:{}/%2f", rabbit.port())
+}
+
+#[tokio::test]
+async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
+    let (rabbit, prefix) = defined().await;
+    let topology = Topology::new(&prefix);
+    let administrator = Settings::new(rabbit.url().into());
+    assert_eq!(rabbit::check(&administrator, &topology).await.expect("checked"), []);
+    let mut platform = Platform::under(prefix.clone(), rabbit, false, quick()).await;
+    let undeclared = |url: &str| [("AMQP__URL", url.to_owned()), ("AMQP__DECLARE", "false".to_owned())];
+
+    let no_password = format!("amqp://{prefix}-worker:@127.0.0.1:{}/%2f", rabbit.port());
+    let refused = rabbit::check(&Settings::new(no_password.into()), &topology).await;
+    assert!(refused.is_err(), "without a password nobody logs in");
+
+    let listen = free_address();
+    let url = login(rabbit, &prefix, "worker").await;
+    // Each wait goes through the delay queues, and hints through the exchange for them.
+    let mut worker = platform.worker(&[
+        ("AMQP__URL", &url),
+        ("AMQP__DECLARE", "false"),
+        ("WORKER__HOLD_WAIT_MAX", "0s"),
+        ("CALLBACKS__LISTEN", &listen),
+        ("CALLBACKS__PUBLIC_URL", "https://callbacks.example.org/finapi"),
+        ("CALLBACKS__KEY", "a key of sixteen characters or more"),
+    ]);
+    worker.log.until("connected to RabbitMQ").await;
+    let settings = undeclared(&login(rabbit, &prefix, "consumer").await);
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut watch = platform
+        .program(&["watch", "--count", "1"], &settings)
+        .spawn()
+        .expect("it starts");
+    let mut watched = Log::of(&mut watch);
+    watched.until("watching").await;
+
+    let settings = undeclared(&login(rabbit, &prefix, "sender").await);
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let sent = platform.program(&["send", "--user", "user-1", "--connection", "1"], &settings);
+    let sent = { sent }.output().await.expect("it runs");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    platform.outcomes(1).await;
+    watched.until("updated").await;
+    assert!(watch.wait().await.expect("its status").success());
+
+    let callback = platform.sandbox.next_callback().await;
+    let hint = callback
+        .url
+        .replace("https://callbacks.example.org/finapi", &format!("http://{listen}"));
+    assert_eq!(client().post(hint).send().await.expect("an answer").status(), 204);
+    let unreadable = Outgoing {
+        exchange: topology.commands(),
+        routing_key: "interactive".to_owned(),
+        message: Message {
+            body: vec![0xff; 40].into(),
+            properties: Properties::default(),
+        },
+    };
+    platform.broker.publish(vec![unreadable]).await.expect("published");
+    let dead_letters = topology.dead_letters();
+    platform.until_depth(&dead_letters, |(ready, _)| ready == 1).await;
+    let id = platform.send(command(2)).await;
+    platform.outcome(&id).await;
+    assert_one_good_outcome_each(&platform, 2);
+    let text = worker.log.text();
+    assert!(
+        !text.contains("ACCESS_REFUSED") && !text.contains("lost the connection"),
+        "{text}"
+    );
+}
+
+/// What a user does on a channel of its own, and whether the broker lets it.
+async fn allowed(connection: &Connection, act: impl AsyncFn(&Channel) -> lapin::Result<()>) -> bool {
+    let channel = connection.create_channel().await.expect("a channel");
+    act(&channel).await.is_ok()
+}
+
+#[tokio::test]
+async fn each_user_may_do_its_part_and_no_more() {
+    let (rabbit, prefix) = defined().await;
+    let topology = Topology::new(&prefix);
+    let own = format!("{prefix}-consumer.orders");
+    let publish = |exchange: String| {
+        async move |channel: &Channel| {
+            channel.confirm_select(Default::default()).await?;
+            let options = BasicPublishOptions::default();
+            let properties = BasicProperties::default();
+            let written = channel.basic_publish(exchange.as_str().into(), "nobody".into(), options, b"", properties);
+            written.await?.await.map(drop)
+        }
+    };
+    let consume = |queue: String| {
+        async move |channel: &Channel| {
+            let consumer = channel.basic_consume(
+                queue.as_str().into(),
+                "".into(),
+                Default::default(),
+                FieldTable::default(),
+            );
+            consumer.await.map(drop)
+        }
+    };
+    let delete = |queue: String| {
+        async move |channel: &Channel| {
+            let options = QueueDeleteOptions::default();
+            channel.queue_delete(queue.as_str().into(), options).await.map(drop)
+        }
+    };
+    for part in ["worker", "sender", "consumer"] {
+        let url = login(rabbit, &prefix, part).await;
+        let connection = Connection::connect(&url, ConnectionProperties::default())
+            .await
+            .expect("a connection");
+        for exchange in topology.exchanges() {
+            let expected = match part {
+                "worker" => ![
+                    topology.commands(),
+                    topology.unrouted_steps(),
+                    topology.unrouted_events(),
+                ]
+                .contains(&exchange.name),
+                "sender" => exchange.name == topology.commands(),
+                _ => false,
+            };
+            let may = allowed(&connection, publish(exchange.name.clone())).await;
+            assert_eq!(may, expected, "{part} publishes to {}", exchange.name);
+        }
+        // By which anything could be put into any queue.
+        assert!(!allowed(&connection, publish(String::new())).await, "{part}");
+        for queue in topology.queues() {
+            let takes = [
+                topology.interactive(),
+                topology.background(),
+                topology.steps(),
+                topology.suspects(),
+            ];
+            let expected = part == "worker" && takes.contains(&queue.name);
+            let may = allowed(&connection, consume(queue.name.clone())).await;
+            assert_eq!(may, expected, "{part} consumes {}", queue.name);
+            assert!(
+                !allowed(&connection, delete(queue.name.clone())).await,
+                "{part} deletes {}",
+                queue.name
+            );
+        }
+        let own_queue = allowed(&connection, async |channel| declare_own(channel, &own, &topology).await).await;
+        assert_eq!(own_queue, part == "consumer", "{part}");
+    }
+    let connection = rabbit.connection().await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let messages = channel.queue_delete(own.as_str().into(), QueueDeleteOptions::default());
+    messages.await.expect("it was there");
+}
+
+/// A queue as events' consumers declare it, with an exchange of their own for what they can't handle.
+async fn declare_own(channel: &Channel, own: &str, topology: &Topology) -> lapin::Result<()> {
+    let dead_letters = format!("{own}.dead-letters");
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let (name, none) = (dead_letters.as_str().into(), FieldTable::default());
+    channel
+        .exchange_declare(name, ExchangeKind::Fanout, durable, none)
+        .await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let target = AMQPValue::LongString(dead_letters.into());
+    arguments.insert("x-dead-letter-exchange".into(), target);
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel.queue_declare(own.into(), durable, arguments).await?;
+    let (events, options) = (topology.events(), QueueBindOptions::default());
+    channel
+        .queue_bind(
+            own.into(),
+            events.as_str().into(),
+            "#".into(),
+            options,
+            FieldTable::default(),
+        )
+        .await
+}
+
+#[tokio::test]
+async fn a_worker_that_declares_nothing_says_what_is_missing() {
+    let rabbit = rabbitmq::shared().await;
+    let platform = Platform::on(rabbit, quick()).await;
+    let connection = rabbit.connection().await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let missing = platform.topology.delay_queue("5m");
+    let deleted = channel.queue_delete(missing.as_str().into(), QueueDeleteOptions::default());
+    deleted.await.expect("deleted");
+    let mut worker = platform.worker(&[("AMQP__DECLARE", "false")]);
+    worker.log.until(&format!("queue \"{missing}\" is missing")).await;
+}
