@@ -16,7 +16,7 @@ use bankrefresh::sandbox::{After, Behaviour, SandboxConfig, Script};
 use crate::support::collector::{Collector, hanging};
 use crate::support::platform::{Platform, command, quick};
 
-const REFRESHES: i64 = 10_000;
+const REFRESHES: i64 = 2000;
 
 #[tokio::main]
 async fn main() {
