@@ -99,7 +99,7 @@ async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
     let sent = { sent }.output().await.expect("it runs");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     platform.outcomes(1).await;
-    watched.until("updated").await;
+    watched.until("TransactionsUpdated").await;
     assert!(watch.wait().await.expect("its status").success());
 
     let callback = platform.sandbox.next_callback().await;

@@ -187,10 +187,13 @@ async fn a_worker_with_the_right_files_works_and_any_other_is_refused() {
     assert!(plain.to_string().contains("does not speak TLS"), "{plain}");
     let swapped = Settings::new(format!("amqp://guest:guest@localhost:{}", secured.port).into());
     let tls = rabbit::check(&swapped, &Topology::new("t")).await.expect_err("refused");
-    assert!(tls.to_string().contains("amqp.url"), "{tls}");
+    assert!(tls.to_string().contains("wants amqps"), "{tls}");
     secured.rabbit.crash().await;
     std::fs::remove_dir_all(secured.dir.path()).expect("removed");
 }
+
+/// A URL, the TLS settings that name files, and what the error names and says.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a PathBuf)], &'a str, &'a str);
 
 #[tokio::test]
 async fn a_file_for_tls_that_is_of_no_use_stops_the_start_and_is_named() {
@@ -205,7 +208,7 @@ async fn a_file_for_tls_that_is_of_no_use_stops_the_start_and_is_named() {
 
     let url = "amqps://guest:guest@localhost:1";
     let (certificate, key) = (&client.certificate, &client.key);
-    let cases: [(&str, &[(&str, &PathBuf)], &str, &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         (url, &[("CA", &missing)], "amqp.ca_file", "missing.pem can't be read"),
         (url, &[("CA", &junk)], "amqp.ca_file", "no certificate"),
         (url, &[("CA", &client.key)], "amqp.ca_file", "no certificate"),

@@ -154,6 +154,9 @@ impl Address {
             ErrorKind::IOError(io) => {
                 tls::explain(io, self.host()).unwrap_or_else(|| format!("{io}; is it running, and is amqp.url right?"))
             }
+            ErrorKind::ParsingError(_) => {
+                "it does not speak AMQP; are scheme and port in amqp.url right? A port for TLS wants amqps".to_owned()
+            }
             _ => error.to_string(),
         };
         self.unreachable(why)
