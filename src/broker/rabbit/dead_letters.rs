@@ -2,8 +2,8 @@
 //!
 //! A page is a consumer that is cancelled once it was sent its share, on a channel that stays open for as long as something of
 //! it is unacknowledged. So acknowledging brings nothing new, memory holds one page, and pages that are closed in their order
-//! go back in their order. (`basic.get` would make every message a consumer of its own to a quorum queue, and those come back in
-//! any order.)
+//! go back in their order: before what nobody has looked at yet, and behind what had come back already. (`basic.get` would make
+//! every message a consumer of its own to a quorum queue, and those come back in any order.)
 
 use std::fmt;
 use std::time::Duration;
@@ -36,8 +36,14 @@ const PAGES_MAX: usize = 400;
 /// After so long without a message the broker is asked whether there are any.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How long the broker may take to hand out a message that it says is there, or to have those back that were given back.
+/// How often the broker has to say that a queue is empty: it also says so when the queue's leader has not answered it in 250 ms.
+const EMPTY_TIMES: u32 = 4;
+
+/// How long the broker may take to hand out a message that it says is there.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait for what was given back to be in the queue again; somebody else may have taken it.
+const BACK_MAX: Duration = Duration::from_secs(2);
 
 /// The queue of dead letters, being gone through.
 pub struct DeadLetters {
@@ -99,7 +105,8 @@ impl DeadLetters {
         };
         letters.check(topology).await?;
         let channel = letters.channel().await?;
-        let queue = letters.look(&channel).await.map_err(|error| letters.failed(&error))?;
+        let looking = letters.look_well(&channel).await;
+        let queue = looking.map_err(|error| letters.failed(&error))?;
         letters.left = queue.message_count();
         if queue.consumer_count() > 0 {
             tracing::warn!("somebody else reads the queue as well; what they have in hand is not seen here");
@@ -207,10 +214,10 @@ impl DeadLetters {
         }
         let channel = self.channel().await?;
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while held > 0 && started.elapsed() < BACK_MAX {
             let queue = self.look(&channel).await.map_err(|error| self.failed(&error))?;
             let ready = usize::try_from(queue.message_count()).unwrap_or(usize::MAX);
-            if ready >= held || queue.consumer_count() > 0 {
+            if ready >= held {
                 break;
             }
             sleep(Duration::from_millis(10)).await;
@@ -241,7 +248,7 @@ impl DeadLetters {
                     last = Instant::now();
                 }
                 Ok(None) => return Err(self.ended("the broker ended it; is the queue still there?")),
-                Err(_) if self.look(channel).await.map_err(failed)?.message_count() == 0 => break,
+                Err(_) if self.look_well(channel).await.map_err(failed)?.message_count() == 0 => break,
                 Err(_) if last.elapsed() < PATIENCE => {}
                 Err(_) => {
                     return Err(self.ended("messages are there, but none comes; does somebody else read the queue?"));
@@ -254,6 +261,18 @@ impl DeadLetters {
             taken.push(delivery.map_err(failed)?);
         }
         Ok(taken)
+    }
+
+    /// Looks again while the queue seems to be empty.
+    async fn look_well(&self, channel: &Channel) -> lapin::Result<Queue> {
+        for _ in 1..EMPTY_TIMES {
+            let queue = self.look(channel).await?;
+            if queue.message_count() > 0 {
+                return Ok(queue);
+            }
+            sleep(QUIET / EMPTY_TIMES).await;
+        }
+        self.look(channel).await
     }
 
     async fn look(&self, channel: &Channel) -> lapin::Result<Queue> {
