@@ -27,11 +27,12 @@ use super::{Settings, connection};
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Outgoing, PublishError};
 
-/// How many messages are looked at at a time.
-const PAGE: u16 = 250;
+/// How many messages are looked at at a time. Fewer than 32: of more acknowledgements at once a channel of RabbitMQ keeps some to
+/// itself until the queue has taken the first, and forgets them when it is closed before that.
+const PAGE: u16 = 30;
 
 /// How many pages may hold messages that are to go back. RabbitMQ allows 2047 channels by default.
-const PAGES_MAX: usize = 400;
+const PAGES_MAX: usize = 2000;
 
 /// After so long without a message the broker is asked whether there are any.
 const QUIET: Duration = Duration::from_millis(250);
@@ -206,11 +207,11 @@ impl DeadLetters {
     ///
     /// The connection was lost; the broker gives everything back by itself.
     pub async fn close(mut self) -> Result<(), Error> {
-        let mut held = 0;
+        let mut held = usize::try_from(self.left).unwrap_or(usize::MAX);
         for page in std::mem::take(&mut self.pages) {
             let closing = page.channel.close(200, "OK".into());
             closing.await.map_err(|error| self.failed(&error))?;
-            held += page.unacked;
+            held = held.saturating_add(page.unacked);
         }
         let channel = self.channel().await?;
         let started = Instant::now();
