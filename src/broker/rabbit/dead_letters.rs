@@ -27,8 +27,8 @@ use super::{Settings, connection};
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Outgoing, PublishError};
 
-/// How many messages are looked at at a time. Fewer than 32: of more acknowledgements at once a channel of RabbitMQ keeps some to
-/// itself until the queue has taken the first, and forgets them when it is closed before that.
+/// How many messages are looked at at a time. Few: of 97 acknowledgements just before a channel was closed, 59 were lost on 3.10.8,
+/// as if no more than about 32 were under way to a quorum queue at a time.
 const PAGE: u16 = 30;
 
 /// How many pages may hold messages that are to go back. RabbitMQ allows 2047 channels by default.
@@ -37,7 +37,7 @@ const PAGES_MAX: usize = 2000;
 /// After so long without a message the broker is asked whether there are any.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How often the broker has to say that a queue is empty: it also says so when the queue's leader has not answered it in 250 ms.
+/// How often the broker has to say that a queue is empty: it may also say so when the queue's leader does not answer it.
 const EMPTY_TIMES: u32 = 4;
 
 /// How long the broker may take to hand out a message that it says is there.
