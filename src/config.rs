@@ -627,6 +627,9 @@ mod tests {
             ("BANKREFRESH__CALLBACKS__KEY", "sixteen characters"),
             ("BANKREFRESH__CALLBACKS__PREVIOUS_KEY", "sixteen characters"),
             ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", "sixteencharacters"),
+            ("BANKREFRESH__AMQP__CA_FILE", "/ca.pem"),
+            ("BANKREFRESH__AMQP__CLIENT_CERTIFICATE_FILE", "/client.pem"),
+            ("BANKREFRESH__AMQP__CLIENT_KEY_FILE", "/client.key"),
             ("BANKREFRESH__ADMIN__LISTEN", "127.0.0.1:1"),
             ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", "https://collector.test"),
         ];
