@@ -84,8 +84,14 @@ impl Publisher {
         let channel = self.channel().await.map_err(|error| self.lost(&error))?;
         let confirmations = exchange(&channel, messages).await;
         let confirmations = confirmations.map_err(|error| self.failed(messages, &error))?;
-        self.give_back(channel);
-        verdict(confirmations)
+        let verdict = verdict(confirmations);
+        match verdict {
+            // RabbitMQ 3.10 may go on refusing over a channel whose first message to a queue found its leader gone,
+            // when another node has long taken over.
+            Err(PublishError::Refused) => close(&channel).await,
+            _ => self.give_back(channel),
+        }
+        verdict
     }
 
     /// How many messages of a queue wait to be handed out.
@@ -194,6 +200,11 @@ async fn exchange(channel: &Channel, messages: &[Outgoing]) -> lapin::Result<Vec
         Some(error) => Err(error.clone()),
         None => confirmed.into_iter().collect(),
     }
+}
+
+async fn close(channel: &Channel) {
+    // One that is closed already is as good.
+    let _ = channel.close(200, short("refused")).await;
 }
 
 fn verdict(confirmations: Vec<Confirmation>) -> Result<(), PublishError> {
