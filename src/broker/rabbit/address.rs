@@ -1,6 +1,7 @@
 //! Where the broker's nodes are, and every error text about them. A password is never part of one.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use lapin::ErrorKind;
@@ -151,12 +152,13 @@ impl Address {
     pub(super) fn failure(&self, error: &lapin::Error) -> Error {
         let why = match error.kind() {
             ErrorKind::ProtocolError(refusal) => self.explain(refusal),
-            ErrorKind::IOError(io) => {
-                tls::explain(io, self.host()).unwrap_or_else(|| format!("{io}; is it running, and is amqp.url right?"))
-            }
-            ErrorKind::ParsingError(_) => {
-                "it does not speak AMQP; are scheme and port in amqp.url right? A port for TLS wants amqps".to_owned()
-            }
+            ErrorKind::IOError(io) => match tls::explain(io, self.host()) {
+                Some(why) => why,
+                None if is_cut(io) && self.is_tls() => format!("{io}; {}", tls::CUT),
+                None if is_cut(io) => format!("{io}; {NO_AMQP}"),
+                None => format!("{io}; is it running, and is amqp.url right?"),
+            },
+            ErrorKind::ParsingError(_) => format!("it does not speak AMQP; {NO_AMQP}"),
             _ => error.to_string(),
         };
         self.unreachable(why)
@@ -182,6 +184,18 @@ impl Address {
             _ => said.to_string(),
         }
     }
+}
+
+/// What to look at when whatever listens there makes nothing of AMQP.
+const NO_AMQP: &str = "are scheme and port in amqp.url right? A port for TLS wants amqps";
+
+/// Whether there was a connection before it failed.
+fn is_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
 impl fmt::Display for Address {

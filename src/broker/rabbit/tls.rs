@@ -110,6 +110,11 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         .map_err(|_| unusable(KEY, format!("{} has no private key in PEM", path.display())))
 }
 
+/// What to look at when the broker hangs up while TLS begins. It does so when it refuses a client, and what it says of
+/// that may be lost with the connection.
+pub(super) const CUT: &str = "it hung up while TLS began; if it wants a client certificate, check \
+                              amqp.client_certificate_file, and the CAs that the broker trusts";
+
 /// Why TLS failed, and what to look at; none if it did not.
 pub(super) fn explain(error: &io::Error, host: &str) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
