@@ -389,6 +389,14 @@ impl Config {
                 "1 to 10000",
             ),
             (
+                "finapi.requests_per_second",
+                self.finapi
+                    .as_ref()
+                    .and_then(|finapi| finapi.requests_per_second)
+                    .is_none_or(|rate| (1..=100_000).contains(&rate)),
+                "1 to 100000",
+            ),
+            (
                 "finapi.page_size",
                 self.finapi
                     .as_ref()
@@ -627,6 +635,7 @@ mod tests {
             ("BANKREFRESH__CALLBACKS__KEY", "sixteen characters"),
             ("BANKREFRESH__CALLBACKS__PREVIOUS_KEY", "sixteen characters"),
             ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", "sixteencharacters"),
+            ("BANKREFRESH__FINAPI__REQUESTS_PER_SECOND", "100"),
             ("BANKREFRESH__AMQP__CA_FILE", "/ca.pem"),
             ("BANKREFRESH__AMQP__CLIENT_CERTIFICATE_FILE", "/client.pem"),
             ("BANKREFRESH__AMQP__CLIENT_KEY_FILE", "/client.key"),

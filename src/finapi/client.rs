@@ -20,6 +20,7 @@ use super::breaker::{self, Admitted, Breaker};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
 use super::gate::{Calls, Gate, Urgency};
+use super::pace::Pace;
 use super::request::{self, Dialect, Names};
 use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
@@ -57,6 +58,9 @@ pub struct Settings {
     /// The most calls at once, over all refreshes.
     #[serde(default = "calls_max")]
     pub calls_max: usize,
+    /// The most requests a second, those for tokens included; no such limit where it is left out.
+    #[serde(default)]
+    pub requests_per_second: Option<u32>,
     /// The most bytes of one answer.
     #[serde(default = "body_max")]
     pub body_max: usize,
@@ -113,6 +117,7 @@ pub struct FinApi {
     credentials: Credentials,
     tokens: Tokens,
     gate: Gate,
+    pace: Pace,
     breaker: Breaker,
     speaks_reference: AtomicBool,
     signer: Option<Signer>,
@@ -152,6 +157,7 @@ impl FinApi {
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             gate: Gate::new(settings.calls_max),
+            pace: Pace::new(settings.requests_per_second),
             breaker: Breaker::new(breaker),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
             transport,
@@ -189,7 +195,7 @@ impl FinApi {
     pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
         let started = Instant::now();
-        let permit = self.gate.enter(Urgency::of(call)).await;
+        let permit = self.gate.enter(Urgency::of(refresh, call)).await;
         let asked = Asked {
             refresh,
             is_wanted: &is_wanted,
@@ -390,8 +396,9 @@ impl FinApi {
         self.send_wanted(&call, &token).await
     }
 
-    /// Permits and tokens can take their time.
+    /// Permits, tokens and turns can take their time.
     async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Failure> {
+        self.pace.turn().await;
         if !(call.is_wanted)() {
             let kind = FailureKind::NotAsked(Duration::ZERO);
             return Err(Failure::new(kind, "no longer wanted when its turn had come"));
@@ -441,6 +448,7 @@ impl Source for FinApi {
                 ("refresh_token", token.expose_secret()),
             ]),
         };
+        self.pace.turn().await;
         let response = self.send(request, endpoint).await?;
         if !response.status.is_success() {
             return Err(error::classify(endpoint, Surface::OAuth, &response));

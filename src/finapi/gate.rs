@@ -1,4 +1,4 @@
-//! Few calls at once, and among those that wait, what finishes a refresh goes first.
+//! Few calls at once, and among those that wait, what somebody watches goes first, and then what finishes a refresh.
 //!
 //! The limit adapts: it shrinks by a third when finAPI refuses or fails, at most once a second, and grows by one with every
 //! limit's worth of good answers.
@@ -11,11 +11,21 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::refresh::Refresh;
 use crate::refresh::answer::Call;
 
-/// How urgent a call is; the first goes first.
+/// How urgent a call is: that of a user who watches goes first, and then whatever comes first in [`Stage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub struct Urgency {
+    /// Somebody watches this refresh.
+    pub interactive: bool,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a refresh is; the first goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
     /// Finishes a refresh: the reads after COMPLETED.
     Finish,
     /// Begins a refresh.
@@ -26,16 +36,26 @@ pub enum Urgency {
 
 impl Urgency {
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 6;
 
-    /// How urgent a call of the workflow is.
+    /// How urgent a call of a refresh is.
     #[must_use]
-    pub fn of(call: &Call) -> Self {
-        match call {
-            Call::Connection | Call::Collect(..) => Self::Finish,
-            Call::FindTask | Call::Start => Self::Start,
-            Call::Task(_) | Call::WebForm(_) => Self::Poll,
+    pub fn of(refresh: &Refresh, call: &Call) -> Self {
+        Self {
+            interactive: refresh.envelope.interactive,
+            stage: match call {
+                Call::Connection | Call::Collect(..) => Stage::Finish,
+                Call::FindTask | Call::Start => Stage::Start,
+                Call::Task(_) | Call::WebForm(_) => Stage::Poll,
+            },
         }
+    }
+
+    /// How many are more urgent.
+    #[must_use]
+    pub fn rank(self) -> usize {
+        let before = if self.interactive { 0 } else { Self::COUNT / 2 };
+        before + self.stage as usize
     }
 }
 
@@ -93,7 +113,7 @@ impl Gate {
                 return Permit(self.clone());
             }
             let (give, turn) = oneshot::channel();
-            state.waiting[urgency as usize].push_back(give);
+            state.waiting[urgency.rank()].push_back(give);
             turn
         };
         match turn.await {
@@ -175,34 +195,39 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
+    const POLL: Urgency = urgency(false, Stage::Poll);
+    const FINISH: Urgency = urgency(false, Stage::Finish);
+
+    const fn urgency(interactive: bool, stage: Stage) -> Urgency {
+        Urgency { interactive, stage }
+    }
+
     #[tokio::test]
-    async fn what_finishes_a_refresh_goes_first() {
+    async fn who_watches_goes_first_and_then_what_finishes_a_refresh() {
         let gate = Gate::new(1);
-        let held = gate.enter(Urgency::Poll).await;
-        let mut poll = Box::pin(gate.enter(Urgency::Poll));
-        let mut start = Box::pin(gate.enter(Urgency::Start));
-        let mut finish = Box::pin(gate.enter(Urgency::Finish));
-        assert!(poll.as_mut().now_or_never().is_none());
-        assert!(start.as_mut().now_or_never().is_none());
-        assert!(finish.as_mut().now_or_never().is_none());
-        drop(held);
-        assert!(poll.as_mut().now_or_never().is_none());
-        let finishing = finish.as_mut().now_or_never().expect("the permit");
-        drop(finishing);
-        let starting = start.as_mut().now_or_never().expect("the permit");
-        drop(starting);
-        assert!(poll.as_mut().now_or_never().is_some());
+        let mut held = gate.enter(POLL).await;
+        let in_turn = [true, false].into_iter().flat_map(|interactive| {
+            [Stage::Finish, Stage::Start, Stage::Poll].map(|stage| urgency(interactive, stage))
+        });
+        let mut waiting: Vec<_> = in_turn.map(|urgency| Box::pin(gate.enter(urgency))).collect();
+        // The last of them comes first to the gate.
+        assert!(waiting.iter_mut().rev().all(|turn| turn.now_or_never().is_none()));
+        while !waiting.is_empty() {
+            drop(held);
+            held = waiting.remove(0).now_or_never().expect("the permit");
+            assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        }
     }
 
     #[tokio::test]
     async fn who_stops_waiting_costs_no_permit() {
         let gate = Gate::new(1);
-        let held = gate.enter(Urgency::Poll).await;
-        let mut gone = Box::pin(gate.enter(Urgency::Finish));
+        let held = gate.enter(POLL).await;
+        let mut gone = Box::pin(gate.enter(FINISH));
         assert!(gone.as_mut().now_or_never().is_none());
         drop(gone);
         drop(held);
-        assert!(gate.enter(Urgency::Poll).now_or_never().is_some());
+        assert!(gate.enter(POLL).now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ pub mod client;
 pub mod credentials;
 mod error;
 pub mod gate;
+mod pace;
 pub mod request;
 pub mod tokens;
 pub mod transport;

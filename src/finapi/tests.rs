@@ -58,6 +58,7 @@ fn settings() -> Settings {
         timeout: secs(20),
         connect_timeout: secs(5),
         calls_max: 8,
+        requests_per_second: None,
         body_max: 8 * 1024 * 1024,
         page_size: 500,
         pages_max: 200,

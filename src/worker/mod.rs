@@ -145,7 +145,7 @@ pub struct Worker {
     held: BTreeMap<Slot, Held>,
     /// Where each command is held, for hints.
     places: HashMap<String, Slot>,
-    /// Due, and waiting for their turn to run: what finishes a refresh goes first, as at finAPI's gate.
+    /// Due, and waiting for their turn to run, which is the one at finAPI's gate.
     ready: [VecDeque<(Box<Refresh>, Taken)>; Urgency::COUNT],
     running: JoinSet<Ran>,
     /// How many of the running tasks ask finAPI.
@@ -425,8 +425,8 @@ impl Worker {
 
     fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {
         if self.asking >= self.asking_max {
-            let urgency = Urgency::of(&refresh.call());
-            return self.ready[urgency as usize].push_back((refresh, taken));
+            let urgency = Urgency::of(&refresh, &refresh.call());
+            return self.ready[urgency.rank()].push_back((refresh, taken));
         }
         self.asking += 1;
         let command_id = refresh.command.command_id.clone();

@@ -147,6 +147,7 @@ impl<'a> Crew<'a> {
             timeout: std::time::Duration::from_secs(5),
             connect_timeout: std::time::Duration::from_secs(5),
             calls_max: self.scenario.calls_max,
+            requests_per_second: None,
             body_max: 1 << 20,
             page_size: self.scenario.page_size,
             pages_max: 200,

@@ -228,3 +228,17 @@ async fn many_calls_at_once_wait_for_their_turn() {
     futures_util::future::join_all((0..6).map(|_| world.find(1))).await;
     assert_eq!(began.elapsed(), secs(3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_come_no_faster_than_they_may() {
+    let settings = Settings {
+        requests_per_second: Some(2),
+        ..settings()
+    };
+    let world = World::of(SandboxConfig::default(), settings);
+    let began = tokio::time::Instant::now();
+    futures_util::future::join_all((0..6).map(|_| world.find(1))).await;
+    // Six, and one for their token.
+    assert_eq!(world.sandbox.asked().calls.values().sum::<u64>(), 7);
+    assert_eq!(began.elapsed(), secs(3));
+}
