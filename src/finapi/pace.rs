@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Says when the next request may be sent.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// None: at any time.
     interval: Option<Duration>,
     next: Mutex<Instant>,
@@ -16,7 +16,7 @@ pub struct Pace {
 impl Pace {
     /// None is as fast as it goes.
     #[must_use]
-    pub fn new(requests_per_second: Option<u32>) -> Self {
+    pub(super) fn new(requests_per_second: Option<u32>) -> Self {
         Self {
             interval: requests_per_second.map(|rate| Duration::from_secs(1) / rate.max(1)),
             next: Mutex::new(Instant::now()),
@@ -24,7 +24,7 @@ impl Pace {
     }
 
     /// Waits until a request may be sent. A turn that nobody waits for any more passes unused.
-    pub async fn turn(&self) {
+    pub(super) async fn turn(&self) {
         let Some(interval) = self.interval else {
             return;
         };
