@@ -19,8 +19,9 @@ use super::declare::refusal;
 use crate::broker::outgoing::prepare;
 use crate::broker::{Outgoing, PublishError};
 
-/// How many calls publish at the same time; the next ones wait. RabbitMQ allows 2047 channels by default.
-const CHANNELS_MAX: usize = 128;
+/// How many calls publish at the same time; the next ones wait. RabbitMQ allows 2047 channels by default, and lapin looks at all of
+/// a connection's with each frame.
+const CHANNELS_MAX: usize = 64;
 
 /// `NOT_FOUND`: the exchange.
 const NOT_FOUND: u16 = 404;
