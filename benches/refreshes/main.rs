@@ -1,6 +1,6 @@
 //! What a refresh costs a worker, beside what its messages and its HTTP calls cost by themselves.
 //!
-//! `cargo bench --bench refreshes -- --refreshes 2000 --task 2s --repeat 5`
+//! `cargo bench --bench refreshes -- --refreshes 2000 --task 2s --repeat 5`, and `-- --help` for the rest
 //!
 //! A private RabbitMQ, finAPI's simulator and the workers are processes of their own, and so are the two floors: a bare
 //! reqwest client that makes the same calls, and a bare lapin client that takes as many messages and publishes as many with
@@ -42,6 +42,9 @@ async fn main() {
         if options.callbacks { "callbacks" } else { "polling" },
     );
     let rabbit = RabbitMq::start().await;
+    if let (Some(_), Some(time)) = (options.wait_for, options.watch) {
+        return run::watch(&options, &rabbit, time).await;
+    }
     let mut reports = Vec::new();
     for turn in 1..=options.repeat {
         let run = run::run(&options, &rabbit).await;

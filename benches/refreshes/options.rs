@@ -1,6 +1,7 @@
 //! What is measured.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What is measured.
 #[derive(Clone, Debug, clap::Parser)]
@@ -23,6 +24,12 @@ pub struct Options {
     /// finAPI calls back
     #[arg(long)]
     pub callbacks: bool,
+    /// In place of all that: what refreshes cost that only wait, so long after the last of them was asked for
+    #[arg(long, value_enum, requires = "watch")]
+    pub wait_for: Option<WaitFor>,
+    /// How long they are watched, such as `60s`
+    #[arg(long, value_parser = humantime_serde::re::humantime::parse_duration)]
+    pub watch: Option<Duration>,
     /// Turns
     #[arg(long, default_value_t = 5)]
     pub repeat: usize,
@@ -37,6 +44,17 @@ pub struct Options {
     /// `cargo bench` says so
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What refreshes wait for, which does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WaitFor {
+    /// Updates that take an hour
+    Updates,
+    /// Users who do not open their web forms
+    Users,
+    /// The half hour after which finAPI is to be asked again
+    RetryAfter,
 }
 
 /// What the benchmark starts itself again for.
@@ -84,11 +102,25 @@ pub struct AmqpPlan {
 }
 
 impl Options {
-    /// The update's duration as the simulator's script has it.
-    pub fn task_script(&self) -> String {
-        match self.task.split_once("..") {
+    /// The simulator's script.
+    pub fn script(&self) -> String {
+        let after = match self.task.split_once("..") {
             Some((min, max)) => format!("{{ min = \"{min}\", max = \"{max}\" }}"),
             None => format!("\"{}\"", self.task),
-        }
+        };
+        let update = match self.wait_for {
+            None => format!("{{ silent = {{ after = {after} }} }}"),
+            Some(WaitFor::Updates | WaitFor::RetryAfter) => "{ silent = { after = \"1h\" } }".to_owned(),
+            Some(WaitFor::Users) => "{ immediate_web_form = { user = \"waits\" } }".to_owned(),
+        };
+        let faults = match self.wait_for {
+            Some(WaitFor::RetryAfter) => {
+                "[[faults]]\nat = \"start_update\"\nkind = { status = { status = 429, retry_after = 1800 } }\n"
+            }
+            _ => "",
+        };
+        format!(
+            "ids_pick_behaviour = false\nallow_http_callbacks = true\n[default_script]\nsettles = \"0s\"\nupdates = [{update}]\n{faults}"
+        )
     }
 }

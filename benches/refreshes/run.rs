@@ -1,7 +1,6 @@
 //! One run: commands in the queue, workers on, and every event timed as it arrives.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,8 +16,9 @@ use jiff::Timestamp;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
+use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::options::Options;
@@ -55,32 +55,60 @@ pub struct Run {
     _sandbox: Running,
 }
 
+/// Simulator and workers, with every command in the queue.
+struct Stage {
+    sandbox: Running,
+    sandbox_url: String,
+    events: Consumer,
+    workers: Vec<Running>,
+    _channel: Channel,
+    _dir: TempDir,
+}
+
+impl Stage {
+    async fn set(options: &Options, rabbit: &RabbitMq) -> Self {
+        let prefix = rabbitmq::prefix();
+        let topology = Topology::new(&prefix);
+        let dir = tempfile::tempdir().expect("a directory");
+        let (sandbox, sandbox_url) = sandbox(options, dir.path().join("script.toml")).await;
+        publish(options, rabbit, &topology).await;
+        let channel = rabbit.connection().await.create_channel().await.expect("a channel");
+        let events = observe(&channel, &topology).await;
+        let workers = (0..options.workers).map(|number| {
+            let log = dir.path().join(format!("{number}.log"));
+            worker(options, rabbit, &prefix, &sandbox_url, log)
+        });
+        Self {
+            workers: workers.collect(),
+            sandbox,
+            sandbox_url,
+            events,
+            _channel: channel,
+            _dir: dir,
+        }
+    }
+
+    fn used(&self) -> Used {
+        let all = self.workers.iter().map(Running::used);
+        all.fold(Used::default(), |sum, one| Used {
+            cpu: sum.cpu + one.cpu,
+            peak_mb: sum.peak_mb.max(one.peak_mb),
+            now_mb: sum.now_mb.max(one.now_mb),
+        })
+    }
+}
+
 /// Does one.
 pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
-    let prefix = rabbitmq::prefix();
-    let topology = Topology::new(&prefix);
-    let dir = tempfile::tempdir().expect("a directory");
-    let (sandbox, sandbox_url) = sandbox(options, dir.path().join("script.toml")).await;
-    publish(options, rabbit, &topology).await;
-    let channel = rabbit.connection().await.create_channel().await.expect("a channel");
-    let mut events = observe(&channel, &topology).await;
+    let mut stage = Stage::set(options, rabbit).await;
     let began = Instant::now();
-    let workers: Vec<Running> = (0..options.workers)
-        .map(|number| {
-            worker(
-                options,
-                rabbit,
-                &prefix,
-                &sandbox_url,
-                dir.path().join(format!("{number}.log")),
-            )
-        })
-        .collect();
     let mut notices = Vec::with_capacity(options.refreshes);
     let mut waves = Vec::new();
     let mut bytes = 0;
     while notices.len() < options.refreshes {
-        let delivery = timeout(PATIENCE, events.next()).await.expect("events keep coming");
+        let delivery = timeout(PATIENCE, stage.events.next())
+            .await
+            .expect("events keep coming");
         let delivery = delivery.expect("the consumer lives").expect("an event");
         let now = Timestamp::now();
         let kind = delivery.properties.kind().as_ref().expect("a type").as_str().to_owned();
@@ -94,16 +122,9 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
         waves[second] += 1;
     }
     let took = began.elapsed();
-    let used = workers
-        .iter()
-        .map(Running::used)
-        .fold(Used::default(), |sum, one| Used {
-            cpu: sum.cpu + one.cpu,
-            peak_mb: sum.peak_mb.max(one.peak_mb),
-            now_mb: sum.now_mb.max(one.now_mb),
-        });
-    let sandbox_cpu = sandbox.used().cpu;
-    drop(workers);
+    let used = stage.used();
+    let sandbox_cpu = stage.sandbox.used().cpu;
+    stage.workers.clear();
     notices.sort_by(f64::total_cmp);
     Run {
         refreshes: options.refreshes,
@@ -111,13 +132,38 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
         used,
         notices,
         waves,
-        calls: calls(&sandbox_url).await,
+        calls: calls(&stage.sandbox_url).await,
         sandbox_cpu,
         event_bytes: bytes / options.refreshes,
         messages: 2 * options.refreshes,
-        sandbox_url,
-        _sandbox: sandbox,
+        sandbox_url: stage.sandbox_url,
+        _sandbox: stage.sandbox,
     }
+}
+
+/// What workers cost while nothing happens to what they wait for, second by second for a time.
+pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration) {
+    let stage = Stage::set(options, rabbit).await;
+    let began = Instant::now();
+    let asked = |calls: &BTreeMap<String, usize>| calls.get("start_update").copied().unwrap_or_default();
+    while asked(&calls(&stage.sandbox_url).await) < options.refreshes {
+        sleep(Duration::from_millis(500)).await;
+    }
+    println!("all are asked for after {:.0} s", began.elapsed().as_secs_f64());
+    // What was asked for last is written down.
+    sleep(Duration::from_secs(5)).await;
+    let (before, calls_before) = (stage.used(), calls(&stage.sandbox_url).await);
+    sleep(time).await;
+    let (after, calls_after) = (stage.used(), calls(&stage.sandbox_url).await);
+    let seconds = time.as_secs_f64();
+    let made = |calls: &BTreeMap<String, usize>| calls.values().sum::<usize>() as f64;
+    println!(
+        "while they wait, per second: {:.1} calls of finAPI, {:.2} ms of CPU of all workers; memory of the largest {:.1} MB, {:.1} MB at most",
+        (made(&calls_after) - made(&calls_before)) / seconds,
+        (after.cpu - before.cpu) * 1000.0 / seconds,
+        after.now_mb,
+        after.peak_mb,
+    );
 }
 
 /// The program that is measured.
@@ -129,13 +175,7 @@ fn program(options: &Options) -> Command {
 }
 
 async fn sandbox(options: &Options, script: PathBuf) -> (Running, String) {
-    let mut file = std::fs::File::create(&script).expect("a file");
-    write!(
-        file,
-        "ids_pick_behaviour = false\nallow_http_callbacks = true\n[default_script]\nsettles = \"0s\"\nupdates = [{{ silent = {{ after = {} }} }}]\n",
-        options.task_script()
-    )
-    .expect("the script is written");
+    std::fs::write(&script, options.script()).expect("the script is written");
     // The program just built, whichever worker is measured.
     let mut command = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
     command

@@ -38,7 +38,7 @@ impl Default for Polling {
             factor: 1.4,
             learn: true,
             max: Duration::from_secs(10),
-            web_form_max: Duration::from_secs(10),
+            web_form_max: Duration::from_secs(30),
             locked_max: Duration::from_secs(60),
         }
     }

@@ -84,6 +84,9 @@ const SUSPECT_REDELIVERIES: u32 = 3;
 /// that runs takes ten times the memory of one that waits for its turn.
 const RUNS_PER_CALL: usize = 2;
 
+/// While commands wait for room only shorter waits are held: those who wait for their users would keep it for minutes.
+const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A second copy of a refresh that is in hand waits so long before it is looked at again.
 const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
 
@@ -402,7 +405,12 @@ impl Worker {
         let due = self.shared.clock.instant(refresh.due_at);
         let wait = due.duration_since(Instant::now());
         let held_for = taken.since.elapsed() + wait;
-        let may_hold = wait <= self.settings.hold_wait_max
+        let wait_max = if self.waiting.is_empty() {
+            self.settings.hold_wait_max
+        } else {
+            self.settings.hold_wait_max.min(CROWDED_WAIT_MAX)
+        };
+        let may_hold = wait <= wait_max
             && held_for <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
             && !taken.suspect;
