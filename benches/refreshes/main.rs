@@ -32,6 +32,10 @@ async fn main() {
         Some(Floor::Amqp(plan)) => return floor::amqp::run(plan).await,
         None => {}
     }
+    let rabbit = RabbitMq::start().await;
+    if let (Some(_), Some(time)) = (options.wait_for, options.watch) {
+        return run::watch(&options, &rabbit, time).await;
+    }
     println!(
         "{} refreshes of {} users, updates of {}; {} worker(s) with {} in flight; notices by {}",
         options.refreshes,
@@ -41,10 +45,6 @@ async fn main() {
         options.in_flight,
         if options.callbacks { "callbacks" } else { "polling" },
     );
-    let rabbit = RabbitMq::start().await;
-    if let (Some(_), Some(time)) = (options.wait_for, options.watch) {
-        return run::watch(&options, &rabbit, time).await;
-    }
     let mut reports = Vec::new();
     for turn in 1..=options.repeat {
         let run = run::run(&options, &rabbit).await;

@@ -28,7 +28,7 @@ pub struct Options {
     #[arg(long, value_enum, requires = "watch")]
     pub wait_for: Option<WaitFor>,
     /// How long they are watched, such as `60s`
-    #[arg(long, value_parser = humantime_serde::re::humantime::parse_duration)]
+    #[arg(long, requires = "wait_for", value_parser = humantime_serde::re::humantime::parse_duration)]
     pub watch: Option<Duration>,
     /// Turns
     #[arg(long, default_value_t = 5)]
@@ -108,16 +108,13 @@ impl Options {
             Some((min, max)) => format!("{{ min = \"{min}\", max = \"{max}\" }}"),
             None => format!("\"{}\"", self.task),
         };
-        let update = match self.wait_for {
-            None => format!("{{ silent = {{ after = {after} }} }}"),
-            Some(WaitFor::Updates | WaitFor::RetryAfter) => "{ silent = { after = \"1h\" } }".to_owned(),
-            Some(WaitFor::Users) => "{ immediate_web_form = { user = \"waits\" } }".to_owned(),
-        };
-        let faults = match self.wait_for {
-            Some(WaitFor::RetryAfter) => {
-                "[[faults]]\nat = \"start_update\"\nkind = { status = { status = 429, retry_after = 1800 } }\n"
-            }
-            _ => "",
+        let silent = |after: &str| format!("{{ silent = {{ after = {after} }} }}");
+        let refused = "[[faults]]\nat = \"start_update\"\nkind = { status = { status = 429, retry_after = 1800 } }\n";
+        let (update, faults) = match self.wait_for {
+            None => (silent(&after), ""),
+            Some(WaitFor::Updates) => (silent("\"1h\""), ""),
+            Some(WaitFor::Users) => ("{ immediate_web_form = { user = \"waits\" } }".to_owned(), ""),
+            Some(WaitFor::RetryAfter) => (silent(&after), refused),
         };
         format!(
             "ids_pick_behaviour = false\nallow_http_callbacks = true\n[default_script]\nsettles = \"0s\"\nupdates = [{update}]\n{faults}"

@@ -141,7 +141,7 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
     }
 }
 
-/// What workers cost while nothing happens to what they wait for, second by second for a time.
+/// What workers cost for a time in which nothing happens to what they wait for.
 pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration) {
     let stage = Stage::set(options, rabbit).await;
     let began = Instant::now();
