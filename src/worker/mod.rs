@@ -11,6 +11,7 @@
 //! | suspect | it came back too often: it is published, unread, to be tried one at a time, then acknowledged |
 //! | lost | the connection was lost: nothing; the broker hands it out again |
 
+mod held;
 mod learned;
 pub mod message;
 mod progress;
@@ -39,6 +40,7 @@ use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Sending};
+use held::Held;
 use learned::Learned;
 use message::Read;
 use progress::Progress;
@@ -129,25 +131,12 @@ struct Taken {
     suspect: bool,
 }
 
-/// A refresh that waits in this worker.
-#[derive(Debug)]
-struct Held {
-    refresh: Box<Refresh>,
-    taken: Taken,
-    since: Instant,
-}
-
-/// Names a held refresh: when it is due, and a number that tells those apart that are due together.
-type Slot = (Instant, u64);
-
 /// One worker. Everything it remembers can be lost: the broker and finAPI know it all.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
     settings: Settings,
-    held: BTreeMap<Slot, Held>,
-    /// Where each command is held, for hints.
-    places: HashMap<String, Slot>,
+    held: Held,
     /// Due, and waiting for their turn to run, which is the one at finAPI's gate.
     ready: [VecDeque<(Box<Refresh>, Taken)>; Urgency::COUNT],
     running: JoinSet<Ran>,
@@ -160,7 +149,6 @@ pub struct Worker {
     commands: HashMap<String, Tag>,
     /// Background commands that wait for room.
     waiting: VecDeque<(Box<Refresh>, Taken)>,
-    slots: u64,
     outage: watch::Receiver<bool>,
     progress: Arc<Progress>,
     /// Whoever asks how this worker is.
@@ -203,8 +191,7 @@ impl Worker {
         Self {
             shared,
             settings,
-            held: BTreeMap::new(),
-            places: HashMap::new(),
+            held: Held::default(),
             ready: Default::default(),
             running: JoinSet::new(),
             asking: 0,
@@ -212,7 +199,6 @@ impl Worker {
             runs: HashMap::new(),
             commands: HashMap::new(),
             waiting: VecDeque::new(),
-            slots: 0,
             outage,
             progress,
             asks,
@@ -234,7 +220,7 @@ impl Worker {
         beside.spawn(async move { shared.finapi.probe_while_down().await });
         beside.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
         loop {
-            let due = self.held.first_key_value().map(|((due, _), _)| *due);
+            let due = self.held.next_due();
             tokio::select! {
                 biased;
                 () = &mut stop => break,
@@ -271,7 +257,6 @@ impl Worker {
             .generation
             .store(generation.saturating_add(1), Ordering::Relaxed);
         self.held.clear();
-        self.places.clear();
         self.ready = Default::default();
         self.waiting.clear();
         let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
@@ -280,7 +265,8 @@ impl Worker {
 
     fn delivered(&mut self, delivery: Delivery) {
         if delivery.message.properties.kind.as_deref() == Some(HINT_NAME) {
-            return self.hinted(&String::from_utf8_lossy(&delivery.message.body));
+            let command_id = String::from_utf8_lossy(&delivery.message.body);
+            return self.held.hint(&command_id, &self.shared.clock);
         }
         self.progress.delivered(delivery.tag.subscription);
         self.shared
@@ -332,29 +318,6 @@ impl Worker {
         }
     }
 
-    /// finAPI has called back: whatever the refresh waits for may have happened. It is looked at now, but not within a second
-    /// of being held, for it may have been looked at just before that; and a wait that finAPI asked for, or that follows
-    /// trouble, is kept.
-    fn hinted(&mut self, command_id: &str) {
-        let Some(slot) = self.places.get(command_id).copied() else {
-            return;
-        };
-        let Some(mut held) = self.held.remove(&slot) else {
-            return;
-        };
-        let due = if held.refresh.failures == 0 {
-            slot.0.min(held.since + LOOK_INTERVAL_MIN)
-        } else {
-            slot.0
-        };
-        let wait = due.saturating_duration_since(Instant::now());
-        let due_at = crate::refresh::later(self.shared.clock.now(), wait);
-        held.refresh.due_at = held.refresh.due_at.min(due_at);
-        let slot = (due, slot.1);
-        self.places.insert(command_id.to_owned(), slot);
-        self.held.insert(slot, held);
-    }
-
     fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
         let now = self.shared.clock.now();
         self.count_arrival(&refresh, delivery, now);
@@ -378,7 +341,7 @@ impl Worker {
         if taken.suspect && !self.is_draining() && wait.is_positive() && wait.unsigned_abs() <= LOOK_INTERVAL_MIN {
             // Parked, it would be tried among others. Once it was tried it is parked: here it keeps others waiting.
             let due = self.shared.clock.instant(refresh.due_at);
-            return self.hold(refresh, taken, due);
+            return self.held.insert(refresh, taken, due);
         }
         self.go_on(refresh, taken);
     }
@@ -417,18 +380,10 @@ impl Worker {
         // No delay queue is that short: parked, it would come straight back, again and again.
         let is_brief = wait < DELAYS[0].1 && !taken.suspect;
         if (may_hold || is_brief) && !self.is_draining() {
-            self.hold(refresh, taken, due);
+            self.held.insert(refresh, taken, due);
         } else {
             self.park(refresh, taken);
         }
-    }
-
-    fn hold(&mut self, refresh: Box<Refresh>, taken: Taken, due: Instant) {
-        self.slots += 1;
-        let slot = (due, self.slots);
-        self.places.insert(refresh.command.command_id.clone(), slot);
-        let since = Instant::now();
-        self.held.insert(slot, Held { refresh, taken, since });
     }
 
     fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {
@@ -509,12 +464,7 @@ impl Worker {
 
     fn wake_due(&mut self) {
         let now = Instant::now();
-        while let Some(entry) = self.held.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let Held { refresh, taken, .. } = entry.remove();
-            self.places.remove(&refresh.command.command_id);
+        while let Some((refresh, taken)) = self.held.pop_due(now) {
             self.start(refresh, taken);
         }
     }
@@ -552,7 +502,7 @@ impl Worker {
     fn status(&self) -> Status {
         let now = self.shared.clock.now();
         let mut held: BTreeMap<&'static str, progress::Held> = BTreeMap::new();
-        for Held { refresh, .. } in self.held.values() {
+        for refresh in self.held.refreshes() {
             let phase = held.entry(refresh.phase.name()).or_default();
             phase.count += 1;
             let age = now.duration_since(refresh.phase_since).as_secs();
@@ -589,11 +539,10 @@ impl Worker {
             }
         }
         self.waiting.clear();
-        self.places.clear();
         while let Some((refresh, taken)) = self.ready.iter_mut().find_map(VecDeque::pop_front) {
             self.park(refresh, taken);
         }
-        while let Some((_, Held { refresh, taken, .. })) = self.held.pop_first() {
+        while let Some((refresh, taken)) = self.held.pop() {
             self.park(refresh, taken);
         }
         let deadline = started + self.settings.drain_timeout;

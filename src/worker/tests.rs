@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::IntoResponse;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -38,24 +40,28 @@ impl Alone {
         }
     }
 
-    fn start(&self, status: StatusCode) -> Handle {
+    fn start(&self, answer: impl IntoResponse + Clone + Send + Sync + 'static) -> Handle {
+        self.start_with(answer, Settings::default())
+    }
+
+    fn start_with(&self, answer: impl IntoResponse + Clone + Send + Sync + 'static, settings: Settings) -> Handle {
         let counted = Arc::clone(&self.calls);
         let router = Router::new().fallback(move || async move {
             counted.fetch_add(1, Ordering::Relaxed);
-            status
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            answer
         });
-        let settings = json!({
+        let at_finapi = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
             "client_id": "a", "client_secret": "b",
         });
         let finapi = FinApi::new(
             Transport::InProcess(router),
-            serde_json::from_value(settings).expect("settings"),
+            serde_json::from_value(at_finapi).expect("settings"),
             Credentials::default(),
             breaker::Settings::default(),
             None,
         );
-        let settings = Settings::default();
         let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
@@ -69,13 +75,7 @@ impl Alone {
     /// A refresh whose task runs, on its way to be tried alone.
     async fn suspect(&self) {
         let now = self.clock.now();
-        let command = RefreshConnection {
-            command_id: "0190f1c0-0000-7000-8000-000000000001".to_owned(),
-            user_id: "user".to_owned(),
-            bank_connection_id: 1,
-            access_token: "token".to_owned(),
-            ..RefreshConnection::default()
-        };
+        let command = command(1);
         let task = TaskRef {
             id: "0190f1c0-0000-7000-8000-000000000002".to_owned(),
             created_at: now,
@@ -98,8 +98,40 @@ impl Alone {
         self.client.publish(vec![suspect]).await.expect("published");
     }
 
+    async fn send(&self, lane: &str, connection: i64) {
+        let command = message::command(
+            &self.topology,
+            command(connection),
+            &Envelope::default(),
+            self.clock.now(),
+        );
+        let outgoing = Outgoing {
+            exchange: self.topology.commands(),
+            routing_key: lane.to_owned(),
+            message: command.message,
+        };
+        self.client.publish(vec![outgoing]).await.expect("published");
+    }
+
+    /// How many wait in delay queues.
+    fn parked(&self) -> usize {
+        let depths = self.server.depths();
+        let depth = |(delay, _): &(&str, Duration)| depths[&self.topology.delay_queue(delay)].0;
+        DELAYS.iter().map(depth).sum()
+    }
+
     fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+}
+
+fn command(connection: i64) -> RefreshConnection {
+    RefreshConnection {
+        command_id: format!("0190f1c0-0000-7000-8000-{connection:012}"),
+        user_id: "user".to_owned(),
+        bank_connection_id: connection,
+        access_token: "token".to_owned(),
+        ..RefreshConnection::default()
     }
 }
 
@@ -150,6 +182,26 @@ async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
     until(&handle, |status| status.stuck).await;
     until(&handle, |status| !status.stuck).await;
     assert_eq!(alone.calls(), 1, "what waited in the queue was gone on with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_commands_wait_for_room_long_waits_are_parked_and_short_ones_are_held() {
+    for (retry_after, parked, waiting) in [("20", 1, 0), ("4", 0, 1)] {
+        let alone = Alone::new();
+        alone.send("interactive", 1).await;
+        alone.send("background", 2).await;
+        let settings = Settings {
+            in_flight: 1,
+            ..Settings::default()
+        };
+        let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, retry_after)]);
+        let handle = alone.start_with(answer, settings);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let status = handle.status().await.expect("the loop answers");
+        let held: usize = status.held.values().map(|held| held.count).sum();
+        let found = (held, alone.parked(), status.waiting);
+        assert_eq!(found, (1, parked, waiting), "Retry-After: {retry_after}");
+    }
 }
 
 /// Waits for a minute at most.

@@ -4,9 +4,8 @@ use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
 use std::time::{Duration, Instant};
 
-use crate::support::platform::{Platform, WorkerProcess, command};
+use crate::support::platform::{Platform, WorkerProcess, assert_one_good_outcome_each, command, slow};
 use crate::support::rabbitmq::{self, RabbitMq};
-use crate::workers::{assert_one_good_outcome_each, slow};
 
 /// How many commands there are when the node is killed, and how many come after that.
 const BEFORE: i64 = 300;

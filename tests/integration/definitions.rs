@@ -12,9 +12,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::process::Command;
 
-use crate::support::platform::{Log, Platform, client, command, quick};
+use crate::support::platform::{Log, Platform, assert_one_good_outcome_each, client, command, free_address, quick};
 use crate::support::rabbitmq::{self, RabbitMq};
-use crate::workers::{assert_one_good_outcome_each, free_address};
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rabbitmq/definitions.json");
 

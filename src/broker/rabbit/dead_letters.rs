@@ -43,7 +43,8 @@ const EMPTY_TIMES: u32 = 4;
 /// How long the broker may take to hand out a message that it says is there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait for what was given back to be in the queue again; somebody else may have taken it.
+/// How long to wait for a page that was given back to be in the queue again. Somebody else may have taken it: then the others are
+/// not waited for.
 const BACK_MAX: Duration = Duration::from_secs(2);
 
 /// The queue of dead letters, being gone through.
@@ -61,7 +62,7 @@ pub struct DeadLetters {
 
 struct Page {
     channel: Channel,
-    unacked: usize,
+    unacked: u32,
 }
 
 /// A dead letter.
@@ -163,7 +164,7 @@ impl DeadLetters {
         };
         self.pages.push(Page {
             channel,
-            unacked: deliveries.len(),
+            unacked: taken,
         });
         Ok(deliveries.into_iter().map(DeadLetter::from).collect())
     }
@@ -201,27 +202,28 @@ impl DeadLetters {
         self.publisher.publish(messages).await
     }
 
-    /// Gives back what was not acknowledged, and waits until it is in the queue again, so that whoever looks next sees it.
+    /// Gives back what was not acknowledged, page by page: the broker lets a channel go only after it has said that it is closed,
+    /// so the next page waits until this one is in the queue again. Whoever looks then sees all of it, in its order.
     ///
     /// # Errors
     ///
     /// The connection was lost; the broker gives everything back by itself.
     pub async fn close(mut self) -> Result<(), Error> {
-        let mut held = usize::try_from(self.left).unwrap_or(usize::MAX);
-        for page in std::mem::take(&mut self.pages) {
+        let pages = std::mem::take(&mut self.pages);
+        let looking = self.channel().await?;
+        let mut back = self.left;
+        let mut comes_back = true;
+        for page in pages {
             let closing = page.channel.close(200, "OK".into());
             closing.await.map_err(|error| self.failed(&error))?;
-            held = held.saturating_add(page.unacked);
-        }
-        let channel = self.channel().await?;
-        let started = Instant::now();
-        while held > 0 && started.elapsed() < BACK_MAX {
-            let queue = self.look(&channel).await.map_err(|error| self.failed(&error))?;
-            let ready = usize::try_from(queue.message_count()).unwrap_or(usize::MAX);
-            if ready >= held {
-                break;
+            back = back.saturating_add(page.unacked);
+            let waiting = timeout(BACK_MAX, self.until_ready(&looking, back));
+            if comes_back {
+                match waiting.await {
+                    Ok(ready) => ready.map_err(|error| self.failed(&error))?,
+                    Err(_) => comes_back = false,
+                }
             }
-            sleep(Duration::from_millis(10)).await;
         }
         let publishing = self.publisher.connection();
         tokio::join!(connection::close(&self.consuming), connection::close(publishing));
@@ -283,6 +285,13 @@ impl DeadLetters {
         };
         let looking = channel.queue_declare(short(&self.queue), passive, FieldTable::default());
         looking.await
+    }
+
+    async fn until_ready(&self, channel: &Channel, count: u32) -> lapin::Result<()> {
+        while self.look(channel).await?.message_count() < count {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     async fn channel(&self) -> Result<Channel, Error> {

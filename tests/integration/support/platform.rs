@@ -1,7 +1,7 @@
 //! A platform around real workers: a private RabbitMQ, finAPI's simulator over HTTP, and the program itself in processes of its
 //! own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use bankrefresh::broker::{Broker, Message, Notice, Notices, Outgoing, PublishErr
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::sandbox::{self, Sandbox, SandboxConfig, Script};
+use bankrefresh::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script};
 use bankrefresh::worker::message;
 use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -377,4 +377,44 @@ pub fn silent() -> sandbox::Behaviour {
     sandbox::Behaviour::Silent {
         after: sandbox::After::millis(1500),
     }
+}
+
+/// Interactive commands of the connections from 1 on.
+pub fn commands(count: i64) -> Vec<RefreshConnection> {
+    (1..=count).map(command).collect()
+}
+
+/// Updates that take a while, so that workers hold them.
+pub fn slow(after: Duration) -> SandboxConfig {
+    let default_script = Script::of(Behaviour::Silent {
+        after: After::Fixed(after),
+    });
+    SandboxConfig {
+        default_script,
+        ..quick()
+    }
+}
+
+/// Each command has one outcome, by event id, and none of them failed.
+pub fn assert_one_good_outcome_each(platform: &Platform, commands: usize) {
+    assert_eq!(platform.events.len(), commands);
+    for (command, events) in &platform.events {
+        let ids: BTreeSet<String> = events
+            .iter()
+            .map(|(event, _)| event.context().expect("a context").event_id.clone())
+            .collect();
+        assert_eq!(ids.len(), 1, "{command}: {events:?}");
+        assert!(
+            events
+                .iter()
+                .all(|(event, _)| matches!(event, Event::TransactionsUpdated(_)))
+        );
+    }
+    assert_eq!(platform.updates_per_connection_max(), 1, "no bank was asked twice");
+}
+
+/// Where nobody listens.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").to_string()
 }

@@ -1,0 +1,292 @@
+//! What workers make of finAPI's answers, faults, outages, dialects and callbacks.
+
+use std::time::{Duration, Instant};
+
+use bankrefresh::proto::{FailureReason, UpdateOrigin, UserActionReason};
+use bankrefresh::refresh::event::Event;
+use bankrefresh::sandbox::{
+    After, Behaviour, Dialect, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedUser, UserDoes,
+};
+use tokio::time::timeout;
+
+use crate::support::platform::{
+    PATIENCE, Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick, silent,
+};
+
+#[tokio::test]
+async fn a_command_published_twice_starts_one_update() {
+    let mut platform = Platform::start(quick()).await;
+    let _workers = [platform.worker(&[]), platform.worker(&[])];
+    let command = command(1);
+    platform.send_all(vec![command.clone(), command.clone()], true).await;
+    platform.outcome(&command.command_id).await;
+    platform.send(command.clone()).await;
+    let steps = platform.topology.steps();
+    platform.until_depth(&steps, |depth| depth == (0, 0)).await;
+    while platform.events[&command.command_id].len() < 3 {
+        platform.next_event().await;
+    }
+    assert_one_good_outcome_each(&platform, 1);
+}
+
+#[tokio::test]
+async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
+    let status = |status, retry_after| FaultKind::Status {
+        status,
+        code: None,
+        retry_after,
+    };
+    let at = |endpoint, kind| Fault {
+        kind,
+        at: Some(endpoint),
+        skip: 0,
+        first: Some(1),
+    };
+    let cases = [
+        vec![at(Endpoint::StartUpdate, FaultKind::AnswerLost)],
+        vec![at(Endpoint::StartUpdate, FaultKind::Malformed)],
+        vec![at(Endpoint::StartUpdate, FaultKind::Dropped)],
+        vec![at(Endpoint::StartUpdate, status(500, None))],
+        vec![at(Endpoint::StartUpdate, status(429, Some(2)))],
+        vec![
+            at(Endpoint::Task, status(503, None)),
+            at(Endpoint::BankConnection, FaultKind::Dropped),
+        ],
+        vec![
+            at(Endpoint::BankConnection, FaultKind::Malformed),
+            at(Endpoint::Transactions, FaultKind::Malformed),
+        ],
+        vec![
+            at(Endpoint::Accounts, status(429, Some(1))),
+            at(Endpoint::Task, FaultKind::AnswerLost),
+        ],
+    ];
+    let mut platform = Platform::start(quick()).await;
+    let _worker = platform.worker(&[]);
+    for (id, faults) in (1..).zip(cases.clone()) {
+        let script = Script {
+            faults,
+            ..Script::of(silent())
+        };
+        platform.sandbox.script(&format!("user-{id}"), id, script);
+    }
+    platform.send_all(commands(8), true).await;
+    platform.outcomes(8).await;
+    assert_one_good_outcome_each(&platform, 8);
+    assert_eq!(platform.sandbox.asked().faults, 11, "every fault was met");
+}
+
+#[tokio::test]
+async fn while_finapi_is_down_commands_wait_and_nothing_fails() {
+    let mut platform = Platform::start(quick()).await;
+    let mut worker = platform.worker(&[
+        ("BREAKER__FAILURES", "3"),
+        ("BREAKER__INITIAL", "1s"),
+        ("BREAKER__MAX", "1s"),
+    ]);
+    platform.sandbox.go_down(FaultKind::Dropped);
+    platform.send_all(commands(10), true).await;
+    worker.log.until("finAPI is down").await;
+    platform.send_all((11..=40).map(command).collect(), true).await;
+    let interactive = platform.topology.interactive();
+    platform.until_depth(&interactive, |(ready, _)| ready == 30).await;
+    let asked: u64 = platform.sandbox.asked().calls.values().sum();
+    let down_since = Instant::now();
+    platform
+        .until_asked(|now| now.calls.values().sum::<u64>() >= asked + 2)
+        .await;
+    assert!(down_since.elapsed() >= Duration::from_secs(1), "one probe a second");
+    platform.sandbox.come_up();
+    platform.outcomes(40).await;
+    assert_one_good_outcome_each(&platform, 40);
+}
+
+#[tokio::test]
+async fn each_dialect_is_spoken() {
+    for (sandbox, spoken) in [
+        (Dialect::Guide, "guide"),
+        (Dialect::Reference, "reference"),
+        (Dialect::Guide, "auto"),
+        (Dialect::Reference, "auto"),
+    ] {
+        let config = SandboxConfig {
+            dialect: sandbox,
+            ..quick()
+        };
+        let mut platform = Platform::start(config).await;
+        let _worker = platform.worker(&[("FINAPI__DIALECT", spoken)]);
+        let id = platform.send(command(1)).await;
+        platform.outcome(&id).await;
+        let id = platform.send(command(2)).await;
+        platform.outcome(&id).await;
+        assert_one_good_outcome_each(&platform, 2);
+        let refused = u64::from(sandbox == Dialect::Reference && spoken == "auto");
+        let posts = platform.sandbox.asked().calls[&Endpoint::StartUpdate];
+        assert_eq!(posts, 2 + refused, "{sandbox:?} by {spoken}: learned once");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
+    let mut platform = Platform::start(quick()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("user-1"), "wrong\n").expect("written");
+    std::fs::write(directory.path().join("user-2"), "secret-user-2\n").expect("written");
+    std::fs::write(directory.path().join("user-3"), "secret-user-3").expect("written");
+    platform.sandbox.script_user(ScriptedUser {
+        user_id: "user-3".to_owned(),
+        locked: true,
+        ..ScriptedUser::default()
+    });
+    let path = directory.path().to_str().expect("a path");
+    let mut command_line = platform.program(
+        &["worker"],
+        &[("CREDENTIALS__SOURCE", "directory"), ("CREDENTIALS__DIRECTORY", path)],
+    );
+    command_line.env_remove("BANKREFRESH__CREDENTIALS__URL");
+    let _worker = command_line.spawn().expect("the program starts");
+    let mut reasons = Vec::new();
+    for connection in [1, 1, 2, 3, 3, 4] {
+        let id = platform.send(command(connection)).await;
+        reasons.push(match platform.outcome(&id).await.remove(0) {
+            Event::RefreshFailed(event) => event.reason(),
+            other => {
+                assert!(
+                    matches!(other, Event::TransactionsUpdated(_)) && connection == 2,
+                    "{other:?}"
+                );
+                FailureReason::Unspecified
+            }
+        });
+    }
+    use FailureReason::{Unspecified, UserLocked, UserUnauthorized};
+    let expected = [
+        UserUnauthorized,
+        UserUnauthorized,
+        Unspecified,
+        UserLocked,
+        UserLocked,
+        UserUnauthorized,
+    ];
+    assert_eq!(reasons, expected);
+    assert_eq!(
+        platform.sandbox.asked().calls[&Endpoint::Token],
+        3,
+        "one try for each user that has a password"
+    );
+}
+
+#[tokio::test]
+async fn a_callback_is_looked_into_at_once_and_a_forged_one_does_nothing() {
+    let config = SandboxConfig {
+        default_script: Script::of(Behaviour::WebFormDuring {
+            after: After::secs(1),
+            user: UserDoes::Completes { after: After::secs(2) },
+        }),
+        web_form_life: Duration::from_secs(60),
+        ..quick()
+    };
+    let mut platform = Platform::start(config).await;
+    let listen = free_address();
+    let settings = |listen| {
+        [
+            ("CALLBACKS__LISTEN", listen),
+            ("CALLBACKS__PUBLIC_URL", "https://callbacks.example.org/finapi"),
+            ("CALLBACKS__KEY", "a key of sixteen characters or more"),
+        ]
+    };
+    // The one that hears finAPI need not be the one that holds the refresh.
+    let _hears = platform.worker(&settings(&listen));
+    let other = free_address();
+    let _other = platform.worker(&settings(&other));
+    let id = platform.send(command(1)).await;
+    let client = client();
+    let local = |url: &str| url.replace("https://callbacks.example.org/finapi", &format!("http://{listen}"));
+    let since = Instant::now();
+    let called = timeout(PATIENCE, platform.sandbox.next_callback())
+        .await
+        .expect("a callback in time");
+    let url = local(&called.url);
+    let forged = format!("{}{}", &url[..url.len() - 4], "0000");
+    assert_eq!(client.post(&forged).send().await.expect("an answer").status(), 404);
+    assert_eq!(
+        client.post(&url).body("{}").send().await.expect("an answer").status(),
+        204
+    );
+    assert!(matches!(platform.next_event().await, Event::UserActionRequired(_)));
+    let called = timeout(PATIENCE, platform.sandbox.next_callback())
+        .await
+        .expect("a callback in time");
+    assert_eq!(
+        client
+            .post(local(&called.url))
+            .send()
+            .await
+            .expect("an answer")
+            .status(),
+        204
+    );
+    let events = platform.outcome(&id).await;
+    assert!(matches!(events[1], Event::TransactionsUpdated(_)));
+    assert!(
+        since.elapsed() < Duration::from_secs(12),
+        "polling alone would have taken 15 s and more"
+    );
+    assert_eq!(
+        client.post(&url).send().await.expect("an answer").status(),
+        204,
+        "a late one is harmless"
+    );
+}
+
+#[tokio::test]
+async fn the_batch_updates_notifications_become_the_same_events() {
+    let mut platform = Platform::start(quick()).await;
+    let listen = free_address();
+    let secret = "0123456789abcdef";
+    let mut worker = platform.worker(&[
+        ("CALLBACKS__LISTEN", &listen),
+        ("CALLBACKS__NOTIFICATION_SECRET", secret),
+    ]);
+    let first = platform.send(command(1)).await;
+    platform.outcome(&first).await;
+    assert!(platform.sandbox.batch_update(1, Duration::from_millis(100)));
+    platform.until_asked(|asked| asked.open_tasks == 0).await;
+    let client = client();
+    let post = |path: String, body: serde_json::Value| {
+        let request = client.post(format!("http://{listen}/notifications/{path}"));
+        request
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+    };
+    let news = serde_json::json!({
+        "notificationRuleId": 1, "triggerEvent": "NEW_TRANSACTIONS", "callbackHandle": "user-1/1",
+        "newTransactions": [{"accountId": 1001, "newTransactionsCount": 5, "details": null}],
+    });
+    assert_eq!(
+        post("guessed".into(), news.clone()).await.expect("an answer").status(),
+        404
+    );
+    assert_eq!(
+        post(secret.into(), serde_json::json!({"a": 1}))
+            .await
+            .expect("an answer")
+            .status(),
+        400
+    );
+    worker.log.until("a notification can't be understood").await;
+    assert_eq!(post(secret.into(), news).await.expect("an answer").status(), 204);
+    let Event::TransactionsUpdated(event) = platform.next_event().await else {
+        panic!("not TransactionsUpdated")
+    };
+    assert_eq!(event.origin(), UpdateOrigin::Batch);
+    let login = serde_json::json!({"triggerEvent": "BANK_LOGIN_ERROR", "callbackHandle": "user-1/1"});
+    assert_eq!(post(secret.into(), login).await.expect("an answer").status(), 204);
+    let Event::UserActionRequired(event) = platform.next_event().await else {
+        panic!("not UserActionRequired")
+    };
+    assert_eq!(event.reason(), UserActionReason::BatchUpdate);
+    assert!(event.web_form_url.is_empty());
+    assert_eq!(platform.updates_per_connection_max(), 1);
+}
