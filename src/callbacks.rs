@@ -334,15 +334,17 @@ impl Listener {
     }
 }
 
-/// The refresh that finAPI's batch update has done already. Its command id is made from the notification, so the same one
-/// twice leads to the same events.
+/// The refresh that finAPI's batch update has done already. Its command id is made from the notification and the hour, so the same one
+/// twice leads to the same events; after the next batch update it may read the same and be another.
 fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Result<Refresh, &'static str> {
     let handle = notification.callback_handle.as_deref().unwrap_or_default();
     let (user_id, connection) = handle
         .rsplit_once('/')
         .ok_or("callbackHandle must be user_id/bank_connection_id")?;
+    let hour = now.as_second() / 3600;
+    let name = [body, &hour.to_be_bytes()].concat();
     let command = RefreshConnection {
-        command_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, body).to_string(),
+        command_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &name).to_string(),
         user_id: user_id.to_owned(),
         bank_connection_id: connection
             .parse()
@@ -369,4 +371,22 @@ fn same(one: &str, other: &str) -> bool {
     let key = SecretString::from(one);
     let tag = mac(&key, one).finalize().into_bytes();
     mac(&key, other).verify_slice(&tag).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_is_the_same_for_an_hour_and_another_one_after_the_next_batch_update() {
+        let body = br#"{"triggerEvent":"BANK_LOGIN_ERROR","callbackHandle":"anna/1"}"#;
+        let notification: Notification = serde_json::from_slice(body).expect("a notification");
+        let id = |time: &str| {
+            let now = time.parse().expect("a time");
+            let refresh = batch_refresh(&notification, body, now).expect("a refresh");
+            refresh.command.command_id
+        };
+        assert_eq!(id("2026-03-10T09:05:00Z"), id("2026-03-10T09:06:00Z"));
+        assert_ne!(id("2026-03-10T09:05:00Z"), id("2026-03-11T09:05:00Z"));
+    }
 }

@@ -4,7 +4,7 @@
 //! for simulation.
 
 pub mod memory;
-mod outgoing;
+pub(crate) mod outgoing;
 pub mod rabbit;
 pub mod topology;
 

@@ -9,10 +9,13 @@ const SHORT_MAX: usize = 255;
 /// as small as 8192 bytes; the rest is for the other properties.
 const HEADERS_MAX: usize = 6144;
 
+/// What our own headers on a message that goes on as it came take at most.
+const OURS_MAX: usize = 1024;
+
 /// Whether a header is the broker's record of where a message has been. It is for reading only and is never sent:
 /// RabbitMQ's cycle check swallows a message that comes with the `x-death` of an earlier trip through a delay queue, a
 /// count of an old queue says nothing about the new one, and `CC` and `BCC` would route the message a second time.
-fn is_trace_of_broker(name: &str) -> bool {
+pub(crate) fn is_trace_of_broker(name: &str) -> bool {
     matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
@@ -29,6 +32,23 @@ pub(super) fn prepare(mut outgoing: Outgoing) -> Result<Outgoing, PublishError> 
     check_short(&outgoing)?;
     check_headers(&outgoing.message.properties)?;
     Ok(outgoing)
+}
+
+/// Takes headers off a message that goes on as it came, the largest first, until the rest leaves room for those of ours.
+pub(crate) fn shorten(properties: &mut Properties) {
+    let headers = &mut properties.headers;
+    while headers
+        .iter()
+        .map(|(name, value)| header_len(name, value))
+        .sum::<usize>()
+        > HEADERS_MAX - OURS_MAX
+    {
+        let largest = headers.iter().max_by_key(|(name, value)| header_len(name, value));
+        let Some(largest) = largest.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        headers.remove(&largest);
+    }
 }
 
 fn check_short(outgoing: &Outgoing) -> Result<(), PublishError> {
@@ -58,8 +78,7 @@ fn check_headers(properties: &Properties) -> Result<(), PublishError> {
                 what: "a header's name",
             });
         }
-        // A length byte, a type byte and four bytes of length at most.
-        total += name.len() + 6 + value_len(value);
+        total += header_len(name, value);
     }
     if total > HEADERS_MAX {
         return Err(PublishError::TooLong { what: "headers" });
@@ -67,12 +86,14 @@ fn check_headers(properties: &Properties) -> Result<(), PublishError> {
     Ok(())
 }
 
-fn value_len(value: &Header) -> usize {
-    match value {
+/// With a length byte, a type byte and four bytes of length at most.
+fn header_len(name: &str, value: &Header) -> usize {
+    let value = match value {
         Header::Text(text) => text.len(),
         Header::Integer(_) => 8,
         Header::Boolean(_) => 1,
-    }
+    };
+    name.len() + 6 + value
 }
 
 #[cfg(test)]

@@ -31,12 +31,33 @@ impl Default for Settings {
     }
 }
 
+/// finAPI's hosts, which can be down each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Tokens, connections, accounts and transactions (`finapi.access_url`).
+    Access,
+    /// Tasks and web forms (`finapi.web_form_url`).
+    WebForm,
+}
+
+impl Host {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Access, Self::WebForm];
+
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Access => "finapi.access_url",
+            Self::WebForm => "finapi.web_form_url",
+        }
+    }
+}
+
 /// Watches over the calls to finAPI.
 #[derive(Debug)]
 pub struct Breaker {
     settings: Settings,
-    state: Mutex<State>,
-    open: watch::Sender<bool>,
+    hosts: Mutex<[State; Host::ALL.len()]>,
+    down: watch::Sender<bool>,
 }
 
 /// What a call is.
@@ -44,7 +65,7 @@ pub struct Breaker {
 pub enum Admitted {
     /// One like any other.
     Call,
-    /// The one that finds out whether finAPI is back; the next one may come after this.
+    /// The one that finds out whether the host is back; the next one may come after this.
     Probe(Duration),
 }
 
@@ -66,15 +87,23 @@ impl Breaker {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: Mutex::default(),
-            open: watch::Sender::new(false),
+            hosts: Mutex::default(),
+            down: watch::Sender::new(false),
         }
     }
 
-    /// Tells whenever finAPI goes down (`true`) and comes back.
+    /// Tells whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<bool> {
-        self.open.subscribe()
+        self.down.subscribe()
+    }
+
+    /// How long no call may be made to a host, if it is down.
+    #[must_use]
+    pub fn closed_for(&self, host: Host, now: Instant) -> Option<Duration> {
+        let hosts = self.hosts();
+        let open = hosts[host as usize].open.as_ref()?;
+        Some(open.probe_at.saturating_duration_since(now))
     }
 
     /// Whether a call may be made now, and as what.
@@ -82,9 +111,9 @@ impl Breaker {
     /// # Errors
     ///
     /// How long to wait before asking again.
-    pub fn admit(&self, now: Instant) -> Result<Admitted, Duration> {
-        let mut state = self.state();
-        let Some(open) = &mut state.open else {
+    pub fn admit(&self, host: Host, now: Instant) -> Result<Admitted, Duration> {
+        let mut hosts = self.hosts();
+        let Some(open) = &mut hosts[host as usize].open else {
             return Ok(Admitted::Call);
         };
         if now < open.probe_at {
@@ -96,39 +125,46 @@ impl Breaker {
         Ok(Admitted::Probe(open.wait))
     }
 
-    /// finAPI answered.
-    pub fn succeeded(&self) {
-        let mut state = self.state();
+    /// A host answered.
+    pub fn succeeded(&self, host: Host) {
+        let mut hosts = self.hosts();
+        let state = &mut hosts[host as usize];
         state.failures = 0;
         if state.open.take().is_some() {
-            drop(state);
-            tracing::info!("finAPI is back");
-            self.open.send_replace(false);
+            tracing::info!(host = host.setting(), "finAPI is back");
+            self.tell(&*hosts);
         }
     }
 
-    /// finAPI could not be reached, or answered with a server error.
-    pub fn failed(&self, now: Instant) {
-        let mut state = self.state();
+    /// A host could not be reached, or answered with a server error.
+    pub fn failed(&self, host: Host, now: Instant) {
+        let mut hosts = self.hosts();
+        let state = &mut hosts[host as usize];
         state.failures = state.failures.saturating_add(1);
         if state.open.is_none() && state.failures >= self.settings.failures {
             let wait = self.settings.initial;
             let probe_at = now + wait;
             state.open = Some(Open { wait, probe_at });
-            drop(state);
-            tracing::warn!("finAPI is down; taking no new commands");
-            self.open.send_replace(true);
+            tracing::warn!(host = host.setting(), "finAPI is down; taking no new commands");
+            self.tell(&*hosts);
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tell(&self, hosts: &[State]) {
+        let down = hosts.iter().any(|state| state.open.is_some());
+        self.down.send_if_modified(|told| std::mem::replace(told, down) != down);
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, [State; Host::ALL.len()]> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOST: Host = Host::WebForm;
 
     #[tokio::test]
     async fn it_opens_after_failures_in_a_row_probes_and_closes_again() {
@@ -138,18 +174,42 @@ mod tests {
         });
         let watch = breaker.watch();
         let now = Instant::now();
-        breaker.failed(now);
-        breaker.succeeded();
-        breaker.failed(now);
-        assert!(breaker.admit(now).is_ok());
-        breaker.failed(now);
+        breaker.failed(HOST, now);
+        breaker.succeeded(HOST);
+        breaker.failed(HOST, now);
+        assert!(breaker.admit(HOST, now).is_ok());
+        breaker.failed(HOST, now);
         assert!(*watch.borrow());
-        assert_eq!(breaker.admit(now), Err(Duration::from_secs(2)));
+        assert_eq!(breaker.closed_for(HOST, now), Some(Duration::from_secs(2)));
+        assert_eq!(breaker.admit(HOST, now), Err(Duration::from_secs(2)));
         let later = now + Duration::from_secs(2);
-        assert!(breaker.admit(later).is_ok(), "the probe");
-        assert_eq!(breaker.admit(later), Err(Duration::from_secs(4)), "only one");
-        breaker.succeeded();
-        assert!(breaker.admit(later).is_ok());
+        assert!(breaker.admit(HOST, later).is_ok(), "the probe");
+        assert_eq!(breaker.admit(HOST, later), Err(Duration::from_secs(4)), "only one");
+        breaker.succeeded(HOST);
+        assert!(breaker.admit(HOST, later).is_ok());
+        assert!(!*watch.borrow());
+    }
+
+    #[tokio::test]
+    async fn each_host_is_down_by_itself_and_finapi_is_while_any_is() {
+        let breaker = Breaker::new(Settings {
+            failures: 2,
+            ..Settings::default()
+        });
+        let watch = breaker.watch();
+        let now = Instant::now();
+        for _ in 0..2 {
+            breaker.failed(Host::WebForm, now);
+            breaker.succeeded(Host::Access);
+        }
+        assert!(*watch.borrow());
+        assert_eq!(breaker.admit(Host::Access, now), Ok(Admitted::Call));
+        assert!(breaker.admit(Host::WebForm, now).is_err());
+        breaker.failed(Host::Access, now);
+        breaker.failed(Host::Access, now);
+        breaker.succeeded(Host::WebForm);
+        assert!(*watch.borrow(), "the other one is down still");
+        breaker.succeeded(Host::Access);
         assert!(!*watch.borrow());
     }
 }

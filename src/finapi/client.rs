@@ -2,9 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::Request;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use super::breaker::{self, Admitted, Breaker};
+use super::breaker::{self, Admitted, Breaker, Host};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
 use super::gate::{Calls, Gate, Urgency};
@@ -104,6 +106,7 @@ const TASK_LIFE: Duration = Duration::from_secs(3600);
 const TASK_PAGES_MAX: u32 = 50;
 
 const TOKEN_ENDPOINT: &str = "POST /oauth/token";
+const TASKS_ENDPOINT: &str = "GET /api/tasks";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -119,6 +122,8 @@ pub struct FinApi {
     gate: Gate,
     pace: Pace,
     breaker: Breaker,
+    /// A user's last request that failed at each host.
+    failed: Mutex<[Option<Failed>; Host::ALL.len()]>,
     speaks_reference: AtomicBool,
     signer: Option<Signer>,
     metrics: Metrics,
@@ -134,6 +139,7 @@ struct Asked<'a> {
 /// One request of a user.
 struct UserCall<'a> {
     endpoint: &'static str,
+    host: Host,
     method: Method,
     url: Url,
     body: Bytes,
@@ -141,6 +147,14 @@ struct UserCall<'a> {
     is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
     /// The command's own token, if it has one.
     access_token: Option<SecretString>,
+}
+
+/// A user's request that failed.
+#[derive(Clone, Debug)]
+struct Failed {
+    endpoint: &'static str,
+    url: Url,
+    authorization: HeaderValue,
 }
 
 impl FinApi {
@@ -156,9 +170,10 @@ impl FinApi {
         let metrics = Metrics::default();
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
-            gate: Gate::new(settings.calls_max),
+            gate: Gate::new(at_once(&settings)),
             pace: Pace::new(settings.requests_per_second),
             breaker: Breaker::new(breaker),
+            failed: Mutex::default(),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
             transport,
             settings,
@@ -171,7 +186,7 @@ impl FinApi {
     /// The most calls at once.
     #[must_use]
     pub fn calls_max(&self) -> usize {
-        self.settings.calls_max
+        at_once(&self.settings)
     }
 
     /// How busy it is now.
@@ -203,14 +218,6 @@ impl FinApi {
         let answered = self.call(asked, call).await;
         let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");
         self.metrics.called(call.name(), class, started.elapsed());
-        match &answered {
-            Err(Failure {
-                kind: FailureKind::RateLimited(_) | FailureKind::Unavailable,
-                ..
-            }) => self.gate.strained(),
-            Ok(_) => self.gate.succeeded(),
-            Err(_) => {}
-        }
         drop(permit);
         answered
     }
@@ -269,11 +276,11 @@ impl FinApi {
             .as_ref()
             .map(|signer| signer.callbacks(&asked.refresh.command.command_id));
         let body = request::body(&asked.refresh.command, names, callbacks.as_ref());
-        let url = at(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
+        let url = self.at(Host::WebForm, "api/tasks/backgroundUpdate");
         let call = UserCall {
             body: body.into(),
             method: Method::POST,
-            ..UserCall::get(asked, "POST /api/tasks/backgroundUpdate", url)
+            ..UserCall::get(asked, "POST /api/tasks/backgroundUpdate", Host::WebForm, url)
         };
         self.user_call(call).await
     }
@@ -286,13 +293,15 @@ impl FinApi {
             .requested_at
             .saturating_sub(TASK_LIFE)
             .unwrap_or(Timestamp::MIN);
-        let endpoint = "GET /api/tasks";
+        let endpoint = TASKS_ENDPOINT;
         let id = asked.refresh.command.bank_connection_id;
-        let mut url = at(&self.settings.web_form_url, "api/tasks");
+        let mut url = self.at(Host::WebForm, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
             url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
-            let response = self.user_call(UserCall::get(asked, endpoint, url.clone())).await?;
+            let response = self
+                .user_call(UserCall::get(asked, endpoint, Host::WebForm, url.clone()))
+                .await?;
             let read: wire::Tasks = understand(endpoint, &response)?;
             tasks.extend(
                 read.of(id)
@@ -309,21 +318,23 @@ impl FinApi {
     }
 
     async fn task(&self, asked: Asked<'_>, id: &str) -> Answered {
-        let url = at(&self.settings.web_form_url, &format!("api/tasks/{id}"));
-        let task: wire::Task = self.read(UserCall::get(asked, "GET /api/tasks/{id}", url)).await?;
+        let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
+        let call = UserCall::get(asked, "GET /api/tasks/{id}", Host::WebForm, url);
+        let task: wire::Task = self.read(call).await?;
         Ok(Answer::Task(task.into()))
     }
 
     async fn web_form(&self, asked: Asked<'_>, id: &str) -> Answered {
-        let url = at(&self.settings.web_form_url, &format!("api/webForms/{id}"));
-        let form: wire::WebForm = self.read(UserCall::get(asked, "GET /api/webForms/{id}", url)).await?;
+        let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
+        let call = UserCall::get(asked, "GET /api/webForms/{id}", Host::WebForm, url);
+        let form: wire::WebForm = self.read(call).await?;
         Ok(Answer::WebForm(form.into()))
     }
 
     async fn connection(&self, asked: Asked<'_>) -> Answered {
         let id = asked.refresh.command.bank_connection_id;
-        let url = at(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
-        let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", url);
+        let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
+        let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", Host::Access, url);
         let connection: wire::Connection = self.read(call).await?;
         Ok(Answer::Connection(connection.into()))
     }
@@ -336,9 +347,10 @@ impl FinApi {
 
     async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Failure> {
         let id = asked.refresh.command.bank_connection_id;
-        let mut url = at(&self.settings.access_url, "api/v1/accounts");
+        let mut url = self.at(Host::Access, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
-        let accounts: wire::Accounts = self.read(UserCall::get(asked, "GET /api/v1/accounts", url)).await?;
+        let call = UserCall::get(asked, "GET /api/v1/accounts", Host::Access, url);
+        let accounts: wire::Accounts = self.read(call).await?;
         Ok(accounts.into())
     }
 
@@ -359,11 +371,12 @@ impl FinApi {
             wire::german_day(span.since),
             self.settings.page_size,
         );
-        let mut url = at(&self.settings.access_url, "api/v1/transactions");
+        let mut url = self.at(Host::Access, "api/v1/transactions");
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
             url.set_query(Some(&format!("{query}&page={page}")));
-            let read: wire::Transactions = self.read(UserCall::get(asked, endpoint, url.clone())).await?;
+            let call = UserCall::get(asked, endpoint, Host::Access, url.clone());
+            let read: wire::Transactions = self.read(call).await?;
             let pages = read.paging.page_count;
             transactions.extend(read.imported_in(span));
             if page >= pages {
@@ -399,21 +412,33 @@ impl FinApi {
 
     /// Permits, tokens and turns can take their time.
     async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Failure> {
-        self.pace.turn().await;
+        self.turn(call.host).await?;
         if !(call.is_wanted)() {
             let kind = FailureKind::NotAsked(Duration::ZERO);
             return Err(Failure::new(kind, "no longer wanted when its turn had come"));
         }
-        self.send(call.request(token)?, call.endpoint).await
+        self.send(call.host, call.request(token)?, call.endpoint).await
     }
 
-    /// Sends one request, unless finAPI is down. A probe that fails says what was known already, so it is nobody's failure.
-    async fn send(&self, request: Request, endpoint: &'static str) -> Result<Response, Failure> {
-        let down = |wait| Failure::new(FailureKind::NotAsked(wait), "finAPI is down");
-        let admitted = self.breaker.admit(Instant::now()).map_err(down)?;
+    /// Waits until a request may be sent. None that will not be takes a turn.
+    async fn turn(&self, host: Host) -> Result<(), Failure> {
+        match self.breaker.closed_for(host, Instant::now()) {
+            Some(wait) if !wait.is_zero() => Err(down(wait)),
+            _ => {
+                self.pace.turn().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends one request, unless its host is down. A probe that fails says what was known already, so it is nobody's failure.
+    async fn send(&self, host: Host, request: Request, endpoint: &'static str) -> Result<Response, Failure> {
+        let admitted = self.breaker.admit(host, Instant::now()).map_err(down)?;
         let span = traces::Request::begin(endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
         let sent_id = request.headers().get(X_REQUEST_ID).cloned();
+        let url = request.url().clone();
+        let authorization = request.headers().get(header::AUTHORIZATION).cloned();
         let started = Instant::now();
         let answer = self
             .transport
@@ -421,14 +446,55 @@ impl FinApi {
             .await;
         span.end(&answer);
         self.metrics.requested(endpoint, server, &answer, started.elapsed());
+        match &answer {
+            Ok(response) if !is_strained(response.status) => self.gate.succeeded(),
+            _ => self.gate.strained(),
+        }
         let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
-            (true, _) => self.breaker.succeeded(),
-            (false, Admitted::Call) => self.breaker.failed(Instant::now()),
+            (true, _) => self.breaker.succeeded(host),
+            (false, Admitted::Call) => {
+                if let Some(authorization) = authorization {
+                    let failed = Failed {
+                        endpoint,
+                        url,
+                        authorization,
+                    };
+                    self.failed()[host as usize] = Some(failed);
+                }
+                self.breaker.failed(host, Instant::now());
+            }
             (false, Admitted::Probe(wait)) => return Err(down(wait)),
         }
         answer.map_err(|no_answer| error::no_answer(endpoint, no_answer, sent_id.as_ref()))
     }
+
+    /// A path below a host, without a query.
+    fn at(&self, host: Host, path: &str) -> Url {
+        let base = match host {
+            Host::Access => &self.settings.access_url,
+            Host::WebForm => &self.settings.web_form_url,
+        };
+        let mut url = base.clone();
+        url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+        url
+    }
+}
+
+/// Not more than two seconds' worth of requests: who is urgent goes first at the gate, and waits behind all others after it.
+fn at_once(settings: &Settings) -> usize {
+    match settings.requests_per_second {
+        Some(rate) => settings.calls_max.min(2 * rate as usize),
+        None => settings.calls_max,
+    }
+}
+
+fn down(wait: Duration) -> Failure {
+    Failure::new(FailureKind::NotAsked(wait), "finAPI is down")
+}
+
+fn is_strained(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 impl Source for FinApi {
@@ -449,8 +515,8 @@ impl Source for FinApi {
                 ("refresh_token", token.expose_secret()),
             ]),
         };
-        self.pace.turn().await;
-        let response = self.send(request, endpoint).await?;
+        self.turn(Host::Access).await?;
+        let response = self.send(Host::Access, request, endpoint).await?;
         if !response.status.is_success() {
             return Err(error::classify(endpoint, Surface::OAuth, &response));
         }
@@ -464,16 +530,50 @@ impl FinApi {
     pub async fn probe_while_down(&self) {
         let mut down = self.watch_outage();
         while down.wait_for(|down| *down).await.is_ok() {
-            let request = self.token_request(&[("grant_type", "client_credentials")]);
-            let probed = self.send(request, TOKEN_ENDPOINT).await;
-            if let Err(Failure {
-                kind: FailureKind::NotAsked(wait),
-                ..
-            }) = probed
-            {
+            let probes = Host::ALL.map(|host| self.probe(host));
+            let waits = join_all(probes).await.into_iter().flatten();
+            if let Some(wait) = waits.min() {
                 tokio::time::sleep(wait).await;
             }
         }
+    }
+
+    /// Asks a host that is down; when to ask again, if it still is.
+    async fn probe(&self, host: Host) -> Option<Duration> {
+        self.breaker.closed_for(host, Instant::now())?;
+        let (endpoint, request) = self.probe_request(host);
+        match self.send(host, request, endpoint).await {
+            Err(Failure {
+                kind: FailureKind::NotAsked(wait),
+                ..
+            }) => Some(wait),
+            _ => None,
+        }
+    }
+
+    /// What failed, once more: other endpoints of a host may be well. In place of starting an update, or of looking at a task more often
+    /// than its refresh does, the user's tasks are read. A token that has ended meanwhile is refused, and that is an answer, too.
+    fn probe_request(&self, host: Host) -> (&'static str, Request) {
+        let failed = self.failed()[host as usize].clone();
+        let Some(failed) = failed else {
+            // Only requests for tokens are made without one.
+            let request = self.token_request(&[("grant_type", "client_credentials")]);
+            return (TOKEN_ENDPOINT, request);
+        };
+        let (endpoint, url) = match host {
+            Host::Access => (failed.endpoint, failed.url),
+            Host::WebForm => (TASKS_ENDPOINT, self.at(host, "api/tasks")),
+        };
+        let mut request = Request::new(Method::GET, url);
+        let headers = request.headers_mut();
+        headers.insert(header::AUTHORIZATION, failed.authorization);
+        headers.insert(header::ACCEPT, JSON);
+        headers.insert(X_REQUEST_ID, request_id());
+        (endpoint, request)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, [Option<Failed>; Host::ALL.len()]> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn token_request(&self, own: &[(&str, &str)]) -> Request {
@@ -482,7 +582,7 @@ impl FinApi {
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose_secret())
             .finish();
-        let mut request = Request::new(Method::POST, at(&self.settings.access_url, "oauth/token"));
+        let mut request = Request::new(Method::POST, self.at(Host::Access, "oauth/token"));
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(X_REQUEST_ID, request_id());
@@ -492,11 +592,12 @@ impl FinApi {
 }
 
 impl<'a> UserCall<'a> {
-    fn get(asked: Asked<'a>, endpoint: &'static str, url: Url) -> Self {
+    fn get(asked: Asked<'a>, endpoint: &'static str, host: Host, url: Url) -> Self {
         let Asked { refresh, is_wanted } = asked;
         let token = &refresh.command.access_token;
         Self {
             endpoint,
+            host,
             method: Method::GET,
             url,
             body: Bytes::new(),
@@ -546,13 +647,6 @@ fn misunderstood(endpoint: &str, response: &Response, error: &serde_json::Error)
         error.column()
     );
     error::malformed(endpoint, response, &place)
-}
-
-/// A path below a host, without a query.
-fn at(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-    url
 }
 
 fn request_id() -> HeaderValue {

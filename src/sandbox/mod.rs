@@ -147,10 +147,15 @@ impl Sandbox {
 
     /// From now on every call of finAPI meets this.
     pub fn go_down(&self, with: FaultKind) {
-        self.turn(|state| state.down = Some(with));
+        self.go_down_at(with, &Endpoint::ALL);
     }
 
-    /// Ends [`Self::go_down`].
+    /// From now on every call of these endpoints meets this.
+    pub fn go_down_at(&self, with: FaultKind, endpoints: &[Endpoint]) {
+        self.turn(|state| state.down = Some((with, endpoints.to_vec())));
+    }
+
+    /// Ends [`Self::go_down`] and [`Self::go_down_at`].
     pub fn come_up(&self) {
         self.turn(|state| state.down = None);
     }

@@ -31,7 +31,7 @@ pub(super) struct State {
     /// The moment of this turn.
     pub(super) now: Timestamp,
     pub(super) rng: Rng,
-    pub(super) down: Option<FaultKind>,
+    pub(super) down: Option<(FaultKind, Vec<Endpoint>)>,
     pub(super) users: BTreeMap<Arc<str>, User>,
     pub(super) grants: BTreeMap<String, Grant>,
     pub(super) refresh_tokens: BTreeMap<String, Arc<str>>,
@@ -144,8 +144,10 @@ impl State {
 
     pub(super) fn answer(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
         self.counters.call(call.endpoint);
-        if let Some(down) = self.down.clone() {
-            self.suffer(call, &down)?;
+        if let Some((kind, endpoints)) = self.down.clone()
+            && endpoints.contains(&call.endpoint)
+        {
+            self.suffer(call, &kind)?;
         }
         call.check_request_id()?;
         match call.endpoint {

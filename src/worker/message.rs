@@ -5,7 +5,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use crate::broker::topology::{DELAYS, Topology};
-use crate::broker::{Delivery, Header, Message, Outgoing, Properties};
+use crate::broker::{Delivery, Header, Message, Outgoing, Properties, outgoing};
 use crate::proto::{RefreshConnection, from_timestamp, timestamp};
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, Refresh, command, state};
@@ -27,10 +27,9 @@ const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
 /// The header of a state that says when it was written, in milliseconds.
 const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
 
-/// Headers that a broker writes to a message and that must not come back with it: a message that still carries its old
-/// `x-death` can be dropped as a cycle when it goes through the delay queues again.
-const BROKER_HEADERS: [&str; 5] = ["x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC"];
-const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
+/// The most bytes of a `traceparent` and of a `tracestate` that are passed on: W3C's form of the one has 55 and asks for 512 of the
+/// other.
+const TRACE_MAX: usize = 512;
 
 /// What a delivery asks for.
 #[derive(Debug)]
@@ -39,7 +38,8 @@ pub enum Read {
     Refresh {
         /// The refresh.
         refresh: Box<Refresh>,
-        /// The command did not say when it was sent, so that moment has to be written down before anything is done.
+        /// The command did not say when it was sent, so that moment has to be written down before anything is done
+        /// ([`back_to_its_lane`]).
         undated: bool,
     },
     /// A state that only a newer release can read.
@@ -102,18 +102,19 @@ fn read_command(message: &Message, interactive: bool, now: Timestamp) -> Read {
         .flatten()
         .min()
         .filter(|requested_at| *requested_at <= now);
-    let header = |name| {
+    let trace = |name| {
         properties
             .headers
             .get(name)
             .and_then(Header::as_text)
+            .filter(|text| text.len() <= TRACE_MAX)
             .unwrap_or_default()
     };
     let envelope = Envelope {
         interactive,
         correlation_id: properties.correlation_id.clone().unwrap_or_default(),
-        traceparent: header("traceparent").to_owned(),
-        tracestate: header("tracestate").to_owned(),
+        traceparent: trace("traceparent").to_owned(),
+        tracestate: trace("tracestate").to_owned(),
     };
     Read::Refresh {
         undated: requested_at.is_none(),
@@ -147,6 +148,16 @@ pub fn command(topology: &Topology, mut command: RefreshConnection, envelope: &E
             },
         },
     }
+}
+
+/// A command that was taken and not begun, on its way back to the end of its lane. From now on it says when it was requested.
+#[must_use]
+pub fn back_to_its_lane(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
+    let command = RefreshConnection {
+        requested_at: Some(from_timestamp(refresh.requested_at)),
+        ..refresh.command.clone()
+    };
+    self::command(topology, command, &refresh.envelope, now)
 }
 
 /// An event, with the attributes of CloudEvents' AMQP binding.
@@ -299,14 +310,13 @@ pub fn put_aside(topology: &Topology, delivery: &Delivery) -> Outgoing {
     }
 }
 
-/// A message as it came, but for what the broker wrote to it.
+/// A message as it came, but for what the broker wrote to it, and for headers that are too long to be sent again.
 #[must_use]
 pub fn forwarded(message: &Message) -> Message {
     let mut message = message.clone();
-    message.properties.headers.retain(|name, _| {
-        !BROKER_HEADERS.contains(&name.as_str())
-            && !BROKER_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    });
+    let properties = &mut message.properties;
+    properties.headers.retain(|name, _| !outgoing::is_trace_of_broker(name));
+    outgoing::shorten(properties);
     message
 }
 

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | over | the outcome is published and confirmed, then it is acknowledged |
 //! | held | it stays unacknowledged; a timer runs here |
+//! | given back | it was not begun, and says now when it was requested: it is published to the end of its lane, then acknowledged |
 //! | parked | its state is published to a delay queue and confirmed, then it is acknowledged |
 //! | unreadable | it is published to the dead letters with the reason, then acknowledged |
 //! | of a newer release | it is published, unread, to a delay queue, then acknowledged |
@@ -28,11 +29,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
-use crate::callbacks::HINT_NAME;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
 use crate::finapi::gate::Urgency;
@@ -89,6 +89,9 @@ const RUNS_PER_CALL: usize = 2;
 /// While commands wait for room only shorter waits are held: those who wait for their users would keep it for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How often is looked for what waits too long.
+const LET_GO_INTERVAL: Duration = Duration::from_secs(15);
+
 /// A second copy of a refresh that is in hand waits so long before it is looked at again.
 const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
 
@@ -131,6 +134,9 @@ struct Taken {
     suspect: bool,
 }
 
+/// Refreshes that wait for something else than time.
+type Queue = VecDeque<(Box<Refresh>, Taken)>;
+
 /// One worker. Everything it remembers can be lost: the broker and finAPI know it all.
 #[derive(Debug)]
 pub struct Worker {
@@ -138,7 +144,7 @@ pub struct Worker {
     settings: Settings,
     held: Held,
     /// Due, and waiting for their turn to run, which is the one at finAPI's gate.
-    ready: [VecDeque<(Box<Refresh>, Taken)>; Urgency::COUNT],
+    ready: [Queue; Urgency::COUNT],
     running: JoinSet<Ran>,
     /// How many of the running tasks ask finAPI.
     asking: usize,
@@ -148,7 +154,7 @@ pub struct Worker {
     /// Commands in hand, so that two copies of one are never worked on side by side.
     commands: HashMap<String, Tag>,
     /// Background commands that wait for room.
-    waiting: VecDeque<(Box<Refresh>, Taken)>,
+    waiting: Queue,
     outage: watch::Receiver<bool>,
     progress: Arc<Progress>,
     /// Whoever asks how this worker is.
@@ -219,6 +225,8 @@ impl Worker {
         let mut beside = JoinSet::new();
         beside.spawn(async move { shared.finapi.probe_while_down().await });
         beside.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
+        let mut let_go = tokio::time::interval(LET_GO_INTERVAL);
+        let_go.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.held.next_due();
             tokio::select! {
@@ -232,6 +240,7 @@ impl Worker {
                 },
                 Ok(()) = self.outage.changed() => self.outage_changed(),
                 Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
+                _ = let_go.tick() => self.let_go(),
             }
         }
         self.drain(notices).await;
@@ -264,7 +273,7 @@ impl Worker {
     }
 
     fn delivered(&mut self, delivery: Delivery) {
-        if delivery.message.properties.kind.as_deref() == Some(HINT_NAME) {
+        if delivery.queue == self.shared.topology.wake() {
             let command_id = String::from_utf8_lossy(&delivery.message.body);
             return self.held.hint(&command_id, &self.shared.clock);
         }
@@ -292,14 +301,7 @@ impl Worker {
             return self.pass_on(message, taken);
         }
         match message::read(&delivery, topology, self.shared.clock.now()) {
-            Read::Refresh {
-                mut refresh,
-                undated: true,
-            } => {
-                let sending = Sending::alone(&refresh.envelope);
-                let bookmark = self.shared.bookmark(&mut refresh, sending);
-                self.replace(bookmark, taken);
-            }
+            Read::Refresh { refresh, undated: true } => self.give_back(&refresh, taken),
             Read::Refresh {
                 refresh,
                 undated: false,
@@ -407,6 +409,32 @@ impl Worker {
         self.replace(bookmark, taken);
     }
 
+    /// Puts a command that was not begun at the end of its lane.
+    fn give_back(&mut self, refresh: &Refresh, taken: Taken) {
+        self.forget(&refresh.command.command_id, taken.tag);
+        let message = message::back_to_its_lane(&self.shared.topology, refresh, self.shared.clock.now());
+        self.pass_on(message, taken);
+    }
+
+    /// Nothing waits here for room or for its turn much longer than it may be held: the broker loses patience with what is not
+    /// acknowledged.
+    fn let_go(&mut self) {
+        let hold_max = self.settings.hold_max;
+        let over = |queue: &mut Queue| {
+            let is_over = |(_, taken): &(Box<Refresh>, Taken)| taken.since.elapsed() > hold_max;
+            let (over, kept): (Queue, Queue) = std::mem::take(queue).into_iter().partition(is_over);
+            *queue = kept;
+            over
+        };
+        for (refresh, taken) in over(&mut self.waiting) {
+            self.give_back(&refresh, taken);
+        }
+        let ready: Vec<Queue> = self.ready.iter_mut().map(over).collect();
+        for (refresh, taken) in ready.into_iter().flatten() {
+            self.park(refresh, taken);
+        }
+    }
+
     /// What is passed on as it came belongs to the trace it came with.
     fn pass_on(&mut self, message: Outgoing, taken: Taken) {
         self.replace((message, Sending::default()), taken);
@@ -493,10 +521,14 @@ impl Worker {
         let down = *self.outage.borrow_and_update();
         let topology = &self.shared.topology;
         for queue in [topology.interactive(), topology.background()] {
-            self.shared.broker.pause(&queue, down);
-            self.progress.paused(&queue, down);
+            self.pause(&queue, down);
         }
         self.admit();
+    }
+
+    fn pause(&self, queue: &str, paused: bool) {
+        self.shared.broker.pause(queue, paused);
+        self.progress.paused(queue, paused);
     }
 
     fn status(&self) -> Status {
@@ -535,7 +567,7 @@ impl Worker {
         self.shared.draining.store(true, Ordering::Relaxed);
         for subscription in subscriptions(&self.shared.topology, &self.settings) {
             if let Subscription::Queue { name, .. } = subscription {
-                self.shared.broker.pause(&name, true);
+                self.pause(&name, true);
             }
         }
         self.waiting.clear();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::broker::{Broker, Subscription};
 use crate::finapi::gate::Calls;
@@ -140,13 +140,11 @@ impl Progress {
     pub(super) async fn watch(self: Arc<Self>, broker: Broker) {
         let mut strikes = vec![0; self.queues.len()];
         let mut before: Vec<u64> = self.queues.iter().map(Queue::count).collect();
-        let mut next = Instant::now();
         loop {
-            next += WATCH_INTERVAL;
-            tokio::time::sleep_until(next).await;
+            tokio::time::sleep(WATCH_INTERVAL).await;
             for (at, queue) in self.queues.iter().enumerate() {
-                let unserved =
-                    queue.count() == before[at] && queue.may_bring() && broker.ready(&queue.name).await > Some(0);
+                let may_bring = queue.count() == before[at] && queue.may_bring() && broker.is_ready().is_ok();
+                let unserved = may_bring && broker.ready(&queue.name).await > Some(0);
                 strikes[at] = if unserved { strikes[at] + 1 } else { 0 };
                 before[at] = queue.count();
                 if strikes[at] == STRIKES_MAX {

@@ -68,8 +68,12 @@ impl Ran {
     }
 }
 
-/// The wait before a publish that failed is tried again.
+/// The wait before a publish that failed is tried again; doubled after each that fails again, for some of the queues that are bound may
+/// have taken it.
 const PUBLISH_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(60);
 
 impl Shared {
     /// Runs a refresh that is due.
@@ -175,11 +179,13 @@ impl Shared {
             let sending = sending.named(&message);
             messages.push((message, sending));
         }
-        if let Next::Bookmark(refresh) = &mut step.next {
-            messages.push(self.bookmark(refresh, process.send(&refresh.envelope)));
-        }
         if !messages.is_empty() {
             self.publish(messages, taken).await?;
+        }
+        // Not together with the events: were one of them refused, each further try would leave one more bookmark.
+        if let Next::Bookmark(refresh) = &mut step.next {
+            let bookmark = self.bookmark(refresh, process.send(&refresh.envelope));
+            self.publish(vec![bookmark], taken).await?;
         }
         for event in &step.events {
             let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
@@ -220,6 +226,7 @@ impl Shared {
     }
 
     async fn publish_until_confirmed(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
+        let mut wait = PUBLISH_RETRY;
         loop {
             let started = Instant::now();
             let published = self.broker.publish(messages.clone()).await;
@@ -230,7 +237,8 @@ impl Shared {
                 Err(PublishError::Down) if !self.owns(taken) => return Err(Lost),
                 Err(error) => tracing::warn!(%error, "publishing failed; trying again"),
             }
-            tokio::time::sleep(PUBLISH_RETRY).await;
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(PUBLISH_RETRY_MAX);
             if !self.owns(taken) {
                 return Err(Lost);
             }

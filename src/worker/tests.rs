@@ -7,14 +7,16 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
+use prost::Message as _;
 use serde_json::json;
 
 use super::*;
 use crate::broker::memory::{Client, Server};
+use crate::broker::{Header, Message, Properties};
 use crate::finapi::breaker;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
-use crate::proto::RefreshConnection;
+use crate::proto::{RefreshConnection, from_timestamp};
 use crate::refresh::{Envelope, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
@@ -24,6 +26,8 @@ struct Alone {
     topology: Topology,
     clock: Clock,
     calls: Arc<AtomicU64>,
+    /// How long finAPI takes for an answer.
+    latency: Duration,
 }
 
 impl Alone {
@@ -37,6 +41,7 @@ impl Alone {
             topology,
             clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
             calls,
+            latency: Duration::from_millis(10),
         }
     }
 
@@ -45,10 +50,10 @@ impl Alone {
     }
 
     fn start_with(&self, answer: impl IntoResponse + Clone + Send + Sync + 'static, settings: Settings) -> Handle {
-        let counted = Arc::clone(&self.calls);
+        let (counted, latency) = (Arc::clone(&self.calls), self.latency);
         let router = Router::new().fallback(move || async move {
             counted.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(latency).await;
             answer
         });
         let at_finapi = json!({
@@ -99,16 +104,16 @@ impl Alone {
     }
 
     async fn send(&self, lane: &str, connection: i64) {
-        let command = message::command(
-            &self.topology,
-            command(connection),
-            &Envelope::default(),
-            self.clock.now(),
-        );
+        let now = self.clock.now();
+        let outgoing = message::command(&self.topology, command(connection), &Envelope::default(), now);
+        self.publish(lane, outgoing.message).await;
+    }
+
+    async fn publish(&self, lane: &str, message: Message) {
         let outgoing = Outgoing {
             exchange: self.topology.commands(),
             routing_key: lane.to_owned(),
-            message: command.message,
+            message,
         };
         self.client.publish(vec![outgoing]).await.expect("published");
     }
@@ -190,11 +195,11 @@ async fn while_commands_wait_for_room_long_waits_are_parked_and_short_ones_are_h
         let alone = Alone::new();
         alone.send("interactive", 1).await;
         alone.send("background", 2).await;
+        let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, retry_after)]);
         let settings = Settings {
             in_flight: 1,
             ..Settings::default()
         };
-        let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, retry_after)]);
         let handle = alone.start_with(answer, settings);
         tokio::time::sleep(Duration::from_millis(500)).await;
         let status = handle.status().await.expect("the loop answers");
@@ -202,6 +207,93 @@ async fn while_commands_wait_for_room_long_waits_are_parked_and_short_ones_are_h
         let found = (held, alone.parked(), status.waiting);
         assert_eq!(found, (1, parked, waiting), "Retry-After: {retry_after}");
     }
+}
+
+fn one_in_flight() -> Settings {
+    Settings {
+        in_flight: 1,
+        hold_max: Duration::from_secs(10),
+        ..Settings::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
+    let alone = Alone {
+        latency: Duration::from_secs(18),
+        ..Alone::new()
+    };
+    alone.send("interactive", 1).await;
+    alone.send("background", 2).await;
+    let handle = alone.start_with(StatusCode::NOT_FOUND, one_in_flight());
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    let lane = alone.server.peek(&alone.topology.background());
+    assert_eq!(lane.len(), 1);
+    assert_eq!(lane[0].properties.timestamp, Some(15), "published anew");
+    assert_eq!(
+        handle.status().await.expect("the loop answers").waiting,
+        1,
+        "and taken anew"
+    );
+    let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
+    assert_eq!(read.requested_at, Some(from_timestamp(Timestamp::UNIX_EPOCH)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lane_once() {
+    let alone = Alone::new();
+    alone.send("interactive", 1).await;
+    let undated = Message {
+        body: command(2).encode_to_vec().into(),
+        ..Message::default()
+    };
+    alone.publish("background", undated).await;
+    let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "4")]);
+    let handle = alone.start_with(answer, one_in_flight());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(handle.status().await.expect("the loop answers").waiting, 1);
+    let lane = alone.server.peek(&alone.topology.background());
+    let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
+    assert!(read.requested_at.is_some());
+    assert_eq!(alone.server.depths()[&alone.topology.steps()], (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_in_a_lane_is_a_dead_letter() {
+    let alone = Alone::new();
+    let hint = crate::callbacks::hint(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
+    alone.publish("interactive", hint.message).await;
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(alone.server.depths()[&alone.topology.dead_letters()], (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_as_it_came_leaves_headers_behind_that_are_too_long() {
+    let alone = Alone::new();
+    let long = Header::Text("x".repeat(3000));
+    let foreign = [("a", long.clone()), ("b", long), ("tenant", "blue".into())];
+    let delivery = Delivery {
+        tag: Tag {
+            generation: 1,
+            subscription: 0,
+            number: 1,
+        },
+        queue: alone.topology.interactive(),
+        redeliveries: 0,
+        message: Message {
+            properties: Properties {
+                headers: foreign.map(|(name, value)| (name.to_owned(), value)).into(),
+                ..Properties::default()
+            },
+            ..Message::default()
+        },
+    };
+    let reason = "x".repeat(500);
+    let dead = message::dead_letter(&alone.topology, &delivery, &reason, alone.clock.now());
+    let headers = &dead.message.properties.headers;
+    assert!(headers.contains_key("tenant") && headers.contains_key(message::REASON_HEADER));
+    alone.client.publish(vec![dead]).await.expect("it can be sent");
 }
 
 /// Waits for a minute at most.

@@ -91,6 +91,17 @@ pub(crate) fn outages() -> Vec<FaultKind> {
     ]
 }
 
+/// What goes down together: all of finAPI, one of its hosts, or a part of one.
+pub(crate) fn hosts() -> Vec<Vec<Endpoint>> {
+    use Endpoint::{Accounts, BankConnection, StartUpdate, Task, Tasks, Token, Transactions, WebForm};
+    vec![
+        Endpoint::ALL.to_vec(),
+        vec![StartUpdate, Tasks, Task, WebForm],
+        vec![Token, BankConnection, Accounts, Transactions],
+        vec![Accounts, Transactions],
+    ]
+}
+
 fn script(draw: &mut Draw) -> Script {
     let updates = (0..draw.usize(1..=3)).map(|_| behaviour(draw)).collect();
     let lasting = |draw: &mut Draw, seconds: u32| draw.after(seconds * SECOND);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bankrefresh::broker::memory::Latency;
 use bankrefresh::finapi::breaker;
 use bankrefresh::refresh::Policy;
-use bankrefresh::sandbox::{FaultKind, SandboxConfig};
+use bankrefresh::sandbox::{Endpoint, FaultKind, SandboxConfig};
 use bankrefresh::worker;
 use jiff::Timestamp;
 
@@ -57,8 +57,8 @@ pub(crate) enum Act {
     BrokerDown(bool),
     /// The confirm of the next publish is lost.
     LoseConfirm,
-    /// finAPI goes down, or comes back.
-    FinapiDown(Option<FaultKind>),
+    /// finAPI goes down at these endpoints, or comes back.
+    FinapiDown(Option<(FaultKind, Vec<Endpoint>)>),
     /// A user's token dies.
     RevokeToken(String),
     /// finAPI's own batch update takes a connection.
@@ -190,7 +190,8 @@ fn trouble(
         let at = draw.up_to(until);
         let faults = platform::outages();
         let kind = draw.pick(&faults);
-        plan.push((at, Act::FinapiDown(Some(kind))));
+        let endpoints = draw.pick(&platform::hosts());
+        plan.push((at, Act::FinapiDown(Some((kind, endpoints)))));
         plan.push((at + draw.up_to(120 * SECOND), Act::FinapiDown(None)));
     }
     for _ in 0..draw.up_to_number(2, 0.2) {

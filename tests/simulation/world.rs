@@ -178,7 +178,7 @@ impl<'a> World<'a> {
             Act::Start(slot) => self.crew.start(*slot),
             Act::BrokerDown(down) => self.server.outage(*down),
             Act::LoseConfirm => self.server.lose_next_confirm(),
-            Act::FinapiDown(Some(kind)) => self.sandbox.go_down(kind.clone()),
+            Act::FinapiDown(Some((kind, endpoints))) => self.sandbox.go_down_at(kind.clone(), endpoints),
             Act::FinapiDown(None) => self.sandbox.come_up(),
             Act::RevokeToken(user) => self.sandbox.revoke_token(user),
             Act::BatchUpdate(connection, takes) => {

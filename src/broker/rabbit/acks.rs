@@ -9,6 +9,7 @@ pub(super) struct Acks {
     open: BTreeSet<u64>,
     /// Settled, but the broker has not been told.
     settled: BTreeSet<u64>,
+    newest: u64,
 }
 
 /// A `basic.ack`.
@@ -24,6 +25,17 @@ impl Acks {
     /// A delivery came.
     pub(super) fn open(&mut self, tag: u64) {
         self.open.insert(tag);
+        self.newest = tag;
+    }
+
+    /// The newest delivery so far; 0 before the first.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// How many of the deliveries up to this one are not settled.
+    pub(super) fn open_up_to(&self, tag: u64) -> usize {
+        self.open.range(..=tag).count()
     }
 
     /// A delivery is to be acknowledged. Any other than an open one is ignored: the broker closes the channel on an

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use futures_util::StreamExt;
-use futures_util::future::{FutureExt, try_join_all};
+use futures_util::future::{FutureExt, ready, try_join_all};
+use futures_util::stream::{BoxStream, SelectAll, once};
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -48,8 +49,7 @@ pub(super) struct Ends {
 pub(super) struct Consuming {
     source: Source,
     channel: Channel,
-    /// None while it is paused.
-    consumer: Option<Consumer>,
+    consumers: Consumers,
     /// What the broker sent and nobody has seen.
     held: VecDeque<AmqpDelivery>,
     acks: Acks,
@@ -66,6 +66,21 @@ struct Source {
     queue: String,
     /// Whether deliveries are acknowledged as soon as they are handed over.
     tap: bool,
+    /// The most deliveries that may be unacknowledged.
+    prefetch: u16,
+}
+
+/// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
+/// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and a second
+/// one has the rest of it once those are settled.
+#[derive(Default)]
+struct Consumers {
+    deliveries: SelectAll<BoxStream<'static, Option<lapin::Result<AmqpDelivery>>>>,
+    tags: Vec<ShortString>,
+    /// The prefetch of all of them.
+    window: u16,
+    /// The newest delivery from before them.
+    before: u64,
 }
 
 impl Consuming {
@@ -82,8 +97,6 @@ impl Consuming {
             Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
             Subscription::Tap { .. } => TAP_PREFETCH,
         };
-        // Per consumer: a quorum queue refuses the global one by closing the connection.
-        channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let (name, queue, tap) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
             Subscription::Tap { exchange, keys } => (exchange, declare_tap(&channel, exchange, keys).await?, true),
@@ -94,11 +107,12 @@ impl Consuming {
             name: name.clone(),
             queue,
             tap,
+            prefetch,
         };
         let mut consuming = Self {
             source,
             channel,
-            consumer: None,
+            consumers: Consumers::default(),
             held: VecDeque::new(),
             acks: Acks::default(),
             ends,
@@ -124,10 +138,11 @@ impl Consuming {
                     if finish {
                         return self.finish().await;
                     }
+                    self.switch().await?;
                 }
                 Ok(()) = self.ends.paused.changed() => self.switch().await?,
                 Ok(()) = self.ends.status.changed() => self.switch().await?,
-                item = next(&mut self.consumer), if self.held.is_empty() => match item {
+                Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => match item {
                     Some(Ok(delivery)) => self.hold(delivery),
                     Some(Err(error)) => return Err(self.failed(&error)),
                     None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
@@ -172,31 +187,53 @@ impl Consuming {
     async fn follow_pause(&mut self) -> lapin::Result<()> {
         let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.tap;
         let pause = *self.ends.paused.borrow_and_update() || blocked;
-        match self.consumer.take() {
-            None if !pause => self.consumer = Some(self.consume().await?),
-            Some(consumer) if pause => self.cancel(consumer).await?,
-            unchanged => self.consumer = unchanged,
+        if pause {
+            self.cancel().await
+        } else {
+            self.consume().await
         }
-        Ok(())
     }
 
-    async fn consume(&self) -> lapin::Result<Consumer> {
+    /// Consumes as much as there is room for.
+    async fn consume(&mut self) -> lapin::Result<()> {
+        let Consumers { window, before, .. } = self.consumers;
+        let room = self.source.prefetch - window;
+        let room = match self.acks.open_up_to(before) {
+            0 => room,
+            old if window == 0 => room.saturating_sub(u16::try_from(old).unwrap_or(u16::MAX)),
+            _ => 0,
+        };
+        if room == 0 {
+            return Ok(());
+        }
+        // Per consumer: a quorum queue refuses the global one by closing the connection.
+        self.channel.basic_qos(room, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
             exclusive: self.source.tap,
             ..BasicConsumeOptions::default()
         };
         let queue = short(&self.source.queue);
         let none = FieldTable::default();
-        self.channel.basic_consume(queue, "".into(), options, none).await
+        let consumer = self.channel.basic_consume(queue, "".into(), options, none).await?;
+        self.consumers.window += room;
+        self.consumers.tags.push(consumer.tag());
+        let deliveries = consumer.map(Some).chain(once(ready(None)));
+        self.consumers.deliveries.push(deliveries.boxed());
+        Ok(())
     }
 
-    /// Stops the consumer and keeps what it had been sent, which all came before the answer.
-    async fn cancel(&mut self, mut consumer: Consumer) -> lapin::Result<()> {
-        let options = BasicCancelOptions::default();
-        self.channel.basic_cancel(consumer.tag(), options).await?;
-        while let Some(Some(delivery)) = consumer.next().now_or_never() {
-            self.hold(delivery?);
+    /// Stops the consumers and keeps what they had been sent, which all came before the answer.
+    async fn cancel(&mut self) -> lapin::Result<()> {
+        let mut cancelled = std::mem::take(&mut self.consumers);
+        for tag in cancelled.tags {
+            self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
         }
+        while let Some(Some(delivery)) = cancelled.deliveries.next().now_or_never() {
+            if let Some(delivery) = delivery {
+                self.hold(delivery?);
+            }
+        }
+        self.consumers.before = self.acks.newest();
         Ok(())
     }
 
@@ -237,14 +274,6 @@ impl Source {
             redeliveries: redeliveries(&message.properties, delivery.redelivered),
             message,
         }
-    }
-}
-
-/// The consumer's next item; never, while there is no consumer.
-async fn next(consumer: &mut Option<Consumer>) -> Option<lapin::Result<AmqpDelivery>> {
-    match consumer {
-        Some(consumer) => consumer.next().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -32,10 +32,12 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> Result<String, E
     Ok(serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text")))
 }
 
-/// Takes commands and states, publishes states, events, dead letters and hints, and has a queue of its own for hints.
+/// Takes commands and states, publishes states, events, dead letters and hints, gives commands back to their lanes, and has a queue of
+/// its own for hints.
 fn worker(topology: &Topology) -> User {
     let own = consume::tap_prefix(&topology.wake());
     let publishes = [
+        topology.commands(),
         topology.steps(),
         topology.delay(),
         topology.events(),

@@ -70,18 +70,21 @@ impl Publisher {
     pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let mut ended = self.ended.subscribe();
+        let send = async {
+            // The time for a confirm begins when there is room to send.
+            let permit = self.permits.acquire().await;
+            let _permit = permit.map_err(|_| PublishError::Down)?;
+            let sent = timeout(self.confirm_timeout, self.send(&messages)).await;
+            sent.unwrap_or_else(|_| Err(self.timed_out()))
+        };
         tokio::select! {
             biased;
-            outcome = timeout(self.confirm_timeout, self.send(&messages)) => {
-                outcome.unwrap_or_else(|_| Err(self.timed_out()))
-            }
+            outcome = send => outcome,
             _ = ended.wait_for(|ended| *ended) => Err(PublishError::Down),
         }
     }
 
     async fn send(&self, messages: &[Outgoing]) -> Result<(), PublishError> {
-        let permit = self.permits.acquire().await;
-        let _permit = permit.map_err(|_| PublishError::Down)?;
         let channel = self.channel().await.map_err(|error| self.lost(&error))?;
         let confirmations = exchange(&channel, messages).await;
         let confirmations = confirmations.map_err(|error| self.failed(messages, &error))?;
@@ -98,20 +101,19 @@ impl Publisher {
     /// How many messages of a queue wait to be handed out.
     pub(super) async fn ready(&self, queue: &str) -> Option<u32> {
         let _permit = self.permits.acquire().await.ok()?;
-        let channel = self.channel().await.ok()?;
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
+        let look = async {
+            let channel = self.channel().await.ok()?;
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let arguments = FieldTable::default();
+            let declared = channel.queue_declare(short(queue), passive, arguments).await;
+            let count = declared.ok()?.message_count();
+            self.give_back(channel);
+            Some(count)
         };
-        let arguments = FieldTable::default();
-        let declared = timeout(
-            self.confirm_timeout,
-            channel.queue_declare(short(queue), passive, arguments),
-        )
-        .await;
-        let count = declared.ok()?.ok()?.message_count();
-        self.give_back(channel);
-        Some(count)
+        timeout(self.confirm_timeout, look).await.ok().flatten()
     }
 
     async fn channel(&self) -> lapin::Result<Channel> {

@@ -250,4 +250,5 @@ async fn trouble_with_the_service_is_no_outage_of_finapi() {
     }
     assert!(!*client.watch_outage().borrow());
     assert!(sandbox.asked().calls.is_empty());
+    assert_eq!(client.calls().limit, settings().calls_max, "finAPI is not strained");
 }

@@ -177,7 +177,7 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     }
     assert!(*outage.borrow());
     let asked = world.calls(Endpoint::Tasks);
-    for call in [Call::FindTask, Call::Start, Call::Connection] {
+    for call in [Call::FindTask, Call::Start, Call::Task("a".to_owned())] {
         let failure = world.failure(&call).await;
         assert_eq!(failure.kind, FailureKind::NotAsked(secs(2)));
     }
@@ -195,6 +195,49 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     world.find(1).await;
     assert!(!*outage.borrow());
     world.find(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does_not_count() {
+    let fault = Fault {
+        kind: status(503),
+        at: Some(Endpoint::Tasks),
+        skip: 0,
+        first: Some(4),
+    };
+    let sandbox = Sandbox::new(SandboxConfig {
+        faults: vec![fault],
+        ..SandboxConfig::default()
+    });
+    let router = sandbox.router().merge(credential_service());
+    let breaker = breaker::Settings {
+        failures: 3,
+        ..breaker::Settings::default()
+    };
+    let transport = Transport::InProcess(router);
+    let client = FinApi::new(transport, settings(), from_service(), breaker, None);
+    let world = World { sandbox, client };
+    let outage = world.client.watch_outage();
+    let asking = async {
+        for _ in 0..3 {
+            assert!(!*outage.borrow());
+            world.connection(1).await;
+            assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unavailable);
+        }
+        assert!(*outage.borrow());
+        pass(3).await;
+        world.connection(1).await;
+        assert_eq!(world.calls(Endpoint::Tasks), 4, "the probe after 2 s met a fault, too");
+        assert!(*outage.borrow());
+        pass(4).await;
+        assert!(!*outage.borrow());
+        assert_eq!(world.calls(Endpoint::Tasks), 5);
+        assert_eq!(world.calls(Endpoint::Token), 1, "nobody asked the other host");
+    };
+    tokio::select! {
+        () = world.client.probe_while_down() => unreachable!("it goes on for ever"),
+        () = asking => {}
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,6 +43,7 @@ promises! {
     a_tap_sees_what_is_published_and_leaves_nothing_behind,
     a_tap_comes_back_with_its_connection,
     a_paused_queue_hands_out_nothing_until_it_is_resumed,
+    a_pause_leaves_the_prefetch_as_it_was,
     a_pause_outlives_the_connection,
 }
 
@@ -344,6 +345,34 @@ async fn a_paused_queue_hands_out_nothing_until_it_is_resumed(subject: Subject) 
     assert_eq!(second.redeliveries, 0);
     broker.ack(second.tag);
     assert_eq!(bodies(&mut notices, 1).await, ["3"]);
+}
+
+async fn a_pause_leaves_the_prefetch_as_it_was(subject: Subject) {
+    let topology = &subject.topology;
+    let lane = topology.interactive();
+    let (broker, mut notices) = subject.connect(queue(lane.clone(), 3)).await;
+    let batch = (1..=8).map(|number| outgoing(topology.commands(), "interactive", &number.to_string()));
+    broker.publish(batch.collect()).await.unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(delivery(&mut notices).await.tag);
+    }
+    broker.pause(&lane, true);
+    subject.unattended(&lane).await;
+    broker.ack(taken.remove(0));
+    broker.pause(&lane, false);
+    // Two are unacknowledged from before the pause.
+    let fourth = delivery(&mut notices).await;
+    assert_eq!(fourth.message.body, "4");
+    subject.ready(&lane, 4).await;
+    for tag in taken {
+        broker.ack(tag);
+    }
+    assert_eq!(bodies(&mut notices, 2).await, ["5", "6"]);
+    subject.ready(&lane, 2).await;
+    broker.ack(fourth.tag);
+    assert_eq!(bodies(&mut notices, 1).await, ["7"]);
+    subject.ready(&lane, 1).await;
 }
 
 async fn a_pause_outlives_the_connection(subject: Subject) {
