@@ -358,7 +358,7 @@ async fn a_pause_leaves_the_prefetch_as_it_was(subject: Subject) {
         taken.push(delivery(&mut notices).await.tag);
     }
     broker.pause(&lane, true);
-    subject.unattended(&lane).await;
+    subject.cancelled(&lane).await;
     broker.ack(taken.remove(0));
     broker.pause(&lane, false);
     // Two are unacknowledged from before the pause.

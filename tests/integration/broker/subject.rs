@@ -84,6 +84,14 @@ impl Subject {
         timeout(LIMIT, reached).await.expect("the queue is as deep as expected");
     }
 
+    /// Waits until nobody is sent anything of a queue, though what it was sent may not be acknowledged.
+    pub async fn cancelled(&self, queue: &str) {
+        if let Server::Rabbit(server) = &self.server {
+            let cancelled = async { while server.ctl(&["list_consumers"]).await.contains(queue) {} };
+            timeout(LIMIT, cancelled).await.expect("no consumer is left");
+        }
+    }
+
     /// Waits until nobody consumes a queue. A consumer counts for as long as it has not acknowledged something.
     pub async fn unattended(&self, queue: &str) {
         // The one in this process stops at once.
