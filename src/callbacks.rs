@@ -60,7 +60,7 @@ pub struct Settings {
         skip_serializing_if = "Option::is_none"
     )]
     pub notification_secret: Option<SecretString>,
-    /// The wait before a look that no callback has led to: callbacks can get lost.
+    /// The shortest wait before a look that no callback has led to: callbacks can get lost.
     #[serde(with = "humantime_serde")]
     pub poll_initial: Duration,
     /// The longest such wait. At least `poll_initial`.
@@ -123,6 +123,8 @@ impl Settings {
     pub fn polling(&self, plain: &Polling) -> Polling {
         Polling {
             initial: self.poll_initial,
+            // No wait is shorter than the first.
+            factor: plain.factor.max(2.0),
             max: self.poll_max,
             web_form_max: self.poll_max,
             ..plain.clone()

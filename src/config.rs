@@ -68,7 +68,7 @@ pub struct Amqp {
     pub client_key_file: Option<PathBuf>,
     /// What the names of all exchanges and queues begin with.
     pub prefix: String,
-    /// Whether the topology is declared at start. Without it, what is missing stops the start.
+    /// Whether the topology is declared at start. Without it a worker is not ready until what is missing is there.
     pub declare: bool,
     /// The longest a connection may take to be made.
     #[serde(with = "humantime_serde")]

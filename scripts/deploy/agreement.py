@@ -7,6 +7,7 @@ Arguments: the program, and the folder with what Compose and kustomize made of t
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,13 +52,14 @@ def takes_arguments(place, arguments):
 
 def dockerfile():
     """The image's environment and its default command."""
-    environment, command = {}, []
+    environment, command, copied = {}, [], []
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     for line in (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split("\n"):
         word, _, rest = line.partition(" ")
         match word:
             case "COPY" if not rest.startswith("--from"):
                 for path in rest.split()[:-1]:
+                    copied.append(path)
                     check((ROOT / path).exists(), f"Dockerfile: there is no {path}")
                     check(f"!{path}" in ignored, f".dockerignore: keeps {path} out, which the Dockerfile needs")
             case "ENV":
@@ -67,6 +69,13 @@ def dockerfile():
                 command = json.loads(rest)
             case "HEALTHCHECK":
                 takes_arguments("Dockerfile: HEALTHCHECK", json.loads(rest[rest.index("[") :])[1:])
+    with tempfile.TemporaryDirectory() as context:
+        for path in copied:
+            copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
+            copy(ROOT / path, Path(context) / path)
+        cargo = ["cargo", "metadata", "--no-deps", "--locked", "--offline", "--format-version=1"]
+        answer = subprocess.run(cargo, cwd=context, capture_output=True, text=True, timeout=60)
+        check(answer.returncode == 0, f"Dockerfile: cargo can't read what is copied: {answer.stderr.strip()}")
     takes_arguments("Dockerfile: CMD", command)
     takes_settings("Dockerfile", environment)
     rust = re.search(r"^ARG RUST_VERSION=(.*)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)

@@ -70,7 +70,7 @@ class Sources:
     command_keys = re.findall(r'self\.commands\(\), "(\w+)"', TOPOLOGY)
     cloud_events = re.findall(r'"(cloudEvents_\w+)"', MESSAGE)
     trace = re.findall(r'\("(trace\w+)", &envelope', MESSAGE)
-    dead_letter_headers = [const("REASON_HEADER", MESSAGE), const("QUEUE_HEADER", MESSAGE)]
+    dead_letter_headers = [const(name, MESSAGE) for name in ["REASON_HEADER", "QUEUE_HEADER", "DIED_AT_HEADER"]]
     content_type = [const("CONTENT_TYPE", MESSAGE)]
     places = {f"{PREFIX}.{rest}" for rest in re.findall(r'self\.name\("([^"]+)"\)', TOPOLOGY)}
     public_places = {f"{PREFIX}.{rest}" for rest in ["commands", "events", "events.unrouted", "dead-letters"]}

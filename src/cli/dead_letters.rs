@@ -511,6 +511,8 @@ fn is_secret(name: &str) -> bool {
         "api_key",
         "api-key",
         "apikey",
+        // It opens the form.
+        "web_form_id",
     ];
     name == "pin" || words.iter().any(|word| name.contains(word))
 }
@@ -524,6 +526,7 @@ mod tests {
         let mut value = json!({
             "command": {"access_token": "s3cret", "user_id": "anna", "labels": {"Api-Key": "s3cret", "tenant": "blue"}},
             "list": [{"password": "s3cret"}],
+            "awaiting_user": {"web_form_id": "s3cret"},
             "PIN": 12_345,
             "spinning": true,
             "token": "",
@@ -535,7 +538,7 @@ mod tests {
             text.contains("anna") && text.contains("blue") && text.contains("true"),
             "{text}"
         );
-        assert_eq!(text.matches(HIDDEN).count(), 4, "{text}");
+        assert_eq!(text.matches(HIDDEN).count(), 5, "{text}");
     }
 
     #[test]

@@ -21,20 +21,21 @@ async fn a_killed_workers_refreshes_go_on_elsewhere_and_no_bank_is_asked_twice()
 
 #[tokio::test]
 async fn a_worker_that_is_told_to_stop_parks_all_it_holds_within_ten_seconds() {
-    let mut platform = Platform::start(slow(Duration::from_secs(8))).await;
+    let mut platform = Platform::start(slow(Duration::from_secs(20))).await;
     let mut stopped = platform.worker(&[("WORKER__IN_FLIGHT", "5000")]);
-    platform.send_all(commands(2000), false).await;
-    platform.until_asked(|asked| asked.tasks >= 2000).await;
+    platform.send_all(commands(5000), false).await;
+    platform.until_asked(|asked| asked.tasks >= 5000).await;
     let since = Instant::now();
     stopped.signal("TERM").await;
     assert!(stopped.ended().await.success());
+    println!("stopped after {:?}", since.elapsed());
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     platform
         .until_depth(&platform.topology.background(), |depth| depth == (0, 0))
         .await;
-    let _other = platform.worker(&[]);
-    platform.outcomes(2000).await;
-    assert_one_good_outcome_each(&platform, 2000);
+    let _other = platform.worker(&[("WORKER__IN_FLIGHT", "5000")]);
+    platform.outcomes(5000).await;
+    assert_one_good_outcome_each(&platform, 5000);
 }
 
 #[tokio::test]
