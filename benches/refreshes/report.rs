@@ -18,6 +18,7 @@ pub struct Report {
     messages: f64,
     notice: [f64; 2],
     waves: Vec<usize>,
+    memory: Vec<f64>,
 }
 
 impl Report {
@@ -35,6 +36,7 @@ impl Report {
             messages: run.messages as f64 / count,
             notice: [at(0.5), at(0.99)],
             waves: run.waves.clone(),
+            memory: run.memory.clone(),
         }
     }
 
@@ -52,7 +54,8 @@ impl fmt::Display for Report {
         write!(
             f,
             "{:.0} refreshes/s; worker {:.3} ms of CPU each; floor {:.3} ms (HTTP {:.3}, AMQP {:.3}); ratio {:.2}; peak {:.0} MB; \
-             noticed after {:.2} s (p50), {:.2} s (p99); {:.2} calls, {:.2} messages; simulator {:.3} ms; told each second {:?}",
+             noticed after {:.2} s (p50), {:.2} s (p99); {:.2} calls, {:.2} messages; simulator {:.3} ms; MB after each \
+             quarter {:.0?}; told each second {:?}",
             self.per_second,
             self.cpu_ms,
             self.floor_ms(),
@@ -65,6 +68,7 @@ impl fmt::Display for Report {
             self.calls,
             self.messages,
             self.sandbox_ms,
+            self.memory,
             self.waves,
         )
     }

@@ -42,6 +42,8 @@ pub struct Run {
     pub notices: Vec<f64>,
     /// Events per second of the run, from its start.
     pub waves: Vec<usize>,
+    /// The memory of the largest worker after each quarter of the refreshes, in megabytes.
+    pub memory: Vec<f64>,
     /// Calls of finAPI by endpoint.
     pub calls: BTreeMap<String, usize>,
     /// CPU of the simulator, in seconds.
@@ -105,6 +107,7 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
     let mut notices = Vec::with_capacity(options.refreshes);
     let mut waves = Vec::new();
     let mut bytes = 0;
+    let mut memory = Vec::new();
     while notices.len() < options.refreshes {
         let delivery = timeout(PATIENCE, stage.events.next())
             .await
@@ -120,6 +123,9 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
         let second = usize::try_from(began.elapsed().as_secs()).expect("a time");
         waves.resize(waves.len().max(second + 1), 0);
         waves[second] += 1;
+        if notices.len() >= (memory.len() + 1) * options.refreshes / 4 {
+            memory.push(stage.used().now_mb);
+        }
     }
     let took = began.elapsed();
     let used = stage.used();
@@ -132,6 +138,7 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
         used,
         notices,
         waves,
+        memory,
         calls: calls(&stage.sandbox_url).await,
         sandbox_cpu,
         event_bytes: bytes / options.refreshes,

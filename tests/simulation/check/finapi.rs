@@ -10,6 +10,9 @@ use super::ledger::Ledger;
 use crate::line::{Call, Endpoint};
 use crate::scenario::Act;
 
+/// Not sooner is a host that is down asked again whether it is back.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest one question to finAPI takes, with waiting for its turn, a token, and a second try.
 const ONE_QUESTION: Duration = Duration::from_secs(40);
@@ -102,6 +105,24 @@ fn looks<'a>(ledger: &'a Ledger<'_>) -> BTreeMap<&'a str, Vec<&'a Call>> {
     looks
 }
 
+/// finAPI's hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Host {
+    Access,
+    WebForm,
+}
+
+/// Which host is asked, if that may be to find out whether it is back.
+fn probed(endpoint: &Endpoint) -> Option<Host> {
+    match endpoint {
+        Endpoint::Token | Endpoint::Connection(_) | Endpoint::Accounts(_) | Endpoint::Transactions(_) => {
+            Some(Host::Access)
+        }
+        Endpoint::FindTask => Some(Host::WebForm),
+        Endpoint::Start { .. } | Endpoint::Task(_) | Endpoint::WebForm(_) | Endpoint::Credentials => None,
+    }
+}
+
 /// Who has lost the broker finishes what it has asked and asks nothing more: its deliveries are another's.
 pub(crate) fn who_lost_the_broker_goes_no_further(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
     let mut down = None;
@@ -114,10 +135,17 @@ pub(crate) fn who_lost_the_broker_goes_no_further(ledger: &Ledger<'_>, violated:
         }
     }
     for (from, to) in times {
-        // Whether finAPI is back is asked with a token request, by whoever saw it go down.
-        let during = |call: &&Call| (from..to).contains(&call.at) && call.endpoint != Endpoint::Token;
+        let during = |call: &&Call| (from..to).contains(&call.at);
+        let mut probes: BTreeMap<(u64, Host), Instant> = BTreeMap::new();
         for call in ledger.history.calls.iter().filter(during) {
             if call.at > from + ONE_QUESTION {
+                // Whoever saw one of finAPI's hosts go down asks now and then whether it is back.
+                if let Some(host) = probed(&call.endpoint) {
+                    let before = probes.insert((call.life, host), call.at);
+                    if before.is_none_or(|before| before + PROBE_INTERVAL <= call.at) {
+                        continue;
+                    }
+                }
                 let at = ledger.time(call.at);
                 violated.push(format!(
                     "{:?} was asked at {at:?}, long after the broker was lost",
