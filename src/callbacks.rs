@@ -95,7 +95,7 @@ pub const KEY_CHARACTERS_MIN: usize = 16;
 const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
 
 /// The `type` of a hint on the wake exchange; its body is the command's id.
-pub const HINT_NAME: &str = "bankrefresh.hint";
+const HINT_NAME: &str = "bankrefresh.hint";
 
 type HmacSha256 = Hmac<Sha256>;
 

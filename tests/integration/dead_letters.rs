@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Output;
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
-use bankrefresh::broker::{Broker, Delivery, Header, Message, Notice, Outgoing, Properties, Subscription, rabbit};
+use bankrefresh::broker::{Delivery, Header, Message, Outgoing, Properties};
 use bankrefresh::proto::{RefreshConnection, UserMetadata};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::{Envelope, Refresh, state};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::support::platform::{PATIENCE, Platform, WorkerProcess, command, quick};
+use crate::support::platform::{PATIENCE, Platform, Reader, WorkerProcess, command, die_with, quick};
 
 const PLANTED: &str = "planted-token-51c7";
 
@@ -109,22 +109,14 @@ async fn drain(platform: &Platform, queue: &str) -> Vec<Message> {
     while count == 0 {
         (count, _) = platform.rabbit.depth(queue).await;
     }
-    let subscription = Subscription::Queue {
-        name: queue.to_owned(),
-        prefetch: 500,
-    };
-    let settings = rabbit::Settings::new(platform.rabbit.url().into());
-    let (rabbit, mut notices) =
-        rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
-    let broker = Broker::Rabbit(rabbit);
+    let mut reader = Reader::new(platform, queue, 500);
     let mut messages = Vec::new();
-    while messages.len() < usize::try_from(count).expect("a count") {
-        if let Some(Notice::Delivery(delivery)) = timeout(PATIENCE, notices.recv()).await.expect("a message in time") {
-            broker.ack(delivery.tag);
-            messages.push(delivery.message);
-        }
+    for _ in 0..count {
+        let delivery = reader.next().await;
+        reader.broker.ack(delivery.tag);
+        messages.push(delivery.message);
     }
-    broker.close().await;
+    reader.broker.close().await;
     messages
 }
 
@@ -373,7 +365,7 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
     let id = platform.send(command(1)).await;
     // Its lane first, then alone, as workers do it.
     for _ in 0..3 {
-        die_with(&platform, &topology.interactive()).await;
+        die_with(&platform, &topology.interactive(), 1).await;
     }
     let lane = drain(&platform, &topology.interactive()).await;
     let delivery = Delivery {
@@ -389,7 +381,7 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
     let suspect = message::suspect(&topology, &delivery, Timestamp::now());
     platform.broker.publish(vec![suspect]).await.expect("published");
     for _ in 0..=DELIVERY_LIMIT {
-        die_with(&platform, &topology.suspects()).await;
+        die_with(&platform, &topology.suspects(), 1).await;
     }
     until_dead(&platform, 1).await;
     let listed = dead_letters(&platform, &["list", "--reason", "delivery_limit", "--format", "json"]).await;
@@ -414,22 +406,6 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
     let events = platform.outcome(&id).await;
     assert!(matches!(events[..], [Event::TransactionsUpdated(_)]), "{events:?}");
     until_dead(&platform, 0).await;
-}
-
-/// Takes a message and goes away without a word.
-async fn die_with(platform: &Platform, queue: &str) {
-    let subscription = Subscription::Queue {
-        name: queue.to_owned(),
-        prefetch: 1,
-    };
-    let settings = rabbit::Settings::new(platform.rabbit.url().into());
-    let (rabbit, mut notices) =
-        rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
-    while !matches!(
-        timeout(PATIENCE, notices.recv()).await.expect("a delivery in time"),
-        Some(Notice::Delivery(_))
-    ) {}
-    rabbit.close().await;
 }
 
 #[tokio::test]

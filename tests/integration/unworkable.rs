@@ -1,34 +1,20 @@
 //! Messages that can't be worked on: unreadable, deadly, of a newer release, without a way.
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
-use bankrefresh::broker::{Header, Message, Notice, Outgoing, Properties, Subscription, rabbit};
+use bankrefresh::broker::{Header, Message, Outgoing, Properties};
 use bankrefresh::proto::{RefreshConnection, RefreshState};
 use bankrefresh::refresh::state;
 use bankrefresh::worker::message::{COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use prost::Message as _;
-use tokio::time::timeout;
 
-use crate::support::platform::{PATIENCE, Platform, assert_one_good_outcome_each, command, commands, quick};
+use crate::support::platform::{Platform, Reader, assert_one_good_outcome_each, command, commands, die_with, quick};
 
 /// Reads a queue, acknowledging nothing.
 async fn first_of(platform: &Platform, queue: &str) -> Message {
-    let subscription = Subscription::Queue {
-        name: queue.to_owned(),
-        prefetch: 1,
-    };
-    let settings = rabbit::Settings::new(platform.rabbit.url().into());
-    let (rabbit, mut notices) =
-        rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
-    loop {
-        match timeout(PATIENCE, notices.recv()).await.expect("a message in time") {
-            Some(Notice::Delivery(delivery)) => {
-                rabbit.close().await;
-                return delivery.message;
-            }
-            Some(_) => {}
-            None => panic!("the broker client has ended"),
-        }
-    }
+    let mut reader = Reader::new(platform, queue, 1);
+    let message = reader.next().await.message;
+    reader.broker.close().await;
+    message
 }
 
 #[tokio::test]
@@ -130,24 +116,6 @@ async fn a_state_that_finds_no_way_at_the_steps_exchange_is_gone_on_with() {
     let _worker = platform.worker(&[]);
     platform.outcomes(1).await;
     assert_one_good_outcome_each(&platform, 1);
-}
-
-/// Takes so many messages of a queue and goes away without a word.
-async fn die_with(platform: &Platform, queue: &str, count: usize) {
-    let subscription = Subscription::Queue {
-        name: queue.to_owned(),
-        prefetch: 100,
-    };
-    let settings = rabbit::Settings::new(platform.rabbit.url().into());
-    let (rabbit, mut notices) =
-        rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
-    let mut taken = 0;
-    while taken < count {
-        if let Some(Notice::Delivery(_)) = timeout(PATIENCE, notices.recv()).await.expect("a delivery in time") {
-            taken += 1;
-        }
-    }
-    rabbit.close().await;
 }
 
 #[tokio::test]

@@ -217,9 +217,8 @@ impl DeadLetters {
             let closing = page.channel.close(200, "OK".into());
             closing.await.map_err(|error| self.failed(&error))?;
             back = back.saturating_add(page.unacked);
-            let waiting = timeout(BACK_MAX, self.until_ready(&looking, back));
             if comes_back {
-                match waiting.await {
+                match timeout(BACK_MAX, self.until_ready(&looking, back)).await {
                     Ok(ready) => ready.map_err(|error| self.failed(&error))?,
                     Err(_) => comes_back = false,
                 }

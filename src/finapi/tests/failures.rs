@@ -157,9 +157,7 @@ async fn a_body_that_is_too_long_is_not_read() {
     assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unexpected);
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
-    let sandbox = Sandbox::new(SandboxConfig::default());
+fn counts_as_down_after_three(sandbox: Arc<Sandbox>) -> World {
     let router = sandbox.router().merge(credential_service());
     let breaker = breaker::Settings {
         failures: 3,
@@ -167,7 +165,13 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     };
     let transport = Transport::InProcess(router);
     let client = FinApi::new(transport, settings(), from_service(), breaker, None);
-    let world = World { sandbox, client };
+    World { sandbox, client }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
+    let sandbox = Sandbox::new(SandboxConfig::default());
+    let world = counts_as_down_after_three(sandbox);
     let outage = world.client.watch_outage();
     world.find(1).await;
     world.sandbox.go_down(status(503));
@@ -209,14 +213,7 @@ async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does
         faults: vec![fault],
         ..SandboxConfig::default()
     });
-    let router = sandbox.router().merge(credential_service());
-    let breaker = breaker::Settings {
-        failures: 3,
-        ..breaker::Settings::default()
-    };
-    let transport = Transport::InProcess(router);
-    let client = FinApi::new(transport, settings(), from_service(), breaker, None);
-    let world = World { sandbox, client };
+    let world = counts_as_down_after_three(sandbox);
     let outage = world.client.watch_outage();
     let asking = async {
         for _ in 0..3 {

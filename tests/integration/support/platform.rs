@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
+use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
@@ -377,6 +377,45 @@ pub fn silent() -> sandbox::Behaviour {
     sandbox::Behaviour::Silent {
         after: sandbox::After::millis(1500),
     }
+}
+
+/// Somebody who reads a queue, beside the workers. Dropped or closed, what was not acknowledged goes back.
+pub struct Reader {
+    pub broker: Broker,
+    notices: Notices,
+}
+
+impl Reader {
+    pub fn new(platform: &Platform, queue: &str, prefetch: u16) -> Self {
+        let subscription = Subscription::Queue {
+            name: queue.to_owned(),
+            prefetch,
+        };
+        let settings = rabbit::Settings::new(platform.rabbit.url().into());
+        let (rabbit, notices) =
+            rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
+        let broker = Broker::Rabbit(rabbit);
+        Self { broker, notices }
+    }
+
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            match timeout(PATIENCE, self.notices.recv()).await.expect("a message in time") {
+                Some(Notice::Delivery(delivery)) => return delivery,
+                Some(Notice::Up { .. } | Notice::Down { .. }) => {}
+                None => panic!("the broker client has ended"),
+            }
+        }
+    }
+}
+
+/// Takes so many messages of a queue and goes away without a word.
+pub async fn die_with(platform: &Platform, queue: &str, count: u16) {
+    let mut reader = Reader::new(platform, queue, count);
+    for _ in 0..count {
+        reader.next().await;
+    }
+    reader.broker.close().await;
 }
 
 /// Interactive commands of the connections from 1 on.

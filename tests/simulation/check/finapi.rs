@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bankrefresh::broker::memory::What;
+use bankrefresh::finapi::breaker::Host;
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
@@ -105,13 +106,6 @@ fn looks<'a>(ledger: &'a Ledger<'_>) -> BTreeMap<&'a str, Vec<&'a Call>> {
     looks
 }
 
-/// finAPI's hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Host {
-    Access,
-    WebForm,
-}
-
 /// Which host is asked, if that may be to find out whether it is back.
 fn probed(endpoint: &Endpoint) -> Option<Host> {
     match endpoint {
@@ -136,12 +130,12 @@ pub(crate) fn who_lost_the_broker_goes_no_further(ledger: &Ledger<'_>, violated:
     }
     for (from, to) in times {
         let during = |call: &&Call| (from..to).contains(&call.at);
-        let mut probes: BTreeMap<(u64, Host), Instant> = BTreeMap::new();
+        let mut probes: BTreeMap<(u64, usize), Instant> = BTreeMap::new();
         for call in ledger.history.calls.iter().filter(during) {
             if call.at > from + ONE_QUESTION {
                 // Whoever saw one of finAPI's hosts go down asks now and then whether it is back.
                 if let Some(host) = probed(&call.endpoint) {
-                    let before = probes.insert((call.life, host), call.at);
+                    let before = probes.insert((call.life, host as usize), call.at);
                     if before.is_none_or(|before| before + PROBE_INTERVAL <= call.at) {
                         continue;
                     }
