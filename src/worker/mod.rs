@@ -155,6 +155,9 @@ pub struct Worker {
     commands: HashMap<String, Tag>,
     /// Background commands that wait for room.
     waiting: Queue,
+    /// What was settled while everything is given back, to be acknowledged at once: one by one they would be more than RabbitMQ keeps
+    /// when the channel is closed after them, and come again.
+    settled_last: Vec<Tag>,
     outage: watch::Receiver<bool>,
     progress: Arc<Progress>,
     /// Whoever asks how this worker is.
@@ -205,6 +208,7 @@ impl Worker {
             runs: HashMap::new(),
             commands: HashMap::new(),
             waiting: VecDeque::new(),
+            settled_last: Vec::new(),
             outage,
             progress,
             asks,
@@ -460,7 +464,7 @@ impl Worker {
         }
         let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
         if let (Ok((_, Ran::Settled)), false) = (&ran, stale) {
-            self.progress.settled(taken.tag.subscription);
+            self.settled(taken.tag);
         }
         match ran {
             Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
@@ -472,6 +476,16 @@ impl Worker {
             self.forget(&command_id, taken.tag);
         }
         self.admit();
+    }
+
+    /// All that follows from a delivery is published.
+    fn settled(&mut self, tag: Tag) {
+        self.progress.settled(tag.subscription);
+        if self.is_draining() {
+            self.settled_last.push(tag);
+        } else {
+            self.shared.broker.ack(tag);
+        }
     }
 
     /// Runs what is ready, as far as there is room.
@@ -571,10 +585,11 @@ impl Worker {
             }
         }
         self.waiting.clear();
-        while let Some((refresh, taken)) = self.ready.iter_mut().find_map(VecDeque::pop_front) {
-            self.park(refresh, taken);
-        }
-        while let Some((refresh, taken)) = self.held.pop() {
+        let mut in_hand: Vec<_> = self.ready.iter_mut().flat_map(std::mem::take).collect();
+        in_hand.extend(std::iter::from_fn(|| self.held.pop()));
+        // In the order they came: one acknowledgement is for all up to the first that is not settled.
+        in_hand.sort_by_key(|(_, taken)| taken.tag);
+        for (refresh, taken) in in_hand {
             self.park(refresh, taken);
         }
         let deadline = started + self.settings.drain_timeout;
@@ -591,6 +606,9 @@ impl Worker {
         }
         let left = self.running.len();
         self.running.abort_all();
+        for tag in self.settled_last {
+            self.shared.broker.ack(tag);
+        }
         self.shared.broker.close().await;
         self.shared.metrics.drained(started.elapsed());
         tracing::info!(left, seconds = started.elapsed().as_secs_f64(), "stopped");

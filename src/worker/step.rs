@@ -45,7 +45,7 @@ pub(super) struct Shared {
 pub(super) enum Ran {
     /// The refresh waits until it is due.
     Waits(Box<Refresh>),
-    /// Published and acknowledged.
+    /// All that follows from it is published: its delivery is to be acknowledged.
     Settled,
     /// The connection was lost meanwhile; the broker hands the message out again.
     Lost,
@@ -111,13 +111,10 @@ impl Shared {
         }
     }
 
-    /// Publishes messages that take the place of a delivery, then acknowledges it.
+    /// Publishes a message that takes the place of a delivery.
     pub(super) async fn replace(self: Arc<Self>, message: (Outgoing, Sending), taken: Taken) -> Ran {
         match self.publish(vec![message], taken).await {
-            Ok(()) => {
-                self.broker.ack(taken.tag);
-                Ran::Settled
-            }
+            Ok(()) => Ran::Settled,
             Err(Lost) => Ran::Lost,
         }
     }
@@ -163,7 +160,7 @@ impl Shared {
         })
     }
 
-    /// Publishes what a step leads to, and settles the delivery where the refresh no longer needs it.
+    /// Publishes what a step leads to; none where the refresh no longer needs its delivery.
     async fn publish_step(
         &self,
         process: &Process,
@@ -208,10 +205,7 @@ impl Shared {
         }
         match step.next {
             Next::Wait(refresh) => Ok(Some(refresh)),
-            Next::Bookmark(_) | Next::Over => {
-                self.broker.ack(taken.tag);
-                Ok(None)
-            }
+            Next::Bookmark(_) | Next::Over => Ok(None),
         }
     }
 

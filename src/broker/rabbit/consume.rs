@@ -25,9 +25,6 @@ const TAP_PREFETCH: u16 = 256;
 /// How many messages wait for a tap that can't keep up; then the oldest go.
 const TAP_LENGTH_MAX: u32 = 100_000;
 
-/// How many orders are taken at once, so that their acknowledgements go out together.
-const ORDERS_MAX: usize = 256;
-
 /// What to do with a subscription.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -128,11 +125,12 @@ impl Consuming {
     /// Why it can't go on.
     pub(super) async fn run(mut self) -> Result<(), String> {
         let notices = self.ends.notices.clone();
-        let mut orders = Vec::with_capacity(ORDERS_MAX);
+        let mut orders = Vec::new();
         loop {
             // Whatever waits for room among the notices never keeps an acknowledgement waiting.
             tokio::select! {
-                count = self.ends.orders.recv_many(&mut orders, ORDERS_MAX) => {
+                // All that there are, for one acknowledgement may be enough for many deliveries.
+                count = self.ends.orders.recv_many(&mut orders, usize::MAX) => {
                     let finish = count == 0 || self.obey(&mut orders);
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                     if finish {
@@ -250,7 +248,9 @@ impl Consuming {
         self.send_acks().await
     }
 
-    /// The answer to closing the channel says that the broker has seen the acknowledgements.
+    /// The answer to closing the channel says that the broker has seen the acknowledgements. It need not have kept them: once 32 of
+    /// them are on their way to a quorum queue it stashes the next ones in the channel, and what is in there is lost with it. So the
+    /// fewer there are at the end, the better.
     async fn finish(self) -> Result<(), String> {
         let closing = self.channel.close(200, "OK".into());
         closing.await.map_err(|error| self.failed(&error))
