@@ -1,5 +1,6 @@
 //! finAPI's JSON, and the facts in it. Only what is needed is read; what is unknown, null or missing is normal.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
@@ -8,7 +9,7 @@ use jiff::{Timestamp, fmt::strtime};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
 use super::tokens::Granted;
@@ -223,18 +224,39 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
+/// Reads text where it stands in the answer, without a copy of it.
+fn read<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Text<F>(&'static str, F);
+
+    impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).ok_or_else(|| E::custom(format_args!("not {}", self.0)))
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected, read))
+}
+
 /// A time as Web Form 2.0 writes it: `2021-03-09T08:36:15.000+0000`.
 #[derive(Clone, Copy)]
 struct TaskTime(Timestamp);
 
 impl<'de> Deserialize<'de> for TaskTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", &text).and_then(|time| time.to_timestamp());
-        strict
-            .or_else(|_| text.parse::<Timestamp>())
-            .map(Self)
-            .map_err(|_| D::Error::custom("a time in a form that is not finAPI's"))
+        read(deserializer, "a time in a form that is finAPI's", |text| {
+            let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
+            strict.or_else(|_| text.parse::<Timestamp>()).ok().map(Self)
+        })
     }
 }
 
@@ -269,8 +291,9 @@ impl GermanTime {
 
 impl<'de> Deserialize<'de> for GermanTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(|_| D::Error::custom("a time in a form that is not finAPI's"))
+        read(deserializer, "a time in a form that is finAPI's", |text| {
+            Self::parse(text).ok()
+        })
     }
 }
 
@@ -279,11 +302,9 @@ struct GermanDate(Date);
 
 impl<'de> Deserialize<'de> for GermanDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let date = text.get(..10).unwrap_or(&text);
-        date.parse()
-            .map(Self)
-            .map_err(|_| D::Error::custom("a date in a form that is not finAPI's"))
+        read(deserializer, "a date in a form that is finAPI's", |text| {
+            text.get(..10).unwrap_or(text).parse().ok().map(Self)
+        })
     }
 }
 

@@ -14,8 +14,6 @@ use crate::refresh::schedule::{LOOK_INTERVAL_MIN, Polling};
 /// How many updates of a bank are remembered. A new one takes the place of any of them: updates that began together end in the order of
 /// their durations, so the last ones alone would be the longest.
 const SAMPLES_MAX: usize = 128;
-/// The looks are worked out anew after so many updates.
-const SAMPLES_PER_PLAN: u32 = 16;
 /// From how many on they are gone by.
 const SAMPLES_MIN: usize = 4;
 /// The most banks, and the most connections whose bank is known.
@@ -43,7 +41,7 @@ pub(super) struct Learned {
 #[derive(Debug, Default)]
 struct Bank {
     durations: Vec<Duration>,
-    since_plan: u32,
+    since_plan: usize,
     looks: Vec<Duration>,
 }
 
@@ -103,7 +101,9 @@ impl Bank {
             *any = duration;
         }
         self.since_plan += 1;
-        if self.durations.len() == SAMPLES_MIN || self.since_plan >= SAMPLES_PER_PLAN {
+        // Worked out anew only once half of what is remembered may be another: that goes through all pairs of them.
+        let known = self.durations.len();
+        if known >= SAMPLES_MIN && self.since_plan >= known / 2 {
             self.looks = best_looks(&self.durations);
             self.since_plan = 0;
         }

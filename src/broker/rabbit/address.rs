@@ -141,10 +141,12 @@ impl Address {
         &self.uri.authority.host
     }
 
-    pub(super) fn uri(&self, heartbeat: Duration) -> AMQPUri {
+    /// The URI for a connection. A `frame_max` of its own stays.
+    pub(super) fn uri(&self, heartbeat: Duration, frame_max: Option<u32>) -> AMQPUri {
         let mut uri = self.uri.clone();
         let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX);
         uri.query.heartbeat = Some(seconds.max(1));
+        uri.query.frame_max = uri.query.frame_max.or(frame_max);
         uri
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use lapin::Connection;
 
 use super::address::{Addresses, Error};
+use super::connection::Purpose;
 use super::declare::{declare_exchange, declare_queue, refusal, refused};
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, Queue, Topology};
@@ -80,7 +81,7 @@ impl fmt::Display for Difference {
 /// There is no connection.
 pub async fn check(settings: &Settings, topology: &Topology) -> Result<Vec<Difference>, Error> {
     let addresses = Addresses::of(settings)?;
-    let (_, [connection]) = connection::open(&addresses, 0, settings, ["topology"]).await?;
+    let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
     let outcome = compare(&connection, topology, Depth::Arguments).await;
     connection::close(&connection).await;
     outcome

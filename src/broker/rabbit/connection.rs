@@ -18,6 +18,37 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the broker's management shows as the product.
 const PRODUCT: &str = concat!("bankrefresh ", env!("CARGO_PKG_VERSION"));
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To consume and acknowledge.
+    Consumer,
+    /// To publish.
+    Publisher,
+    /// To look after exchanges and queues.
+    Topology,
+}
+
+impl Purpose {
+    /// Its name in the broker's management.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer",
+            Self::Publisher => "publisher",
+            Self::Topology => "topology",
+        }
+    }
+
+    /// The most bytes of a frame, where it is not for the broker to say. lapin goes round in two buffers of 32 frames, which with
+    /// RabbitMQ's 128 KiB are 8 MiB of memory. A consumer needs them: headers are in one frame, and those of others may be that long.
+    fn frame_max(self) -> Option<u32> {
+        match self {
+            Self::Publisher => Some(32 * 1024),
+            Self::Consumer | Self::Topology => None,
+        }
+    }
+}
+
 /// Opens a connection for each purpose, all to the first address that takes them, beginning with the one whose turn it is.
 ///
 /// # Errors
@@ -27,7 +58,7 @@ pub(super) async fn open<'a, const N: usize>(
     addresses: &'a Addresses,
     turn: usize,
     settings: &Settings,
-    purposes: [&str; N],
+    purposes: [Purpose; N],
 ) -> Result<(&'a Address, [Connection; N]), Error> {
     let mut failures = Vec::new();
     for address in addresses.in_turn(turn) {
@@ -47,14 +78,14 @@ pub(super) async fn open<'a, const N: usize>(
 }
 
 /// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
-async fn open_one(address: &Address, settings: &Settings, purpose: &str) -> Result<Connection, Error> {
+async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> Result<Connection, Error> {
     let tls = match address.is_tls() {
         true => Some(settings.tls.connector()?),
         false => None,
     };
-    let uri = address.uri(settings.heartbeat);
+    let uri = address.uri(settings.heartbeat, purpose.frame_max());
     let host = address.host().to_owned();
-    let name = format!("{} ({purpose})", settings.connection_name);
+    let name = format!("{} ({})", settings.connection_name, purpose.name());
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), PRODUCT.into());

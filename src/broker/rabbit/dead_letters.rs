@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::address::{Addresses, Error};
 use super::check::{Depth, Difference, compare_queue};
+use super::connection::Purpose;
 use super::convert::{from_amqp, short};
 use super::declare::refused;
 use super::publish::Publisher;
@@ -95,7 +96,8 @@ impl DeadLetters {
     /// There is no connection, or no such queue.
     pub async fn open(settings: &Settings, topology: &Topology) -> Result<Self, Error> {
         let addresses = Addresses::of(settings)?;
-        let (_, [consuming, publishing]) = connection::open(&addresses, 0, settings, ["consumer", "publisher"]).await?;
+        let (_, [consuming, publishing]) =
+            connection::open(&addresses, 0, settings, [Purpose::Consumer, Purpose::Publisher]).await?;
         let (fault, faults) = mpsc::channel(1);
         let mut letters = Self {
             queue: topology.dead_letters(),

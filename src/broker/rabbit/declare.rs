@@ -5,6 +5,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
 use super::address::{Addresses, Error};
+use super::connection::Purpose;
 use super::convert::short;
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
@@ -17,7 +18,7 @@ use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 /// once it is empty.
 pub async fn declare(settings: &Settings, topology: &Topology) -> Result<(), Error> {
     let addresses = Addresses::of(settings)?;
-    let (_, [connection]) = connection::open(&addresses, 0, settings, ["topology"]).await?;
+    let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
     let outcome = declare_on(&connection, topology).await;
     connection::close(&connection).await;
     outcome

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address::Error;
+use super::connection::Purpose;
 use super::consume::{Consuming, Ends, Order};
 use super::publish::Publisher;
 use super::supervisor::{Closer, Closers, Plan};
@@ -49,7 +50,7 @@ impl Session {
     /// to consume.
     pub(super) async fn open(plan: &Plan, generation: u64, turn: usize) -> Result<Self, Error> {
         let settings = &plan.settings;
-        let purposes = ["consumer", "publisher"];
+        let purposes = [Purpose::Consumer, Purpose::Publisher];
         let (address, [consuming, publishing]) = connection::open(&plan.addresses, turn, settings, purposes).await?;
         let (fault, faults) = mpsc::channel(1);
         let (orders, mailboxes): (Vec<_>, Vec<_>) =

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bankrefresh::broker::rabbit::{self, Difference, Error, Rabbit, Settings, Status};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Notice, Notices, Outgoing, PublishError, Subscription};
+use bankrefresh::broker::{Header, Notice, Notices, Outgoing, PublishError, Subscription};
 use futures_util::{StreamExt, stream};
-use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::BasicProperties;
+use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::{Instant, timeout};
 
 use super::subject::{LIMIT, bodies, delivery, down, ended, message, outgoing, queue, settings, up};
@@ -147,6 +148,39 @@ async fn a_full_queue_refuses() {
     assert_eq!(refused, PublishError::Refused);
     // Which is no reason to connect anew.
     assert!(notices.is_empty());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
+    let server = rabbitmq::shared().await;
+    let topology = Topology::new(&rabbitmq::prefix());
+    let (rabbit, mut notices) = connect(server, &topology, queue(topology.interactive(), 10));
+    assert_eq!(up(&mut notices).await, 1);
+
+    // By whoever keeps RabbitMQ's own 128 KiB: headers are never cut into several frames.
+    let channel = server.connection().await.create_channel().await.unwrap();
+    let mut headers = FieldTable::default();
+    headers.insert("x-large".into(), AMQPValue::LongString("h".repeat(100_000).into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    let (exchange, key) = (topology.commands().into(), "interactive".into());
+    let body = vec![b'b'; 300_000];
+    let sent = channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties);
+    sent.await.unwrap();
+    let large = delivery(&mut notices).await;
+    let header = large
+        .message
+        .properties
+        .headers
+        .get("x-large")
+        .and_then(Header::as_text);
+    assert_eq!(header.map(str::len), Some(100_000));
+    assert_eq!(large.message.body.len(), 300_000);
+
+    rabbit
+        .publish(command(&topology, &"b".repeat(1_000_000)))
+        .await
+        .unwrap();
+    assert_eq!(delivery(&mut notices).await.message.body.len(), 1_000_000);
 }
 
 #[tokio::test]
