@@ -399,7 +399,8 @@ impl Worker {
         }
         self.asking += 1;
         let command_id = refresh.command.command_id.clone();
-        let run = Arc::clone(&self.shared).run(refresh, taken);
+        // Some kilobytes, which would be copied again and again on their way into a task.
+        let run = Box::pin(Arc::clone(&self.shared).run(refresh, taken));
         let task = self.running.spawn(run);
         self.runs.insert(task.id(), (taken, Some(command_id)));
     }
