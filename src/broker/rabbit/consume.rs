@@ -22,6 +22,9 @@ use crate::broker::{Delivery, Notice, Subscription, Tag};
 /// How many messages of a tap are on their way at a time.
 const TAP_PREFETCH: u16 = 256;
 
+/// How many messages of a tap one acknowledgement is for.
+const TAP_ACK_EVERY: u64 = 64;
+
 /// How many messages wait for a tap that can't keep up; then the oldest go.
 const TAP_LENGTH_MAX: u32 = 100_000;
 
@@ -245,7 +248,10 @@ impl Consuming {
             return Ok(());
         }
         self.acks.settle(tag);
-        self.send_acks().await
+        if tag.is_multiple_of(TAP_ACK_EVERY) {
+            self.send_acks().await?;
+        }
+        Ok(())
     }
 
     /// The answer to closing the channel says that the broker has seen the acknowledgements. It need not have kept them: once 32 of
