@@ -635,13 +635,14 @@ fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) ->
     parse(endpoint, response)
 }
 
-/// That a body is UTF-8 is seen at once for all of it, which takes less than to look at each of its strings.
+/// Looks once whether the whole body is UTF-8, which is cheaper than string by string. Where it is not, a string that nobody reads may
+/// be to blame.
 fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
-    let body = std::str::from_utf8(&response.body).map_err(|error| {
-        let place = format!("a body that is not UTF-8 from byte {} on", error.valid_up_to());
-        error::malformed(endpoint, response, &place)
-    })?;
-    serde_json::from_str(body).map_err(|error| misunderstood(endpoint, response, &error))
+    let parsed = match std::str::from_utf8(&response.body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(&response.body),
+    };
+    parsed.map_err(|error| misunderstood(endpoint, response, &error))
 }
 
 /// serde's message may quote what it read, so only its place is told.

@@ -225,10 +225,10 @@ impl<'de> Deserialize<'de> for Amount {
 }
 
 /// Reads text where it stands in the answer, without a copy of it.
-fn read<'de, D: Deserializer<'de>, T>(
+fn read_text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &'static str,
-    read: impl Fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
     struct Text<F>(&'static str, F);
 
@@ -244,7 +244,7 @@ fn read<'de, D: Deserializer<'de>, T>(
         }
     }
 
-    deserializer.deserialize_str(Text(expected, read))
+    deserializer.deserialize_str(Text(expected, parse))
 }
 
 /// A time as Web Form 2.0 writes it: `2021-03-09T08:36:15.000+0000`.
@@ -253,7 +253,7 @@ struct TaskTime(Timestamp);
 
 impl<'de> Deserialize<'de> for TaskTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(deserializer, "a time in a form that is finAPI's", |text| {
+        read_text(deserializer, "a time as finAPI writes it", |text| {
             let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
             strict.or_else(|_| text.parse::<Timestamp>()).ok().map(Self)
         })
@@ -291,7 +291,7 @@ impl GermanTime {
 
 impl<'de> Deserialize<'de> for GermanTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(deserializer, "a time in a form that is finAPI's", |text| {
+        read_text(deserializer, "a time as finAPI writes it", |text| {
             Self::parse(text).ok()
         })
     }
@@ -302,7 +302,7 @@ struct GermanDate(Date);
 
 impl<'de> Deserialize<'de> for GermanDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(deserializer, "a date in a form that is finAPI's", |text| {
+        read_text(deserializer, "a date as finAPI writes it", |text| {
             text.get(..10).unwrap_or(text).parse().ok().map(Self)
         })
     }

@@ -101,7 +101,7 @@ impl Bank {
             *any = duration;
         }
         self.since_plan += 1;
-        // Worked out anew only once half of what is remembered may be another: that goes through all pairs of them.
+        // Planning goes through all pairs of them, so it waits until up to half of them are new.
         let known = self.durations.len();
         if known >= SAMPLES_MIN && self.since_plan >= known / 2 {
             self.looks = best_looks(&self.durations);

@@ -155,8 +155,8 @@ pub struct Worker {
     commands: HashMap<String, Tag>,
     /// Background commands that wait for room.
     waiting: Queue,
-    /// What was settled while everything is given back, to be acknowledged at once: one by one they would be more than RabbitMQ keeps
-    /// when the channel is closed after them, and come again.
+    /// What was settled while stopping, to be acknowledged together: of single acknowledgements just before the channel is closed
+    /// RabbitMQ may lose all but 32.
     settled_last: Vec<Tag>,
     outage: watch::Receiver<bool>,
     progress: Arc<Progress>,
@@ -489,6 +489,12 @@ impl Worker {
         }
     }
 
+    fn acknowledge_last(&mut self) {
+        for tag in self.settled_last.drain(..) {
+            self.shared.broker.ack(tag);
+        }
+    }
+
     /// Runs what is ready, as far as there is room.
     fn start_ready(&mut self) {
         while self.asking < self.asking_max {
@@ -574,8 +580,8 @@ impl Worker {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes nothing more, parks what is held, waits a while for what is running, and closes. What is left unacknowledged
-    /// the broker hands to others.
+    /// Takes nothing more, parks what is held and acknowledges it, waits a while for what is running, and closes. What is left
+    /// unacknowledged the broker hands to others.
     async fn drain(mut self, mut notices: Notices) {
         let started = Instant::now();
         tracing::info!(held = self.held.len(), running = self.runs.len(), "stopping");
@@ -598,18 +604,25 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline) => break,
-                Some(ran) = self.running.join_next_with_id() => self.ran(ran),
+                Some(ran) = self.running.join_next_with_id() => {
+                    self.ran(ran);
+                    // Calls that are still out may take as long as that: nobody should find what is parked a second time.
+                    if self.runs.len() == self.asking {
+                        self.acknowledge_last();
+                    }
+                }
                 Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
                 Some(notice) = notices.recv() => if let Notice::Down { generation, reason } = notice {
                     self.lost(generation, &reason);
                 },
             }
         }
+        while let Some(ran) = self.running.try_join_next_with_id() {
+            self.ran(ran);
+        }
         let left = self.running.len();
         self.running.abort_all();
-        for tag in self.settled_last {
-            self.shared.broker.ack(tag);
-        }
+        self.acknowledge_last();
         self.shared.broker.close().await;
         self.shared.metrics.drained(started.elapsed());
         tracing::info!(left, seconds = started.elapsed().as_secs_f64(), "stopped");

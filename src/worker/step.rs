@@ -160,7 +160,7 @@ impl Shared {
         })
     }
 
-    /// Publishes what a step leads to; none where the refresh no longer needs its delivery.
+    /// Publishes what a step leads to. Answers with the refresh if it goes on, with none if its delivery is to be acknowledged.
     async fn publish_step(
         &self,
         process: &Process,

@@ -39,8 +39,9 @@ impl Purpose {
         }
     }
 
-    /// The most bytes of a frame, where it is not for the broker to say. lapin goes round in two buffers of 32 frames, which with
-    /// RabbitMQ's 128 KiB are 8 MiB of memory. A consumer needs them: headers are in one frame, and those of others may be that long.
+    /// The most bytes of a frame; none leaves that to the broker. lapin goes round in two buffers of 32 frames: 8 MiB with RabbitMQ's
+    /// 128 KiB. What is published here needs less, for its headers are bounded (`outgoing::HEADERS_MAX`) and bodies are cut. What others
+    /// publish may have headers of nearly a frame of the broker's size, and a consumer must take it.
     fn frame_max(self) -> Option<u32> {
         match self {
             Self::Publisher => Some(32 * 1024),

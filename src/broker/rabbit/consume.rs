@@ -1,6 +1,7 @@
 //! Consuming one subscription, on a channel of its own.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, ready, try_join_all};
@@ -12,6 +13,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::Status;
@@ -22,8 +24,11 @@ use crate::broker::{Delivery, Notice, Subscription, Tag};
 /// How many messages of a tap are on their way at a time.
 const TAP_PREFETCH: u16 = 256;
 
-/// How many messages of a tap one acknowledgement is for.
+/// How many messages of a tap one acknowledgement is for; well under [`TAP_PREFETCH`].
 const TAP_ACK_EVERY: u64 = 64;
+
+/// How long the last messages of a tap wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
+const TAP_ACK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many messages wait for a tap that can't keep up; then the oldest go.
 const TAP_LENGTH_MAX: u32 = 100_000;
@@ -64,7 +69,7 @@ struct Source {
     name: String,
     /// The broker's name of it.
     queue: String,
-    /// Whether deliveries are acknowledged as soon as they are handed over.
+    /// Whether deliveries are settled as soon as they are handed over. A tap is not paused.
     tap: bool,
     /// The most deliveries that may be unacknowledged.
     prefetch: u16,
@@ -129,10 +134,12 @@ impl Consuming {
     pub(super) async fn run(mut self) -> Result<(), String> {
         let notices = self.ends.notices.clone();
         let mut orders = Vec::new();
+        let mut tap_acks = interval(TAP_ACK_INTERVAL);
+        tap_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Whatever waits for room among the notices never keeps an acknowledgement waiting.
             tokio::select! {
-                // All that there are, for one acknowledgement may be enough for many deliveries.
+                // All of them: one acknowledgement may do for many deliveries.
                 count = self.ends.orders.recv_many(&mut orders, usize::MAX) => {
                     let finish = count == 0 || self.obey(&mut orders);
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
@@ -148,6 +155,9 @@ impl Consuming {
                     Some(Err(error)) => return Err(self.failed(&error)),
                     None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
                 },
+                _ = tap_acks.tick(), if self.source.tap => {
+                    self.send_acks().await.map_err(|error| self.failed(&error))?;
+                }
                 Ok(permit) = notices.reserve(), if !self.held.is_empty() => {
                     if let Some(held) = self.held.pop_front() {
                         let tag = held.delivery_tag;
@@ -255,8 +265,8 @@ impl Consuming {
     }
 
     /// The answer to closing the channel says that the broker has seen the acknowledgements. It need not have kept them: once 32 of
-    /// them are on their way to a quorum queue it stashes the next ones in the channel, and what is in there is lost with it. So the
-    /// fewer there are at the end, the better.
+    /// them are on their way to a quorum queue, RabbitMQ stashes the next ones in the channel, and the stash is lost with the channel.
+    /// So the fewer there are at the end, the better.
     async fn finish(self) -> Result<(), String> {
         let closing = self.channel.close(200, "OK".into());
         closing.await.map_err(|error| self.failed(&error))

@@ -183,6 +183,35 @@ async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
     assert_eq!(delivery(&mut notices).await.message.body.len(), 1_000_000);
 }
 
+/// RabbitMQ 3.10 closes a channel that has left anything unacknowledged for half an hour, a tap's as well.
+#[tokio::test]
+async fn a_tap_that_is_quiet_leaves_nothing_unacknowledged() {
+    let server = rabbitmq::shared().await;
+    let topology = Topology::new(&rabbitmq::prefix());
+    let tap = Subscription::Tap {
+        exchange: topology.wake(),
+        keys: vec![String::new()],
+    };
+    let (rabbit, mut notices) = connect(server, &topology, vec![tap]);
+    assert_eq!(up(&mut notices).await, 1);
+    rabbit
+        .publish(vec![outgoing(topology.wake(), "", "hint"); 3])
+        .await
+        .unwrap();
+    assert_eq!(bodies(&mut notices, 3).await, ["hint"; 3]);
+    let acknowledged = async {
+        let columns = ["list_queues", "-q", "--no-table-headers", "name", "messages"];
+        loop {
+            let queues = server.ctl(&columns).await;
+            let tap = queues.lines().find(|line| line.starts_with(&topology.wake()));
+            if tap.expect("the tap's queue").ends_with("\t0") {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT, acknowledged).await.expect("nothing is left");
+}
+
 #[tokio::test]
 async fn check_tells_what_differs_and_changes_nothing() {
     let server = rabbitmq::shared().await;
