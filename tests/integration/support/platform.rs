@@ -232,6 +232,12 @@ impl Platform {
         }
     }
 
+    /// Waits until nobody is sent anything of a queue any more.
+    pub async fn until_unconsumed(&self, queue: &str) {
+        let wait = async { while self.rabbit.ctl(&["list_consumers"]).await.contains(queue) {} };
+        timeout(PATIENCE, wait).await.expect("no consumer is left");
+    }
+
     /// How many messages of a queue are ready, and how many unacknowledged, as its leader counts them now.
     async fn depth(&self, queue: &str) -> (u32, u32) {
         let columns = [

@@ -230,9 +230,11 @@ impl Place {
 }
 
 impl Ports {
-    /// Ports that are free now; somebody else could take one before the broker does, but hardly will.
+    /// Ports that are free now, and none of those that the kernel gives to connections: a broker that comes back after a crash needs the
+    /// same ones again.
     fn free() -> Self {
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let tried = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000))));
+        let listeners: Vec<_> = tried.filter_map(Result::ok).take(3).collect();
         let port = |index: usize| listeners[index].local_addr().unwrap().port();
         Self {
             amqp: port(0),
