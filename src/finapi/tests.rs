@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
@@ -203,7 +204,8 @@ fn task(answered: Answered) -> Task {
 }
 
 /// A finAPI that gives out tokens and answers everything else in the same way.
-fn always(status: u16, body: &'static str) -> FinApi {
+fn always(status: u16, body: impl Into<Bytes>) -> FinApi {
+    let body = body.into();
     let status = StatusCode::from_u16(status).expect("a status");
     let token = r#"{"access_token":"t","token_type":"bearer","expires_in":3600,"scope":"all"}"#;
     let router = Router::new()

@@ -606,7 +606,8 @@ impl Worker {
                 () = tokio::time::sleep_until(deadline) => break,
                 Some(ran) = self.running.join_next_with_id() => {
                     self.ran(ran);
-                    // Calls that are still out may take as long as that: nobody should find what is parked a second time.
+                    // All is parked. Calls that are still out may take until the deadline, and whatever ends this worker by then would
+                    // hand out again what is not acknowledged.
                     if self.runs.len() == self.asking {
                         self.acknowledge_last();
                     }
@@ -617,6 +618,7 @@ impl Worker {
                 },
             }
         }
+        // What ended with the deadline is done as well.
         while let Some(ran) = self.running.try_join_next_with_id() {
             self.ran(ran);
         }

@@ -88,7 +88,7 @@ async fn while_finapi_is_down_commands_wait_and_nothing_fails() {
     platform.send_all(commands(10), true).await;
     worker.log.until("finAPI is down").await;
     let interactive = platform.topology.interactive();
-    platform.until_unconsumed(&interactive).await;
+    platform.until_cancelled(&interactive).await;
     platform.send_all((11..=40).map(command).collect(), true).await;
     platform.until_depth(&interactive, |(ready, _)| ready == 30).await;
     let asked: u64 = platform.sandbox.asked().calls.values().sum();

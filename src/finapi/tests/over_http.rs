@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

@@ -87,8 +87,9 @@ impl Subject {
     /// Waits until nobody is sent anything of a queue, though what it was sent may not be acknowledged.
     pub async fn cancelled(&self, queue: &str) {
         if let Server::Rabbit(server) = &self.server {
-            let cancelled = async { while server.ctl(&["list_consumers"]).await.contains(queue) {} };
-            timeout(LIMIT, cancelled).await.expect("no consumer is left");
+            timeout(LIMIT, server.cancelled(queue))
+                .await
+                .expect("no consumer is left");
         }
     }
 

@@ -232,10 +232,11 @@ impl Platform {
         }
     }
 
-    /// Waits until nobody is sent anything of a queue any more.
-    pub async fn until_unconsumed(&self, queue: &str) {
-        let wait = async { while self.rabbit.ctl(&["list_consumers"]).await.contains(queue) {} };
-        timeout(PATIENCE, wait).await.expect("no consumer is left");
+    /// Waits until nobody is sent anything of a queue.
+    pub async fn until_cancelled(&self, queue: &str) {
+        timeout(PATIENCE, self.rabbit.cancelled(queue))
+            .await
+            .expect("no consumer is left");
     }
 
     /// How many messages of a queue are ready, and how many unacknowledged, as its leader counts them now.

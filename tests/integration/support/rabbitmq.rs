@@ -173,6 +173,11 @@ impl RabbitMq {
         (declared.message_count(), declared.consumer_count())
     }
 
+    /// Waits until nobody is sent anything of a queue, though what it was sent may not be acknowledged.
+    pub async fn cancelled(&self, queue: &str) {
+        while self.ctl(&["list_consumers"]).await.contains(queue) {}
+    }
+
     /// A connection for what the product does not do.
     pub async fn connection(&self) -> Connection {
         Connection::connect(&self.url(), ConnectionProperties::default())
