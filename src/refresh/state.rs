@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::{Envelope, Phase, Refresh, TaskRef, Update};
+use super::schedule::LOOK_INTERVAL_MIN;
+use super::{Envelope, Phase, Refresh, TaskRef, Update, later};
 use crate::proto::refresh_state as wire;
 use crate::proto::{RefreshState, from_timestamp, timestamp};
 
@@ -39,7 +40,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         tracestate: refresh.envelope.tracestate.clone(),
         phase: Some(phase(&refresh.phase)),
         phase_since: Some(from_timestamp(refresh.phase_since)),
-        due_at: Some(from_timestamp(refresh.due_at)),
+        due_at: Some(from_timestamp(due_at(refresh))),
         looks: refresh.looks,
         failures: refresh.failures,
     }
@@ -93,6 +94,14 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
     };
     Ok(refresh)
+}
+
+/// The URL of a web form is in no bookmark, so its task is looked at again, which just happened.
+fn due_at(refresh: &Refresh) -> Timestamp {
+    match refresh.phase {
+        Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, LOOK_INTERVAL_MIN)),
+        _ => refresh.due_at,
+    }
 }
 
 fn phase(phase: &Phase) -> wire::Phase {

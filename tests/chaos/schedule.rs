@@ -21,6 +21,9 @@ const CONNECTIONS_PER_USER: u32 = 4;
 /// How many transactions an update brings, where it brings many.
 const MANY: u32 = 600;
 
+/// How many transactions came a second before a connection was first asked about: a third of the older ones.
+pub const JUST_BEFORE: usize = 2;
+
 /// The plan of a run.
 pub struct Schedule {
     pub orders: Vec<Order>,

@@ -15,16 +15,15 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     assert_eq!(read.command, refresh.command_as_kept());
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
-    assert_eq!((read.phase_since, read.due_at), (refresh.phase_since, refresh.due_at));
+    assert_eq!(read.phase_since, refresh.phase_since);
     assert_eq!((read.looks, read.failures), (refresh.looks, refresh.failures));
-    let settled = matches!(refresh.phase, Phase::Collecting { .. });
-    let told = matches!(refresh.phase, Phase::Telling { .. });
-    let expected = match refresh.phase.name() {
-        _ if settled => "settling",
-        _ if told => "updating",
-        name => name,
+    let just_looked_at = later(refresh.phase_since, secs(1));
+    let (phase, due_at) = match refresh.phase {
+        Phase::Collecting { .. } => ("settling", refresh.due_at),
+        Phase::Telling { .. } => ("updating", refresh.due_at.max(just_looked_at)),
+        _ => (refresh.phase.name(), refresh.due_at),
     };
-    assert_eq!(read.phase.name(), expected);
+    assert_eq!((read.phase.name(), read.due_at), (phase, due_at));
     assert_eq!(read.task(), refresh.task());
     read
 }
@@ -112,6 +111,15 @@ fn what_a_phase_knows_is_kept() {
     };
     assert_eq!(*update, before);
     assert!(update.until.is_some(), "what belongs to the update is settled");
+}
+
+#[test]
+fn a_task_whose_web_form_was_not_told_of_is_not_looked_at_again_within_a_second() {
+    let mut run = Run::updating();
+    run.look(form_required());
+    assert_eq!((run.phase(), run.wait()), ("telling", Duration::ZERO));
+    run.taken_up();
+    assert_eq!((run.phase(), run.wait()), ("updating", secs(1)));
 }
 
 #[test]

@@ -34,8 +34,12 @@ pub(crate) struct Refresh<'a> {
     pub(crate) copies: usize,
     /// How often a message of it came back from a lost connection.
     pub(crate) returned: usize,
-    /// How many messages of it there were, from each moment on.
-    pub(crate) live: Vec<(Instant, i32)>,
+    /// How many copies of it there were, from each moment on.
+    live: Vec<(Instant, i32)>,
+    /// A message has come to take the place of one that is not acknowledged yet: together they are one copy.
+    replacing: bool,
+    /// A message is on its way from one queue to another.
+    moving: bool,
     /// Its events in the order the broker took them.
     pub(crate) events: Vec<Told>,
     /// How many messages workers sent for it.
@@ -103,20 +107,34 @@ impl<'a> Ledger<'a> {
                 self.of(message, |refresh| {
                     refresh.since.get_or_insert(at);
                     refresh.copies += usize::from(is_command);
-                    refresh.lives(at, 1);
+                    if is_command || std::mem::take(&mut refresh.moving) || refresh.replacing {
+                        refresh.lives(at, 1);
+                    } else {
+                        refresh.replacing = true;
+                    }
                 });
             }
             What::Acked {
                 settled: Some((queue, message)),
                 ..
             } if self.is_for_work(queue) => {
-                self.of(message, |refresh| refresh.lives(at, -1));
+                self.of(message, |refresh| {
+                    if !std::mem::take(&mut refresh.replacing) {
+                        refresh.lives(at, -1);
+                    }
+                });
             }
             What::Left { queue, message, reason } if self.is_for_work(queue) => self.of(message, |refresh| {
                 refresh.lives(at, -1);
+                refresh.moving = *reason == "expired";
                 refresh.given_up |= *reason == "delivery_limit";
             }),
-            What::Returned { message, .. } => self.of(message, |refresh| refresh.returned += 1),
+            What::Returned { message, .. } => self.of(message, |refresh| {
+                refresh.returned += 1;
+                if std::mem::take(&mut refresh.replacing) {
+                    refresh.lives(at, 1);
+                }
+            }),
             What::Sent { client, outgoing } if *client > 0 => {
                 if outgoing.exchange == topology.events() {
                     if let Some(id) = decode(&outgoing.message).and_then(|event| command_of(&event)) {
@@ -159,6 +177,8 @@ impl<'a> Refresh<'a> {
             copies: 0,
             returned: 0,
             live: Vec::new(),
+            replacing: false,
+            moving: false,
             events: Vec::new(),
             sent: 0,
             given_up: false,
@@ -175,7 +195,7 @@ impl<'a> Refresh<'a> {
         self.copies + self.returned
     }
 
-    /// The most messages of it at a time, from one moment to another.
+    /// The most copies of it at a time, from one moment to another.
     pub(crate) fn live_max(&self, from: Instant, to: Instant) -> i32 {
         let before = self.live.iter().take_while(|(at, _)| *at < from).last();
         let during = self.live.iter().filter(|(at, _)| (from..=to).contains(at));
