@@ -128,6 +128,9 @@ pub enum Subscription {
     },
 }
 
+/// After a pause a queue may have room for less than such a part of its prefetch and bring nothing.
+pub const ROOM_PARTS: u16 = 8;
+
 impl Subscription {
     /// What it consumes: a queue's name, or the exchange's that it taps.
     #[must_use]
@@ -216,6 +219,19 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.publish(messages).await,
             Self::Memory(memory) => memory.publish(messages).await,
+        }
+    }
+
+    /// As [`Self::publish`], for what follows from a delivery: over the connection that brought it, or not at all, for once that is lost
+    /// another worker may have the message.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`PublishError::Down`] when the delivery's generation is over.
+    pub async fn publish_for(&self, tag: Tag, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.publish_for(tag, messages).await,
+            Self::Memory(memory) => memory.publish_for(tag, messages).await,
         }
     }
 

@@ -86,6 +86,16 @@ impl Config {
                 "1 to 10000",
             ),
             (
+                "breaker.initial",
+                (second..=60 * minute).contains(&self.breaker.initial),
+                "1s to 1h",
+            ),
+            (
+                "breaker.max",
+                (self.breaker.initial..=day).contains(&self.breaker.max),
+                "breaker.initial to 1d",
+            ),
+            (
                 "telemetry.sample_ratio",
                 (0.0..=1.0).contains(&self.telemetry.sample_ratio),
                 "0 to 1",
@@ -136,8 +146,8 @@ impl Config {
                 self.callbacks
                     .public_url
                     .as_ref()
-                    .is_none_or(|url| url.scheme() == "https" || is_http_on_loopback(url)),
-                "an https URL (http only on loopback, for the sandbox)",
+                    .is_none_or(|url| (url.scheme() == "https" || is_http_on_loopback(url)) && is_open(url)),
+                "an https URL without a password (http only on loopback, for the sandbox)",
             ),
             (
                 "callbacks.key",

@@ -50,6 +50,8 @@ fn a_bad_setting_is_named_with_what_is_allowed() {
         (("BANKREFRESH__WORKER__NO_SUCH", "1"), "no_such"),
         (("BANKREFRESH__NO_SUCH__KEY", "1"), "no_such"),
         (("BANKREFRESH__POLLING__INITIAL", "10ms"), "polling.initial"),
+        (("BANKREFRESH__BREAKER__INITIAL", "100ms"), "breaker.initial"),
+        (("BANKREFRESH__BREAKER__MAX", "1s"), "breaker.max"),
         (("BANKREFRESH__CREDENTIALS__SOURCE", "hat"), "hat"),
         (
             ("BANKREFRESH__CALLBACKS__PUBLIC_URL", "http://callbacks.example.org"),
@@ -100,6 +102,7 @@ fn no_wrong_setting_shows_a_secret() {
         ("BANKREFRESH__FINAPI__CLIENT_SECRET__MORE", planted),
         ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", &with_password),
         ("BANKREFRESH__FINAPI__ACCESS_URL", &with_password),
+        ("BANKREFRESH__CALLBACKS__PUBLIC_URL", &with_password),
         ("BANKREFRESH__CREDENTIALS__BEARER", planted),
     ];
     for variable in variables {

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 pub struct Settings {
     /// So many failed calls in a row, over all refreshes. At least 1.
     pub failures: u32,
-    /// The wait before the first probe; doubled after each probe that fails.
+    /// The wait before the first probe; doubled after each probe that fails. 1 s to 1 h: a probe may be the look at a task, of which
+    /// finAPI allows one a second.
     #[serde(with = "humantime_serde")]
     pub initial: Duration,
-    /// The longest wait between two probes.
+    /// The longest wait between two probes. At least `initial`.
     #[serde(with = "humantime_serde")]
     pub max: Duration,
 }

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | over | the outcome is published and confirmed, then it is acknowledged |
 //! | held | it stays unacknowledged; a timer runs here |
+//! | duplicate | another copy of the refresh is in hand and waits: it is acknowledged |
 //! | given back | it was not begun, and says now when it was requested: it is published to the end of its lane, then acknowledged |
 //! | parked | its state is published to a delay queue and confirmed, then it is acknowledged |
 //! | unreadable | it is published to the dead letters with the reason, then acknowledged |
@@ -92,8 +93,8 @@ const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often is looked for what waits too long.
 const LET_GO_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A second copy of a refresh that is in hand waits so long before it is looked at again.
-const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
+/// A second copy of a refresh that runs waits so long.
+const RUNNING_COPY_WAIT: Duration = Duration::from_secs(5);
 
 /// What a worker consumes.
 #[must_use]
@@ -134,6 +135,13 @@ struct Taken {
     suspect: bool,
 }
 
+/// A command of which a copy is in hand.
+#[derive(Clone, Copy, Debug)]
+struct InHand {
+    tag: Tag,
+    runs: bool,
+}
+
 /// Refreshes that wait for something else than time.
 type Queue = VecDeque<(Box<Refresh>, Taken)>;
 
@@ -151,8 +159,8 @@ pub struct Worker {
     asking_max: usize,
     /// Whose deliveries the running tasks work on; no command where a message is only passed on.
     runs: HashMap<Id, (Taken, Option<String>)>,
-    /// Commands in hand, so that two copies of one are never worked on side by side.
-    commands: HashMap<String, Tag>,
+    /// Commands in hand: of two copies of one only the first is worked on.
+    commands: HashMap<String, InHand>,
     /// Background commands that wait for room.
     waiting: Queue,
     /// What was settled while stopping, to be acknowledged together: of single acknowledgements just before the channel is closed
@@ -273,7 +281,7 @@ impl Worker {
         self.ready = Default::default();
         self.waiting.clear();
         let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
-        self.commands.retain(|_, tag| running.contains(tag));
+        self.commands.retain(|_, in_hand| running.contains(&in_hand.tag));
     }
 
     fn delivered(&mut self, delivery: Delivery) {
@@ -335,11 +343,24 @@ impl Worker {
             // The worker that had it may have looked at the task just before, or a start of it may still be on its way.
             refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
-        if self.commands.contains_key(&refresh.command.command_id) {
-            refresh.due_at = crate::refresh::later(now, DUPLICATE_WAIT);
-            return self.park(refresh, taken);
+        match self.commands.get(&refresh.command.command_id) {
+            // The broker keeps that one until what follows from it is published.
+            Some(InHand { runs: false, .. }) => {
+                step::log_duplicate(&refresh);
+                return self.settled(taken.tag);
+            }
+            // This may be what that run has just published, or what it works on although it has lost it.
+            Some(InHand { runs: true, .. }) => {
+                refresh.due_at = crate::refresh::later(now, RUNNING_COPY_WAIT);
+                return self.park(refresh, taken);
+            }
+            None => {}
         }
-        self.commands.insert(refresh.command.command_id.clone(), taken.tag);
+        let in_hand = InHand {
+            tag: taken.tag,
+            runs: false,
+        };
+        self.commands.insert(refresh.command.command_id.clone(), in_hand);
         if delivery.queue == self.shared.topology.background() && !self.has_room() {
             return self.waiting.push_back((refresh, taken));
         }
@@ -399,6 +420,7 @@ impl Worker {
         }
         self.asking += 1;
         let command_id = refresh.command.command_id.clone();
+        self.set_runs(&command_id, true);
         // Some kilobytes, which would be copied again and again on their way into a task.
         let run = Box::pin(Arc::clone(&self.shared).run(refresh, taken));
         let task = self.running.spawn(run);
@@ -468,7 +490,10 @@ impl Worker {
             self.settled(taken.tag);
         }
         match ran {
-            Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
+            Ok((_, Ran::Waits(refresh))) if !stale => {
+                self.set_runs(&refresh.command.command_id, false);
+                return self.go_on(refresh, taken);
+            }
             Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
             // Its delivery stays unacknowledged and comes again when this worker ends.
             Err(error) => tracing::error!(%error, "a refresh's task ended by itself"),
@@ -505,8 +530,14 @@ impl Worker {
         }
     }
 
+    fn set_runs(&mut self, command_id: &str, runs: bool) {
+        if let Some(in_hand) = self.commands.get_mut(command_id) {
+            in_hand.runs = runs;
+        }
+    }
+
     fn forget(&mut self, command_id: &str, tag: Tag) {
-        if self.commands.get(command_id) == Some(&tag) {
+        if self.commands.get(command_id).is_some_and(|in_hand| in_hand.tag == tag) {
             self.commands.remove(command_id);
         }
     }
@@ -580,8 +611,8 @@ impl Worker {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes nothing more, parks what is held and acknowledges it, waits a while for what is running, and closes. What is left
-    /// unacknowledged the broker hands to others.
+    /// Takes nothing more, parks what is held, gives back what was not begun, acknowledges both, waits a while for what is running, and
+    /// closes. What is left unacknowledged the broker hands to others, as something that came back.
     async fn drain(mut self, mut notices: Notices) {
         let started = Instant::now();
         tracing::info!(held = self.held.len(), running = self.runs.len(), "stopping");
@@ -591,13 +622,15 @@ impl Worker {
                 self.pause(&name, true);
             }
         }
-        self.waiting.clear();
         let mut in_hand: Vec<_> = self.ready.iter_mut().flat_map(std::mem::take).collect();
         in_hand.extend(std::iter::from_fn(|| self.held.pop()));
         // In the order they came: one acknowledgement is for all up to the first that is not settled.
         in_hand.sort_by_key(|(_, taken)| taken.tag);
         for (refresh, taken) in in_hand {
             self.park(refresh, taken);
+        }
+        for (refresh, taken) in std::mem::take(&mut self.waiting) {
+            self.give_back(&refresh, taken);
         }
         let deadline = started + self.settings.drain_timeout;
         while !self.running.is_empty() {

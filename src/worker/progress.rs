@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::broker::{Broker, Subscription};
+use crate::broker::{Broker, ROOM_PARTS, Subscription};
 use crate::finapi::gate::Calls;
 
 /// A loop that takes longer to answer does not get on.
@@ -164,6 +164,8 @@ impl Queue {
     }
 
     fn may_bring(&self) -> bool {
-        !self.paused.load(Ordering::Relaxed) && self.outstanding.load(Ordering::Relaxed) < self.prefetch
+        let room = self.prefetch - self.outstanding.load(Ordering::Relaxed);
+        let is_enough = room > 0 && room >= self.prefetch / i64::from(ROOM_PARTS);
+        is_enough && !self.paused.load(Ordering::Relaxed)
     }
 }

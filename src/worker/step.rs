@@ -222,8 +222,11 @@ impl Shared {
     async fn publish_until_confirmed(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
         let mut wait = PUBLISH_RETRY;
         loop {
+            if !self.owns(taken) {
+                return Err(Lost);
+            }
             let started = Instant::now();
-            let published = self.broker.publish(messages.clone()).await;
+            let published = self.broker.publish_for(taken.tag, messages.clone()).await;
             let error = published.as_ref().err().map(PublishError::name);
             self.metrics.sent(&messages, error, started.elapsed());
             match published {
@@ -233,9 +236,6 @@ impl Shared {
             }
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(PUBLISH_RETRY_MAX);
-            if !self.owns(taken) {
-                return Err(Lost);
-            }
         }
     }
 
@@ -308,6 +308,16 @@ fn log_change(before: &Refresh, next: Option<&Refresh>) {
         phase = before.phase.name(),
         next = next.map_or("over", |next| next.phase.name()),
         "went on"
+    );
+}
+
+/// A copy of a refresh that is left to another one.
+pub(super) fn log_duplicate(refresh: &Refresh) {
+    tracing::debug!(
+        trace_id = refresh.envelope.trace_id(),
+        command_id = refresh.command.command_id,
+        bank_connection_id = refresh.command.bank_connection_id,
+        "another copy is in hand; this one is dropped"
     );
 }
 

@@ -50,6 +50,15 @@ impl Alone {
     }
 
     fn start_with(&self, answer: impl IntoResponse + Clone + Send + Sync + 'static, settings: Settings) -> Handle {
+        self.start_until(answer, settings, std::future::pending())
+    }
+
+    fn start_until(
+        &self,
+        answer: impl IntoResponse + Clone + Send + Sync + 'static,
+        settings: Settings,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Handle {
         let (counted, latency) = (Arc::clone(&self.calls), self.latency);
         let router = Router::new().fallback(move || async move {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +82,7 @@ impl Alone {
         policy.retry.initial = LOOK_INTERVAL_MIN;
         let worker = Worker::new(broker, finapi, topology, policy, settings, self.clock, 1);
         let handle = worker.handle();
-        tokio::spawn(worker.run(notices, std::future::pending()));
+        tokio::spawn(worker.run(notices, stop));
         handle
     }
 
@@ -237,6 +246,47 @@ async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
     );
     let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
     assert_eq!(read.requested_at, Some(from_timestamp(Timestamp::UNIX_EPOCH)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_had_never_been_taken() {
+    let alone = Alone::new();
+    alone.send("interactive", 1).await;
+    alone.send("background", 2).await;
+    let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "4")]);
+    let stop = tokio::time::sleep(Duration::from_secs(1));
+    alone.start_until(answer, one_in_flight(), stop);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(alone.parked(), 1, "the one that was begun");
+    let other = subscriptions(&alone.topology, &one_in_flight());
+    let (_other, mut notices) = alone.server.connect(other);
+    assert!(matches!(notices.recv().await, Some(Notice::Up { .. })));
+    let Some(Notice::Delivery(delivery)) = notices.recv().await else {
+        panic!("no delivery")
+    };
+    assert_eq!(
+        (delivery.queue, delivery.redeliveries),
+        (alone.topology.background(), 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
+    let alone = Alone {
+        latency: Duration::from_secs(1),
+        ..Alone::new()
+    };
+    alone.send("interactive", 1).await;
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    alone.server.outage(true);
+    alone.server.outage(false);
+    let told = || alone.server.depths()[&alone.topology.unrouted_events()].0;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((alone.calls(), told()), (1, 0));
+    // The command, which came back meanwhile, waits until nobody works on it any more.
+    tokio::time::sleep(RUNNING_COPY_WAIT + Duration::from_secs(2)).await;
+    assert_eq!((alone.calls(), told()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@ pub struct Done {
     pub crashes: usize,
     pub suspects: usize,
     pub outages: usize,
+    /// What workers said of copies that they left to another one.
+    pub duplicates: Vec<String>,
     pub chaos: Duration,
     pub all: Duration,
     pub queues: Invariant,
@@ -91,8 +93,9 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     done.ends.checked += done.stopped;
     done.ends.broken.extend(ends);
     telling.abort();
-    done.suspects = lines_with(logs, "to be tried alone");
-    done.outages = lines_with(logs, "finAPI is down");
+    done.suspects = lines_with(logs, "to be tried alone").len();
+    done.outages = lines_with(logs, "finAPI is down").len();
+    done.duplicates = lines_with(logs, "another copy is in hand");
     done.orders = published.orders;
     done.published = published.messages;
     done.all = began.elapsed();

@@ -62,7 +62,7 @@ async fn run(options: &Options) -> bool {
     let stage = Arc::new(Stage::set(&schedule, options.seed).await);
     let done = conduct(&stage, schedule, logs).await;
     let asked = stage.sandbox.asked();
-    let (mut invariants, figures) = verdict::judge(&done.orders, &stage.observer.seen(), &asked);
+    let (mut invariants, figures) = verdict::judge(&done, &stage.observer.seen(), &asked);
     invariants.extend([
         done.queues.clone(),
         done.dead.clone(),

@@ -47,17 +47,16 @@ fn tells(line: &str) -> bool {
     SECRETS.iter().any(|secret| line.contains(secret)) || line.split(|c: char| !c.is_ascii_alphanumeric()).any(token)
 }
 
-/// How many lines of the workers' logs have this text.
-pub fn lines_with(logs: &Path, text: &str) -> usize {
+/// The lines of the workers' logs that have this text.
+pub fn lines_with(logs: &Path, text: &str) -> Vec<String> {
     let files = fs::read_dir(logs).expect("the logs").flatten();
     let lines = |file: fs::DirEntry| {
         let log = fs::read(file.path()).expect("a log");
-        String::from_utf8_lossy(&log)
-            .lines()
-            .filter(|line| line.contains(text))
-            .count()
+        let log = String::from_utf8_lossy(&log);
+        let lines = log.lines().filter(|line| line.contains(text));
+        lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    files.map(lines).sum()
+    files.flat_map(lines).collect()
 }
 
 /// Prints the figures of a run.
@@ -91,6 +90,7 @@ pub fn figures(options: &Options, stage: &Stage, done: &Done, asked: &Asked, fig
             "smallest interval between two looks",
             format!("{:?} ms", asked.smallest_interval_ms.unwrap_or(0)),
         ),
+        ("copies left to another", done.duplicates.len().to_string()),
         ("messages to be tried alone", done.suspects.to_string()),
         ("times that finAPI counted as down", done.outages.to_string()),
         ("seconds to the outcome, median", format!("{:.1}", at(0.5))),

@@ -157,6 +157,11 @@ impl Case {
         !matches!(self, Self::FormFails | Self::BankFails | Self::Refused)
     }
 
+    /// Whether finAPI hands out a web form.
+    pub fn needs_its_user(self) -> bool {
+        matches!(self, Self::FormDuring | Self::FormAtOnce | Self::FormFails)
+    }
+
     /// How many transactions the outcome tells of, where that is certain. A batch update may be done before anybody asks.
     pub fn transactions(self) -> Option<usize> {
         match self {

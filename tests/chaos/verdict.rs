@@ -7,6 +7,7 @@ use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::{Asked, AskedOfConnection};
 use uuid::Uuid;
 
+use crate::conduct::Done;
 use crate::observer::Seen;
 use crate::schedule::{self, Case, Order};
 
@@ -53,13 +54,15 @@ pub struct Figures {
 }
 
 /// Judges what was seen of every command.
-pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, Figures) {
+pub fn judge(done: &Done, seen: &Seen, asked: &Asked) -> (Vec<Invariant>, Figures) {
+    let orders = &done.orders;
+    let duplicates = done.duplicates.join("\n");
     let mut lost = Invariant::new("every_command_has_an_outcome");
     let mut whole = Invariant::new("every_outcome_is_whole_and_the_only_one_by_event_id");
     let mut conflicts = Invariant::new("copies_of_an_event_have_one_type");
     let mut right = Invariant::new("outcomes_are_what_the_banks_did");
     let mut told = Invariant::new("every_transaction_is_told_once_by_event_id");
-    let mut user = Invariant::new("users_are_asked_before_what_they_did_is_told");
+    let mut user = Invariant::new("users_are_asked_before_the_outcome_is_told");
     let mut once = Invariant::new("no_bank_is_asked_twice");
     let mut pace = Invariant::new("no_task_is_looked_at_twice_within_a_second");
     let mut figures = Figures {
@@ -88,7 +91,7 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
         let connection = asked.connections.get(&order.command.bank_connection_id);
         let tasks = connection.map_or(0, |connection| connection.tasks_made);
         figures.without_task += usize::from(tasks == 0);
-        let repeated = events.len() > copies.len() || order.copies > 1;
+        let repeated = events.len() > copies.len() || order.copies > 1 || duplicates.contains(id);
         let patient = connection.is_none_or(is_patient);
         let both_started = repeated && order.case == Case::FormAtOnce && tasks > 1;
         if both_started {
@@ -126,7 +129,7 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
                 format!("{}: {} of {count}, {} distinct", about(), ids.len(), distinct.len())
             });
         }
-        if origin(last) == Some(UpdateOrigin::UserActed) {
+        if order.case.needs_its_user() {
             let asks = |event: &Event| matches!(event, Event::UserActionRequired(_));
             let first = events.iter().position(|event| asks(event) || event.is_last());
             let asked = first.is_some_and(|first| asks(&events[first]));
@@ -134,6 +137,11 @@ pub fn judge(orders: &[Order], seen: &Seen, asked: &Asked) -> (Vec<Invariant>, F
         }
         figures.seconds.extend(seconds(order, last));
     }
+    let few = (orders.len() / 100).max(5);
+    pace.check(figures.looked_at_by_two <= few, || {
+        let count = figures.looked_at_by_two;
+        format!("{count} were looked at by two workers, where {few} are put down to copies of a command")
+    });
     figures.seconds.sort_by(f64::total_cmp);
     let mut odd = Invariant::new("every_event_can_be_read_and_carries_its_id");
     odd.checked = seen.count;

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use crate::schedule::WORKERS;
 use crate::support::guard::Guard;
 
-/// How long a worker may take to stop: what its drain may take, and a slow machine's share.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a worker may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SIGTERM: i32 = 15;
 

@@ -129,13 +129,34 @@ impl Client {
     ///
     /// As there.
     pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        let life = self.handle.shared.state().generation(self.handle.id);
+        self.publish_within(life, messages).await
+    }
+
+    /// As [`super::Broker::publish_for`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn publish_for(&self, tag: Tag, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        self.publish_within(Some(tag.generation), messages).await
+    }
+
+    /// Over the connection of one of this client's lives.
+    async fn publish_within(&self, life: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         let Handle { id, shared, .. } = &*self.handle;
         let (there, back) = shared.change(|state| state.sending(*id, &messages));
         let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
+        let is_lost = |state: &State| state.generation(*id) != life;
         pass(there).await;
-        let (generation, outcome) = shared.change(|state| (state.generation(*id), state.publish(*id, messages)));
+        let outcome = shared.change(|state| {
+            if is_lost(state) {
+                return Err(PublishError::Down);
+            }
+            state.publish(*id, messages)
+        });
         pass(back).await;
-        if !back.is_zero() && shared.state().generation(*id) != generation {
+        if is_lost(&shared.state()) {
             return Err(PublishError::Down);
         }
         outcome

@@ -13,7 +13,7 @@ use super::Settings;
 use super::address::{Address, Addresses, Error};
 
 /// How long a connection may take to say goodbye before it is dropped.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the broker's management shows as the product.
 const PRODUCT: &str = concat!("bankrefresh ", env!("CARGO_PKG_VERSION"));

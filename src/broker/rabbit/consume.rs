@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::Status;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short};
-use crate::broker::{Delivery, Notice, Subscription, Tag};
+use crate::broker::{Delivery, Notice, ROOM_PARTS, Subscription, Tag};
 
 /// How many messages of a tap are on their way at a time.
 const TAP_PREFETCH: u16 = 256;
@@ -76,8 +76,8 @@ struct Source {
 }
 
 /// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
-/// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and a second
-/// one has the rest of it once those are settled.
+/// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and others
+/// have what becomes free as those are settled, an eighth of the prefetch at a time.
 #[derive(Default)]
 struct Consumers {
     deliveries: SelectAll<BoxStream<'static, Option<lapin::Result<AmqpDelivery>>>>,
@@ -208,13 +208,12 @@ impl Consuming {
     /// Consumes as much as there is room for.
     async fn consume(&mut self) -> lapin::Result<()> {
         let Consumers { window, before, .. } = self.consumers;
-        let room = self.source.prefetch - window;
-        let room = match self.acks.open_up_to(before) {
-            0 => room,
-            old if window == 0 => room.saturating_sub(u16::try_from(old).unwrap_or(u16::MAX)),
-            _ => 0,
-        };
-        if room == 0 {
+        let prefetch = self.source.prefetch;
+        let old = u16::try_from(self.acks.open_up_to(before)).unwrap_or(u16::MAX);
+        let room = (prefetch - window).saturating_sub(old);
+        // Not worth another consumer.
+        let is_little = window > 0 && old > 0 && room < prefetch / ROOM_PARTS;
+        if room == 0 || is_little {
             return Ok(());
         }
         // Per consumer: a quorum queue refuses the global one by closing the connection.

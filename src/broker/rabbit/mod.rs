@@ -212,9 +212,19 @@ impl Rabbit {
         link.publisher.publish(messages).await
     }
 
+    /// As [`super::Broker::publish_for`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn publish_for(&self, tag: Tag, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        let link = self.shared.link_of(tag).ok_or(PublishError::Down)?;
+        link.publisher.publish(messages).await
+    }
+
     /// As [`super::Broker::ack`].
     pub fn ack(&self, tag: Tag) {
-        let link = self.shared.link().filter(|link| link.generation == tag.generation);
+        let link = self.shared.link_of(tag);
         let subscription = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
         if let Some(orders) = link.as_ref().and_then(|link| link.orders.get(subscription)) {
             // A task that is gone takes its generation with it: the message comes again.
@@ -261,6 +271,11 @@ impl fmt::Debug for Rabbit {
 impl Shared {
     fn link(&self) -> Option<Arc<Link>> {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connection that brought a delivery, as long as it lasts.
+    fn link_of(&self, tag: Tag) -> Option<Arc<Link>> {
+        self.link().filter(|link| link.generation == tag.generation)
     }
 
     fn set_link(&self, link: Option<Arc<Link>>) {

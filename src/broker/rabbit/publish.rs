@@ -12,7 +12,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::convert::{short, to_amqp};
 use super::declare::refusal;
@@ -22,6 +22,9 @@ use crate::broker::{Outgoing, PublishError};
 /// How many calls publish at the same time; the next ones wait. RabbitMQ allows 2047 channels by default, and lapin looks at all of
 /// a connection's with each frame.
 const CHANNELS_MAX: usize = 64;
+
+/// How often is looked whether the broker takes messages again.
+const BLOCKED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// `NOT_FOUND`: the exchange.
 const NOT_FOUND: u16 = 404;
@@ -74,13 +77,25 @@ impl Publisher {
             // The time for a confirm begins when there is room to send.
             let permit = self.permits.acquire().await;
             let _permit = permit.map_err(|_| PublishError::Down)?;
-            let sent = timeout(self.confirm_timeout, self.send(&messages)).await;
+            let sent = async {
+                self.unblocked().await;
+                self.send(&messages).await
+            };
+            let sent = timeout(self.confirm_timeout, sent).await;
             sent.unwrap_or_else(|_| Err(self.timed_out()))
         };
         tokio::select! {
             biased;
             outcome = send => outcome,
             _ = ended.wait_for(|ended| *ended) => Err(PublishError::Down),
+        }
+    }
+
+    /// While the broker lets publishers wait, nothing is written: each try would leave one more channel behind, and there are not that
+    /// many.
+    async fn unblocked(&self) {
+        while self.connection.status().blocked() {
+            sleep(BLOCKED_LOOK_INTERVAL).await;
         }
     }
 

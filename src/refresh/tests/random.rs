@@ -151,6 +151,11 @@ fn follow(seed: u64) {
             refresh = state::decode(&durable).expect("a bookmark");
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
         }
+        if draw.one_in(40) {
+            // Its worker is told to stop; another one goes on at once.
+            refresh = state::decode(&state::encode(&refresh)).expect("a bookmark");
+            now = now.max(refresh.due_at);
+        }
         if refresh.overdue(now, &policy).is_some() {
             assert!(now >= deadline && parts_told == 0, "seed {seed}");
             return;

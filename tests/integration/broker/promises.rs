@@ -1,5 +1,6 @@
 //! What both brokers promise, each promise tried on each of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
@@ -44,6 +45,7 @@ promises! {
     a_tap_comes_back_with_its_connection,
     a_paused_queue_hands_out_nothing_until_it_is_resumed,
     a_pause_leaves_the_prefetch_as_it_was,
+    what_is_settled_after_a_pause_makes_room_before_all_of_it_is,
     a_pause_outlives_the_connection,
 }
 
@@ -373,6 +375,28 @@ async fn a_pause_leaves_the_prefetch_as_it_was(subject: Subject) {
     broker.ack(fourth.tag);
     assert_eq!(bodies(&mut notices, 1).await, ["7"]);
     subject.ready(&lane, 1).await;
+}
+
+async fn what_is_settled_after_a_pause_makes_room_before_all_of_it_is(subject: Subject) {
+    let topology = &subject.topology;
+    let lane = topology.interactive();
+    let (broker, mut notices) = subject.connect(queue(lane.clone(), 16)).await;
+    let batch = (1..=32).map(|number| outgoing(topology.commands(), "interactive", &number.to_string()));
+    broker.publish(batch.collect()).await.unwrap();
+    let mut taken = VecDeque::new();
+    for _ in 0..16 {
+        taken.push_back(delivery(&mut notices).await.tag);
+    }
+    broker.pause(&lane, true);
+    subject.cancelled(&lane).await;
+    broker.pause(&lane, false);
+    // A refresh takes its time: the room that others leave meanwhile is used, though not for each of them at once.
+    for _ in 0..7 {
+        taken.drain(..2).for_each(|tag| broker.ack(tag));
+        bodies(&mut notices, 2).await;
+    }
+    assert_eq!(taken.len(), 2);
+    subject.ready(&lane, 2).await;
 }
 
 async fn a_pause_outlives_the_connection(subject: Subject) {

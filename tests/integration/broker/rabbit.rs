@@ -5,6 +5,7 @@ use std::time::Duration;
 use bankrefresh::broker::rabbit::{self, Difference, Error, Rabbit, Settings, Status};
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Header, Notice, Notices, Outgoing, PublishError, Subscription};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -367,6 +368,14 @@ async fn a_broker_that_blocks_publishers_is_waited_for() {
     );
     let blocked = |status: &Status| matches!(status, Status::Up { blocked: Some(_), .. });
     status(&rabbit, blocked).await;
+    // However often is tried, no channel is used up for that: RabbitMQ allows 2047 of them.
+    for _ in 0..3 {
+        let tries = (0..64).map(|_| rabbit.publish(command(&topology, "never written")));
+        let tried = join_all(tries).await;
+        assert!(tried.iter().all(|tried| *tried == Err(PublishError::TimedOut)));
+    }
+    let channels = server.ctl(&["list_channels", "-q", "--no-table-headers", "pid"]).await;
+    assert!(channels.lines().count() < 16, "{channels}");
     // Acknowledgements go through all the same, and nothing new is taken.
     rabbit.ack(first.tag);
     let unattended = async { while server.depth(&topology.interactive()).await.1 > 0 {} };

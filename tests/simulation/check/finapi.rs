@@ -37,7 +37,7 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, violated: &mut Vec<
             continue;
         };
         for pair in times.windows(2) {
-            let together = refresh.live_max(pair[0], pair[1]) > 1;
+            let together = refresh.live_max(pair[0], pair[1]) > 1 && pair[0] + ONE_QUESTION > pair[1];
             let undated = refresh.command.requested_at.is_none() && refresh.copies > 1;
             if !together && !undated {
                 let at = ledger.time(pair[1]);
@@ -82,9 +82,9 @@ pub(crate) fn looks_are_a_second_apart(ledger: &Ledger<'_>, violated: &mut Vec<S
     }
 }
 
-/// Whether messages came back from the worker a moment ago.
+/// Whether messages came back from the worker when the question was on its way.
 fn has_lost_the_broker(ledger: &Ledger<'_>, call: &Call) -> bool {
-    let lately = |at: Instant| at <= call.at && at + ONE_QUESTION > call.at;
+    let lately = |at: Instant| at <= call.at && at + ledger.scenario.finapi_latency >= call.at;
     let mut seen = ledger.history.broker.iter();
     seen.any(|seen| match seen.what {
         // A client's number is that of its worker's life.

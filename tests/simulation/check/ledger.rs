@@ -30,7 +30,9 @@ pub(crate) struct Refresh<'a> {
     pub(crate) command: &'a RefreshConnection,
     /// When the broker first had it.
     pub(crate) since: Option<Instant>,
-    /// How often it was published as a command.
+    /// The message it is sent as.
+    message: Message,
+    /// How often the broker took that.
     pub(crate) copies: usize,
     /// How often a message of it came back from a lost connection.
     pub(crate) returned: usize,
@@ -60,7 +62,8 @@ impl<'a> Ledger<'a> {
         let mut refreshes = BTreeMap::new();
         for planned in &scenario.commands {
             if let Is::Valid(command) = &planned.is {
-                refreshes.insert(planned.id.clone(), Refresh::new(&planned.id, command));
+                let message = planned.outgoing(&world::topology()).message;
+                refreshes.insert(planned.id.clone(), Refresh::new(&planned.id, command, message));
             }
         }
         let mut ledger = Self {
@@ -103,11 +106,13 @@ impl<'a> Ledger<'a> {
         match what {
             What::Taken { queue, message } if *queue == topology.unrouted_events() => self.told(at, message),
             What::Taken { queue, message } if self.is_for_work(queue) => {
-                let is_command = [topology.interactive(), topology.background()].contains(queue);
                 self.of(message, |refresh| {
+                    // What is given back to its lane says when it was requested, and is dated anew.
+                    let is_copy = message.body == refresh.message.body
+                        && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
-                    refresh.copies += usize::from(is_command);
-                    if is_command || std::mem::take(&mut refresh.moving) || refresh.replacing {
+                    refresh.copies += usize::from(is_copy);
+                    if is_copy || std::mem::take(&mut refresh.moving) || refresh.replacing {
                         refresh.lives(at, 1);
                     } else {
                         refresh.replacing = true;
@@ -169,11 +174,12 @@ impl<'a> Ledger<'a> {
 }
 
 impl<'a> Refresh<'a> {
-    fn new(id: &'a str, command: &'a RefreshConnection) -> Self {
+    fn new(id: &'a str, command: &'a RefreshConnection, message: Message) -> Self {
         Self {
             id,
             command,
             since: None,
+            message,
             copies: 0,
             returned: 0,
             live: Vec::new(),

@@ -176,11 +176,11 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
     counts
 }
 
-/// Once all is well, nothing is later than its deadline and a while.
+/// Once all is well, nothing takes longer than a web form and a while.
 pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
     const WHILE: Duration = Duration::from_secs(600);
     let calm = ledger.history.began + ledger.scenario.calm_at;
-    let limit = ledger.scenario.policy.limits.refresh;
+    let limit = ledger.scenario.sandbox.web_form_life;
     for refresh in ledger.refreshes.values() {
         let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
             continue;
