@@ -21,10 +21,13 @@ async fn a_command_published_twice_starts_one_update() {
     platform.send_all(vec![command.clone(), command.clone()], true).await;
     platform.outcome(&command.command_id).await;
     platform.send(command.clone()).await;
-    let steps = platform.topology.steps();
-    platform.until_depth(&steps, |depth| depth == (0, 0)).await;
-    while platform.events[&command.command_id].len() < 3 {
+    // Of two copies that meet in one worker the second may be dropped.
+    while platform.events[&command.command_id].len() < 2 {
         platform.next_event().await;
+    }
+    let topology = platform.topology.clone();
+    for queue in [topology.interactive(), topology.delay_queue("5s"), topology.steps()] {
+        platform.until_depth(&queue, |depth| depth == (0, 0)).await;
     }
     assert_one_good_outcome_each(&platform, 1);
 }
