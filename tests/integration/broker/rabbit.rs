@@ -350,6 +350,9 @@ async fn nothing_confirmed_is_lost_when_the_broker_crashes() {
 #[tokio::test]
 async fn a_broker_that_blocks_publishers_is_waited_for() {
     let server = RabbitMq::start().await;
+    server
+        .ctl(&["eval", "application:set_env(rabbit, channel_max, 128)."])
+        .await;
     let topology = Topology::new(&rabbitmq::prefix());
     let settings = Settings {
         confirm_timeout: Duration::from_millis(500),
@@ -368,14 +371,12 @@ async fn a_broker_that_blocks_publishers_is_waited_for() {
     );
     let blocked = |status: &Status| matches!(status, Status::Up { blocked: Some(_), .. });
     status(&rabbit, blocked).await;
-    // However often is tried, no channel is used up for that: RabbitMQ allows 2047 of them.
+    // However often is tried, that uses up no channel.
     for _ in 0..3 {
         let tries = (0..64).map(|_| rabbit.publish(command(&topology, "never written")));
         let tried = join_all(tries).await;
         assert!(tried.iter().all(|tried| *tried == Err(PublishError::TimedOut)));
     }
-    let channels = server.ctl(&["list_channels", "-q", "--no-table-headers", "pid"]).await;
-    assert!(channels.lines().count() < 16, "{channels}");
     // Acknowledgements go through all the same, and nothing new is taken.
     rabbit.ack(first.tag);
     let unattended = async { while server.depth(&topology.interactive()).await.1 > 0 {} };
