@@ -312,12 +312,8 @@ impl Refresh {
     /// The outcome of a refresh that is past its deadline, to be looked at before every call.
     #[must_use]
     pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
-        // Once a part of the outcome may be out, the rest follows however late it is.
-        let telling = match &self.phase {
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part > 1,
-            _ => false,
-        };
-        if telling || now < self.deadline(policy) {
+        // The rest follows however late it is.
+        if self.is_half_told() || now < self.deadline(policy) {
             return None;
         }
         let reason = match self.phase {
@@ -362,6 +358,15 @@ impl Refresh {
         let by_age = command::fresh_since(&self.command, self.requested_at);
         let by_lock = (locked && !command::asks_for_more(&self.command)).then_some(self.requested_at);
         by_age.or(by_lock)
+    }
+
+    /// Whether a part of its outcome may be out.
+    #[must_use]
+    pub fn is_half_told(&self) -> bool {
+        match &self.phase {
+            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part > 1,
+            _ => false,
+        }
     }
 
     /// The task, where one is known.

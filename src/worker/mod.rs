@@ -93,8 +93,8 @@ const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often is looked for what waits too long.
 const LET_GO_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A second copy of a refresh that runs waits so long.
-const RUNNING_COPY_WAIT: Duration = Duration::from_secs(5);
+/// A second copy of a refresh, where it is not dropped, waits so long.
+const SECOND_COPY_WAIT: Duration = Duration::from_secs(5);
 
 /// What a worker consumes.
 #[must_use]
@@ -344,14 +344,14 @@ impl Worker {
             refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
         match self.commands.get(&refresh.command.command_id) {
-            // The broker keeps that one until what follows from it is published.
-            Some(InHand { runs: false, .. }) => {
+            // The broker keeps that one until what follows from it is published. It would have to tell all parts anew, though.
+            Some(InHand { runs: false, .. }) if !refresh.is_half_told() => {
                 step::log_duplicate(&refresh);
                 return self.settled(taken.tag);
             }
-            // This may be what that run has just published, or what it works on although it has lost it.
-            Some(InHand { runs: true, .. }) => {
-                refresh.due_at = crate::refresh::later(now, RUNNING_COPY_WAIT);
+            // This may be what a run has just published, or what it works on although it has lost it.
+            Some(_) => {
+                refresh.due_at = crate::refresh::later(now, SECOND_COPY_WAIT);
                 return self.park(refresh, taken);
             }
             None => {}

@@ -271,6 +271,30 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_copy_is_dropped_while_the_first_waits_in_the_same_worker_and_waits_itself_while_that_runs() {
+    let alone = Alone {
+        latency: Duration::from_secs(1),
+        ..Alone::new()
+    };
+    alone.send("interactive", 1).await;
+    alone.start((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "20")]));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let lane = || alone.server.depths()[&alone.topology.interactive()];
+    alone.send("interactive", 1).await;
+    tokio::task::yield_now().await;
+    assert_eq!((alone.parked(), lane()), (1, (0, 1)), "the first one runs");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!((alone.parked(), lane()), (0, (0, 1)), "the first one waits");
+    alone.send("interactive", 1).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!((alone.parked(), lane()), (0, (0, 1)));
+    assert_eq!(
+        (alone.calls(), alone.server.depths()[&alone.topology.steps()]),
+        (1, (0, 0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
     let alone = Alone {
         latency: Duration::from_secs(1),
@@ -285,7 +309,7 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((alone.calls(), told()), (1, 0));
     // The command, which came back meanwhile, waits until nobody works on it any more.
-    tokio::time::sleep(RUNNING_COPY_WAIT + Duration::from_secs(2)).await;
+    tokio::time::sleep(SECOND_COPY_WAIT + Duration::from_secs(2)).await;
     assert_eq!((alone.calls(), told()), (2, 1));
 }
 
