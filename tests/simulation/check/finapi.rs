@@ -19,8 +19,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const ONE_QUESTION: Duration = Duration::from_secs(40);
 
 /// A command starts one task. Two copies of it that are under way together on two workers may both find none and start one each,
-/// where the first one does not lock the connection; and a copy of a command that does not say when it was sent is a new one, for
-/// nobody can tell that the task of the first copy began later.
+/// where the first one does not lock the connection; and a copy of a command that does not say when it was sent, or that command when it
+/// comes back, is a new one, for nobody can tell that the task of the first copy began later.
 pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
     let mut made: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
     for call in &ledger.history.calls {
@@ -38,7 +38,7 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, violated: &mut Vec<
         };
         for pair in times.windows(2) {
             let together = refresh.live_max(pair[0], pair[1]) > 1 && pair[0] + ONE_QUESTION > pair[1];
-            let undated = refresh.command.requested_at.is_none() && refresh.copies > 1;
+            let undated = refresh.command.requested_at.is_none() && refresh.runs() > 1;
             if !together && !undated {
                 let at = ledger.time(pair[1]);
                 violated.push(format!("command {command} started a second task at {at:?}"));
