@@ -37,6 +37,7 @@ promises! {
     acknowledgements_in_any_order_are_all_sent,
     closing_gives_back_what_was_not_acknowledged,
     a_lost_connection_comes_back_as_the_next_generation,
+    what_follows_from_a_delivery_goes_over_its_connection_or_not_at_all,
     what_comes_back_keeps_its_order,
     a_message_that_comes_back_too_often_is_dead_lettered,
     a_delayed_message_arrives_in_time_and_can_be_delayed_again,
@@ -220,6 +221,25 @@ async fn a_lost_connection_comes_back_as_the_next_generation(subject: Subject) {
     broker.ack(other.tag);
     broker.close().await;
     subject.ready(&topology.interactive(), 1).await;
+}
+
+async fn what_follows_from_a_delivery_goes_over_its_connection_or_not_at_all(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.interactive(), 1)).await;
+    let sent = |body: &str| vec![outgoing(topology.commands(), "background", body)];
+    broker
+        .publish(vec![outgoing(topology.commands(), "interactive", "body")])
+        .await
+        .unwrap();
+    let tag = delivery(&mut notices).await.tag;
+    assert_eq!(broker.publish_for(tag, sent("over its own")).await, Ok(()));
+    subject.cut().await;
+    down(&mut notices).await;
+    up(&mut notices).await;
+    let late = broker.publish_for(tag, sent("over another")).await;
+    assert_eq!(late, Err(PublishError::Down));
+    broker.publish(sent("over any")).await.unwrap();
+    subject.ready(&topology.background(), 2).await;
 }
 
 async fn what_comes_back_keeps_its_order(subject: Subject) {
