@@ -312,7 +312,7 @@ impl Refresh {
     /// The outcome of a refresh that is past its deadline, to be looked at before every call.
     #[must_use]
     pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
-        // The rest follows however late it is.
+        // Once a part may be out, the rest follows however late it is.
         if self.is_half_told() || now < self.deadline(policy) {
             return None;
         }

@@ -135,13 +135,6 @@ struct Taken {
     suspect: bool,
 }
 
-/// A command of which a copy is in hand.
-#[derive(Clone, Copy, Debug)]
-struct InHand {
-    tag: Tag,
-    runs: bool,
-}
-
 /// Refreshes that wait for something else than time.
 type Queue = VecDeque<(Box<Refresh>, Taken)>;
 
@@ -160,7 +153,7 @@ pub struct Worker {
     /// Whose deliveries the running tasks work on; no command where a message is only passed on.
     runs: HashMap<Id, (Taken, Option<String>)>,
     /// Commands in hand: of two copies of one only the first is worked on.
-    commands: HashMap<String, InHand>,
+    commands: HashMap<String, Tag>,
     /// Background commands that wait for room.
     waiting: Queue,
     /// What was settled while stopping, to be acknowledged together: of single acknowledgements just before the channel is closed
@@ -281,7 +274,7 @@ impl Worker {
         self.ready = Default::default();
         self.waiting.clear();
         let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
-        self.commands.retain(|_, in_hand| running.contains(&in_hand.tag));
+        self.commands.retain(|_, tag| running.contains(tag));
     }
 
     fn delivered(&mut self, delivery: Delivery) {
@@ -343,24 +336,19 @@ impl Worker {
             // The worker that had it may have looked at the task just before, or a start of it may still be on its way.
             refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
-        match self.commands.get(&refresh.command.command_id) {
-            // The broker keeps that one until what follows from it is published. It would have to tell all parts anew, though.
-            Some(InHand { runs: false, .. }) if !refresh.is_half_told() => {
-                step::log_duplicate(&refresh);
-                return self.settled(taken.tag);
-            }
-            // This may be what a run has just published, or what it works on although it has lost it.
-            Some(_) => {
+        if let Some(first) = self.commands.get(&refresh.command.command_id) {
+            // This may be what that run has just published, or what it works on although it has lost it.
+            let first_runs = self.runs.values().any(|(taken, _)| taken.tag == *first);
+            // The first one would have to tell all parts anew.
+            if first_runs || refresh.is_half_told() {
                 refresh.due_at = crate::refresh::later(now, SECOND_COPY_WAIT);
                 return self.park(refresh, taken);
             }
-            None => {}
+            // The broker keeps the first one until what follows from it is published.
+            step::log_duplicate(&refresh);
+            return self.settled(taken.tag);
         }
-        let in_hand = InHand {
-            tag: taken.tag,
-            runs: false,
-        };
-        self.commands.insert(refresh.command.command_id.clone(), in_hand);
+        self.commands.insert(refresh.command.command_id.clone(), taken.tag);
         if delivery.queue == self.shared.topology.background() && !self.has_room() {
             return self.waiting.push_back((refresh, taken));
         }
@@ -420,7 +408,6 @@ impl Worker {
         }
         self.asking += 1;
         let command_id = refresh.command.command_id.clone();
-        self.set_runs(&command_id, true);
         // Some kilobytes, which would be copied again and again on their way into a task.
         let run = Box::pin(Arc::clone(&self.shared).run(refresh, taken));
         let task = self.running.spawn(run);
@@ -490,10 +477,7 @@ impl Worker {
             self.settled(taken.tag);
         }
         match ran {
-            Ok((_, Ran::Waits(refresh))) if !stale => {
-                self.set_runs(&refresh.command.command_id, false);
-                return self.go_on(refresh, taken);
-            }
+            Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
             Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
             // Its delivery stays unacknowledged and comes again when this worker ends.
             Err(error) => tracing::error!(%error, "a refresh's task ended by itself"),
@@ -530,14 +514,8 @@ impl Worker {
         }
     }
 
-    fn set_runs(&mut self, command_id: &str, runs: bool) {
-        if let Some(in_hand) = self.commands.get_mut(command_id) {
-            in_hand.runs = runs;
-        }
-    }
-
     fn forget(&mut self, command_id: &str, tag: Tag) {
-        if self.commands.get(command_id).is_some_and(|in_hand| in_hand.tag == tag) {
+        if self.commands.get(command_id) == Some(&tag) {
             self.commands.remove(command_id);
         }
     }

@@ -209,7 +209,7 @@ impl Shared {
         }
     }
 
-    /// Publishes, again and again while the delivery is ours: what is not confirmed is not done.
+    /// Publishes, again and again as long as the delivery's connection lasts: what is not confirmed is not done.
     async fn publish(&self, messages: Vec<(Outgoing, Sending)>, taken: Taken) -> Result<(), Lost> {
         let (messages, sendings): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
         let published = self.publish_until_confirmed(messages, taken).await;
@@ -222,16 +222,13 @@ impl Shared {
     async fn publish_until_confirmed(&self, messages: Vec<Outgoing>, taken: Taken) -> Result<(), Lost> {
         let mut wait = PUBLISH_RETRY;
         loop {
-            if !self.owns(taken) {
-                return Err(Lost);
-            }
             let started = Instant::now();
             let published = self.broker.publish_for(taken.tag, messages.clone()).await;
             let error = published.as_ref().err().map(PublishError::name);
             self.metrics.sent(&messages, error, started.elapsed());
             match published {
                 Ok(()) => return Ok(()),
-                Err(PublishError::Down) if !self.owns(taken) => return Err(Lost),
+                Err(PublishError::Down) => return Err(Lost),
                 Err(error) => tracing::warn!(%error, "publishing failed; trying again"),
             }
             tokio::time::sleep(wait).await;

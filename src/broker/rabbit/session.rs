@@ -21,7 +21,7 @@ use crate::broker::Notice;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the last acknowledgements may take to be sent.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
