@@ -314,6 +314,21 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_lost_the_broker_asks_nothing_more() {
+    let alone = Alone {
+        latency: Duration::from_secs(1),
+        ..Alone::new()
+    };
+    alone.send("interactive", 1).await;
+    // No task is found, so one would be started.
+    alone.start(r#"{"items":[],"paging":{"page":1,"perPage":20,"pageCount":1,"totalCount":0}}"#);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    alone.server.outage(true);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(alone.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lane_once() {
     let alone = Alone::new();
     alone.send("interactive", 1).await;
