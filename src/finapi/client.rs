@@ -15,19 +15,21 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
 use super::breaker::{self, Admitted, Breaker, Host};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
-use super::gate::{Calls, Gate, Urgency};
+use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::pace::Pace;
 use super::request::{self, Dialect, Names};
 use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
 use super::wire;
 use crate::callbacks::Signer;
+use crate::lease::Lease;
 use crate::refresh::Refresh;
 use crate::refresh::answer::{
     Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
@@ -119,7 +121,7 @@ pub struct FinApi {
     settings: Settings,
     credentials: Credentials,
     tokens: Tokens,
-    gate: Gate,
+    concurrency: ConcurrencyLimiter,
     pace: Pace,
     breaker: Breaker,
     /// A user's last request that failed at each host.
@@ -129,11 +131,46 @@ pub struct FinApi {
     metrics: Metrics,
 }
 
+/// What a worker lets a query do.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Cancelled when the worker stops, or when it has lost the delivery that it works on.
+    pub stop: CancellationToken,
+    /// Proves that the delivery is still the worker's. Without it nothing is changed at finAPI.
+    pub lease: Lease,
+    /// How often the user's token was fetched for this query.
+    pub renewals: u8,
+}
+
+/// What came of a query.
+#[derive(Debug)]
+pub enum Outcome {
+    /// finAPI's response, or a classified failure.
+    Answered(Answered),
+    /// The user's token is missing, has ended or was refused: fetch one and query again.
+    NeedsToken,
+    /// The request was not sent, because of its [`Control`].
+    Stopped,
+}
+
+/// Why a query has no response.
+enum Interrupt {
+    Failed(Failure),
+    NeedsToken,
+    Stopped,
+}
+
+impl From<Failure> for Interrupt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// For whom finAPI is asked.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     refresh: &'a Refresh,
-    is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
+    control: &'a Control,
 }
 
 /// One request of a user.
@@ -144,7 +181,7 @@ struct UserCall<'a> {
     url: Url,
     body: Bytes,
     user_id: &'a str,
-    is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
+    control: &'a Control,
     /// The command's own token, if it has one.
     access_token: Option<SecretString>,
 }
@@ -170,7 +207,7 @@ impl FinApi {
         let metrics = Metrics::default();
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
-            gate: Gate::new(at_once(&settings)),
+            concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             pace: Pace::new(settings.requests_per_second),
             breaker: Breaker::new(breaker),
             failed: Mutex::default(),
@@ -192,7 +229,7 @@ impl FinApi {
     /// How busy it is now.
     #[must_use]
     pub fn calls(&self) -> Calls {
-        self.gate.calls()
+        self.concurrency.calls()
     }
 
     /// Tells whenever finAPI goes down (`true`) and comes back.
@@ -201,28 +238,45 @@ impl FinApi {
         self.breaker.watch()
     }
 
-    /// Asks what the workflow wants to know, if it still does when its turn has come: others may have gone on with the
-    /// refresh meanwhile.
+    /// A permit for a query, if one is free.
+    #[must_use]
+    pub fn try_permit(&self) -> Option<Permit> {
+        self.concurrency.try_acquire()
+    }
+
+    /// Whether a refresh can be queried for without fetching a token first.
+    #[must_use]
+    pub fn has_token(&self, refresh: &Refresh) -> bool {
+        !refresh.command.access_token.is_empty() || self.tokens.has(&refresh.command.user_id)
+    }
+
+    /// Fetches a token of a user. Whoever calls it makes sure that no two run at once for one user.
     ///
     /// # Errors
     ///
-    /// A classified [`Failure`] for everything that is not a good answer.
-    pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
-        // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
-        let started = Instant::now();
-        let permit = self.gate.enter(Urgency::of(refresh, call)).await;
-        let asked = Asked {
-            refresh,
-            is_wanted: &is_wanted,
-        };
-        let answered = self.call(asked, call).await;
-        let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");
-        self.metrics.called(call.name(), class, started.elapsed());
-        drop(permit);
-        answered
+    /// A classified [`Failure`].
+    pub async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
+        self.tokens.fetch(user_id, self).await
     }
 
-    async fn call(&self, asked: Asked<'_>, call: &Call) -> Answered {
+    /// Asks what the workflow wants to know. The caller holds a permit.
+    pub async fn query(&self, refresh: &Refresh, call: &Call, control: &Control) -> Outcome {
+        let started = Instant::now();
+        let outcome = match self.call(Asked { refresh, control }, call).await {
+            Ok(answer) => Outcome::Answered(Ok(answer)),
+            Err(Interrupt::Failed(failure)) => Outcome::Answered(Err(failure)),
+            Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
+            Err(Interrupt::Stopped) => return Outcome::Stopped,
+        };
+        let class = match &outcome {
+            Outcome::Answered(Err(failure)) => failure.kind.name(),
+            _ => "ok",
+        };
+        self.metrics.called(call.name(), class, started.elapsed());
+        outcome
+    }
+
+    async fn call(&self, asked: Asked<'_>, call: &Call) -> Result<Answer, Interrupt> {
         match call {
             Call::Connection => self.connection(asked).await,
             Call::FindTask => self.tasks(asked).await,
@@ -234,7 +288,7 @@ impl FinApi {
         }
     }
 
-    async fn background_update(&self, asked: Asked<'_>) -> Answered {
+    async fn background_update(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         let names = self.names();
         let response = self.start(asked, names).await?;
@@ -244,10 +298,11 @@ impl FinApi {
         } else {
             response
         };
-        understand::<wire::Task>(endpoint, &response).map(|task| Answer::Task(task.into()))
+        let task: wire::Task = understand(endpoint, &response)?;
+        Ok(Answer::Task(task.into()))
     }
 
-    async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Failure> {
+    async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
         let response = self.start(asked, names).await?;
         // What neither set of names can say tells nothing of which one finAPI speaks.
         if !is_refused_for_names(&response) {
@@ -270,7 +325,7 @@ impl FinApi {
         }
     }
 
-    async fn start(&self, asked: Asked<'_>, names: Names) -> Result<Response, Failure> {
+    async fn start(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
         let callbacks = self
             .signer
             .as_ref()
@@ -287,7 +342,7 @@ impl FinApi {
 
     /// Reads the connection's tasks from among the user's, back to those that can't run any more. A user of many connections has
     /// many of them, and one that is not found is started again.
-    async fn tasks(&self, asked: Asked<'_>) -> Answered {
+    async fn tasks(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
         let since = asked
             .refresh
             .requested_at
@@ -317,21 +372,21 @@ impl FinApi {
         Ok(Answer::Tasks(tasks))
     }
 
-    async fn task(&self, asked: Asked<'_>, id: &str) -> Answered {
+    async fn task(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
         let call = UserCall::get(asked, "GET /api/tasks/{id}", Host::WebForm, url);
         let task: wire::Task = self.read(call).await?;
         Ok(Answer::Task(task.into()))
     }
 
-    async fn web_form(&self, asked: Asked<'_>, id: &str) -> Answered {
+    async fn web_form(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
         let call = UserCall::get(asked, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: wire::WebForm = self.read(call).await?;
         Ok(Answer::WebForm(form.into()))
     }
 
-    async fn connection(&self, asked: Asked<'_>) -> Answered {
+    async fn connection(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
         let id = asked.refresh.command.bank_connection_id;
         let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
         let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", Host::Access, url);
@@ -339,13 +394,13 @@ impl FinApi {
         Ok(Answer::Connection(connection.into()))
     }
 
-    async fn collect(&self, asked: Asked<'_>, accounts: &[i64], span: Option<Span>) -> Answered {
+    async fn collect(&self, asked: Asked<'_>, accounts: &[i64], span: Option<Span>) -> Result<Answer, Interrupt> {
         let (accounts, transactions) =
             futures_util::try_join!(self.accounts(asked), self.transactions(asked, accounts, span))?;
         Ok(Answer::Collected(Collected { accounts, transactions }))
     }
 
-    async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Failure> {
+    async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Interrupt> {
         let id = asked.refresh.command.bank_connection_id;
         let mut url = self.at(Host::Access, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
@@ -359,7 +414,7 @@ impl FinApi {
         asked: Asked<'_>,
         accounts: &[i64],
         span: Option<Span>,
-    ) -> Result<Vec<Transaction>, Failure> {
+    ) -> Result<Vec<Transaction>, Interrupt> {
         let (Some(span), false) = (span, accounts.is_empty()) else {
             return Ok(Vec::new());
         };
@@ -383,41 +438,43 @@ impl FinApi {
                 return Ok(transactions);
             }
         }
-        Err(Failure::unexpected(&format!(
+        let message = format!(
             "{endpoint} has more than finapi.pages_max = {} pages",
             self.settings.pages_max
-        )))
+        );
+        Err(Failure::unexpected(&message).into())
     }
 
-    async fn read<T: DeserializeOwned>(&self, call: UserCall<'_>) -> Result<T, Failure> {
+    async fn read<T: DeserializeOwned>(&self, call: UserCall<'_>) -> Result<T, Interrupt> {
         let endpoint = call.endpoint;
         let response = self.user_call(call).await?;
-        understand(endpoint, &response)
+        Ok(understand(endpoint, &response)?)
     }
 
-    /// Sends a request with the user's token. A 401 costs one new token and one more try.
-    async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Failure> {
+    /// Sends a request with the user's token.
+    async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Interrupt> {
         if let Some(token) = &call.access_token {
             self.metrics.token(TokenFrom::Command);
             return self.send_wanted(&call, token).await;
         }
-        let token = self.tokens.get(call.user_id, None, self).await?;
+        let token = self.tokens.get(call.user_id).ok_or(Interrupt::NeedsToken)?;
         let response = self.send_wanted(&call, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+            self.tokens.on_accepted(call.user_id, &token);
+        } else if self.tokens.on_refused(call.user_id, &token, call.control.renewals) {
+            return Err(Interrupt::NeedsToken);
         }
-        let token = self.tokens.get(call.user_id, Some(&token), self).await?;
-        self.send_wanted(&call, &token).await
+        Ok(response)
     }
 
-    /// Permits, tokens and turns can take their time.
-    async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Failure> {
+    /// Sends a request that its worker still wants when its turn has come.
+    async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Interrupt> {
         self.turn(call.host).await?;
-        if !(call.is_wanted)() {
-            let kind = FailureKind::NotAsked(Duration::ZERO);
-            return Err(Failure::new(kind, "no longer wanted when its turn had come"));
+        let is_safe = call.method == Method::GET || call.control.lease.is_valid();
+        if call.control.stop.is_cancelled() || !is_safe {
+            return Err(Interrupt::Stopped);
         }
-        self.send(call.host, call.request(token)?, call.endpoint).await
+        Ok(self.send(call.host, call.request(token)?, call.endpoint).await?)
     }
 
     /// Waits until a request may be sent. None that will not be takes a turn.
@@ -447,8 +504,8 @@ impl FinApi {
         span.end(&answer);
         self.metrics.requested(endpoint, server, &answer, started.elapsed());
         match &answer {
-            Ok(response) if !is_strained(response.status) => self.gate.succeeded(),
-            _ => self.gate.strained(),
+            Ok(response) if !is_strained(response.status) => self.concurrency.on_success(),
+            _ => self.concurrency.on_overload(),
         }
         let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
@@ -515,6 +572,7 @@ impl Source for FinApi {
                 ("refresh_token", token.expose_secret()),
             ]),
         };
+        let _permit = self.concurrency.acquire().await;
         self.turn(Host::Access).await?;
         let response = self.send(Host::Access, request, endpoint).await?;
         if !response.status.is_success() {
@@ -593,7 +651,7 @@ impl FinApi {
 
 impl<'a> UserCall<'a> {
     fn get(asked: Asked<'a>, endpoint: &'static str, host: Host, url: Url) -> Self {
-        let Asked { refresh, is_wanted } = asked;
+        let Asked { refresh, control } = asked;
         let token = &refresh.command.access_token;
         Self {
             endpoint,
@@ -602,7 +660,7 @@ impl<'a> UserCall<'a> {
             url,
             body: Bytes::new(),
             user_id: &refresh.command.user_id,
-            is_wanted,
+            control,
             access_token: (!token.is_empty()).then(|| SecretString::from(token.as_str())),
         }
     }

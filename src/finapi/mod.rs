@@ -2,9 +2,9 @@
 
 pub mod breaker;
 pub mod client;
+pub mod concurrency;
 pub mod credentials;
 mod error;
-pub mod gate;
 mod pace;
 pub mod request;
 pub mod tokens;
@@ -14,4 +14,5 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use client::{FinApi, Settings};
+pub use client::{Control, FinApi, Outcome, Settings};
+pub use concurrency::Permit;

@@ -1,13 +1,11 @@
-//! Users' access tokens: fetched once however many refreshes ask, kept until shortly before they end, and not asked for
-//! again where finAPI refused for good.
+//! Users' access tokens: kept until shortly before they end, and not requested again after finAPI refused for good.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::Secret;
@@ -48,10 +46,13 @@ pub trait Source {
     fn grant(&self, user_id: &str, grant: Grant) -> impl Future<Output = Result<Granted, Failure>> + Send;
 }
 
+/// How often one query may have its token fetched again. A token that finAPI refuses at once is refused for good.
+pub const RENEWALS_MAX: u8 = 3;
+
 /// The tokens of the users that were seen last.
 #[derive(Debug)]
 pub struct Tokens {
-    users: StdMutex<LruCache<String, Arc<Mutex<User>>>>,
+    users: Mutex<LruCache<String, User>>,
     metrics: Metrics,
 }
 
@@ -66,9 +67,11 @@ struct Token {
     value: SecretString,
     refresh_token: Option<SecretString>,
     good_until: Option<Instant>,
+    /// finAPI has accepted it.
+    worked: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Refused {
     failure: Failure,
     /// The password that was wrong: another one may be tried at once.
@@ -81,80 +84,78 @@ impl Tokens {
     #[must_use]
     pub fn new(users_max: NonZeroUsize, metrics: Metrics) -> Self {
         Self {
-            users: StdMutex::new(LruCache::new(users_max)),
+            users: Mutex::new(LruCache::new(users_max)),
             metrics,
         }
     }
 
-    /// A token of the user. `dead` is one that finAPI refused with 401, and is not given again.
+    /// The user's token, if one is known and good.
+    #[must_use]
+    pub fn get(&self, user_id: &str) -> Option<SecretString> {
+        let now = Instant::now();
+        let token = self.users().get(user_id)?.good_token(now)?.value.clone();
+        self.metrics.token(TokenFrom::Memory);
+        Some(token)
+    }
+
+    /// Whether [`Self::get`] has an answer now.
+    #[must_use]
+    pub fn has(&self, user_id: &str) -> bool {
+        let now = Instant::now();
+        self.users().get(user_id).and_then(|user| user.good_token(now)).is_some()
+    }
+
+    /// finAPI accepted a token.
+    pub fn on_accepted(&self, user_id: &str, token: &SecretString) {
+        if let Some(token) = self.users().get_mut(user_id).and_then(|user| user.this(token)) {
+            token.worked = true;
+        }
+    }
+
+    /// finAPI refused a token with 401, so it is not given again. Whether a query whose token was fetched again so many times should have
+    /// it fetched once more.
+    pub fn on_refused(&self, user_id: &str, token: &SecretString, renewals: u8) -> bool {
+        let mut users = self.users();
+        let Some(user) = users.get_mut(user_id) else {
+            return renewals < RENEWALS_MAX;
+        };
+        let Some(worked) = user.this(token).map(|token| token.worked) else {
+            return renewals < RENEWALS_MAX;
+        };
+        user.token = None;
+        renewals == 0 || worked && renewals < RENEWALS_MAX
+    }
+
+    /// Fetches a token of the user, unless one is there. Whoever calls it makes sure that no two run at once for one user.
     ///
     /// # Errors
     ///
     /// What finAPI or the source of credentials answered, or answered before.
-    pub async fn get(
-        &self,
-        user_id: &str,
-        dead: Option<&SecretString>,
-        source: &impl Source,
-    ) -> Result<SecretString, Failure> {
-        let user = self.user(user_id);
-        // Whoever comes meanwhile waits here and finds the token.
-        let mut user = user.lock().await;
-        if let Some(dead) = dead
-            && user.token.as_ref().is_some_and(|token| same(&token.value, dead))
-        {
-            user.token = None;
-        }
+    pub async fn fetch(&self, user_id: &str, source: &impl Source) -> Result<(), Failure> {
         let now = Instant::now();
-        if let Some(token) = &user.token
-            && token.good_until.is_none_or(|until| now < until)
-        {
-            self.metrics.token(TokenFrom::Memory);
-            return Ok(token.value.clone());
+        if self.has(user_id) {
+            return Ok(());
         }
-        // Rare and large, so it takes its room only when it is needed.
-        let (token, from) = Box::pin(user.renew(user_id, source, now)).await?;
-        self.metrics.token(from);
-        Ok(token)
-    }
-
-    fn user(&self, user_id: &str) -> Arc<Mutex<User>> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(users.get_or_insert_mut(user_id.to_owned(), Arc::default))
-    }
-}
-
-impl User {
-    async fn renew(
-        &mut self,
-        user_id: &str,
-        source: &impl Source,
-        now: Instant,
-    ) -> Result<(SecretString, TokenFrom), Failure> {
-        let refresh_token = self.token.take().and_then(|token| token.refresh_token);
+        let refresh_token = self.change(user_id, |user| user.token.take().and_then(|token| token.refresh_token));
         if let Some(refresh_token) = refresh_token {
             match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
-                Ok(granted) => return Ok((self.keep(granted, now), TokenFrom::RefreshToken)),
+                Ok(granted) => return Ok(self.keep(user_id, granted, TokenFrom::RefreshToken, now)),
                 // A refresh token that has ended is no reason to fail: the password may still do.
                 Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
                 Err(failure) => return Err(failure),
             }
         }
-        self.fetch(user_id, source, now).await
-    }
-
-    async fn fetch(
-        &mut self,
-        user_id: &str,
-        source: &impl Source,
-        now: Instant,
-    ) -> Result<(SecretString, TokenFrom), Failure> {
-        let refused = self.refused.take_if(|refused| now >= refused.until);
-        drop(refused);
-        if let Some(refused) = &self.refused
-            && refused.password.is_none()
+        let refused = self.change(user_id, |user| {
+            drop(user.refused.take_if(|refused| now >= refused.until));
+            user.refused.clone()
+        });
+        if let Some(Refused {
+            failure,
+            password: None,
+            ..
+        }) = &refused
         {
-            return Err(refused.failure.clone());
+            return Err(failure.clone());
         }
         let password = match source.secret(user_id).await? {
             Secret::Token { value, expires_in } => {
@@ -163,33 +164,58 @@ impl User {
                     refresh_token: None,
                     expires_in,
                 };
-                return Ok((self.keep(granted, now), TokenFrom::Service));
+                return Ok(self.keep(user_id, granted, TokenFrom::Service, now));
             }
             Secret::Password(password) => password,
         };
-        if let Some(refused) = &self.refused
-            && refused.password.as_ref().is_some_and(|wrong| same(wrong, &password))
+        if let Some(refused) = refused
+            && refused.password.is_some_and(|wrong| same(&wrong, &password))
         {
-            return Err(refused.failure.clone());
+            return Err(refused.failure);
         }
         match source.grant(user_id, Grant::Password(password.clone())).await {
-            Ok(granted) => Ok((self.keep(granted, now), TokenFrom::Password)),
+            Ok(granted) => Ok(self.keep(user_id, granted, TokenFrom::Password, now)),
             Err(failure) => {
-                self.refused = remembered(&failure, password, now);
+                let refused = remembered(&failure, password, now);
+                self.change(user_id, |user| user.refused = refused);
                 Err(failure)
             }
         }
     }
 
-    fn keep(&mut self, granted: Granted, now: Instant) -> SecretString {
-        self.refused = None;
+    fn keep(&self, user_id: &str, granted: Granted, from: TokenFrom, now: Instant) {
         let good_until = granted.expires_in.map(|life| now + life - MARGIN.min(life / 10));
-        self.token = Some(Token {
-            value: granted.access_token.clone(),
+        let token = Token {
+            value: granted.access_token,
             refresh_token: granted.refresh_token,
             good_until,
+            worked: false,
+        };
+        self.metrics.token(from);
+        self.change(user_id, |user| {
+            user.refused = None;
+            user.token = Some(token);
         });
-        granted.access_token
+    }
+
+    fn change<T>(&self, user_id: &str, change: impl FnOnce(&mut User) -> T) -> T {
+        change(self.users().get_or_insert_mut(user_id.to_owned(), User::default))
+    }
+
+    fn users(&self) -> MutexGuard<'_, LruCache<String, User>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl User {
+    fn good_token(&self, now: Instant) -> Option<&Token> {
+        let token = self.token.as_ref();
+        token.filter(|token| token.good_until.is_none_or(|until| now < until))
+    }
+
+    /// Its token, if it is this one.
+    fn this(&mut self, value: &SecretString) -> Option<&mut Token> {
+        self.token.as_mut().filter(|token| same(&token.value, value))
     }
 }
 
@@ -224,7 +250,7 @@ mod tests {
     /// Counts what it is asked, and refuses the password "wrong" and the user "locked".
     #[derive(Default)]
     struct Counting {
-        password: StdMutex<String>,
+        password: Mutex<String>,
         grants: AtomicU32,
         refreshes: AtomicU32,
     }
@@ -263,38 +289,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_refreshes_of_a_user_cost_one_request() {
-        let (tokens, source) = (tokens(), Counting::default());
-        let asked = (0..50).map(|_| tokens.get("anna", None, &source));
-        let got = futures_util::future::join_all(asked).await;
-        assert!(
-            got.iter()
-                .all(|token| token.as_ref().is_ok_and(|t| t.expose_secret() == "token-0"))
-        );
-        assert_eq!(source.grants.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_before_it_ends_with_the_refresh_token() {
         let (tokens, source) = (tokens(), Counting::default());
-        tokens.get("anna", None, &source).await.expect("a token");
+        tokens.fetch("anna", &source).await.expect("a token");
         tokio::time::advance(Duration::from_secs(3530)).await;
-        tokens.get("anna", None, &source).await.expect("the same token");
-        assert_eq!(source.grants.load(Ordering::Relaxed), 1);
+        assert!(tokens.has("anna"));
         tokio::time::advance(Duration::from_secs(11)).await;
-        tokens.get("anna", None, &source).await.expect("the next token");
+        assert!(!tokens.has("anna"));
+        tokens.fetch("anna", &source).await.expect("the next token");
         assert_eq!(source.refreshes.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dead_token_costs_one_new_one() {
+    async fn a_refused_token_is_fetched_again_as_often_as_it_helps() {
         let (tokens, source) = (tokens(), Counting::default());
-        let dead = tokens.get("anna", None, &source).await.expect("a token");
-        let again = (0..5).map(|_| tokens.get("anna", Some(&dead), &source));
-        for token in futures_util::future::join_all(again).await {
-            assert_eq!(token.expect("a token").expose_secret(), "token-1");
+        for renewals in 0..=RENEWALS_MAX {
+            tokens.fetch("anna", &source).await.expect("a token");
+            let token = tokens.get("anna").expect("a token");
+            tokens.on_accepted("anna", &token);
+            assert_eq!(tokens.on_refused("anna", &token, renewals), renewals < RENEWALS_MAX);
+            assert!(!tokens.has("anna"));
         }
-        assert_eq!(source.grants.load(Ordering::Relaxed), 2);
+        tokens.fetch("anna", &source).await.expect("a token");
+        let token = tokens.get("anna").expect("a token");
+        assert!(!tokens.on_refused("anna", &token, 1), "it never worked");
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,22 +320,22 @@ mod tests {
         let (tokens, source) = (tokens(), Counting::default());
         *source.password.lock().expect("the password") = "wrong".into();
         for _ in 0..3 {
-            assert!(tokens.get("anna", None, &source).await.is_err());
+            assert!(tokens.fetch("anna", &source).await.is_err());
         }
         assert_eq!(source.grants.load(Ordering::Relaxed), 1);
         *source.password.lock().expect("the password") = "right".into();
-        assert!(tokens.get("anna", None, &source).await.is_ok());
+        assert!(tokens.fetch("anna", &source).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_locked_user_is_left_alone_for_a_while() {
         let (tokens, source) = (tokens(), Counting::default());
         for _ in 0..3 {
-            assert!(tokens.get("locked", None, &source).await.is_err());
+            assert!(tokens.fetch("locked", &source).await.is_err());
         }
         assert_eq!(source.grants.load(Ordering::Relaxed), 1);
         tokio::time::advance(REFUSED_FOR).await;
-        assert!(tokens.get("locked", None, &source).await.is_err());
+        assert!(tokens.fetch("locked", &source).await.is_err());
         assert_eq!(source.grants.load(Ordering::Relaxed), 2);
     }
 }

@@ -338,6 +338,15 @@ impl Refresh {
         }
     }
 
+    /// Whoever continues it looks for a task before it starts one: another worker may have started one meanwhile.
+    pub fn locate_again(&mut self) {
+        if let Phase::Requested { first, .. } = &mut self.phase
+            && *first == First::Start
+        {
+            *first = First::Find;
+        }
+    }
+
     fn deadline(&self, policy: &Policy) -> Timestamp {
         later(self.requested_at, policy.limits.refresh)
     }

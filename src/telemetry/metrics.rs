@@ -16,6 +16,7 @@ use crate::config::{ConfigError, Telemetry};
 use crate::finapi::transport::{NoAnswer, Response};
 use crate::refresh::event::Event;
 use crate::worker::Status;
+use crate::worker::fate::Fate;
 
 /// Bounds of histograms, in seconds: from a call to finAPI to a user who takes the time a web form allows.
 const SECONDS: [f64; 16] = [
@@ -46,9 +47,8 @@ pub struct Metrics {
     resume_delay: Histogram<f64>,
     notice_delay: Histogram<f64>,
     phase_duration: Histogram<f64>,
-    parked: Counter<u64>,
+    deliveries: Counter<u64>,
     redeliveries: Counter<u64>,
-    dead_letters: Counter<u64>,
     connection_losses: Counter<u64>,
     in_hand: Gauge<u64>,
     processes: Histogram<f64>,
@@ -191,16 +191,11 @@ impl Metrics {
                 "bankrefresh.phase.duration",
                 "How long refreshes were in a phase, by the phase they left",
             ),
-            parked: counter("bankrefresh.parked", "{refresh}", "Refreshes parked in a delay queue"),
+            deliveries: counter("bankrefresh.deliveries", "{delivery}", "Fates of deliveries, by fate"),
             redeliveries: counter(
                 "bankrefresh.redeliveries",
                 "{message}",
                 "Deliveries that had come before",
-            ),
-            dead_letters: counter(
-                "bankrefresh.dead_letters",
-                "{message}",
-                "Messages that could not be understood",
             ),
             connection_losses: counter(
                 "bankrefresh.broker.connection_losses",
@@ -255,13 +250,11 @@ impl Metrics {
             drain_duration: seconds("bankrefresh.drain.duration", "How long a worker took to stop"),
         };
         // What has not happened yet is zero and not unknown.
-        for counter in [
-            &metrics.parked,
-            &metrics.redeliveries,
-            &metrics.dead_letters,
-            &metrics.connection_losses,
-        ] {
+        for counter in [&metrics.redeliveries, &metrics.connection_losses] {
             counter.add(0, &[]);
+        }
+        for fate in Fate::ALL {
+            metrics.fate(fate.name(), 0);
         }
         metrics
     }
@@ -301,16 +294,13 @@ impl Metrics {
         self.notice_delay.record(delay.as_secs_f64(), &[]);
     }
 
-    pub(crate) fn parked(&self) {
-        self.parked.add(1, &[]);
+    /// What became of this many deliveries.
+    pub(crate) fn fate(&self, fate: &'static str, count: usize) {
+        self.deliveries.add(count as u64, &[KeyValue::new("fate", fate)]);
     }
 
     pub(crate) fn redelivered(&self) {
         self.redeliveries.add(1, &[]);
-    }
-
-    pub(crate) fn dead_letter(&self) {
-        self.dead_letters.add(1, &[]);
     }
 
     pub(crate) fn connection_lost(&self) {
@@ -320,10 +310,18 @@ impl Metrics {
     /// How a worker is.
     pub(crate) fn is(&self, status: &Status) {
         let held = status.held.values().map(|held| held.count).sum();
-        for (state, count) in [("held", held), ("running", status.running), ("waiting", status.waiting)] {
+        let states = [
+            ("held", held),
+            ("running", status.running),
+            ("runnable", status.runnable),
+            ("awaiting_token", status.awaiting_token),
+            ("publishing", status.publishing),
+            ("backlog", status.backlog),
+        ];
+        for (state, count) in states {
             self.in_hand.record(count as u64, &[KeyValue::new("state", state)]);
         }
-        self.waiting_age.record(status.waiting_oldest_seconds as f64, &[]);
+        self.waiting_age.record(status.backlog_oldest_seconds as f64, &[]);
         let calls = &status.finapi_calls;
         for (state, count) in [("running", calls.running), ("waiting", calls.waiting)] {
             self.calls_now.record(count as u64, &[KeyValue::new("state", state)]);

@@ -1,100 +1,52 @@
-//! The worker: takes deliveries, runs the refreshes that are due, holds or parks those that wait, and gives everything back
-//! when it is told to stop.
-//!
-//! | fate of a delivery | what is done |
-//! | --- | --- |
-//! | over | the outcome is published and confirmed, then it is acknowledged |
-//! | held | it stays unacknowledged; a timer runs here |
-//! | duplicate | another copy of the refresh is in hand and waits: it is acknowledged |
-//! | given back | it was not begun, and says now when it was requested: it is published to the end of its lane, then acknowledged |
-//! | parked | its state is published to a delay queue and confirmed, then it is acknowledged |
-//! | unreadable | it is published to the dead letters with the reason, then acknowledged |
-//! | of a newer release | it is published, unread, to a delay queue, then acknowledged |
-//! | suspect | it came back too often: it is published, unread, to be tried one at a time, then acknowledged |
-//! | lost | the connection was lost: nothing; the broker hands it out again |
+//! The worker: performs what the [`scheduler`] decides. The loop below only does I/O: it receives what the broker and the tasks report,
+//! passes it on with the time, and performs the actions that follow. The fates of a delivery are in [`fate`].
 
-mod held;
-mod learned;
-pub mod message;
-mod progress;
-mod step;
+mod context;
+mod drain;
+pub mod fate;
+mod poll_planner;
+mod publication;
+mod run;
+mod scheduler;
+mod settings;
+mod status;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::broker::topology::{DELAYS, Topology};
-use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, Tag};
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, Delivery, Notice, Notices, Subscription, Tag};
 use crate::clock::Clock;
-use crate::finapi::FinApi;
-use crate::finapi::gate::Urgency;
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
-use crate::refresh::{Phase, Policy, Refresh};
+use crate::finapi::{Control, FinApi};
+use crate::message::{self, Read};
+use crate::refresh::answer::Failure;
+use crate::refresh::{Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::{self, Sending};
-use held::Held;
-use learned::Learned;
-use message::Read;
-use progress::Progress;
-pub use progress::{Handle, Status};
-use step::{Ran, Shared};
+use crate::telemetry::traces;
+use context::Context;
+use fate::Fate;
+use poll_planner::PollPlanner;
+use publication::Forward;
+use scheduler::{Action, Content, Now, Origin, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
+pub use settings::Settings;
+pub use status::{Handle, Status};
+use watchdog::Watchdog;
 
-/// How much a worker takes on (section `worker`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// How many refreshes it has in hand before it takes no more background commands, and parks what has to wait instead of
-    /// holding it. 1 to 60000.
-    pub in_flight: u16,
-    /// The longest wait that is held; longer ones are parked.
-    #[serde(with = "humantime_serde")]
-    pub hold_wait_max: Duration,
-    /// The longest one delivery is held over several waits, well under the broker's `consumer_timeout`.
-    #[serde(with = "humantime_serde")]
-    pub hold_max: Duration,
-    /// How long calls that are under way may take to end when the worker is told to stop.
-    #[serde(with = "humantime_serde")]
-    pub drain_timeout: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            in_flight: 2000,
-            hold_wait_max: Duration::from_secs(30),
-            hold_max: Duration::from_secs(120),
-            drain_timeout: Duration::from_secs(6),
-        }
-    }
-}
-
-/// Deliveries of the steps queue that may be worked on while as many refreshes as allowed are held.
+/// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
 const STEPS_HEADROOM: u16 = 256;
 
-/// A message that came back so often is tried alone: should it be what kills workers, it takes no other with it.
-const SUSPECT_REDELIVERIES: u32 = 3;
-
-/// How many refreshes run for each call that finAPI may be asked at once: while some wait for the broker others ask. A refresh
-/// that runs takes ten times the memory of one that waits for its turn.
-const RUNS_PER_CALL: usize = 2;
-
-/// While commands wait for room only shorter waits are held: those who wait for their users would keep it for minutes.
-const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// How often is looked for what waits too long.
-const LET_GO_INTERVAL: Duration = Duration::from_secs(15);
-
-/// A second copy of a refresh, where it is not dropped, waits so long.
-const SECOND_COPY_WAIT: Duration = Duration::from_secs(5);
+/// How often overdue waits are evicted.
+const EVICT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What a worker consumes.
 #[must_use]
@@ -126,72 +78,82 @@ fn destination(topology: &Topology, subscription: &Subscription) -> String {
     }
 }
 
-/// A delivery that is to be settled once.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    tag: Tag,
-    since: Instant,
-    /// It came from the suspects' queue and must not keep others there waiting.
-    suspect: bool,
+/// Why a worker ended although nobody stopped it.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Nothing will be delivered any more.
+    #[error("the broker client has ended")]
+    BrokerEnded,
 }
 
-/// Refreshes that wait for something else than time.
-type Queue = VecDeque<(Box<Refresh>, Taken)>;
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Consumes [`subscriptions`].
+    pub broker: Broker,
+    /// The client.
+    pub finapi: FinApi,
+    /// The topology.
+    pub topology: Topology,
+    /// The rules of a refresh.
+    pub policy: Policy,
+    /// How much it takes on.
+    pub settings: Settings,
+    /// The time of day.
+    pub clock: Clock,
+    /// Decides on jitter.
+    pub seed: u64,
+}
 
-/// One worker. Everything it remembers can be lost: the broker and finAPI know it all.
+/// How a task ended.
+#[derive(Debug)]
+enum TaskEnd {
+    Run(RunId, RunEnd),
+    Publication(RunId, PublishEnd),
+    Token(String, Result<(), Failure>),
+}
+
+/// One worker. Everything it remembers can be lost, because the broker and finAPI know it all.
 #[derive(Debug)]
 pub struct Worker {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     settings: Settings,
-    held: Held,
-    /// Due, and waiting for their turn to run, which is the one at finAPI's gate.
-    ready: [Queue; Urgency::COUNT],
-    running: JoinSet<Ran>,
-    /// How many of the running tasks ask finAPI.
-    asking: usize,
-    asking_max: usize,
-    /// Whose deliveries the running tasks work on; no command where a message is only passed on.
-    runs: HashMap<Id, (Taken, Option<String>)>,
-    /// Commands in hand: of two copies of one only the first is worked on.
-    commands: HashMap<String, Tag>,
-    /// Background commands that wait for room.
-    waiting: Queue,
-    /// What was settled while stopping, to be acknowledged together: of single acknowledgements just before the channel is closed
-    /// RabbitMQ may lose all but 32.
-    settled_last: Vec<Tag>,
+    scheduler: Scheduler,
+    started: Instant,
+    tasks: JoinSet<TaskEnd>,
+    /// Cancelled when the deliveries of this connection are no longer this worker's, or when it stops.
+    stop_runs: CancellationToken,
     outage: watch::Receiver<bool>,
-    progress: Arc<Progress>,
-    /// Whoever asks how this worker is.
+    watchdog: Arc<Watchdog>,
+    /// Requests for the status.
     asks: mpsc::Receiver<oneshot::Sender<Status>>,
     handle: Handle,
 }
 
 impl Worker {
-    /// A worker for the notices of a broker that consumes [`subscriptions`]. `seed` decides on jitter.
+    /// A worker; nothing happens before [`Self::run`].
     #[must_use]
-    pub fn new(
-        broker: Broker,
-        finapi: FinApi,
-        topology: Topology,
-        policy: Policy,
-        settings: Settings,
-        clock: Clock,
-        seed: u64,
-    ) -> Self {
+    pub fn new(parts: WorkerParts) -> Self {
+        let WorkerParts {
+            broker,
+            finapi,
+            topology,
+            policy,
+            settings,
+            clock,
+            seed,
+        } = parts;
         let outage = finapi.watch_outage();
-        let asking_max = finapi.calls_max().saturating_mul(RUNS_PER_CALL);
-        let progress = Arc::new(Progress::new(&subscriptions(&topology, &settings)));
+        let subscriptions = subscriptions(&topology, &settings);
         let (handle, asks) = mpsc::channel(16);
-        let shared = Arc::new(Shared {
+        let context = Arc::new(Context {
             broker,
             finapi,
             clock,
-            generation: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            learned: std::sync::Mutex::new(Learned::new(policy.polling.clone())),
+            planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
             policy,
             metrics: Metrics::default(),
-            destinations: subscriptions(&topology, &settings)
+            destinations: subscriptions
                 .iter()
                 .map(|subscription| destination(&topology, subscription))
                 .collect(),
@@ -199,447 +161,282 @@ impl Worker {
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         });
         Self {
-            shared,
+            context,
+            scheduler: Scheduler::new(settings.clone()),
             settings,
-            held: Held::default(),
-            ready: Default::default(),
-            running: JoinSet::new(),
-            asking: 0,
-            asking_max,
-            runs: HashMap::new(),
-            commands: HashMap::new(),
-            waiting: VecDeque::new(),
-            settled_last: Vec::new(),
+            started: Instant::now(),
+            tasks: JoinSet::new(),
+            stop_runs: CancellationToken::new(),
             outage,
-            progress,
+            watchdog: Arc::new(Watchdog::new(&subscriptions)),
             asks,
             handle: Handle(handle),
         }
     }
 
-    /// What to ask this worker by.
+    /// What to ask this worker's status by.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Works until `stop` completes, then parks what it holds and gives everything back.
-    pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) {
+    /// Works until `stop` completes, then parks or requeues everything that it has in flight.
+    ///
+    /// # Errors
+    ///
+    /// The broker client ended by itself.
+    pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
         tokio::pin!(stop);
-        let shared = Arc::clone(&self.shared);
-        let mut beside = JoinSet::new();
-        beside.spawn(async move { shared.finapi.probe_while_down().await });
-        beside.spawn(Arc::clone(&self.progress).watch(self.shared.broker.clone()));
-        let mut let_go = tokio::time::interval(LET_GO_INTERVAL);
-        let_go.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let context = Arc::clone(&self.context);
+        let mut companions = JoinSet::new();
+        companions.spawn(async move { context.finapi.probe_while_down().await });
+        companions.spawn(Arc::clone(&self.watchdog).watch(self.context.broker.clone()));
+        let mut evict = tokio::time::interval(EVICT_INTERVAL);
+        evict.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.held.next_due();
+            let due = self.scheduler.next_due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(ran) = self.running.join_next_with_id() => self.ran(ran),
-                () = sleep_until(due) => self.wake_due(),
+                Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
+                () = sleep_until(due) => self.scheduler.on_due(self.now()),
                 notice = notices.recv() => match notice {
-                    Some(notice) => self.noticed(notice),
-                    None => return tracing::error!("the broker client has ended"),
+                    Some(notice) => self.on_notice(notice),
+                    None => return Err(WorkerError::BrokerEnded),
                 },
-                Ok(()) = self.outage.changed() => self.outage_changed(),
+                Ok(()) = self.outage.changed() => self.on_outage(),
                 Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
-                _ = let_go.tick() => self.let_go(),
+                _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
             }
+            self.perform_all();
         }
         self.drain(notices).await;
+        Ok(())
     }
 
-    fn noticed(&mut self, notice: Notice) {
+    fn now(&self) -> Now {
+        Now {
+            elapsed: self.started.elapsed(),
+            time: self.context.clock.now(),
+        }
+    }
+
+    fn on_task_end(&mut self, end: TaskEnd) {
+        let now = self.now();
+        match end {
+            TaskEnd::Run(id, end) => self.scheduler.on_run_end(id, end, now),
+            TaskEnd::Publication(id, end) => self.scheduler.on_publish_end(id, end, now),
+            TaskEnd::Token(user_id, fetched) => self.scheduler.on_token(&user_id, fetched, now),
+        }
+    }
+
+    fn on_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Up { generation } => {
-                self.shared.generation.store(generation, Ordering::Relaxed);
-                self.progress.began_anew();
-                self.outage_changed();
+                self.stop_runs = CancellationToken::new();
+                self.scheduler.on_connected(generation);
+                self.watchdog.connected();
+                self.on_outage();
             }
-            Notice::Down { generation, reason } => self.lost(generation, &reason),
-            Notice::Delivery(delivery) => self.delivered(delivery),
+            Notice::Down { reason, .. } => self.on_disconnected(&reason),
+            Notice::Delivery(delivery) => self.on_delivery(delivery),
         }
     }
 
-    /// Everything in hand is handed out again, so all of it is forgotten; what is running finds out by itself.
-    fn lost(&mut self, generation: u64, reason: &str) {
-        self.shared.metrics.connection_lost();
-        tracing::warn!(reason, held = self.held.len(), "lost the connection to the broker");
-        self.shared
-            .generation
-            .store(generation.saturating_add(1), Ordering::Relaxed);
-        self.held.clear();
-        self.ready = Default::default();
-        self.waiting.clear();
-        let running: Vec<Tag> = self.runs.values().map(|(taken, _)| taken.tag).collect();
-        self.commands.retain(|_, tag| running.contains(tag));
+    fn on_disconnected(&mut self, reason: &str) {
+        self.context.metrics.connection_lost();
+        tracing::warn!(reason, "lost the connection to the broker");
+        self.stop_runs.cancel();
+        self.scheduler.on_disconnected();
     }
 
-    fn delivered(&mut self, delivery: Delivery) {
-        if delivery.queue == self.shared.topology.wake() {
+    fn on_delivery(&mut self, delivery: Delivery) {
+        let context = Arc::clone(&self.context);
+        let topology = &context.topology;
+        let now = self.now();
+        if delivery.queue == topology.wake() {
             let command_id = String::from_utf8_lossy(&delivery.message.body);
-            return self.held.hint(&command_id, &self.shared.clock);
+            return self.scheduler.on_wake_up(&command_id, now);
         }
-        self.progress.delivered(delivery.tag.subscription);
-        self.shared
-            .metrics
-            .delivered(self.shared.destination(delivery.tag.subscription));
+        self.watchdog.delivered(delivery.tag.subscription);
+        context.metrics.delivered(context.destination(delivery.tag.subscription));
         if delivery.redeliveries > 0 {
-            self.shared.metrics.redelivered();
+            context.metrics.redelivered();
         }
-        let topology = &self.shared.topology;
-        let taken = Taken {
-            tag: delivery.tag,
-            since: Instant::now(),
-            suspect: delivery.queue == topology.suspects(),
-        };
-        if delivery.redeliveries >= SUSPECT_REDELIVERIES && !taken.suspect {
-            let redeliveries = delivery.redeliveries;
-            tracing::warn!(
-                queue = delivery.queue,
-                redeliveries,
-                "came back too often; to be tried alone"
+        let receipt = Receipt::new(delivery.tag, origin(topology, &delivery), delivery.redeliveries, now);
+        let content = self.read(&delivery, &receipt, now);
+        self.scheduler.on_delivery(receipt, content, now);
+    }
+
+    /// What came back too often is not even read, because reading may be what kills workers.
+    fn read(&self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
+        let topology = &self.context.topology;
+        if receipt.came_back_too_often() {
+            let reason = format!("it came back {} times", receipt.redeliveries());
+            return forward(message::suspect(topology, delivery, now.time), Fate::Quarantined, reason);
+        }
+        if receipt.kills_workers() {
+            let reason = format!(
+                "{} workers died while they tried it alone, after others had died of it",
+                receipt.redeliveries()
             );
-            let message = message::suspect(topology, &delivery, self.shared.clock.now());
-            return self.pass_on(message, taken);
+            let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
+            return forward(outgoing, Fate::DeadLettered, reason);
         }
-        match message::read(&delivery, topology, self.shared.clock.now()) {
-            Read::Refresh { refresh, undated: true } => self.give_back(&refresh, taken),
-            Read::Refresh {
-                refresh,
-                undated: false,
-            } => self.arrived(refresh, taken, &delivery),
+        let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
+        let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
+        match read {
+            Read::Refresh { refresh, undated: true } => Content::Undated(refresh),
+            Read::Refresh { refresh, .. } => {
+                self.count_arrival(&refresh, delivery, now);
+                let released_at = match delivery.redeliveries {
+                    0 => message::suspect_since(&delivery.message).map(|since| since.min(now.time)),
+                    _ => Some(now.time),
+                };
+                Content::Refresh { refresh, released_at }
+            }
             Read::Newer(version) => {
-                tracing::warn!(version, "a newer release's state; leaving it to a newer worker");
-                let message = message::put_aside(topology, &delivery);
-                self.pass_on(message, taken);
+                let reason = format!("a checkpoint of version {version} needs a newer release");
+                forward(message::put_aside(topology, delivery), Fate::Deferred, reason)
             }
             Read::Unreadable(reason) => {
-                tracing::warn!(queue = delivery.queue, reason, "can't be understood; a dead letter");
-                self.shared.metrics.dead_letter();
-                let message = message::dead_letter(topology, &delivery, &reason, self.shared.clock.now());
-                self.pass_on(message, taken);
+                let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
+                forward(outgoing, Fate::DeadLettered, reason)
             }
         }
     }
 
-    fn arrived(&mut self, mut refresh: Box<Refresh>, taken: Taken, delivery: &Delivery) {
-        let now = self.shared.clock.now();
-        self.count_arrival(&refresh, delivery, now);
-        let left = match delivery.redeliveries {
-            0 => message::suspect_since(&delivery.message).map(|since| since.min(now)),
-            _ => Some(now),
-        };
-        if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(left)) = (&refresh.phase, left) {
-            // The worker that had it may have looked at the task just before, or a start of it may still be on its way.
-            refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
-        }
-        if let Some(first) = self.commands.get(&refresh.command.command_id) {
-            // This may be what that run has just published, or what it works on although it has lost it.
-            let first_runs = self.runs.values().any(|(taken, _)| taken.tag == *first);
-            // The first one would have to tell all parts anew.
-            if first_runs || refresh.is_half_told() {
-                refresh.due_at = crate::refresh::later(now, SECOND_COPY_WAIT);
-                return self.park(refresh, taken);
-            }
-            // The broker keeps the first one until what follows from it is published.
-            step::log_duplicate(&refresh);
-            return self.settled(taken.tag);
-        }
-        self.commands.insert(refresh.command.command_id.clone(), taken.tag);
-        if delivery.queue == self.shared.topology.background() && !self.has_room() {
-            return self.waiting.push_back((refresh, taken));
-        }
-        let wait = refresh.due_at.duration_since(now);
-        if taken.suspect && !self.is_draining() && wait.is_positive() && wait.unsigned_abs() <= LOOK_INTERVAL_MIN {
-            // Parked, it would be tried among others. Once it was tried it is parked: here it keeps others waiting.
-            let due = self.shared.clock.instant(refresh.due_at);
-            return self.held.insert(refresh, taken, due);
-        }
-        self.go_on(refresh, taken);
-    }
-
-    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Timestamp) {
-        let since = |moment: Timestamp| now.duration_since(moment).try_into().unwrap_or_default();
-        if delivery.queue == self.shared.topology.steps() {
-            self.shared.metrics.resumed(since(refresh.due_at));
+    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Now) {
+        let since = |moment: jiff::Timestamp| now.time.duration_since(moment).try_into().unwrap_or_default();
+        if delivery.queue == self.context.topology.steps() {
+            self.context.metrics.resumed(since(refresh.due_at));
             if let Some(parked_at) = message::parked_at(&delivery.message) {
                 traces::parked(&refresh.envelope, parked_at, refresh.due_at);
             }
         } else {
             let age = since(refresh.requested_at);
-            self.shared.metrics.command_taken(age, refresh.envelope.interactive);
+            self.context.metrics.command_taken(age, refresh.envelope.interactive);
         }
     }
 
-    /// Runs a refresh, or lets it wait: held where that may be, else parked.
-    fn go_on(&mut self, refresh: Box<Refresh>, taken: Taken) {
-        let now = self.shared.clock.now();
-        if refresh.due_at <= now && !self.is_draining() {
-            return self.start(refresh, taken);
+    /// Performs everything that the last input led to, then starts runs as long as there are permits.
+    fn perform_all(&mut self) {
+        self.perform_actions();
+        while let Some(permit) = self.context.finapi.try_permit() {
+            let finapi = &self.context.finapi;
+            let Some(run) = self.scheduler.next_run(|refresh| finapi.has_token(refresh)) else {
+                break;
+            };
+            self.start(run, permit);
         }
-        let due = self.shared.clock.instant(refresh.due_at);
-        let wait = due.duration_since(Instant::now());
-        let held_for = taken.since.elapsed() + wait;
-        let wait_max = if self.waiting.is_empty() {
-            self.settings.hold_wait_max
-        } else {
-            self.settings.hold_wait_max.min(CROWDED_WAIT_MAX)
+        self.scheduler.release_careful();
+        self.perform_actions();
+    }
+
+    fn perform_actions(&mut self) {
+        while let Some(action) = self.scheduler.next_action() {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Publish(id, tag, publication) => {
+                let context = Arc::clone(&self.context);
+                let span = publication.span();
+                let publish = async move { TaskEnd::Publication(id, context.publish(tag, publication).await) };
+                self.tasks.spawn(publish.instrument(span));
+            }
+            Action::FetchToken(user_id) => {
+                let context = Arc::clone(&self.context);
+                self.tasks.spawn(async move {
+                    let fetched = context.fetch_token(&user_id).await;
+                    TaskEnd::Token(user_id, fetched)
+                });
+            }
+            Action::Acknowledge(receipt) => self.acknowledge(receipt),
+            Action::ReportDuplicate(refresh) => {
+                context::span(&refresh).in_scope(|| tracing::debug!("dropped a duplicate of a refresh in flight"));
+                self.context.report(Fate::Duplicate);
+            }
+            Action::ReportHeld => self.context.report(Fate::Held),
+            Action::ReportAbandoned(count) => self.context.metrics.fate(Fate::Abandoned.name(), count),
+        }
+    }
+
+    fn start(&mut self, run: Run, permit: crate::finapi::Permit) {
+        let control = Control {
+            stop: self.stop_runs.clone(),
+            lease: self.context.broker.lease(run.tag),
+            renewals: run.renewals,
         };
-        let may_hold = wait <= wait_max
-            && held_for <= self.settings.hold_max
-            && self.held.len() < usize::from(self.settings.in_flight)
-            && !taken.suspect;
-        // No delay queue is that short: parked, it would come straight back, again and again.
-        let is_brief = wait < DELAYS[0].1 && !taken.suspect;
-        if (may_hold || is_brief) && !self.is_draining() {
-            self.held.insert(refresh, taken, due);
-        } else {
-            self.park(refresh, taken);
-        }
-    }
-
-    fn start(&mut self, refresh: Box<Refresh>, taken: Taken) {
-        if self.asking >= self.asking_max {
-            let urgency = Urgency::of(&refresh, &refresh.call());
-            return self.ready[urgency.rank()].push_back((refresh, taken));
-        }
-        self.asking += 1;
-        let command_id = refresh.command.command_id.clone();
+        let (id, span) = (run.id, context::span(&run.refresh));
         // Some kilobytes, which would be copied again and again on their way into a task.
-        let run = Box::pin(Arc::clone(&self.shared).run(refresh, taken));
-        let task = self.running.spawn(run);
-        self.runs.insert(task.id(), (taken, Some(command_id)));
+        let running = Box::pin(Arc::clone(&self.context).run(run, control, permit));
+        self.tasks
+            .spawn(async move { TaskEnd::Run(id, running.await) }.instrument(span));
     }
 
-    fn park(&mut self, mut refresh: Box<Refresh>, taken: Taken) {
-        self.shared.metrics.parked();
-        step::log_parked(&refresh);
-        let sending = Sending::alone(&refresh.envelope);
-        let bookmark = self.shared.bookmark(&mut refresh, sending);
-        self.forget(&refresh.command.command_id, taken.tag);
-        self.replace(bookmark, taken);
-    }
-
-    /// Puts a command that was not begun at the end of its lane.
-    fn give_back(&mut self, refresh: &Refresh, taken: Taken) {
-        self.forget(&refresh.command.command_id, taken.tag);
-        let message = message::back_to_its_lane(&self.shared.topology, refresh, self.shared.clock.now());
-        self.pass_on(message, taken);
-    }
-
-    /// Nothing waits here for room or for its turn much longer than it may be held: the broker loses patience with what is not
-    /// acknowledged.
-    fn let_go(&mut self) {
-        let hold_max = self.settings.hold_max;
-        let over = |queue: &mut Queue| {
-            let is_over = |(_, taken): &(Box<Refresh>, Taken)| taken.since.elapsed() > hold_max;
-            let (over, kept): (Queue, Queue) = std::mem::take(queue).into_iter().partition(is_over);
-            *queue = kept;
-            over
-        };
-        for (refresh, taken) in over(&mut self.waiting) {
-            self.give_back(&refresh, taken);
-        }
-        let ready: Vec<Queue> = self.ready.iter_mut().map(over).collect();
-        for (refresh, taken) in ready.into_iter().flatten() {
-            self.park(refresh, taken);
-        }
-    }
-
-    /// What is passed on as it came belongs to the trace it came with.
-    fn pass_on(&mut self, message: Outgoing, taken: Taken) {
-        self.replace((message, Sending::default()), taken);
-    }
-
-    fn replace(&mut self, message: (Outgoing, Sending), taken: Taken) {
-        let replace = Arc::clone(&self.shared).replace(message, taken);
-        let task = self.running.spawn(replace);
-        self.runs.insert(task.id(), (taken, None));
-    }
-
-    fn ran(&mut self, ran: Result<(Id, Ran), JoinError>) {
-        let id = match &ran {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let Some((taken, command_id)) = self.runs.remove(&id) else {
-            return;
-        };
-        if command_id.is_some() {
-            self.asking -= 1;
-            self.start_ready();
-        }
-        let stale = taken.tag.generation != self.shared.generation.load(Ordering::Relaxed);
-        if let (Ok((_, Ran::Settled)), false) = (&ran, stale) {
-            self.settled(taken.tag);
-        }
-        match ran {
-            Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
-            Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
-            // Its delivery stays unacknowledged and comes again when this worker ends.
-            Err(error) => tracing::error!(%error, "a refresh's task ended by itself"),
-        }
-        if let Some(command_id) = command_id {
-            self.forget(&command_id, taken.tag);
-        }
-        self.admit();
-    }
-
-    /// All that follows from a delivery is published.
-    fn settled(&mut self, tag: Tag) {
-        self.progress.settled(tag.subscription);
-        if self.is_draining() {
-            self.settled_last.push(tag);
-        } else {
-            self.shared.broker.ack(tag);
-        }
-    }
-
-    fn acknowledge_last(&mut self) {
-        for tag in self.settled_last.drain(..) {
-            self.shared.broker.ack(tag);
-        }
-    }
-
-    /// Runs what is ready, as far as there is room.
-    fn start_ready(&mut self) {
-        while self.asking < self.asking_max {
-            let Some((refresh, taken)) = self.ready.iter_mut().find_map(VecDeque::pop_front) else {
-                return;
-            };
-            self.start(refresh, taken);
-        }
-    }
-
-    fn forget(&mut self, command_id: &str, tag: Tag) {
-        if self.commands.get(command_id) == Some(&tag) {
-            self.commands.remove(command_id);
-        }
-    }
-
-    fn wake_due(&mut self) {
-        let now = Instant::now();
-        while let Some((refresh, taken)) = self.held.pop_due(now) {
-            self.start(refresh, taken);
-        }
-    }
-
-    /// Takes background commands that wait, as far as there is room.
-    fn admit(&mut self) {
-        while self.has_room() && !*self.outage.borrow() {
-            let Some((refresh, taken)) = self.waiting.pop_front() else {
-                return;
-            };
-            self.go_on(refresh, taken);
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.held.len() + self.running() < usize::from(self.settings.in_flight)
-    }
-
-    /// How many run, or wait for their turn to.
-    fn running(&self) -> usize {
-        self.runs.len() + self.ready.iter().map(VecDeque::len).sum::<usize>()
+    fn acknowledge(&mut self, receipt: Receipt) {
+        self.watchdog.acknowledged(receipt.tag().subscription);
+        self.context.broker.ack(receipt.into_tag());
     }
 
     /// While finAPI is down, commands stay in their queues.
-    fn outage_changed(&mut self) {
+    fn on_outage(&mut self) {
         let down = *self.outage.borrow_and_update();
-        let topology = &self.shared.topology;
+        let topology = &self.context.topology;
         for queue in [topology.interactive(), topology.background()] {
-            self.pause(&queue, down);
+            self.context.broker.pause(&queue, down);
+            self.watchdog.paused(&queue, down);
         }
-        self.admit();
-    }
-
-    fn pause(&self, queue: &str, paused: bool) {
-        self.shared.broker.pause(queue, paused);
-        self.progress.paused(queue, paused);
+        self.scheduler.on_outage(down, self.now());
     }
 
     fn status(&self) -> Status {
-        let now = self.shared.clock.now();
-        let mut held: BTreeMap<&'static str, progress::Held> = BTreeMap::new();
-        for refresh in self.held.refreshes() {
-            let phase = held.entry(refresh.phase.name()).or_default();
+        let scheduler = &self.scheduler;
+        let time = self.context.clock.now();
+        let mut status = Status {
+            draining: scheduler.is_draining(),
+            finapi_down: *self.outage.borrow(),
+            stuck: self.watchdog.is_stuck(),
+            running: scheduler.running(),
+            runnable: scheduler.runnable(),
+            awaiting_token: scheduler.awaiting_token(),
+            publishing: scheduler.publishing(),
+            backlog: scheduler.backlog().len(),
+            backlog_oldest_seconds: scheduler
+                .backlog()
+                .next()
+                .map_or(0, |refresh| time.duration_since(refresh.requested_at).as_secs()),
+            finapi_calls: self.context.finapi.calls(),
+            ..Status::default()
+        };
+        for refresh in scheduler.held() {
+            let phase = status.held.entry(refresh.phase.name()).or_default();
             phase.count += 1;
-            let age = now.duration_since(refresh.phase_since).as_secs();
+            let age = time.duration_since(refresh.phase_since).as_secs();
             phase.oldest_seconds = phase.oldest_seconds.max(age);
         }
-        Status {
-            draining: self.is_draining(),
-            finapi_down: *self.outage.borrow(),
-            stuck: self.progress.is_stuck(),
-            running: self.running(),
-            waiting: self.waiting.len(),
-            waiting_oldest_seconds: self
-                .waiting
-                .front()
-                .map_or(0, |(refresh, _)| now.duration_since(refresh.requested_at).as_secs()),
-            finapi_calls: self.shared.finapi.calls(),
-            held,
-        }
+        status
     }
+}
 
-    fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+fn origin(topology: &Topology, delivery: &Delivery) -> Origin {
+    let queue = &delivery.queue;
+    if *queue == topology.interactive() {
+        Origin::Interactive
+    } else if *queue == topology.background() {
+        Origin::Background
+    } else if *queue == topology.suspects() {
+        Origin::Quarantine
+    } else {
+        Origin::Steps
     }
+}
 
-    /// Takes nothing more, parks what is held, gives back what was not begun, acknowledges both, waits a while for what is running, and
-    /// closes. What is left unacknowledged the broker hands to others, as something that came back.
-    async fn drain(mut self, mut notices: Notices) {
-        let started = Instant::now();
-        tracing::info!(held = self.held.len(), running = self.runs.len(), "stopping");
-        self.shared.draining.store(true, Ordering::Relaxed);
-        for subscription in subscriptions(&self.shared.topology, &self.settings) {
-            if let Subscription::Queue { name, .. } = subscription {
-                self.pause(&name, true);
-            }
-        }
-        let mut in_hand: Vec<_> = self.ready.iter_mut().flat_map(std::mem::take).collect();
-        in_hand.extend(std::iter::from_fn(|| self.held.pop()));
-        // In the order they came: one acknowledgement is for all up to the first that is not settled.
-        in_hand.sort_by_key(|(_, taken)| taken.tag);
-        for (refresh, taken) in in_hand {
-            self.park(refresh, taken);
-        }
-        for (refresh, taken) in std::mem::take(&mut self.waiting) {
-            self.give_back(&refresh, taken);
-        }
-        let deadline = started + self.settings.drain_timeout;
-        while !self.running.is_empty() {
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(deadline) => break,
-                Some(ran) = self.running.join_next_with_id() => {
-                    self.ran(ran);
-                    // All is parked. Calls that are still out may take until the deadline, and whatever ends this worker by then would
-                    // hand out again what is not acknowledged.
-                    if self.runs.len() == self.asking {
-                        self.acknowledge_last();
-                    }
-                }
-                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
-                Some(notice) = notices.recv() => if let Notice::Down { generation, reason } = notice {
-                    self.lost(generation, &reason);
-                },
-            }
-        }
-        // What ended with the deadline is done as well.
-        while let Some(ran) = self.running.try_join_next_with_id() {
-            self.ran(ran);
-        }
-        let left = self.running.len();
-        self.running.abort_all();
-        self.acknowledge_last();
-        self.shared.broker.close().await;
-        self.shared.metrics.drained(started.elapsed());
-        tracing::info!(left, seconds = started.elapsed().as_secs_f64(), "stopped");
-    }
+fn forward(outgoing: crate::broker::Outgoing, fate: Fate, reason: String) -> Content {
+    Content::Forward(Box::new(Forward { outgoing, fate, reason }))
 }
 
 async fn sleep_until(due: Option<Instant>) {

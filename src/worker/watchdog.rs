@@ -1,75 +1,20 @@
-//! Whether a worker gets on: what it says of itself, and a watchdog for the consumer that lives and brings nothing.
+//! A watchdog for the consumer that lives and delivers nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-
 use crate::broker::{Broker, ROOM_PARTS, Subscription};
-use crate::finapi::gate::Calls;
 
-/// A loop that takes longer to answer does not get on.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the watchdog checks every queue.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How often the watchdog looks.
-const WATCH_INTERVAL: Duration = Duration::from_secs(15);
-
-/// So many looks in a row that find a queue unserved mean that it is.
+/// Consecutive checks that must find a queue unserved.
 const STRIKES_MAX: u32 = 2;
-
-/// What a worker holds, without anything personal.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Status {
-    /// It has been told to stop.
-    pub draining: bool,
-    /// finAPI counts as down.
-    pub finapi_down: bool,
-    /// A queue has messages and brings none, though there is room for them.
-    pub stuck: bool,
-    /// Refreshes whose step runs now.
-    pub running: usize,
-    /// Background commands that wait for room.
-    pub waiting: usize,
-    /// How long ago the oldest of them was requested, in seconds.
-    pub waiting_oldest_seconds: i64,
-    /// The calls of finAPI.
-    pub finapi_calls: Calls,
-    /// Refreshes held, by phase.
-    pub held: BTreeMap<&'static str, Held>,
-}
-
-/// Refreshes held in one phase.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Held {
-    /// How many.
-    pub count: usize,
-    /// How long the oldest has been in the phase, in seconds.
-    pub oldest_seconds: i64,
-}
-
-/// Asks a worker how it is. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle(pub(super) mpsc::Sender<oneshot::Sender<Status>>);
-
-impl Handle {
-    /// The worker's own word; none when its loop does not answer within 5 s.
-    pub async fn status(&self) -> Option<Status> {
-        let (reply, answer) = oneshot::channel();
-        let ask = async {
-            self.0.send(reply).await.ok()?;
-            answer.await.ok()
-        };
-        timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
-    }
-}
 
 /// What the worker's loop and the watchdog both see of each subscription.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct Watchdog {
     queues: Vec<Queue>,
     stuck: AtomicBool,
 }
@@ -83,12 +28,12 @@ struct Queue {
     paused: AtomicBool,
 }
 
-impl Progress {
+impl Watchdog {
     pub(super) fn new(subscriptions: &[Subscription]) -> Self {
         let queue = |subscription: &Subscription| {
             let (name, prefetch) = match subscription {
                 Subscription::Queue { name, prefetch } => (name.clone(), i64::from(*prefetch)),
-                // Nobody waits in a tap's queue.
+                // Nobody waits in an ephemeral queue.
                 Subscription::Tap { exchange, .. } => (exchange.clone(), 0),
             };
             Queue {
@@ -112,14 +57,14 @@ impl Progress {
         }
     }
 
-    pub(super) fn settled(&self, subscription: u32) {
+    pub(super) fn acknowledged(&self, subscription: u32) {
         if let Some(queue) = self.queues.get(subscription as usize) {
             queue.outstanding.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// A new connection begins with nothing outstanding.
-    pub(super) fn began_anew(&self) {
+    pub(super) fn connected(&self) {
         for queue in &self.queues {
             queue.outstanding.store(0, Ordering::Relaxed);
         }
@@ -135,21 +80,21 @@ impl Progress {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// Looks after the queues for ever. One that has messages and brings none though it may is a dead consumer on a
-    /// living connection: everything is built anew, and until it brings something the worker does not count as alive.
+    /// Checks the queues for ever. A queue that has messages and delivers none, although there is room, has a dead consumer on a living
+    /// connection. The worker then connects again, and does not count as alive until that queue delivers.
     pub(super) async fn watch(self: Arc<Self>, broker: Broker) {
         let mut strikes = vec![0; self.queues.len()];
         let mut before: Vec<u64> = self.queues.iter().map(Queue::count).collect();
         loop {
-            tokio::time::sleep(WATCH_INTERVAL).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             for (at, queue) in self.queues.iter().enumerate() {
-                let may_bring = queue.count() == before[at] && queue.may_bring() && broker.is_ready().is_ok();
-                let unserved = may_bring && broker.ready(&queue.name).await > Some(0);
+                let may_deliver = queue.count() == before[at] && queue.may_deliver() && broker.is_ready().is_ok();
+                let unserved = may_deliver && broker.ready(&queue.name).await > Some(0);
                 strikes[at] = if unserved { strikes[at] + 1 } else { 0 };
                 before[at] = queue.count();
                 if strikes[at] == STRIKES_MAX {
-                    tracing::error!(queue = queue.name, "has messages and brings none; connecting anew");
-                    broker.reconnect("a queue has messages and brings none");
+                    tracing::error!(queue = queue.name, "a queue has messages and delivers none, so the worker connects again");
+                    broker.reconnect("a queue has messages and delivers none");
                 }
             }
             let stuck = strikes.iter().any(|strikes| *strikes >= STRIKES_MAX);
@@ -163,7 +108,7 @@ impl Queue {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    fn may_bring(&self) -> bool {
+    fn may_deliver(&self) -> bool {
         let room = self.prefetch - self.outstanding.load(Ordering::Relaxed);
         let is_enough = room > 0 && room >= self.prefetch / i64::from(ROOM_PARTS);
         is_enough && !self.paused.load(Ordering::Relaxed)

@@ -28,7 +28,7 @@ const SLACK: f64 = 0.03;
 
 /// A small memory of how long updates take.
 #[derive(Debug)]
-pub(super) struct Learned {
+pub(super) struct PollPlanner {
     polling: Polling,
     banks: LruCache<i64, Bank>,
     connections: LruCache<i64, i64>,
@@ -45,7 +45,7 @@ struct Bank {
     looks: Vec<Duration>,
 }
 
-impl Learned {
+impl PollPlanner {
     pub(super) fn new(polling: Polling) -> Self {
         Self {
             polling,
@@ -150,8 +150,8 @@ fn best_looks(durations: &[Duration]) -> Vec<Duration> {
 mod tests {
     use super::*;
 
-    fn learned(millis: impl IntoIterator<Item = u64>) -> Learned {
-        let mut learned = Learned::new(Polling::default());
+    fn learned(millis: impl IntoIterator<Item = u64>) -> PollPlanner {
+        let mut learned = PollPlanner::new(Polling::default());
         for duration in millis {
             learned.belongs(1, 10);
             learned.record(10, Duration::from_millis(duration));
@@ -159,7 +159,7 @@ mod tests {
         learned
     }
 
-    fn looks(learned: &mut Learned, connection_id: i64) -> Vec<u64> {
+    fn looks(learned: &mut PollPlanner, connection_id: i64) -> Vec<u64> {
         let mut looks = Vec::new();
         let mut runs_for = Duration::ZERO;
         while let Some(look) = learned.next_look(connection_id, runs_for) {

@@ -1,0 +1,262 @@
+//! What a worker publishes: what a run led to, or what takes the place of a delivery.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::context::{self, Context};
+use super::fate::Fate;
+use super::scheduler::PublishEnd;
+use crate::broker::{Outgoing, PublishError, Tag};
+use crate::message;
+use crate::refresh::event::Event;
+use crate::refresh::{Next, Refresh, Step, later};
+use crate::telemetry::traces::{Process, Sending};
+
+/// The wait before a publish that failed is tried again. It doubles each time, because some of the bound queues may have taken
+/// the message.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// After this, a worker no longer tries to publish what a step led to. It parks the refresh as it was before the step.
+const STEP_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long such a refresh waits before its step is taken again.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// Something to publish.
+#[derive(Debug)]
+pub(super) enum Publication {
+    /// What a step led to.
+    Step(Box<Decision>),
+    /// A checkpoint, to a delay queue or to the steps queue.
+    Park(Box<Refresh>),
+    /// A command that was not begun, to the end of its lane.
+    Requeue(Box<Refresh>),
+    /// A message as it came.
+    Forward(Box<Forward>),
+}
+
+/// A step that has something to publish.
+#[derive(Debug)]
+pub(super) struct Decision {
+    /// The refresh before the step.
+    pub(super) before: Box<Refresh>,
+    pub(super) step: Step,
+    /// The span of the run.
+    pub(super) process: Process,
+    pub(super) started: Instant,
+}
+
+/// A message that goes elsewhere as it came.
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) outgoing: Outgoing,
+    pub(super) fate: Fate,
+    /// Why, for the log.
+    pub(super) reason: String,
+}
+
+/// Why something is not published.
+enum Failed {
+    Lost,
+    /// It took too long.
+    Late,
+}
+
+impl Publication {
+    /// Says in each log line whose it is.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Step(decision) => context::span(&decision.before),
+            Self::Park(refresh) | Self::Requeue(refresh) => context::span(refresh),
+            Self::Forward(_) => Span::none(),
+        }
+    }
+}
+
+impl Context {
+    /// Publishes, and waits for the confirms.
+    pub(super) async fn publish(&self, tag: Tag, publication: Publication) -> PublishEnd {
+        let mut publication = match publication {
+            Publication::Step(decision) => return self.publish_decision(tag, *decision).await,
+            other => other,
+        };
+        let replacing = AssertUnwindSafe(self.replace(tag, &mut publication)).catch_unwind().await;
+        match replacing {
+            Ok(Ok(fate)) => {
+                self.report(fate);
+                PublishEnd::Done
+            }
+            Ok(Err(_)) => PublishEnd::Lost,
+            Err(_) => {
+                tokio::time::sleep(REFUSED_WAIT).await;
+                PublishEnd::Again(publication)
+            }
+        }
+    }
+
+    /// Publishes what takes the place of a delivery.
+    async fn replace(&self, tag: Tag, publication: &mut Publication) -> Result<Fate, Failed> {
+        match publication {
+            Publication::Park(refresh) => {
+                let sending = Sending::alone(&refresh.envelope);
+                let checkpoint = self.checkpoint(refresh, sending);
+                self.send(vec![checkpoint], tag, None).await?;
+                tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh");
+                Ok(Fate::Parked)
+            }
+            Publication::Requeue(refresh) => {
+                let outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
+                // A command belongs to the trace that it came with.
+                self.send(vec![(outgoing, Sending::default())], tag, None).await?;
+                tracing::debug!("requeued the command");
+                Ok(Fate::Requeued)
+            }
+            Publication::Forward(forward) => {
+                let Forward { outgoing, fate, reason } = &**forward;
+                let destination = outgoing.destination();
+                let message = (outgoing.clone(), Sending::default());
+                self.send(vec![message], tag, None).await?;
+                let fate_name = fate.name();
+                tracing::warn!(fate = fate_name, destination, reason, "forwarded a message without running it");
+                Ok(*fate)
+            }
+            Publication::Step(_) => Ok(Fate::Completed),
+        }
+    }
+
+    /// A panic while it is published is one failed attempt of the refresh.
+    async fn publish_decision(&self, tag: Tag, decision: Decision) -> PublishEnd {
+        let destination = self.destination(tag.subscription);
+        let Decision {
+            mut before,
+            step,
+            process,
+            started,
+        } = decision;
+        let publishing = AssertUnwindSafe(self.publish_step(&process, step, tag, &before)).catch_unwind();
+        let (end, state, error) = match publishing.await {
+            Ok(Ok(Some(refresh))) => (PublishEnd::Continues(refresh), "waits", None),
+            Ok(Ok(None)) => (PublishEnd::Done, "done", None),
+            Ok(Err(Failed::Lost)) => (PublishEnd::Lost, "lost", Some("connection_lost")),
+            Ok(Err(Failed::Late)) => {
+                before.due_at = later(self.clock.now(), REFUSED_WAIT);
+                (PublishEnd::Refused(before), "refused", Some("refused"))
+            }
+            Err(_) => {
+                before.failures = before.failures.saturating_add(1);
+                before.due_at = later(self.clock.now(), REFUSED_WAIT);
+                (PublishEnd::Refused(before), "panicked", Some("panic"))
+            }
+        };
+        self.metrics.processed(destination, started.elapsed());
+        process.end(state, error);
+        end
+    }
+
+    /// Answers with the refresh if it continues, with none if its delivery is to be acknowledged.
+    async fn publish_step(
+        &self,
+        process: &Process,
+        mut step: Step,
+        tag: Tag,
+        before: &Refresh,
+    ) -> Result<Option<Box<Refresh>>, Failed> {
+        let now = self.clock.now();
+        let deadline = Some(Instant::now() + STEP_TIME_MAX);
+        let mut messages = Vec::new();
+        for event in &step.events {
+            let sending = process.send(&before.envelope);
+            let message = message::event(&self.topology, event, sending.envelope(&before.envelope), now);
+            let sending = sending.named(&message);
+            messages.push((message, sending));
+        }
+        if !messages.is_empty() {
+            self.send(messages, tag, deadline).await?;
+        }
+        for event in &step.events {
+            self.report_event(event, before, now);
+        }
+        // Not together with the events: if one of them were refused, each further try would leave one more checkpoint.
+        if let Next::Bookmark(refresh) = &mut step.next {
+            let checkpoint = self.checkpoint(refresh, process.send(&refresh.envelope));
+            self.send(vec![checkpoint], tag, deadline).await?;
+        }
+        self.report_step(process, &step, before, now);
+        Ok(match step.next {
+            Next::Wait(refresh) => Some(refresh),
+            Next::Bookmark(_) => {
+                self.report(Fate::Parked);
+                None
+            }
+            Next::Over => {
+                self.report(Fate::Completed);
+                None
+            }
+        })
+    }
+
+    /// A checkpoint that is about to be sent. The refresh continues from the span that sends it.
+    fn checkpoint(&self, refresh: &mut Refresh, sending: Sending) -> (Outgoing, Sending) {
+        sending.takes_over(&mut refresh.envelope);
+        let message = message::bookmark(&self.topology, refresh, self.clock.now());
+        let sending = sending.named(&message);
+        (message, sending)
+    }
+
+    /// Publishes until it is confirmed, as long as the delivery's connection lasts, or until a deadline.
+    async fn send(&self, messages: Vec<(Outgoing, Sending)>, tag: Tag, deadline: Option<Instant>) -> Result<(), Failed> {
+        let (messages, sendings): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+        let published = self.send_until_confirmed(messages, tag, deadline).await;
+        for sending in sendings {
+            sending.end(published.is_ok());
+        }
+        published
+    }
+
+    async fn send_until_confirmed(
+        &self,
+        messages: Vec<Outgoing>,
+        tag: Tag,
+        deadline: Option<Instant>,
+    ) -> Result<(), Failed> {
+        let mut wait = RETRY_WAIT;
+        loop {
+            let started = Instant::now();
+            let published = self.broker.publish_for(tag, messages.clone()).await;
+            let error = published.as_ref().err().map(PublishError::name);
+            self.metrics.sent(&messages, error, started.elapsed());
+            match published {
+                Ok(()) => return Ok(()),
+                Err(PublishError::Down) => return Err(Failed::Lost),
+                Err(_) if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) => {
+                    return Err(Failed::Late);
+                }
+                Err(error) => tracing::warn!(%error, "could not publish, and will try again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(RETRY_WAIT_MAX);
+        }
+    }
+
+    fn report_event(&self, event: &Event, before: &Refresh, now: Timestamp) {
+        let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
+        self.metrics.published(event, age, || {
+            self.planner().bank_of(before.command.bank_connection_id)
+        });
+        let context = event.context();
+        tracing::info!(
+            event_id = context.map(|context| context.event_id.as_str()).unwrap_or_default(),
+            task_id = context.map(|context| context.task_id.as_str()).unwrap_or_default(),
+            "published {}",
+            event.summary()
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! One run of a refresh: query finAPI, decide, and so on until the refresh waits or something is to be published. Holds a permit from
+//! its start to its end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::publication::{Decision, Publication};
+use super::scheduler::{Run, RunEnd};
+use crate::finapi::{Control, Outcome, Permit};
+use crate::proto::UpdateOrigin;
+use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
+use crate::refresh::{Moment, Next, Phase, Refresh, Step, later};
+use crate::telemetry::traces::Process;
+
+/// How long a refresh waits whose panic could not even be decided on.
+const PANIC_WAIT: Duration = Duration::from_secs(60);
+
+/// Where a run stops.
+enum Pause {
+    Waits,
+    Publishes(Step),
+    NeedsToken,
+    Stopped,
+}
+
+impl Context {
+    /// Runs a refresh that is due. A panic on the way is one failed attempt.
+    pub(super) async fn run(self: Arc<Self>, run: Run, control: Control, permit: Permit) -> RunEnd {
+        let mut refresh = run.refresh;
+        let process = Process::begin(&mut refresh, self.destination(run.tag.subscription));
+        let started = Instant::now();
+        let advancing = self.advance(&process, &mut refresh, run.failure, &control);
+        let advanced = AssertUnwindSafe(process.around(advancing)).catch_unwind().await;
+        drop(permit);
+        let pause = match advanced {
+            Ok(pause) => pause,
+            Err(_) => self.after_panic(&mut refresh),
+        };
+        let end = |state: &'static str| {
+            let destination = self.destination(run.tag.subscription);
+            self.metrics.processed(destination, started.elapsed());
+            process.end(state, None);
+        };
+        match pause {
+            Pause::Waits => {
+                end("waits");
+                RunEnd::Waits(refresh)
+            }
+            Pause::NeedsToken => {
+                end("needs_token");
+                RunEnd::NeedsToken(refresh, run.renewals)
+            }
+            Pause::Stopped => {
+                end("stopped");
+                RunEnd::Stopped(refresh)
+            }
+            Pause::Publishes(step) => RunEnd::Publishes(Publication::Step(Box::new(Decision {
+                before: refresh,
+                step,
+                process,
+                started,
+            }))),
+        }
+    }
+
+    async fn advance(
+        &self,
+        process: &Process,
+        refresh: &mut Box<Refresh>,
+        mut failure: Option<Failure>,
+        control: &Control,
+    ) -> Pause {
+        loop {
+            let now = self.clock.now();
+            if refresh.due_at > now {
+                return Pause::Waits;
+            }
+            if let Some(event) = refresh.overdue(now, &self.policy) {
+                return Pause::Publishes(Step {
+                    events: vec![event],
+                    next: Next::Over,
+                });
+            }
+            let answered = match failure.take() {
+                Some(failure) => Err(failure),
+                None => match self.finapi.query(refresh, &refresh.call(), control).await {
+                    Outcome::Answered(answered) => answered,
+                    Outcome::NeedsToken => return Pause::NeedsToken,
+                    Outcome::Stopped => return Pause::Stopped,
+                },
+            };
+            let step = self.decide(refresh, answered);
+            if !step.events.is_empty() {
+                return Pause::Publishes(step);
+            }
+            self.report_step(process, &step, refresh, self.clock.now());
+            match step.next {
+                Next::Wait(next) => *refresh = next,
+                Next::Bookmark(_) | Next::Over => return Pause::Publishes(step),
+            }
+        }
+    }
+
+    fn decide(&self, refresh: &Refresh, answered: Answered) -> Step {
+        log_failure(refresh, &answered);
+        self.learn(refresh, &answered);
+        let now = self.clock.now();
+        let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
+        let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
+        let next_look = self
+            .planner()
+            .next_look(refresh.command.bank_connection_id, runs_for);
+        let moment = Moment {
+            now,
+            jitter: self.random(),
+            next_look,
+        };
+        refresh.clone().step(answered, moment, &self.policy)
+    }
+
+    /// A refresh whose run panicked as often as retries are allowed ends with `RefreshFailed(INTERNAL)`.
+    fn after_panic(&self, refresh: &mut Box<Refresh>) -> Pause {
+        let failure = Failure::new(FailureKind::Internal, "a panic while the refresh ran");
+        let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.decide(refresh, Err(failure))));
+        match decided {
+            Ok(Step {
+                events,
+                next: Next::Wait(next),
+            }) if events.is_empty() => {
+                *refresh = next;
+                Pause::Waits
+            }
+            Ok(step) => Pause::Publishes(step),
+            Err(_) => {
+                refresh.failures = refresh.failures.saturating_add(1);
+                refresh.due_at = later(self.clock.now(), PANIC_WAIT);
+                Pause::Waits
+            }
+        }
+    }
+
+    /// How long the update took, when finAPI says so.
+    fn learn(&self, refresh: &Refresh, answered: &Answered) {
+        let (Phase::Settling { update }, Ok(Answer::Connection(connection))) = (&refresh.phase, answered) else {
+            return;
+        };
+        let id = refresh.command.bank_connection_id;
+        self.planner().belongs(id, connection.bank_id);
+        let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
+        else {
+            return;
+        };
+        if refresh.looks == 0 {
+            let delay = refresh.phase_since.duration_since(end);
+            self.metrics.noticed(delay.try_into().unwrap_or_default());
+        }
+        if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
+            self.planner().record(connection.bank_id, duration);
+        }
+    }
+}
+
+fn log_failure(refresh: &Refresh, answered: &Answered) {
+    let Err(failure) = answered else { return };
+    // Known outages and locks are no news.
+    if matches!(failure.kind, FailureKind::NotAsked(_) | FailureKind::Locked) {
+        return;
+    }
+    tracing::warn!(
+        phase = refresh.phase.name(),
+        kind = failure.kind.name(),
+        request_id = failure.request_id.as_deref().unwrap_or_default(),
+        "{}",
+        failure.message
+    );
+}

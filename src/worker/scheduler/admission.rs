@@ -1,0 +1,173 @@
+//! What happens to a delivery when it arrives, and to a refresh that may have to wait.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::job::{Job, Now, Origin, Receipt};
+use super::{Action, DUPLICATE_WAIT, Scheduler};
+use crate::broker::topology::DELAYS;
+use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::{Phase, Refresh, later};
+use crate::worker::publication::{Forward, Publication};
+
+/// While background commands wait for room, the worker holds only shorter waits. Refreshes that wait for their users would otherwise keep
+/// that room for minutes.
+const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A delivery as the codec read it.
+#[derive(Debug)]
+pub(in crate::worker) enum Content {
+    /// A refresh to continue.
+    Refresh {
+        refresh: Box<Refresh>,
+        /// Until when another worker may have worked on it, if one may have.
+        released_at: Option<Timestamp>,
+    },
+    /// A command that does not say when it was sent. Its `requested_at` has to be published before anything else happens.
+    Undated(Box<Refresh>),
+    /// A message that is only forwarded.
+    Forward(Box<Forward>),
+}
+
+impl Scheduler {
+    /// A delivery came in.
+    pub(in crate::worker) fn on_delivery(&mut self, receipt: Receipt, content: Content, now: Now) {
+        match content {
+            Content::Forward(forward) => self.publish(receipt, None, Publication::Forward(forward)),
+            Content::Undated(refresh) => self.publish(receipt, None, Publication::Requeue(refresh)),
+            Content::Refresh { refresh, released_at } => {
+                let mut job = Job::new(refresh, receipt);
+                delay_after_release(&mut job.refresh, released_at);
+                self.on_refresh(job, now);
+            }
+        }
+    }
+
+    fn on_refresh(&mut self, mut job: Job, now: Now) {
+        if let Some(first) = self.commands.get(&job.refresh.command.command_id) {
+            let first_is_busy = self.busy.values().any(|busy| busy.receipt.tag() == *first);
+            // If the first is busy, this may be what it has just published, or what it works on although it has lost it. If a part
+            // of the outcome is published, the first would have to publish all parts again.
+            if first_is_busy || job.refresh.is_half_told() {
+                job.refresh.due_at = later(now.time, DUPLICATE_WAIT);
+                return self.publish(job.receipt, None, Publication::Park(job.refresh));
+            }
+            // The broker keeps the first until what follows from it is confirmed.
+            self.actions.push_back(Action::ReportDuplicate(job.refresh));
+            return self.actions.push_back(Action::Acknowledge(job.receipt));
+        }
+        let is_command = matches!(job.receipt.origin(), Origin::Interactive | Origin::Background);
+        let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
+        let command_id = job.refresh.command.command_id.clone();
+        self.commands.insert(command_id, job.receipt.tag());
+        if is_command && (self.draining || waits_for_room && job.receipt.is_careful()) {
+            self.requeue(job);
+        } else if waits_for_room {
+            self.backlog.push_back(job);
+        } else {
+            self.place(job, now);
+        }
+    }
+
+    /// Lets a refresh run, or lets it wait: held if possible, else parked.
+    pub(super) fn place(&mut self, job: Job, now: Now) {
+        if self.draining {
+            return self.park(job);
+        }
+        if job.refresh.due_at <= now.time {
+            return self.push_runnable(job);
+        }
+        let due = now.until(job.refresh.due_at);
+        if self.may_hold(&job, due, now) {
+            self.actions.push_back(Action::ReportHeld);
+            self.held.insert(job, due, now);
+        } else {
+            self.park(job);
+        }
+    }
+
+    fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {
+        let wait = due.saturating_sub(now.elapsed);
+        if job.receipt.is_quarantined() {
+            // Parked before its trial, it would be tried among others. After it, the next one is to be tried.
+            return wait <= LOOK_INTERVAL_MIN && !job.is_tried;
+        }
+        // No delay queue is that short: if it was parked, it would come back at once, again and again.
+        if wait < DELAYS[0].1 {
+            return true;
+        }
+        let wait_max = match self.backlog.is_empty() {
+            true => self.settings.hold_wait_max,
+            false => self.settings.hold_wait_max.min(CROWDED_WAIT_MAX),
+        };
+        wait <= wait_max
+            && job.receipt.age(now) + wait <= self.settings.hold_max
+            && self.held.len() < usize::from(self.settings.in_flight)
+            && !job.receipt.is_careful()
+    }
+
+    /// Lets background commands in, as far as there is room.
+    pub(super) fn admit_backlog(&mut self, now: Now) {
+        while self.has_room() && !self.outage {
+            let Some(job) = self.backlog.pop_front() else {
+                return;
+            };
+            self.place(job, now);
+        }
+    }
+
+    /// Publishes again what may not wait here. To be called when no permit is left.
+    pub(in crate::worker) fn release_careful(&mut self) {
+        if self.careful == 0 {
+            return;
+        }
+        for index in 0..self.runnable.len() {
+            for job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
+                self.park(job);
+            }
+        }
+        self.careful = 0;
+    }
+
+    /// Nothing waits here much longer than it may be held, because the broker takes back what is not acknowledged.
+    pub(in crate::worker) fn evict_overdue(&mut self, now: Now) {
+        let hold_max = self.settings.hold_max;
+        let is_over = |job: &Job| job.receipt.age(now) > hold_max;
+        for job in take_if(&mut self.backlog, is_over) {
+            self.requeue(job);
+        }
+        for index in 0..self.runnable.len() {
+            for job in take_if(&mut self.runnable[index], is_over) {
+                self.careful -= usize::from(job.receipt.is_careful());
+                self.park(job);
+            }
+        }
+        let mut overdue = Vec::new();
+        for waiting in self.awaiting_token.values_mut() {
+            overdue.extend(waiting.extract_if(.., |job| is_over(job)));
+        }
+        for job in overdue {
+            self.park(job);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let in_flight = self.held.len() + self.busy.len() + self.runnable() + self.awaiting_token();
+        in_flight < usize::from(self.settings.in_flight)
+    }
+}
+
+/// The worker that had it may have polled the task just before, or its start of a task may not be visible yet.
+fn delay_after_release(refresh: &mut Refresh, released_at: Option<Timestamp>) {
+    if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
+        refresh.due_at = refresh.due_at.max(later(released_at, LOOK_INTERVAL_MIN));
+    }
+}
+
+fn take_if(queue: &mut VecDeque<Job>, taken: impl Fn(&Job) -> bool) -> VecDeque<Job> {
+    let (over, kept) = std::mem::take(queue).into_iter().partition(taken);
+    *queue = kept;
+    over
+}

@@ -1,0 +1,77 @@
+//! The refreshes that wait here for a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::job::{Job, Now};
+use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::{Refresh, later};
+
+/// When a refresh is due, and a number that tells apart those that are due together.
+type Slot = (Duration, u64);
+
+/// Held refreshes, by when they are due.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    slots: BTreeMap<Slot, Waiter>,
+    /// Where each command is held, for wake-ups.
+    places: HashMap<String, Slot>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    job: Job,
+    since: Duration,
+}
+
+impl Held {
+    pub(super) fn insert(&mut self, job: Job, due: Duration, now: Now) {
+        self.count += 1;
+        let slot = (due, self.count);
+        self.places.insert(job.refresh.command.command_id.clone(), slot);
+        let since = now.elapsed;
+        self.slots.insert(slot, Waiter { job, since });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn refreshes(&self) -> impl Iterator<Item = &Refresh> {
+        self.slots.values().map(|waiter| &*waiter.job.refresh)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.slots.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn pop_due(&mut self, now: Now) -> Option<Job> {
+        self.next_due().filter(|due| *due <= now.elapsed)?;
+        self.pop()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Job> {
+        let (_, Waiter { job, .. }) = self.slots.pop_first()?;
+        self.places.remove(&job.refresh.command.command_id);
+        Some(job)
+    }
+
+    /// finAPI has called back, so what the refresh waits for may have happened. The refresh is due now, but not within a second of
+    /// being held, because it may have been polled just before. A wait that finAPI asked for, or that follows a failure, stays.
+    pub(super) fn wake(&mut self, command_id: &str, now: Now) {
+        let Some(slot) = self.places.get_mut(command_id) else {
+            return;
+        };
+        let Some(mut waiter) = self.slots.remove(slot) else {
+            return;
+        };
+        let refresh = &mut waiter.job.refresh;
+        if refresh.failures == 0 {
+            slot.0 = slot.0.min(waiter.since + LOOK_INTERVAL_MIN);
+        }
+        let wait = slot.0.saturating_sub(now.elapsed);
+        refresh.due_at = refresh.due_at.min(later(now.time, wait));
+        self.slots.insert(*slot, waiter);
+    }
+}

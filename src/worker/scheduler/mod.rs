@@ -1,0 +1,398 @@
+//! What a worker does with its deliveries: what is in flight, what came in and the time lead to [`Action`]s. Pure: no I/O, no clock, no
+//! randomness. The loop in `worker` performs the actions and reports how they ended.
+//!
+//! ```text
+//!             ┌──────────── backlog (background commands without room)
+//! delivery ───┤
+//!             └─> held (a timer) ─> runnable ─> running ─> publishing ─> acknowledged
+//!                   ^                  │ ^                    │
+//!                   │                  v │ token fetched      │
+//!                   │             awaiting a token            │
+//!                   └─────────────────────────────────────────┘
+//! ```
+//!
+//! Only what is *running* holds a permit for finAPI. Everything else waits in a queue that this module counts and bounds:
+//! a delivery that has waited for [`Settings::hold_max`] is published again and acknowledged.
+
+mod admission;
+mod held;
+mod job;
+mod rank;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::publication::Publication;
+use super::settings::Settings;
+use crate::broker::Tag;
+use crate::refresh::answer::Failure;
+use crate::refresh::{Refresh, later};
+use held::Held;
+use job::Job;
+pub(super) use admission::Content;
+pub(super) use job::{Now, Origin, Receipt};
+use rank::Rank;
+
+/// How long a duplicate is parked when it can't be dropped.
+pub(super) const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a run waits that the worker stopped because it could not prove that its deliveries are still its own.
+const UNPROVEN_WAIT: Duration = Duration::from_secs(1);
+
+/// Names a run, or a publication, from its start to its end.
+pub(super) type RunId = u64;
+
+/// What the loop is to do.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Publish what takes the place of a delivery, or what a run led to, over the connection of that delivery.
+    Publish(RunId, Tag, Publication),
+    /// Fetch a token of this user.
+    FetchToken(String),
+    /// Acknowledge: everything that follows from the delivery is confirmed.
+    Acknowledge(Receipt),
+    /// Report that a delivery is a duplicate.
+    ReportDuplicate(Box<Refresh>),
+    /// Report that a refresh is held.
+    ReportHeld,
+    /// Report this many deliveries of a connection that was lost.
+    ReportAbandoned(usize),
+}
+
+/// A run to start.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) id: RunId,
+    pub(super) tag: Tag,
+    pub(super) refresh: Box<Refresh>,
+    /// How often the user's token was fetched for this query.
+    pub(super) renewals: u8,
+    /// What the query failed with before it could be sent.
+    pub(super) failure: Option<Failure>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum RunEnd {
+    /// The refresh waits until it is due.
+    Waits(Box<Refresh>),
+    /// Something is to be published.
+    Publishes(Publication),
+    /// The user's token is missing, or finAPI refused it; and how often it was fetched for this query.
+    NeedsToken(Box<Refresh>, u8),
+    /// The worker stopped it: it drains, it lost the broker, or it can't prove that it has not.
+    Stopped(Box<Refresh>),
+}
+
+/// How a publication ended.
+#[derive(Debug)]
+pub(super) enum PublishEnd {
+    /// Confirmed, and nothing follows: the delivery is to be acknowledged.
+    Done,
+    /// Confirmed, and the refresh continues.
+    Continues(Box<Refresh>),
+    /// The broker did not take it for too long; the refresh as it was before.
+    Refused(Box<Refresh>),
+    /// It is to be published again.
+    Again(Publication),
+    /// The connection that brought the delivery was lost.
+    Lost,
+}
+
+/// What is running or publishing.
+#[derive(Debug)]
+struct Busy {
+    receipt: Receipt,
+    /// None where the delivery is not the one of its command that is worked on.
+    command_id: Option<String>,
+}
+
+/// Everything that a worker has in flight.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    settings: Settings,
+    /// The connection whose deliveries are ours; none while there is none.
+    generation: Option<u64>,
+    draining: bool,
+    /// finAPI is down: background commands stay in the backlog.
+    outage: bool,
+    held: Held,
+    runnable: [VecDeque<Job>; Rank::COUNT],
+    /// How many of the runnable jobs may not wait here.
+    careful: usize,
+    backlog: VecDeque<Job>,
+    /// By user, from the request for a token until its end.
+    awaiting_token: HashMap<String, Vec<Job>>,
+    busy: HashMap<RunId, Busy>,
+    publishing: usize,
+    /// Which delivery of each command in flight is worked on: the first.
+    commands: HashMap<String, Tag>,
+    runs: RunId,
+    actions: VecDeque<Action>,
+}
+
+impl Scheduler {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            generation: None,
+            draining: false,
+            outage: false,
+            held: Held::default(),
+            runnable: Default::default(),
+            careful: 0,
+            backlog: VecDeque::new(),
+            awaiting_token: HashMap::new(),
+            busy: HashMap::new(),
+            publishing: 0,
+            commands: HashMap::new(),
+            runs: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next, until there is nothing more.
+    pub(super) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The run that is to start next. The caller holds a permit for it. `has_token` says whether a refresh can be queried for without
+    /// fetching a token first.
+    pub(super) fn next_run(&mut self, has_token: impl Fn(&Refresh) -> bool) -> Option<Run> {
+        loop {
+            let job = self.runnable.iter_mut().find_map(VecDeque::pop_front)?;
+            self.careful -= usize::from(job.receipt.is_careful());
+            if job.failure.is_none() && !has_token(&job.refresh) {
+                self.await_token(job);
+                continue;
+            }
+            let command_id = Some(job.refresh.command.command_id.clone());
+            let tag = job.receipt.tag();
+            let id = self.begin(job.receipt, command_id, false);
+            return Some(Run {
+                id,
+                tag,
+                refresh: job.refresh,
+                renewals: job.renewals,
+                failure: job.failure,
+            });
+        }
+    }
+
+    /// A connection works, and its deliveries follow.
+    pub(super) fn on_connected(&mut self, generation: u64) {
+        self.generation = Some(generation);
+    }
+
+    /// The broker delivers again what is in flight. The runs end by themselves.
+    pub(super) fn on_disconnected(&mut self) {
+        self.generation = None;
+        let abandoned = self.held.len() + self.backlog.len() + self.runnable() + self.awaiting_token();
+        self.held = Held::default();
+        self.backlog.clear();
+        self.runnable = Default::default();
+        self.careful = 0;
+        self.awaiting_token.values_mut().for_each(Vec::clear);
+        let busy = &self.busy;
+        self.commands
+            .retain(|_, tag| busy.values().any(|busy| busy.receipt.tag() == *tag));
+        if abandoned > 0 {
+            self.actions.push_back(Action::ReportAbandoned(abandoned));
+        }
+    }
+
+    /// finAPI went down, or is back.
+    pub(super) fn on_outage(&mut self, outage: bool, now: Now) {
+        self.outage = outage;
+        self.admit_backlog(now);
+    }
+
+    /// finAPI called back about a command.
+    pub(super) fn on_wake_up(&mut self, command_id: &str, now: Now) {
+        self.held.wake(command_id, now);
+    }
+
+    /// A user's token was fetched, or could not be. All refreshes of the user share the result.
+    pub(super) fn on_token(&mut self, user_id: &str, fetched: Result<(), Failure>, now: Now) {
+        for mut job in self.awaiting_token.remove(user_id).unwrap_or_default() {
+            job.failure = fetched.as_ref().err().cloned();
+            self.place(job, now);
+        }
+    }
+
+    /// A run ended, and gave its permit back.
+    pub(super) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
+        let Some(Busy { receipt, command_id, .. }) = self.busy.remove(&id) else {
+            return;
+        };
+        if !self.owns(&receipt) {
+            self.forget(command_id.as_deref(), receipt.tag());
+            self.actions.push_back(Action::ReportAbandoned(1));
+        } else {
+            match end {
+                RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
+                RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
+                RunEnd::NeedsToken(refresh, renewals) => {
+                    let renewals = renewals.saturating_add(1);
+                    self.await_token(Job {
+                        renewals,
+                        ..Job::tried(refresh, receipt)
+                    });
+                }
+                RunEnd::Stopped(mut refresh) => {
+                    refresh.locate_again();
+                    if !self.draining {
+                        refresh.due_at = refresh.due_at.max(later(now.time, UNPROVEN_WAIT));
+                    }
+                    self.place(Job::tried(refresh, receipt), now);
+                }
+            }
+        }
+        self.admit_backlog(now);
+    }
+
+    /// A publication ended.
+    pub(super) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
+        let Some(Busy { receipt, command_id, .. }) = self.busy.remove(&id) else {
+            return;
+        };
+        self.publishing -= 1;
+        if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
+            self.forget(command_id.as_deref(), receipt.tag());
+            self.actions.push_back(Action::ReportAbandoned(1));
+        } else {
+            match end {
+                PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
+                PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
+                PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
+                PublishEnd::Done | PublishEnd::Lost => {
+                    self.forget(command_id.as_deref(), receipt.tag());
+                    self.actions.push_back(Action::Acknowledge(receipt));
+                }
+            }
+        }
+        self.admit_backlog(now);
+    }
+
+    /// Time has passed: what is due becomes runnable.
+    pub(super) fn on_due(&mut self, now: Now) {
+        while let Some(job) = self.held.pop_due(now) {
+            self.push_runnable(job);
+        }
+    }
+
+    /// When [`Self::on_due`] has something to do next.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.held.next_due()
+    }
+
+    /// Takes nothing more: parks what waits, in the order in which it came, and requeues what was not begun. What is running ends by
+    /// itself and is parked then.
+    pub(super) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        let mut waiting: Vec<Job> = self.runnable.iter_mut().flat_map(std::mem::take).collect();
+        self.careful = 0;
+        waiting.extend(self.awaiting_token.values_mut().flat_map(std::mem::take));
+        waiting.extend(std::iter::from_fn(|| self.held.pop()));
+        // One acknowledgement covers all deliveries up to the first that is not acknowledged.
+        waiting.sort_by_key(|job| job.receipt.tag());
+        for job in waiting {
+            self.place(job, now);
+        }
+        for job in std::mem::take(&mut self.backlog) {
+            self.requeue(job);
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether nothing is running or publishing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.is_empty() && self.actions.is_empty()
+    }
+
+    /// How many publications have not ended.
+    pub(super) fn publishing(&self) -> usize {
+        self.publishing
+    }
+
+    /// How many hold a permit.
+    pub(super) fn running(&self) -> usize {
+        self.busy.len() - self.publishing
+    }
+
+    /// How many are due and wait for a permit.
+    pub(super) fn runnable(&self) -> usize {
+        self.runnable.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn awaiting_token(&self) -> usize {
+        self.awaiting_token.values().map(Vec::len).sum()
+    }
+
+    /// Background commands that wait for room.
+    pub(super) fn backlog(&self) -> impl ExactSizeIterator<Item = &Refresh> {
+        self.backlog.iter().map(|job| &*job.refresh)
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = &Refresh> {
+        self.held.refreshes()
+    }
+
+    /// Whether a delivery's connection still works, as far as this worker knows.
+    fn owns(&self, receipt: &Receipt) -> bool {
+        self.generation == Some(receipt.tag().generation)
+    }
+
+    fn begin(&mut self, receipt: Receipt, command_id: Option<String>, is_publishing: bool) -> RunId {
+        self.runs += 1;
+        self.publishing += usize::from(is_publishing);
+        self.busy.insert(self.runs, Busy { receipt, command_id });
+        self.runs
+    }
+
+    fn publish(&mut self, receipt: Receipt, command_id: Option<String>, publication: Publication) {
+        let tag = receipt.tag();
+        let id = self.begin(receipt, command_id, true);
+        self.actions.push_back(Action::Publish(id, tag, publication));
+    }
+
+    fn park(&mut self, job: Job) {
+        let command_id = Some(job.refresh.command.command_id.clone());
+        self.publish(job.receipt, command_id, Publication::Park(job.refresh));
+    }
+
+    fn requeue(&mut self, job: Job) {
+        let command_id = Some(job.refresh.command.command_id.clone());
+        self.publish(job.receipt, command_id, Publication::Requeue(job.refresh));
+    }
+
+    fn await_token(&mut self, job: Job) {
+        if self.draining {
+            return self.park(job);
+        }
+        let user_id = &job.refresh.command.user_id;
+        if let Some(waiting) = self.awaiting_token.get_mut(user_id) {
+            return waiting.push(job);
+        }
+        let user_id = user_id.clone();
+        self.actions.push_back(Action::FetchToken(user_id.clone()));
+        self.awaiting_token.insert(user_id, vec![job]);
+    }
+
+    fn push_runnable(&mut self, job: Job) {
+        self.careful += usize::from(job.receipt.is_careful());
+        self.runnable[Rank::of(&job.refresh).index()].push_back(job);
+    }
+
+    fn forget(&mut self, command_id: Option<&str>, tag: Tag) {
+        let Some(command_id) = command_id else { return };
+        if self.commands.get(command_id) == Some(&tag) {
+            self.commands.remove(command_id);
+        }
+    }
+}

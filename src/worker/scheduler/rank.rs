@@ -1,0 +1,43 @@
+//! Which of several runnable refreshes runs first.
+
+use crate::refresh::Refresh;
+use crate::refresh::answer::Call;
+
+/// Interactive refreshes run first, and then whatever is closest to its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rank {
+    interactive: bool,
+    stage: Stage,
+}
+
+/// How far a refresh is; the first runs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Reads what the update brought.
+    Finish,
+    /// Starts an update.
+    Start,
+    /// Polls something that may not be over.
+    Poll,
+}
+
+impl Rank {
+    pub(super) const COUNT: usize = 6;
+
+    pub(super) fn of(refresh: &Refresh) -> Self {
+        Self {
+            interactive: refresh.envelope.interactive,
+            stage: match refresh.call() {
+                Call::Connection | Call::Collect(..) => Stage::Finish,
+                Call::FindTask | Call::Start => Stage::Start,
+                Call::Task(_) | Call::WebForm(_) => Stage::Poll,
+            },
+        }
+    }
+
+    /// How many ranks go before it.
+    pub(super) fn index(self) -> usize {
+        let before = if self.interactive { 0 } else { Self::COUNT / 2 };
+        before + self.stage as usize
+    }
+}

@@ -1,0 +1,66 @@
+//! What a worker says of itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::finapi::concurrency::Calls;
+
+/// A loop that takes longer to answer is stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a worker holds, without anything personal.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// It is stopping.
+    pub draining: bool,
+    /// finAPI counts as down.
+    pub finapi_down: bool,
+    /// A queue has messages and delivers none, although there is room for them.
+    pub stuck: bool,
+    /// Refreshes that run: each holds a permit for finAPI.
+    pub running: usize,
+    /// Refreshes that are due and wait for a permit.
+    pub runnable: usize,
+    /// Refreshes that wait for their user's token.
+    pub awaiting_token: usize,
+    /// Deliveries that wait for the confirm of what follows from them.
+    pub publishing: usize,
+    /// Background commands that wait for room.
+    pub backlog: usize,
+    /// How long ago the oldest of them was requested, in seconds.
+    pub backlog_oldest_seconds: i64,
+    /// The calls of finAPI.
+    pub finapi_calls: Calls,
+    /// Refreshes held, by phase.
+    pub held: BTreeMap<&'static str, Held>,
+}
+
+/// Refreshes held in one phase.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Held {
+    /// How many.
+    pub count: usize,
+    /// How long the oldest has been in the phase, in seconds.
+    pub oldest_seconds: i64,
+}
+
+/// Asks a worker for its status. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle(pub(super) mpsc::Sender<oneshot::Sender<Status>>);
+
+impl Handle {
+    /// The worker's status; none when its loop does not answer within 5 s.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.0.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
+    }
+}
+
