@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod finapi;
+pub mod message;
 pub mod proto;
 pub mod refresh;
 pub mod sandbox;

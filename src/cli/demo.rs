@@ -23,11 +23,12 @@ use crate::config::{Config, Telemetry};
 use crate::finapi::FinApi;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
+use crate::message;
 use crate::proto::{AccountType, ImportNewAccounts, RefreshConnection, SavedSetting};
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, Policy};
 use crate::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script, UserDoes};
-use crate::worker::{self, Worker, message, subscriptions};
+use crate::worker::{self, Worker, subscriptions};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {

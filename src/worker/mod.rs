@@ -15,7 +15,6 @@
 
 mod held;
 mod learned;
-pub mod message;
 mod progress;
 mod step;
 #[cfg(test)]
@@ -37,13 +36,13 @@ use crate::broker::{Broker, Delivery, Notice, Notices, Outgoing, Subscription, T
 use crate::clock::Clock;
 use crate::finapi::FinApi;
 use crate::finapi::gate::Urgency;
+use crate::message::{self, Read};
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
 use crate::refresh::{Phase, Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Sending};
 use held::Held;
 use learned::Learned;
-use message::Read;
 use progress::Progress;
 pub use progress::{Handle, Status};
 use step::{Ran, Shared};

@@ -9,12 +9,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+use super::Taken;
 use super::learned::Learned;
-use super::{Taken, message};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, Outgoing, PublishError};
 use crate::clock::Clock;
 use crate::finapi::FinApi;
+use crate::message;
 use crate::proto::UpdateOrigin;
 use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
 use crate::refresh::event::Event;
