@@ -11,11 +11,12 @@ use bankrefresh::clock::Clock;
 use bankrefresh::config::Config;
 use bankrefresh::finapi::FinApi;
 use bankrefresh::finapi::transport::Transport;
+use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, timestamp};
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::{After, Behaviour, Sandbox, SandboxConfig, Script};
-use bankrefresh::worker::{Worker, message, subscriptions};
+use bankrefresh::worker::{Worker, subscriptions};
 use uuid::Uuid;
 
 /// Each connection is refreshed so often, a minute apart.

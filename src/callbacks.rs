@@ -27,11 +27,11 @@ use crate::broker::topology::Topology;
 use crate::broker::{Broker, Message, Outgoing, Properties};
 use crate::clock::Clock;
 use crate::finapi::request;
+use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::event;
 use crate::refresh::schedule::Polling;
 use crate::refresh::{Envelope, Phase, Refresh, Update, command};
-use crate::worker::message;
 
 /// Callbacks and notifications (section `callbacks`). Without `public_url` finAPI is given no callbacks.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod finapi;
 pub mod lease;
+pub mod message;
 pub mod proto;
 pub mod refresh;
 pub mod sandbox;

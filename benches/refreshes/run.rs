@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Notice, Outgoing, rabbit};
+use bankrefresh::message;
 use bankrefresh::proto::{self, RefreshConnection};
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::worker::message;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};

@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use bankrefresh::broker::topology::Topology;
+use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::answer::{Account, Answer, Answered, Collected, Connection, Task, TaskStatus, Transaction};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh, Step, state};
-use bankrefresh::worker::message;
 use divan::{Bencher, black_box};
 use jiff::{SignedDuration, Timestamp};
 

@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/events.md").read_text()
-MESSAGE = (ROOT / "src/worker/message.rs").read_text()
+MESSAGE = "".join(file.read_text() for file in sorted((ROOT / "src/message").glob("*.rs")))
 EVENT = (ROOT / "src/refresh/event.rs").read_text()
 TOPOLOGY = (ROOT / "src/broker/topology.rs").read_text()
 PROPERTIES = (ROOT / "src/broker/rabbit/convert.rs").read_text()

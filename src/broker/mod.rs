@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::lease::Lease;
+
 /// A broker connection. Cheap to clone; every clone is the same connection.
 #[derive(Clone, Debug)]
 pub enum Broker {
@@ -248,6 +250,24 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.pause(queue, paused),
             Self::Memory(memory) => memory.pause(queue, paused),
+        }
+    }
+
+    /// Stops consuming all queues for good. When this ends, everything that was delivered is among the notices, and nothing more comes.
+    pub async fn cancel(&self) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.cancel().await,
+            Self::Memory(memory) => memory.cancel(),
+        }
+    }
+
+    /// Proves for a short time at once that a delivery is still this connection's: the broker has answered lately.
+    #[must_use]
+    pub fn lease(&self, tag: Tag) -> Lease {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.lease(tag),
+            // It says at once when a connection is lost.
+            Self::Memory(_) => Lease::endless(),
         }
     }
 

@@ -16,9 +16,9 @@ use crate::broker::rabbit::{DeadLetter, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::broker::{Header, Outgoing, PublishError};
 use crate::config::Config;
+use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use crate::proto::{RefreshConnection, RefreshState};
 use crate::refresh::state;
-use crate::worker::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 
 #[derive(Debug, Subcommand)]
 #[command(

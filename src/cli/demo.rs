@@ -23,11 +23,12 @@ use crate::config::{Config, Telemetry};
 use crate::finapi::FinApi;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
+use crate::message;
 use crate::proto::{AccountType, ImportNewAccounts, RefreshConnection, SavedSetting};
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, Policy};
 use crate::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script, UserDoes};
-use crate::worker::{self, Worker, message, subscriptions};
+use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -149,9 +150,15 @@ pub(super) async fn run(args: Args) -> Ended {
         let settings = worker::Settings::default();
         let (broker, notices) = connect("demo worker", subscriptions(&topology, &settings))?;
         let finapi = finapi(&url)?;
-        let seed = fastrand::u64(..);
-        let policy = Policy::default();
-        let worker = Worker::new(broker, finapi, topology.clone(), policy, settings, Clock::System, seed);
+        let worker = Worker::new(WorkerParts {
+            broker,
+            finapi,
+            topology: topology.clone(),
+            policy: Policy::default(),
+            settings,
+            clock: Clock::System,
+            seed: fastrand::u64(..),
+        });
         let mut stopped = stopped.clone();
         workers.spawn(worker.run(notices, async move {
             drop(stopped.wait_for(|stopped| *stopped).await);
@@ -165,7 +172,9 @@ pub(super) async fn run(args: Args) -> Ended {
     let rows = send(&broker, &topology, &sandbox, cases).await?;
     let rows = follow(rows, &mut notices).await?;
     stop.send_replace(true);
-    workers.join_all().await;
+    for ended in workers.join_all().await {
+        ended?;
+    }
     broker.close().await;
     print_table(&rows);
     let calls: u64 = sandbox.asked().calls.values().sum();

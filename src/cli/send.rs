@@ -13,10 +13,10 @@ use super::{Ended, show};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, Notice, Notices, Outgoing, Subscription, rabbit};
 use crate::config::Config;
+use crate::message;
 use crate::proto::{self, RefreshConnection};
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, command};
-use crate::worker::message;
 
 /// The exit code when a refresh failed.
 const FAILED: u8 = 1;

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
 use crate::telemetry::{self, logs, metrics, traces};
-use crate::worker::{Worker, subscriptions};
+use crate::worker::{Worker, WorkerParts, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
@@ -48,25 +48,30 @@ pub(super) async fn run(config: Config) -> Ended {
     if let Some(address) = config.callbacks.listen {
         let listener = TcpListener::bind(address).await?;
         let (broker, topology) = (broker.clone(), topology.clone());
-        tokio::spawn(
-            async move { callbacks::serve(&config.callbacks, listener, broker, topology, Clock::System).await },
-        );
+        tokio::spawn(async move {
+            let served = callbacks::serve(&config.callbacks, listener, broker, topology, Clock::System).await;
+            report_end("callbacks.listen", &served);
+        });
     }
-    let worker = Worker::new(
-        broker.clone(),
+    let worker = Worker::new(WorkerParts {
+        broker: broker.clone(),
         finapi,
         topology,
         policy,
-        config.worker,
-        Clock::System,
-        fastrand::u64(..),
-    );
+        settings: config.worker,
+        clock: Clock::System,
+        seed: fastrand::u64(..),
+    });
     tokio::spawn(telemetry::observe(worker.handle()));
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
-        tokio::spawn(admin::serve(listener, worker.handle(), broker, registry));
+        let handle = worker.handle();
+        tokio::spawn(async move {
+            let served = admin::serve(listener, handle, broker, registry).await;
+            report_end("admin.listen", &served);
+        });
     }
-    worker
+    let ended = worker
         .run(notices, async move {
             stops.recv().await;
             // Everything unacknowledged goes back to its queue, so stopping at once loses nothing either.
@@ -77,7 +82,14 @@ pub(super) async fn run(config: Config) -> Ended {
         })
         .await;
     telemetry::end(tracing, metering).await;
+    ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A listener serves as long as its worker runs, so its end is an error.
+fn report_end(setting: &str, served: &std::io::Result<()>) {
+    let error = served.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(setting, error, "a listener has ended");
 }
 
 /// Receives each SIGTERM and SIGINT.

@@ -20,9 +20,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::breaker::{self, Admitted, Breaker, Host};
+use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
-use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::pace::Pace;
 use super::request::{self, Dialect, Names};
 use super::tokens::{Grant, Granted, Source, Tokens};

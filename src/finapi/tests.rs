@@ -20,13 +20,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::breaker;
 use super::credentials::Credentials;
 use super::request::Dialect;
 use super::transport::Transport;
-use super::{FinApi, Settings};
+use super::{Control, FinApi, Outcome, Settings};
+use crate::lease::Lease;
 use crate::proto::RefreshConnection;
 use crate::refresh::answer::{
     Answer, Answered, Call, Collected, Connection, Failure, FailureKind, Span, Task, WebForm,
@@ -142,7 +144,7 @@ impl World {
     }
 
     async fn ask(&self, connection: i64, call: &Call) -> Answered {
-        self.client.ask(&refresh(command(connection)), call, || true).await
+        self.client.ask(&refresh(command(connection)), call).await
     }
 
     async fn failure(&self, call: &Call) -> Failure {
@@ -194,6 +196,37 @@ impl World {
 fn client(router: Router, settings: Settings, credentials: Credentials) -> FinApi {
     let transport = Transport::InProcess(router);
     FinApi::new(transport, settings, credentials, breaker::Settings::default(), None)
+}
+
+/// Queries as a worker does: fetches tokens when they are needed.
+impl FinApi {
+    async fn ask(&self, refresh: &Refresh, call: &Call) -> Answered {
+        match self.ask_within(refresh, call, CancellationToken::new()).await {
+            Outcome::Answered(answered) => answered,
+            other => panic!("not answered: {other:?}"),
+        }
+    }
+
+    async fn ask_within(&self, refresh: &Refresh, call: &Call, stop: CancellationToken) -> Outcome {
+        let mut control = Control {
+            stop,
+            lease: Lease::endless(),
+            renewals: 0,
+        };
+        if !self.has_token(refresh)
+            && let Err(failure) = self.fetch_token(&refresh.command.user_id).await
+        {
+            return Outcome::Answered(Err(failure));
+        }
+        loop {
+            let outcome = self.query(refresh, call, &control).await;
+            let Outcome::NeedsToken = outcome else { return outcome };
+            control.renewals += 1;
+            if let Err(failure) = self.fetch_token(&refresh.command.user_id).await {
+                return Outcome::Answered(Err(failure));
+            }
+        }
+    }
 }
 
 fn task(answered: Answered) -> Task {

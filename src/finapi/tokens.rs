@@ -102,7 +102,10 @@ impl Tokens {
     #[must_use]
     pub fn has(&self, user_id: &str) -> bool {
         let now = Instant::now();
-        self.users().get(user_id).and_then(|user| user.good_token(now)).is_some()
+        self.users()
+            .get(user_id)
+            .and_then(|user| user.good_token(now))
+            .is_some()
     }
 
     /// finAPI accepted a token.

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Delivery, Notice, Notices, Subscription, Tag};
+use crate::broker::{Broker, Delivery, Notice, Notices, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
 use crate::message::{self, Read};
@@ -259,7 +259,9 @@ impl Worker {
             return self.scheduler.on_wake_up(&command_id, now);
         }
         self.watchdog.delivered(delivery.tag.subscription);
-        context.metrics.delivered(context.destination(delivery.tag.subscription));
+        context
+            .metrics
+            .delivered(context.destination(delivery.tag.subscription));
         if delivery.redeliveries > 0 {
             context.metrics.redelivered();
         }
@@ -273,7 +275,11 @@ impl Worker {
         let topology = &self.context.topology;
         if receipt.came_back_too_often() {
             let reason = format!("it came back {} times", receipt.redeliveries());
-            return forward(message::suspect(topology, delivery, now.time), Fate::Quarantined, reason);
+            return forward(
+                message::suspect(topology, delivery, now.time),
+                Fate::Quarantined,
+                reason,
+            );
         }
         if receipt.kills_workers() {
             let reason = format!(

@@ -88,7 +88,9 @@ impl Context {
             Publication::Step(decision) => return self.publish_decision(tag, *decision).await,
             other => other,
         };
-        let replacing = AssertUnwindSafe(self.replace(tag, &mut publication)).catch_unwind().await;
+        let replacing = AssertUnwindSafe(self.replace(tag, &mut publication))
+            .catch_unwind()
+            .await;
         match replacing {
             Ok(Ok(fate)) => {
                 self.report(fate);
@@ -125,7 +127,12 @@ impl Context {
                 let message = (outgoing.clone(), Sending::default());
                 self.send(vec![message], tag, None).await?;
                 let fate_name = fate.name();
-                tracing::warn!(fate = fate_name, destination, reason, "forwarded a message without running it");
+                tracing::warn!(
+                    fate = fate_name,
+                    destination,
+                    reason,
+                    "forwarded a message without running it"
+                );
                 Ok(*fate)
             }
             Publication::Step(_) => Ok(Fate::Completed),
@@ -212,7 +219,12 @@ impl Context {
     }
 
     /// Publishes until it is confirmed, as long as the delivery's connection lasts, or until a deadline.
-    async fn send(&self, messages: Vec<(Outgoing, Sending)>, tag: Tag, deadline: Option<Instant>) -> Result<(), Failed> {
+    async fn send(
+        &self,
+        messages: Vec<(Outgoing, Sending)>,
+        tag: Tag,
+        deadline: Option<Instant>,
+    ) -> Result<(), Failed> {
         let (messages, sendings): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
         let published = self.send_until_confirmed(messages, tag, deadline).await;
         for sending in sendings {
@@ -248,9 +260,8 @@ impl Context {
 
     fn report_event(&self, event: &Event, before: &Refresh, now: Timestamp) {
         let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
-        self.metrics.published(event, age, || {
-            self.planner().bank_of(before.command.bank_connection_id)
-        });
+        self.metrics
+            .published(event, age, || self.planner().bank_of(before.command.bank_connection_id));
         let context = event.context();
         tracing::info!(
             event_id = context.map(|context| context.event_id.as_str()).unwrap_or_default(),

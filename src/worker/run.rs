@@ -112,9 +112,7 @@ impl Context {
         let now = self.clock.now();
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
-        let next_look = self
-            .planner()
-            .next_look(refresh.command.bank_connection_id, runs_for);
+        let next_look = self.planner().next_look(refresh.command.bank_connection_id, runs_for);
         let moment = Moment {
             now,
             jitter: self.random(),

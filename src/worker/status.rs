@@ -63,4 +63,3 @@ impl Handle {
         timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
     }
 }
-

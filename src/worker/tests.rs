@@ -1,6 +1,6 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -10,14 +10,17 @@ use jiff::Timestamp;
 use prost::Message as _;
 use serde_json::json;
 
+use super::scheduler::{DUPLICATE_WAIT, QUARANTINE_REDELIVERIES};
 use super::*;
 use crate::broker::memory::{Client, Server};
-use crate::broker::{Header, Message, Properties};
+use crate::broker::topology::DELAYS;
+use crate::broker::{Header, Message, Outgoing, Properties, Tag};
 use crate::finapi::breaker;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
 use crate::proto::{RefreshConnection, from_timestamp};
-use crate::refresh::{Envelope, TaskRef};
+use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::{Envelope, Phase, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
 struct Alone {
@@ -80,7 +83,15 @@ impl Alone {
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
         policy.retry.initial = LOOK_INTERVAL_MIN;
-        let worker = Worker::new(broker, finapi, topology, policy, settings, self.clock, 1);
+        let worker = Worker::new(WorkerParts {
+            broker,
+            finapi,
+            topology,
+            policy,
+            settings,
+            clock: self.clock,
+            seed: 1,
+        });
         let handle = worker.handle();
         tokio::spawn(worker.run(notices, stop));
         handle
@@ -105,7 +116,7 @@ impl Alone {
                 number: 1,
             },
             queue: self.topology.steps(),
-            redeliveries: SUSPECT_REDELIVERIES,
+            redeliveries: QUARANTINE_REDELIVERIES,
             message: message::bookmark(&self.topology, &refresh, now).message,
         };
         let suspect = message::suspect(&self.topology, &delivery, now);
@@ -213,7 +224,7 @@ async fn while_commands_wait_for_room_long_waits_are_parked_and_short_ones_are_h
         tokio::time::sleep(Duration::from_millis(500)).await;
         let status = handle.status().await.expect("the loop answers");
         let held: usize = status.held.values().map(|held| held.count).sum();
-        let found = (held, alone.parked(), status.waiting);
+        let found = (held, alone.parked(), status.backlog);
         assert_eq!(found, (1, parked, waiting), "Retry-After: {retry_after}");
     }
 }
@@ -240,7 +251,7 @@ async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
     assert_eq!(lane.len(), 1);
     assert_eq!(lane[0].properties.timestamp, Some(15), "published anew");
     assert_eq!(
-        handle.status().await.expect("the loop answers").waiting,
+        handle.status().await.expect("the loop answers").backlog,
         1,
         "and taken anew"
     );
@@ -309,7 +320,7 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((alone.calls(), told()), (1, 0));
     // The command, which came back meanwhile, waits until nobody works on it any more.
-    tokio::time::sleep(SECOND_COPY_WAIT + Duration::from_secs(2)).await;
+    tokio::time::sleep(DUPLICATE_WAIT + Duration::from_secs(2)).await;
     assert_eq!((alone.calls(), told()), (2, 1));
 }
 
@@ -340,7 +351,7 @@ async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lan
     let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "4")]);
     let handle = alone.start_with(answer, one_in_flight());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(handle.status().await.expect("the loop answers").waiting, 1);
+    assert_eq!(handle.status().await.expect("the loop answers").backlog, 1);
     let lane = alone.server.peek(&alone.topology.background());
     let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
     assert!(read.requested_at.is_some());

@@ -93,7 +93,10 @@ impl Watchdog {
                 strikes[at] = if unserved { strikes[at] + 1 } else { 0 };
                 before[at] = queue.count();
                 if strikes[at] == STRIKES_MAX {
-                    tracing::error!(queue = queue.name, "a queue has messages and delivers none, so the worker connects again");
+                    tracing::error!(
+                        queue = queue.name,
+                        "a queue has messages and delivers none, so the worker connects again"
+                    );
                     broker.reconnect("a queue has messages and delivers none");
                 }
             }

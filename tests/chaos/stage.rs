@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Notice, Outgoing, rabbit};
+use bankrefresh::message;
 use bankrefresh::proto::from_timestamp;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::sandbox::{self, Sandbox, SandboxConfig, ScriptedConnection};
-use bankrefresh::worker::message;
 use fastrand::Rng;
 use jiff::Timestamp;
 use lapin::options::BasicGetOptions;

@@ -5,10 +5,10 @@ use std::process::Output;
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Delivery, Header, Message, Outgoing, Properties};
+use bankrefresh::message::{self, COMMAND_NAME, DIED_AT_HEADER, QUEUE_HEADER, REASON_HEADER};
 use bankrefresh::proto::{RefreshConnection, UserMetadata};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::{Envelope, Refresh, state};
-use bankrefresh::worker::message::{self, COMMAND_NAME, DIED_AT_HEADER, QUEUE_HEADER, REASON_HEADER};
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use serde_json::Value;

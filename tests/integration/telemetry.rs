@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bankrefresh::broker::Header;
+use bankrefresh::message;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, UserDoes};
-use bankrefresh::worker::message;
 use jiff::Timestamp;
 
 use crate::support::collector::{Collector, Span, hanging};

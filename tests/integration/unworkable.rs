@@ -2,9 +2,9 @@
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Header, Message, Outgoing, Properties};
+use bankrefresh::message::{COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use bankrefresh::proto::{RefreshConnection, RefreshState};
 use bankrefresh::refresh::state;
-use bankrefresh::worker::message::{COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use prost::Message as _;
 
 use crate::support::platform::{Platform, Reader, assert_one_good_outcome_each, command, commands, die_with, quick};

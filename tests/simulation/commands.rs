@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Message, Outgoing, Properties};
+use bankrefresh::message::{COMMAND_NAME, CONTENT_TYPE};
 use bankrefresh::proto::{
     AccountType, ImportNewAccounts, RefreshConnection, RefreshState, SavedSetting, UserMetadata, from_timestamp,
 };
-use bankrefresh::worker::message::{COMMAND_NAME, CONTENT_TYPE};
 use jiff::Timestamp;
 use prost::Message as _;
 

@@ -10,7 +10,7 @@ use bankrefresh::clock::Clock;
 use bankrefresh::finapi::credentials::Credentials;
 use bankrefresh::finapi::transport::Transport;
 use bankrefresh::finapi::{self, FinApi};
-use bankrefresh::worker::{Worker, subscriptions};
+use bankrefresh::worker::{Worker, WorkerError, WorkerParts, subscriptions};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -78,15 +78,15 @@ impl<'a> Crew<'a> {
         self.lives += 1;
         let settings = self.scenario.settings.clone();
         let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
-        let worker = Worker::new(
-            Broker::Memory(client.clone()),
-            self.finapi(),
-            self.topology.clone(),
-            self.scenario.policy.clone(),
+        let worker = Worker::new(WorkerParts {
+            broker: Broker::Memory(client.clone()),
+            finapi: self.finapi(),
+            topology: self.topology.clone(),
+            policy: self.scenario.policy.clone(),
             settings,
-            self.clock,
-            self.scenario.seed.wrapping_add(self.lives),
-        );
+            clock: self.clock,
+            seed: self.scenario.seed.wrapping_add(self.lives),
+        });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(worker.run(notices, async move {
             // Who is killed is not told.

@@ -184,6 +184,12 @@ impl Client {
         shared.change(|state| state.pause(*id, queue, paused));
     }
 
+    /// As [`super::Broker::cancel`].
+    pub fn cancel(&self) {
+        let Handle { id, shared, .. } = &*self.handle;
+        shared.change(|state| state.cancel(*id));
+    }
+
     /// As [`super::Broker::ready`].
     #[must_use]
     pub fn ready(&self, queue: &str) -> Option<u32> {

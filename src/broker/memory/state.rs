@@ -155,6 +155,16 @@ impl State {
         }
     }
 
+    /// Pauses every queue of a client.
+    pub(super) fn cancel(&mut self, client: u64) {
+        let Some(session) = self.clients.get_mut(&client) else {
+            return;
+        };
+        for consuming in &mut session.subscriptions {
+            consuming.paused |= matches!(consuming.subscription, Subscription::Queue { .. });
+        }
+    }
+
     pub(super) fn kill_consumers(&mut self, queue: &str) {
         let sessions = self.clients.values_mut();
         let consumers = sessions.flat_map(|session| &mut session.subscriptions);

@@ -12,7 +12,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -38,6 +38,8 @@ const TAP_LENGTH_MAX: u32 = 100_000;
 pub(super) enum Order {
     /// Acknowledge this delivery tag.
     Ack(u64),
+    /// Stop consuming, hand over what the broker had sent, then say so.
+    Cancel(oneshot::Sender<()>),
     /// Send what was acknowledged, then end.
     Finish,
 }
@@ -58,6 +60,8 @@ pub(super) struct Consuming {
     /// What the broker sent and nobody has seen.
     held: VecDeque<AmqpDelivery>,
     acks: Acks,
+    /// Who waits until nothing more comes.
+    cancelled: Vec<oneshot::Sender<()>>,
     ends: Ends,
 }
 
@@ -120,6 +124,7 @@ impl Consuming {
             consumers: Consumers::default(),
             held: VecDeque::new(),
             acks: Acks::default(),
+            cancelled: Vec::new(),
             ends,
         };
         consuming.follow_pause().await?;
@@ -147,6 +152,7 @@ impl Consuming {
                         return self.finish().await;
                     }
                     self.switch().await?;
+                    self.say_cancelled();
                 }
                 Ok(()) = self.ends.paused.changed() => self.switch().await?,
                 Ok(()) = self.ends.status.changed() => self.switch().await?,
@@ -163,6 +169,7 @@ impl Consuming {
                         let tag = held.delivery_tag;
                         permit.send(Notice::Delivery(self.source.delivery(held)));
                         self.handed_over(tag).await.map_err(|error| self.failed(&error))?;
+                        self.say_cancelled();
                     }
                 }
             }
@@ -175,10 +182,21 @@ impl Consuming {
         for order in orders.drain(..) {
             match order {
                 Order::Ack(tag) => self.acks.settle(tag),
+                Order::Cancel(done) => self.cancelled.push(done),
                 Order::Finish => finish = true,
             }
         }
         finish
+    }
+
+    /// To be called when the consumers follow the pause.
+    fn say_cancelled(&mut self) {
+        if self.held.is_empty() {
+            for done in self.cancelled.drain(..) {
+                // Whoever asked may be gone.
+                let _ = done.send(());
+            }
+        }
     }
 
     async fn send_acks(&mut self) -> lapin::Result<()> {

@@ -45,6 +45,7 @@ use self::publish::Publisher;
 use self::supervisor::Plan;
 use super::topology::Topology;
 use super::{Notices, Outgoing, PublishError, Subscription, Tag};
+use crate::lease::Lease;
 
 /// How many notices wait to be read besides the deliveries that the prefetches allow.
 const NOTICES_SPARE: usize = 64;
@@ -135,6 +136,8 @@ struct Shared {
 struct Link {
     generation: u64,
     publisher: Publisher,
+    /// Valid while the broker answers on the consuming connection.
+    lease: Lease,
     /// To each subscription's task.
     orders: Vec<mpsc::UnboundedSender<Order>>,
 }
@@ -249,6 +252,28 @@ impl Rabbit {
         for (_, switch) in self.shared.paused.iter().filter(|(name, _)| name == queue) {
             switch.send_if_modified(|now| std::mem::replace(now, paused) != paused);
         }
+    }
+
+    /// As [`super::Broker::cancel`]. Holds for later generations, too.
+    pub async fn cancel(&self) {
+        for (index, (_, switch)) in self.shared.paused.iter().enumerate() {
+            switch.send_replace(true);
+            let Some(link) = self.shared.link() else { continue };
+            let (done, cancelled) = oneshot::channel();
+            if let Some(orders) = link.orders.get(index)
+                && orders.send(Order::Cancel(done)).is_ok()
+            {
+                // An error says that the connection was lost: it delivers nothing more.
+                let _ = cancelled.await;
+            }
+        }
+    }
+
+    /// As [`super::Broker::lease`].
+    #[must_use]
+    pub fn lease(&self, tag: Tag) -> Lease {
+        let link = self.shared.link_of(tag);
+        link.map_or_else(|| Lease::new(Duration::ZERO), |link| link.lease.clone())
     }
 
     /// As [`super::Broker::close`].

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use lapin::{Connection, Event};
+use lapin::options::BasicQosOptions;
+use lapin::{Channel, Connection, Event};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,6 +17,7 @@ use super::publish::Publisher;
 use super::supervisor::{Closer, Closers, Plan};
 use super::{Link, Status, check, connection, declare};
 use crate::broker::Notice;
+use crate::lease::{Lease, Moment};
 
 /// How long declaring everything and starting to consume may take.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,6 +28,13 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The longest that one answer of the broker proves anything. A broker gives a worker's deliveries to another one when it has missed two
+/// heartbeats, so a lease ends well before that.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// How many answers are asked for during a lease.
+const ANSWERS_PER_LEASE: u32 = 4;
+
 /// A generation that works.
 pub(super) struct Session {
     /// The node's.
@@ -34,6 +43,9 @@ pub(super) struct Session {
     /// Where acknowledgements go, apart from the publishing connection, which the broker may block.
     consuming: Connection,
     consumers: Vec<Consuming>,
+    /// Only to hear from the broker.
+    pulse: Channel,
+    pulse_interval: Duration,
     faults: mpsc::Receiver<String>,
 }
 
@@ -55,12 +67,19 @@ impl Session {
         let (fault, faults) = mpsc::channel(1);
         let (orders, mailboxes): (Vec<_>, Vec<_>) =
             plan.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let lease_time = LEASE.min(settings.heartbeat / 2);
+        let lease = Lease::new(lease_time);
         let setup = async {
             set_topology(plan, &consuming).await?;
-            start(plan, &consuming, generation, mailboxes).await
+            let asked = Moment::now();
+            let consumers = start(plan, &consuming, generation, mailboxes).await?;
+            let pulse = consuming.create_channel().await;
+            let pulse = pulse.map_err(|error| declare::refused("opening a channel", &error))?;
+            lease.renew(asked);
+            Ok((consumers, pulse))
         };
-        let consumers = match timeout(SETUP_TIMEOUT, setup).await {
-            Ok(consumers) => consumers?,
+        let (consumers, pulse) = match timeout(SETUP_TIMEOUT, setup).await {
+            Ok(started) => started?,
             Err(_) => {
                 let why = format!("the topology was not declared within {SETUP_TIMEOUT:?}");
                 return Err(address.unreachable(why));
@@ -69,9 +88,12 @@ impl Session {
         let link = Arc::new(Link {
             generation,
             publisher: Publisher::new(publishing, settings.confirm_timeout, fault),
+            lease,
             orders,
         });
         Ok(Self {
+            pulse,
+            pulse_interval: lease_time / ANSWERS_PER_LEASE,
             address: address.to_string(),
             link,
             consuming,
@@ -118,6 +140,7 @@ impl Session {
         let link = Arc::clone(&self.link);
         let publishing = link.publisher.connection();
         let mut events = std::pin::pin!(blocking(publishing));
+        let mut renewing = std::pin::pin!(renew(self.pulse.clone(), link.lease.clone(), self.pulse_interval));
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -126,6 +149,7 @@ impl Session {
                 closer = closers.recv() => return End::Closed(closer),
                 Some(ended) = tasks.join_next() => return End::Lost(reason(ended)),
                 Some(reason) = self.faults.recv() => return End::Lost(reason),
+                reason = &mut renewing => return End::Lost(reason),
                 Some(blocked) = events.next() => plan.shared.set_blocked(link.generation, blocked),
                 _ = look.tick() => {
                     if !self.consuming.status().connected() {
@@ -168,6 +192,21 @@ async fn start(
         consumers.push(starting.await.map_err(|error| declare::refused(&what(), &error))?);
     }
     Ok(consumers)
+}
+
+/// Renews the lease for ever. A prefetch for no consumer changes nothing and needs no permission, but the broker answers.
+/// Ends with the reason when it can't.
+async fn renew(pulse: Channel, lease: Lease, every: Duration) -> String {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let asked = Moment::now();
+        match pulse.basic_qos(1, BasicQosOptions { global: false }).await {
+            Ok(()) => lease.renew(asked),
+            Err(error) => return format!("the broker does not answer: {error}"),
+        }
+    }
 }
 
 /// Why the broker lets publishers wait, each time that changes; None when it does not.

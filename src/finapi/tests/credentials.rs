@@ -108,7 +108,7 @@ async fn an_empty_file_is_no_password_to_be_tried() {
 async fn without_a_source_only_the_commands_token_counts() {
     let sandbox = Sandbox::new(SandboxConfig::default());
     let client = client(sandbox.router(), settings(), Credentials::Command);
-    let failure = client.ask(&refresh(command(1)), &Call::FindTask, || true).await;
+    let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
     assert_eq!(failure.expect_err("no token").kind, FailureKind::UserUnauthorized);
     assert!(sandbox.asked().calls.is_empty());
 }
@@ -234,7 +234,7 @@ async fn a_services_token_is_used_as_long_as_it_says_however_long_that_is() {
     let token = r#"{"access_token":"dead","expires_in":18446744073709551615}"#;
     let service = Router::new().route("/users/{user}", get(move || async move { token }));
     let client = client(sandbox.router().merge(service), settings(), from_service());
-    let failure = client.ask(&refresh(command(1)), &Call::FindTask, || true).await;
+    let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
     assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
     assert_eq!(sandbox.asked().calls[&Endpoint::Tasks], 2);
 }
@@ -245,7 +245,7 @@ async fn trouble_with_the_service_is_no_outage_of_finapi() {
     let service = Router::new().route("/users/{user}", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
     let client = client(sandbox.router().merge(service), settings(), from_service());
     for _ in 0..50 {
-        let failure = client.ask(&refresh(command(1)), &Call::FindTask, || true).await;
+        let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
         assert_eq!(failure.expect_err("no password").kind, FailureKind::Unavailable);
     }
     assert!(!*client.watch_outage().borrow());

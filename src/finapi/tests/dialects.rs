@@ -24,7 +24,7 @@ fn import(mode: ImportNewAccounts) -> RefreshConnection {
 }
 
 async fn start(world: &World, command: RefreshConnection) -> Answered {
-    world.client.ask(&refresh(command), &Call::Start, || true).await
+    world.client.ask(&refresh(command), &Call::Start).await
 }
 
 async fn accounts(world: &World) -> usize {

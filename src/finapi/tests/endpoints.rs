@@ -114,7 +114,7 @@ async fn tasks_of_long_ago_are_not_read() {
     pass(24 * 3600).await;
     let now = start() + secs(24 * 3600);
     let later = Refresh::new(command(1), now, Envelope::default(), now);
-    world.client.ask(&later, &Call::FindTask, || true).await.expect("tasks");
+    world.client.ask(&later, &Call::FindTask).await.expect("tasks");
     assert_eq!(world.calls(Endpoint::Tasks), 1);
 }
 
@@ -123,7 +123,7 @@ async fn what_is_null_missing_unknown_or_new_is_normal() {
     let task_body = r#"{"id":"t-1","createdAt":"2021-03-09T08:36:15.000+0000","type":"NEW","status":"FROZEN","payload":null,"x":1}"#;
     let asked = |body| async move {
         always(200, body)
-            .ask(&refresh(command(1)), &Call::Task("t-1".into()), || true)
+            .ask(&refresh(command(1)), &Call::Task("t-1".into()))
             .await
     };
     let read = task(asked(task_body).await);
@@ -135,7 +135,7 @@ async fn what_is_null_missing_unknown_or_new_is_normal() {
     let connection = r#"{"id":1,"updateStatus":"NEW","bank":{"id":null},"accountIds":null,"interfaces":[
         {"interface":"NEW","aisConsent":null,"lastManualUpdate":{"result":"NEW","timestamp":null},"lastAutoUpdate":null}]}"#;
     let answered = always(200, connection)
-        .ask(&refresh(command(1)), &Call::Connection, || true)
+        .ask(&refresh(command(1)), &Call::Connection)
         .await;
     let Ok(Answer::Connection(read)) = answered else {
         panic!("no connection: {answered:?}")
@@ -153,7 +153,7 @@ async fn only_a_success_counts_as_an_update_by_whomever() {
         "lastManualUpdate":{"result":"INTERNAL_SERVER_ERROR","timestamp":"2021-03-09 12:00:00.000"},
         "lastAutoUpdate":{"result":"OK","timestamp":"2021-03-09 04:00:00.000"}}]}"#;
     let answered = always(200, connection)
-        .ask(&refresh(command(1)), &Call::Connection, || true)
+        .ask(&refresh(command(1)), &Call::Connection)
         .await;
     let Ok(Answer::Connection(read)) = answered else {
         panic!("no connection: {answered:?}")

@@ -48,7 +48,7 @@ async fn every_status_means_the_same_at_every_endpoint() {
 async fn a_byte_that_is_no_text_matters_only_where_it_is_read() {
     let look = async |body: &'static [u8]| {
         let call = Call::Task("a-1".to_owned());
-        always(200, body).ask(&refresh(command(1)), &call, || true).await
+        always(200, body).ask(&refresh(command(1)), &call).await
     };
     let unread =
         b"{\"id\":\"a-1\",\"note\":\"\xff\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"COMPLETED\"}";
@@ -97,9 +97,7 @@ async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
         r#"{"errors":null}"#,
         r#"{"errors":[{}],"code":7}"#,
     ] {
-        let failure = always(500, body)
-            .ask(&refresh(command(1)), &Call::FindTask, || true)
-            .await;
+        let failure = always(500, body).ask(&refresh(command(1)), &Call::FindTask).await;
         assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unavailable, "{body}");
     }
 }
@@ -121,7 +119,7 @@ async fn a_body_that_is_cut_or_something_else_is_unexpected() {
         r#"{"id":"../x","createdAt":"now","status":7}"#,
     ] {
         let failure = always(200, body)
-            .ask(&refresh(command(1)), &Call::Task("t".into()), || true)
+            .ask(&refresh(command(1)), &Call::Task("t".into()))
             .await;
         assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unexpected, "{body}");
     }

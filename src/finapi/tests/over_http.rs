@@ -94,8 +94,8 @@ async fn a_refresh_goes_its_way_over_http() {
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let started = task(client.ask(&refresh, &Call::Start, || true).await);
-    let looked = task(client.ask(&refresh, &Call::Task(started.id.clone()), || true).await);
+    let started = task(client.ask(&refresh, &Call::Start).await);
+    let looked = task(client.ask(&refresh, &Call::Task(started.id.clone())).await);
     assert_eq!(looked.id, started.id);
 }
 
@@ -105,7 +105,7 @@ async fn a_dropped_connection_is_trouble_and_nothing_is_started() {
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let failure = client.ask(&refresh, &Call::Start, || true).await.expect_err("dropped");
+    let failure = client.ask(&refresh, &Call::Start).await.expect_err("dropped");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert_eq!(sandbox.asked().tasks, 0);
     assert_eq!(
@@ -121,7 +121,7 @@ async fn a_lost_answer_is_trouble_and_a_task_is_there() {
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let failure = client.ask(&refresh, &Call::Start, || true).await.expect_err("lost");
+    let failure = client.ask(&refresh, &Call::Start).await.expect_err("lost");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert_eq!(sandbox.asked().tasks, 1);
     assert_eq!(sandbox.asked().calls[&Endpoint::StartUpdate], 1);
@@ -139,10 +139,7 @@ async fn a_body_that_never_ends_is_given_up() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client
-        .ask(&refresh, &Call::FindTask, || true)
-        .await
-        .expect_err("no end");
+    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("no end");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(failure.message.contains("no answer in time"), "{}", failure.message);
 }
@@ -160,10 +157,7 @@ async fn a_body_that_breaks_off_is_trouble() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client
-        .ask(&refresh, &Call::FindTask, || true)
-        .await
-        .expect_err("broken off");
+    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("broken off");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(
         failure.message.contains("the connection was lost"),
@@ -181,10 +175,7 @@ async fn a_refused_connection_is_trouble() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client
-        .ask(&refresh, &Call::FindTask, || true)
-        .await
-        .expect_err("refused");
+    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("refused");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(failure.message.contains("could not connect"), "{}", failure.message);
 }
@@ -198,9 +189,6 @@ async fn a_redirect_is_not_followed_with_a_token() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client
-        .ask(&refresh, &Call::FindTask, || true)
-        .await
-        .expect_err("a redirect");
+    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("a redirect");
     assert_eq!(failure.kind, FailureKind::Unexpected);
 }

@@ -115,7 +115,7 @@ async fn neither_failures_nor_logs_repeat_what_was_sent() {
         for status in [200, 302, 400, 401, 403, 404, 422, 423, 429, 500] {
             let client = world(broken, StatusCode::from_u16(status).expect("a status"));
             for call in [Call::Start, Call::FindTask, Call::Connection, Call::WebForm("f".into())] {
-                let answered = client.ask(&refresh(command(1)), &call, || true).await;
+                let answered = client.ask(&refresh(command(1)), &call).await;
                 check(&format!("{answered:?} {answered:#?}"));
             }
         }
@@ -133,8 +133,8 @@ async fn what_can_be_printed_shows_no_secret() {
         ..command(1)
     };
     let refresh = refresh(with_token);
-    let answer = client.ask(&refresh, &Call::Start, || true).await;
-    task(client.ask(&self::refresh(command(1)), &Call::Start, || true).await);
+    let answer = client.ask(&refresh, &Call::Start).await;
+    task(client.ask(&self::refresh(command(1)), &Call::Start).await);
     check(&format!("{client:?} {refresh:?} {answer:?}"));
     let response = Response {
         status: StatusCode::OK,

@@ -63,13 +63,10 @@ async fn the_commands_own_token_goes_before_any_other_and_is_not_replaced() {
             ..command(1)
         })
     };
-    let failure = world.client.ask(&with_token("dead"), &Call::FindTask, || true).await;
+    let failure = world.client.ask(&with_token("dead"), &Call::FindTask).await;
     assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
     assert_eq!((world.calls(Endpoint::Tasks), world.calls(Endpoint::Token)), (1, 0));
-    let failure = world
-        .client
-        .ask(&with_token("no\nheader"), &Call::FindTask, || true)
-        .await;
+    let failure = world.client.ask(&with_token("no\nheader"), &Call::FindTask).await;
     assert_eq!(
         failure.expect_err("no header value").kind,
         FailureKind::UserUnauthorized

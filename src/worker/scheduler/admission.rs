@@ -153,7 +153,7 @@ impl Scheduler {
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let in_flight = self.held.len() + self.busy.len() + self.runnable() + self.awaiting_token();
         in_flight < usize::from(self.settings.in_flight)
     }

@@ -42,6 +42,11 @@ impl Held {
         self.slots.values().map(|waiter| &*waiter.job.refresh)
     }
 
+    #[cfg(test)]
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.slots.values().map(|waiter| &waiter.job)
+    }
+
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.slots.first_key_value().map(|((due, _), _)| *due)
     }

@@ -29,9 +29,11 @@ use super::settings::Settings;
 use crate::broker::Tag;
 use crate::refresh::answer::Failure;
 use crate::refresh::{Refresh, later};
+pub(super) use admission::Content;
 use held::Held;
 use job::Job;
-pub(super) use admission::Content;
+#[cfg(test)]
+pub(super) use job::QUARANTINE_REDELIVERIES;
 pub(super) use job::{Now, Origin, Receipt};
 use rank::Rank;
 
@@ -224,7 +226,10 @@ impl Scheduler {
 
     /// A run ended, and gave its permit back.
     pub(super) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
-        let Some(Busy { receipt, command_id, .. }) = self.busy.remove(&id) else {
+        let Some(Busy {
+            receipt, command_id, ..
+        }) = self.busy.remove(&id)
+        else {
             return;
         };
         if !self.owns(&receipt) {
@@ -255,7 +260,10 @@ impl Scheduler {
 
     /// A publication ended.
     pub(super) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
-        let Some(Busy { receipt, command_id, .. }) = self.busy.remove(&id) else {
+        let Some(Busy {
+            receipt, command_id, ..
+        }) = self.busy.remove(&id)
+        else {
             return;
         };
         self.publishing -= 1;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
+use bankrefresh::message;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script};
-use bankrefresh::worker::message;
 use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bankrefresh::broker::Header;
+use bankrefresh::message::REASON_HEADER;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::worker::message::REASON_HEADER;
 
 use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;

@@ -2,8 +2,8 @@
 
 use bankrefresh::broker::Header;
 use bankrefresh::broker::memory::What;
+use bankrefresh::message::REASON_HEADER;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::worker::message::REASON_HEADER;
 
 use super::ledger::{Ledger, decode};
 use crate::platform::{BANK_MESSAGE, CLIENT_SECRET, WEB_FORM_URL};

@@ -1,0 +1,57 @@
+//! Checkpoints: the saved state of a refresh on its way through the delay queues and the steps queue.
+
+use jiff::Timestamp;
+
+use super::headers::{forwarded, moment, properties};
+use crate::broker::topology::{DELAYS, Topology};
+use crate::broker::{Delivery, Header, Message, Outgoing};
+use crate::refresh::{Refresh, state};
+
+/// The header of a state that says when it was written, in milliseconds.
+const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
+
+/// A bookmark on its way to the steps queue: by the longest delay that fits until it is due, or at once.
+#[must_use]
+pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
+    let wait = refresh.due_at.duration_since(now);
+    let delay = DELAYS
+        .iter()
+        .rev()
+        .find(|(_, delay)| wait >= jiff::SignedDuration::try_from(*delay).unwrap_or_default());
+    let mut properties = properties(state::MESSAGE_NAME, &refresh.envelope, now);
+    properties.message_id = Some(refresh.command.command_id.clone());
+    let parked_at = Header::Integer(now.as_millisecond());
+    properties.headers.insert(PARKED_AT_HEADER.to_owned(), parked_at);
+    let message = Message {
+        body: state::encode(refresh).into(),
+        properties,
+    };
+    match delay {
+        Some((delay, _)) => Outgoing {
+            exchange: topology.delay(),
+            routing_key: (*delay).to_owned(),
+            message,
+        },
+        None => Outgoing {
+            exchange: topology.steps(),
+            routing_key: topology.steps(),
+            message,
+        },
+    }
+}
+
+/// When a state was written.
+#[must_use]
+pub fn parked_at(message: &Message) -> Option<Timestamp> {
+    moment(message, PARKED_AT_HEADER)
+}
+
+/// A state of a newer release, unread, put aside until a newer worker may be there.
+#[must_use]
+pub fn put_aside(topology: &Topology, delivery: &Delivery) -> Outgoing {
+    Outgoing {
+        exchange: topology.delay(),
+        routing_key: "15s".to_owned(),
+        message: forwarded(&delivery.message),
+    }
+}

@@ -1,0 +1,62 @@
+//! Dead letters: what a worker cannot read, with the reason, and the way back for an operator who replays one.
+
+use jiff::Timestamp;
+
+use super::command::COMMAND_NAME;
+use super::headers::{QUEUE_HEADER, forwarded, moment, origin};
+use super::quarantine::SUSPECT_SINCE_HEADER;
+use crate::broker::topology::Topology;
+use crate::broker::{Delivery, Header, Message, Outgoing};
+use crate::refresh::state;
+
+/// The header of a dead letter that says why it is one.
+pub const REASON_HEADER: &str = "bankrefresh_reason";
+/// The header of a dead letter that says since when it is one, in milliseconds.
+pub const DIED_AT_HEADER: &str = "bankrefresh_died_at";
+
+/// A message that can't be understood, with the reason.
+#[must_use]
+pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: Timestamp) -> Outgoing {
+    let mut message = forwarded(&delivery.message);
+    let headers = &mut message.properties.headers;
+    headers.insert(REASON_HEADER.to_owned(), reason.into());
+    headers.insert(QUEUE_HEADER.to_owned(), origin(delivery, topology).into());
+    headers.insert(DIED_AT_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
+    Outgoing {
+        exchange: topology.dead_letters(),
+        routing_key: String::new(),
+        message,
+    }
+}
+
+/// A dead letter on its way back to where it came from: the queue's name decides, but a state always goes on in the steps queue, and
+/// a command whose lane is not known waits among those that nobody waits for. None where there is no telling.
+#[must_use]
+pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {
+    let mut message = forwarded(message);
+    for header in [REASON_HEADER, QUEUE_HEADER, DIED_AT_HEADER, SUSPECT_SINCE_HEADER] {
+        message.properties.headers.remove(header);
+    }
+    let is_tried_alone = queue == topology.suspects();
+    let kind = message.properties.kind.as_deref();
+    let (exchange, routing_key) = match kind {
+        Some(state::MESSAGE_NAME) => (topology.steps(), topology.steps()),
+        _ if queue == topology.interactive() => (topology.commands(), "interactive".to_owned()),
+        _ if queue == topology.background() => (topology.commands(), "background".to_owned()),
+        Some(COMMAND_NAME) => (topology.commands(), "background".to_owned()),
+        None if is_tried_alone => (topology.commands(), "background".to_owned()),
+        _ if is_tried_alone || queue == topology.steps() => (topology.steps(), topology.steps()),
+        _ => return None,
+    };
+    Some(Outgoing {
+        exchange,
+        routing_key,
+        message,
+    })
+}
+
+/// Since when a message has been a dead letter, if a worker said so.
+#[must_use]
+pub fn died_at(message: &Message) -> Option<Timestamp> {
+    moment(message, DIED_AT_HEADER)
+}

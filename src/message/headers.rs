@@ -1,0 +1,60 @@
+//! The headers and properties that every kind of message shares, and how a message is passed on unread.
+
+use jiff::Timestamp;
+
+use crate::broker::topology::Topology;
+use crate::broker::{Delivery, Header, Message, Properties, outgoing};
+use crate::refresh::Envelope;
+
+/// `content_type` of everything published here.
+pub const CONTENT_TYPE: &str = "application/protobuf";
+/// `app_id` of everything published here, and the CloudEvents source.
+pub const APP_ID: &str = "bankrefresh";
+/// The header of a dead letter, or of a message that is tried alone, that says which queue it came from.
+pub const QUEUE_HEADER: &str = "bankrefresh_queue";
+
+/// The queue a delivery first came by: what is tried alone says which one that was.
+pub(super) fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str {
+    let headers = &delivery.message.properties.headers;
+    match headers.get(QUEUE_HEADER).and_then(Header::as_text) {
+        Some(queue) if delivery.queue == topology.suspects() => queue,
+        _ => &delivery.queue,
+    }
+}
+
+pub(super) fn moment(message: &Message, header: &str) -> Option<Timestamp> {
+    match message.properties.headers.get(header)? {
+        Header::Integer(millis) => Timestamp::from_millisecond(*millis).ok(),
+        Header::Text(_) | Header::Boolean(_) => None,
+    }
+}
+
+/// A message as it came, but for what the broker wrote to it, and for headers that are too long to be sent again.
+#[must_use]
+pub fn forwarded(message: &Message) -> Message {
+    let mut message = message.clone();
+    let properties = &mut message.properties;
+    properties.headers.retain(|name, _| !outgoing::is_trace_of_broker(name));
+    outgoing::shorten(properties);
+    message
+}
+
+pub(super) fn properties(kind: &str, envelope: &Envelope, now: Timestamp) -> Properties {
+    let trace = [
+        ("traceparent", &envelope.traceparent),
+        ("tracestate", &envelope.tracestate),
+    ];
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Properties {
+        content_type: Some(CONTENT_TYPE.to_owned()),
+        kind: Some(kind.to_owned()),
+        message_id: None,
+        correlation_id: given(&envelope.correlation_id),
+        timestamp: u64::try_from(now.as_second()).ok(),
+        app_id: Some(APP_ID.to_owned()),
+        headers: trace
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Header::Text(given(value)?))))
+            .collect(),
+    }
+}

@@ -1,0 +1,30 @@
+//! Messages that came back too often, on their way to be tried one at a time.
+
+use jiff::Timestamp;
+
+use super::headers::{QUEUE_HEADER, forwarded, moment};
+use crate::broker::topology::Topology;
+use crate::broker::{Delivery, Header, Message, Outgoing};
+
+/// The header of a message that is tried alone that says since when it is to be, in milliseconds.
+pub(super) const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
+
+/// A message that came back too often, unread, on its way to be tried one at a time.
+#[must_use]
+pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
+    let mut message = forwarded(&delivery.message);
+    let headers = &mut message.properties.headers;
+    headers.insert(SUSPECT_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
+    headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
+    Outgoing {
+        exchange: topology.steps(),
+        routing_key: topology.suspects(),
+        message,
+    }
+}
+
+/// Since when a message has been a suspect; it was in a worker's hands until then.
+#[must_use]
+pub fn suspect_since(message: &Message) -> Option<Timestamp> {
+    moment(message, SUSPECT_SINCE_HEADER)
+}
