@@ -13,11 +13,12 @@
 
 mod acks;
 mod address;
+mod browse;
 mod check;
 mod connection;
 mod consume;
 mod convert;
-mod dead_letters;
+
 mod declare;
 mod definitions;
 mod publish;
@@ -33,8 +34,8 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::address::Error;
+pub use self::browse::{DeadLetter, DeadLetters, Death};
 pub use self::check::{Difference, check};
-pub use self::dead_letters::{DeadLetter, DeadLetters, Death};
 pub use self::declare::declare;
 pub use self::definitions::definitions;
 pub use self::tls::TlsFiles;

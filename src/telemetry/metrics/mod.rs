@@ -493,13 +493,13 @@ mod tests {
     #[test]
     fn every_metric_is_documented_with_its_labels_and_nothing_else() {
         let shown = shown_after_everything();
-        let code = include_str!("metrics.rs").split("mod tests").next().expect("code");
+        let code = include_str!("mod.rs").split("mod tests").next().expect("code");
         let instruments = code.lines().filter(|line| {
             let kinds = [": Counter<", ": Gauge<", ": Histogram<"];
             kinds.iter().any(|kind| line.contains(kind))
         });
         assert_eq!(shown.len(), instruments.count(), "this test counts each: {shown:#?}");
-        let docs = include_str!("../../docs/operating.md");
+        let docs = include_str!("../../../docs/operating.md");
         let table = docs.split("| metric |").nth(1).expect("the table of metrics");
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
         let words =
