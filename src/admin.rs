@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, NotReady};
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::{Handle, Status};
 
@@ -56,7 +56,11 @@ async fn livez(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str
 
 /// Whether commands are taken now.
 async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str) {
-    if let Err(why) = at.broker.is_ready() {
+    if let Err(not_ready) = at.broker.is_ready() {
+        let why = match not_ready {
+            NotReady::Disconnected => "no connection to the broker\n",
+            NotReady::Blocked => "the broker lets publishers wait\n",
+        };
         return (StatusCode::SERVICE_UNAVAILABLE, why);
     }
     match at.worker.status().await {
