@@ -29,9 +29,9 @@ use super::transport::{Response, Transport};
 use super::wire;
 use crate::callbacks::Signer;
 use crate::refresh::Refresh;
-use crate::refresh::answer::{
-    Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
-};
+use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::model::{Account, Collected, Task, Transaction};
+use crate::refresh::query::{Answer, Answered, Call, Span};
 use crate::telemetry::metrics::{Metrics, TokenFrom};
 use crate::telemetry::traces;
 

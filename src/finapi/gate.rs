@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::refresh::Refresh;
-use crate::refresh::answer::Call;
+use crate::refresh::query::Call;
 
 /// How urgent a call is: that of a user who watches goes first, and then whatever comes first in [`Stage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,9 +28,9 @@ use super::request::Dialect;
 use super::transport::Transport;
 use super::{FinApi, Settings};
 use crate::proto::RefreshConnection;
-use crate::refresh::answer::{
-    Answer, Answered, Call, Collected, Connection, Failure, FailureKind, Span, Task, WebForm,
-};
+use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::model::{Collected, Connection, Task, WebForm};
+use crate::refresh::query::{Answer, Answered, Call, Span};
 use crate::refresh::{Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::Secret;
-use crate::refresh::answer::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureKind};
 use crate::telemetry::metrics::{Metrics, TokenFrom};
 
 /// A token is not used any more so shortly before its end, or in the last tenth of a short life.

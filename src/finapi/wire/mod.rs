@@ -13,7 +13,8 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
 use super::tokens::Granted;
-use crate::refresh::answer::{self, Span};
+use crate::refresh::model::{self};
+use crate::refresh::query::Span;
 
 /// A list of a finAPI page: how many pages there are.
 #[derive(Debug, Default, Deserialize)]
@@ -337,7 +338,7 @@ impl From<Token> for Granted {
 
 impl Tasks<'_> {
     /// The tasks of one connection.
-    pub(super) fn of(&self, bank_connection_id: i64) -> serde_json::Result<Vec<answer::Task>> {
+    pub(super) fn of(&self, bank_connection_id: i64) -> serde_json::Result<Vec<model::Task>> {
         let mut tasks = Vec::new();
         for item in &self.items {
             let owner: TaskOwner = serde_json::from_str(item.get())?;
@@ -359,24 +360,24 @@ impl Tasks<'_> {
     }
 }
 
-impl From<Task> for answer::Task {
+impl From<Task> for model::Task {
     fn from(task: Task) -> Self {
         let payload = task.payload.unwrap_or_default();
         Self {
             id: task.id.0,
             created_at: task.created_at.0,
             status: match task.status.as_str() {
-                "WEB_FORM_REQUIRED" => answer::TaskStatus::WebFormRequired,
-                "COMPLETED" => answer::TaskStatus::Completed,
-                "COMPLETED_WITH_ERROR" => answer::TaskStatus::Failed,
-                "NOT_YET_STARTED" | "IN_PROGRESS" => answer::TaskStatus::Running,
+                "WEB_FORM_REQUIRED" => model::TaskStatus::WebFormRequired,
+                "COMPLETED" => model::TaskStatus::Completed,
+                "COMPLETED_WITH_ERROR" => model::TaskStatus::Failed,
+                "NOT_YET_STARTED" | "IN_PROGRESS" => model::TaskStatus::Running,
                 unknown => {
                     log_unknown("task", unknown);
-                    answer::TaskStatus::Running
+                    model::TaskStatus::Running
                 }
             },
             bank_connection_id: payload.bank_connection_id,
-            web_form: payload.web_form.map(|form| answer::WebFormLink {
+            web_form: payload.web_form.map(|form| model::WebFormLink {
                 id: form.id.0,
                 url: form.url,
             }),
@@ -385,19 +386,19 @@ impl From<Task> for answer::Task {
     }
 }
 
-impl From<WebForm> for answer::WebForm {
+impl From<WebForm> for model::WebForm {
     fn from(form: WebForm) -> Self {
         let payload = form.payload.unwrap_or_default();
         Self {
             status: match form.status.as_str() {
-                "COMPLETED" => answer::WebFormStatus::Completed,
-                "COMPLETED_WITH_ERROR" => answer::WebFormStatus::Failed,
-                "EXPIRED" => answer::WebFormStatus::Expired,
-                "ABORTED" => answer::WebFormStatus::Aborted,
-                "NOT_YET_OPENED" | "IN_PROGRESS" => answer::WebFormStatus::Open,
+                "COMPLETED" => model::WebFormStatus::Completed,
+                "COMPLETED_WITH_ERROR" => model::WebFormStatus::Failed,
+                "EXPIRED" => model::WebFormStatus::Expired,
+                "ABORTED" => model::WebFormStatus::Aborted,
+                "NOT_YET_OPENED" | "IN_PROGRESS" => model::WebFormStatus::Open,
                 unknown => {
                     log_unknown("web form", unknown);
-                    answer::WebFormStatus::Open
+                    model::WebFormStatus::Open
                 }
             },
             expires_at: form.expires_at.map(|at| at.0),
@@ -406,8 +407,8 @@ impl From<WebForm> for answer::WebForm {
     }
 }
 
-fn bank_error(code: Option<String>, message: Option<String>) -> Option<answer::BankError> {
-    code.map(|code| answer::BankError { code, message })
+fn bank_error(code: Option<String>, message: Option<String>) -> Option<model::BankError> {
+    code.map(|code| model::BankError { code, message })
 }
 
 /// Once for each status, and for no more of them than fit a small memory.
@@ -430,7 +431,7 @@ fn log_unknown(what: &str, status: &str) {
     }
 }
 
-impl From<Connection> for answer::Connection {
+impl From<Connection> for model::Connection {
     fn from(connection: Connection) -> Self {
         let bank = connection.bank.unwrap_or_default();
         Self {
@@ -449,7 +450,7 @@ impl From<Connection> for answer::Connection {
     }
 }
 
-impl From<Interface> for answer::Interface {
+impl From<Interface> for model::Interface {
     fn from(interface: Interface) -> Self {
         let updates = [interface.last_manual_update, interface.last_auto_update];
         let successes = updates
@@ -471,13 +472,13 @@ impl From<Interface> for answer::Interface {
     }
 }
 
-impl From<Accounts> for Vec<answer::Account> {
+impl From<Accounts> for Vec<model::Account> {
     fn from(accounts: Accounts) -> Self {
         accounts.accounts.into_iter().map(Into::into).collect()
     }
 }
 
-impl From<Account> for answer::Account {
+impl From<Account> for model::Account {
     fn from(account: Account) -> Self {
         Self {
             id: account.id,
@@ -497,7 +498,7 @@ impl From<Account> for answer::Account {
     }
 }
 
-impl From<AccountInterface> for answer::AccountInterface {
+impl From<AccountInterface> for model::AccountInterface {
     fn from(interface: AccountInterface) -> Self {
         Self {
             name: interface.interface.unwrap_or_default(),
@@ -509,7 +510,7 @@ impl From<AccountInterface> for answer::AccountInterface {
 
 impl Transactions {
     /// Those that were imported in the span. One without an import date is of unknown age and told rather than lost.
-    pub(super) fn imported_in(self, span: Span) -> impl Iterator<Item = answer::Transaction> {
+    pub(super) fn imported_in(self, span: Span) -> impl Iterator<Item = model::Transaction> {
         self.transactions
             .into_iter()
             .filter(move |transaction| transaction.import_date.is_none_or(|date| date.is_in(span)))
@@ -517,7 +518,7 @@ impl Transactions {
     }
 }
 
-impl From<Transaction> for answer::Transaction {
+impl From<Transaction> for model::Transaction {
     fn from(transaction: Transaction) -> Self {
         let date = |date: Option<GermanDate>| date.map(|date| date.0);
         Self {
@@ -606,11 +607,11 @@ mod tests {
     fn nulls_unknown_fields_and_unknown_statuses_are_normal() {
         let form: WebForm =
             serde_json::from_str(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
-        assert_eq!(answer::WebForm::from(form).status, answer::WebFormStatus::Open);
+        assert_eq!(model::WebForm::from(form).status, model::WebFormStatus::Open);
         let connection: Connection =
             serde_json::from_str(r#"{"id":1,"updateStatus":"READY","bank":null,"interfaces":[{"interface":null}]}"#)
                 .expect("a connection");
-        let connection = answer::Connection::from(connection);
+        let connection = model::Connection::from(connection);
         assert!(connection.ready && connection.categorized);
         assert_eq!(connection.last_success_at(), None);
     }
