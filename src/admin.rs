@@ -10,7 +10,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 
 use crate::broker::{Broker, NotReady};
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{self, Gauges};
 use crate::worker::{Handle, Status};
 
 #[derive(Debug)]
@@ -18,7 +18,7 @@ struct Surroundings {
     worker: Handle,
     broker: Broker,
     registry: Registry,
-    metrics: Metrics,
+    gauges: Gauges,
 }
 
 /// Serves until the process ends.
@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, regist
         worker,
         broker,
         registry,
-        metrics: Metrics::default(),
+        gauges: Gauges::default(),
     };
     let router = Router::new()
         .route("/livez", get(livez))
@@ -80,7 +80,7 @@ async fn status(State(at): State<Arc<Surroundings>>) -> Result<Json<Status>, Sta
 
 async fn show_metrics(State(at): State<Arc<Surroundings>>) -> String {
     if let Some(status) = at.worker.status().await {
-        at.metrics.is(&status);
+        status.record(&at.gauges);
     }
     metrics::text(&at.registry)
 }

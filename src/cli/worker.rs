@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
 use crate::telemetry::{self, logs, metrics, traces};
-use crate::worker::{Worker, subscriptions};
+use crate::worker::{self, Worker, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
@@ -61,7 +61,7 @@ pub(super) async fn run(config: Config) -> Ended {
         Clock::System,
         fastrand::u64(..),
     );
-    tokio::spawn(telemetry::observe(worker.handle()));
+    tokio::spawn(worker::observe(worker.handle()));
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
         tokio::spawn(admin::serve(listener, worker.handle(), broker, registry));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::credentials::Secret;
 use crate::refresh::failure::{Failure, FailureKind};
-use crate::telemetry::metrics::{Metrics, TokenFrom};
+use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
 /// A token is not used any more so shortly before its end, or in the last tenth of a short life.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub trait Source {
 #[derive(Debug)]
 pub struct Tokens {
     users: StdMutex<LruCache<String, Arc<Mutex<User>>>>,
-    metrics: Metrics,
+    metrics: FinApiMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ struct Refused {
 impl Tokens {
     /// Remembers at most so many users.
     #[must_use]
-    pub fn new(users_max: NonZeroUsize, metrics: Metrics) -> Self {
+    pub fn new(users_max: NonZeroUsize, metrics: FinApiMetrics) -> Self {
         Self {
             users: StdMutex::new(LruCache::new(users_max)),
             metrics,
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn tokens() -> Tokens {
-        Tokens::new(NonZeroUsize::new(2).expect("not zero"), Metrics::default())
+        Tokens::new(NonZeroUsize::new(2).expect("not zero"), FinApiMetrics::default())
     }
 
     #[tokio::test(start_paused = true)]

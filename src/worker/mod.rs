@@ -16,6 +16,7 @@
 mod held;
 mod learned;
 mod progress;
+mod status;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,7 @@ use crate::telemetry::traces::{self, Sending};
 use held::Held;
 use learned::Learned;
 use progress::Progress;
-pub use progress::{Handle, Status};
+pub use status::{Handle, Status, observe};
 use step::{Ran, Shared};
 
 /// How much a worker takes on (section `worker`).
@@ -562,7 +563,7 @@ impl Worker {
 
     fn status(&self) -> Status {
         let now = self.shared.clock.now();
-        let mut held: BTreeMap<&'static str, progress::Held> = BTreeMap::new();
+        let mut held: BTreeMap<&'static str, status::Held> = BTreeMap::new();
         for refresh in self.held.refreshes() {
             let phase = held.entry(refresh.phase.name()).or_default();
             phase.count += 1;

@@ -1,71 +1,16 @@
-//! Whether a worker gets on: what it says of itself, and a watchdog for the consumer that lives and brings nothing.
+//! Whether a worker gets on: a watchdog for the consumer that lives and brings nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-
 use crate::broker::{Broker, ROOM_PARTS, Subscription};
-use crate::finapi::gate::Calls;
-
-/// A loop that takes longer to answer does not get on.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the watchdog looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// So many looks in a row that find a queue unserved mean that it is.
 const STRIKES_MAX: u32 = 2;
-
-/// What a worker holds, without anything personal.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Status {
-    /// It has been told to stop.
-    pub draining: bool,
-    /// finAPI counts as down.
-    pub finapi_down: bool,
-    /// A queue has messages and brings none, though there is room for them.
-    pub stuck: bool,
-    /// Refreshes whose step runs now.
-    pub running: usize,
-    /// Background commands that wait for room.
-    pub waiting: usize,
-    /// How long ago the oldest of them was requested, in seconds.
-    pub waiting_oldest_seconds: i64,
-    /// The calls of finAPI.
-    pub finapi_calls: Calls,
-    /// Refreshes held, by phase.
-    pub held: BTreeMap<&'static str, Held>,
-}
-
-/// Refreshes held in one phase.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Held {
-    /// How many.
-    pub count: usize,
-    /// How long the oldest has been in the phase, in seconds.
-    pub oldest_seconds: i64,
-}
-
-/// Asks a worker how it is. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle(pub(super) mpsc::Sender<oneshot::Sender<Status>>);
-
-impl Handle {
-    /// The worker's own word; none when its loop does not answer within 5 s.
-    pub async fn status(&self) -> Option<Status> {
-        let (reply, answer) = oneshot::channel();
-        let ask = async {
-            self.0.send(reply).await.ok()?;
-            answer.await.ok()
-        };
-        timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
-    }
-}
 
 /// What the worker's loop and the watchdog both see of each subscription.
 #[derive(Debug)]

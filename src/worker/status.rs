@@ -1,0 +1,94 @@
+//! What a worker says of itself: to whoever asks, and to the metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::finapi::gate::Calls;
+use crate::telemetry::metrics::Gauges;
+
+/// A loop that takes longer to answer does not get on.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often what a worker holds is counted.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a worker holds, without anything personal.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// It has been told to stop.
+    pub draining: bool,
+    /// finAPI counts as down.
+    pub finapi_down: bool,
+    /// A queue has messages and brings none, though there is room for them.
+    pub stuck: bool,
+    /// Refreshes whose step runs now.
+    pub running: usize,
+    /// Background commands that wait for room.
+    pub waiting: usize,
+    /// How long ago the oldest of them was requested, in seconds.
+    pub waiting_oldest_seconds: i64,
+    /// The calls of finAPI.
+    pub finapi_calls: Calls,
+    /// Refreshes held, by phase.
+    pub held: BTreeMap<&'static str, Held>,
+}
+
+/// Refreshes held in one phase.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Held {
+    /// How many.
+    pub count: usize,
+    /// How long the oldest has been in the phase, in seconds.
+    pub oldest_seconds: i64,
+}
+
+/// Asks a worker how it is. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle(pub(super) mpsc::Sender<oneshot::Sender<Status>>);
+
+impl Handle {
+    /// The worker's own word; none when its loop does not answer within 5 s.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.0.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
+    }
+}
+
+impl Status {
+    /// Shows it in the metrics.
+    pub(crate) fn record(&self, gauges: &Gauges) {
+        gauges.in_hand([
+            ("held", self.held.values().map(|held| held.count).sum()),
+            ("running", self.running),
+            ("waiting", self.waiting),
+        ]);
+        gauges.waiting_age(self.waiting_oldest_seconds);
+        let Calls {
+            running,
+            waiting,
+            limit,
+        } = self.finapi_calls;
+        gauges.finapi_calls([("running", running), ("waiting", waiting)], limit);
+        gauges.finapi_down(self.finapi_down);
+        gauges.draining(self.draining);
+    }
+}
+
+/// Counts what a worker holds, until it ends.
+pub async fn observe(worker: Handle) {
+    let gauges = Gauges::default();
+    loop {
+        tokio::time::sleep(OBSERVE_INTERVAL).await;
+        if let Some(status) = worker.status().await {
+            status.record(&gauges);
+        }
+    }
+}
