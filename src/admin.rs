@@ -9,8 +9,8 @@ use axum::{Json, Router};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
-use crate::broker::Broker;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::broker::{Broker, NotReady};
+use crate::telemetry::metrics::{self, Gauges};
 use crate::worker::{Handle, Status};
 
 #[derive(Debug)]
@@ -18,7 +18,7 @@ struct Surroundings {
     worker: Handle,
     broker: Broker,
     registry: Registry,
-    metrics: Metrics,
+    gauges: Gauges,
 }
 
 /// Serves until the process ends.
@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, regist
         worker,
         broker,
         registry,
-        metrics: Metrics::default(),
+        gauges: Gauges::default(),
     };
     let router = Router::new()
         .route("/livez", get(livez))
@@ -56,7 +56,11 @@ async fn livez(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str
 
 /// Whether commands are taken now.
 async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str) {
-    if let Err(why) = at.broker.is_ready() {
+    if let Err(not_ready) = at.broker.is_ready() {
+        let why = match not_ready {
+            NotReady::Disconnected => "no connection to the broker\n",
+            NotReady::Blocked => "the broker lets publishers wait\n",
+        };
         return (StatusCode::SERVICE_UNAVAILABLE, why);
     }
     match at.worker.status().await {
@@ -76,7 +80,7 @@ async fn status(State(at): State<Arc<Surroundings>>) -> Result<Json<Status>, Sta
 
 async fn show_metrics(State(at): State<Arc<Surroundings>>) -> String {
     if let Some(status) = at.worker.status().await {
-        at.metrics.is(&status);
+        status.record(&at.gauges);
     }
     metrics::text(&at.registry)
 }

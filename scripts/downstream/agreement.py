@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/events.md").read_text()
 MESSAGE = "".join(file.read_text() for file in sorted((ROOT / "src/message").glob("*.rs")))
-EVENT = (ROOT / "src/refresh/event.rs").read_text()
+EVENT = (ROOT / "src/refresh/event/mod.rs").read_text()
 TOPOLOGY = (ROOT / "src/broker/topology.rs").read_text()
 PROPERTIES = (ROOT / "src/broker/rabbit/convert.rs").read_text()
 PROTO = "".join((ROOT / "proto/bankrefresh/v1" / file).read_text() for file in ["commands.proto", "events.proto"])

@@ -211,6 +211,15 @@ impl PublishError {
     }
 }
 
+/// Why messages can't be published and consumed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// There is no connection.
+    Disconnected,
+    /// The broker lets publishers wait (`connection.blocked`).
+    Blocked,
+}
+
 impl Broker {
     /// Publishes messages, all at once and in this order, and waits until every one is confirmed.
     ///
@@ -291,13 +300,13 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// Why not, in a line.
-    pub fn is_ready(&self) -> Result<(), &'static str> {
+    /// Why not.
+    pub fn is_ready(&self) -> Result<(), NotReady> {
         match self {
             Self::Rabbit(rabbit) => match &*rabbit.status().borrow() {
                 rabbit::Status::Up { blocked: None, .. } => Ok(()),
-                rabbit::Status::Up { blocked: Some(_), .. } => Err("the broker lets publishers wait\n"),
-                rabbit::Status::Connecting { .. } | rabbit::Status::Closed => Err("no connection to the broker\n"),
+                rabbit::Status::Up { blocked: Some(_), .. } => Err(NotReady::Blocked),
+                rabbit::Status::Connecting { .. } | rabbit::Status::Closed => Err(NotReady::Disconnected),
             },
             Self::Memory(_) => Ok(()),
         }

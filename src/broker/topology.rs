@@ -60,14 +60,71 @@ pub struct Queue {
     pub name: String,
     /// The exchange and the keys it is bound with.
     pub bindings: Vec<Binding>,
+    /// What it is for, and all that follows from that.
+    pub role: Role,
+}
+
+/// What a queue is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Workers take its messages. One that comes back more than [`DELIVERY_LIMIT`] times is dead-lettered, at least once.
+    Work {
+        /// Where it goes then.
+        dead_letter: Binding,
+    },
+    /// Nobody takes its messages. Each stays for a time and is dead-lettered then, at least once.
+    Delay {
+        /// How long it stays.
+        ttl: Duration,
+        /// Where it goes then.
+        dead_letter: Binding,
+    },
+    /// Operators go through its messages, and nothing else takes one out.
+    Kept,
+    /// Operators go through its messages. When there are too many, the oldest go.
+    Bounded {
+        /// How many it keeps.
+        length_max: u32,
+    },
+}
+
+impl Role {
     /// How long a message stays before it is dead-lettered.
-    pub ttl: Option<Duration>,
-    /// How often a message may come back before it is dead-lettered.
-    pub delivery_limit: Option<u32>,
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        match self {
+            Self::Delay { ttl, .. } => Some(*ttl),
+            Self::Work { .. } | Self::Kept | Self::Bounded { .. } => None,
+        }
+    }
+
+    /// How often a message may come back before it leaves the queue.
+    #[must_use]
+    pub fn delivery_limit(&self) -> Option<u32> {
+        match self {
+            Self::Work { .. } => Some(DELIVERY_LIMIT),
+            Self::Delay { .. } => None,
+            Self::Kept | Self::Bounded { .. } => Some(RETURNS_MAX),
+        }
+    }
+
     /// Where messages go that stayed too long or came back too often; at least once.
-    pub dead_letter: Option<Binding>,
+    #[must_use]
+    pub fn dead_letter(&self) -> Option<&Binding> {
+        match self {
+            Self::Work { dead_letter } | Self::Delay { dead_letter, .. } => Some(dead_letter),
+            Self::Kept | Self::Bounded { .. } => None,
+        }
+    }
+
     /// How many messages it keeps; then the oldest go.
-    pub length_max: Option<u32>,
+    #[must_use]
+    pub fn length_max(&self) -> Option<u32> {
+        match self {
+            Self::Bounded { length_max } => Some(*length_max),
+            Self::Work { .. } | Self::Delay { .. } | Self::Kept => None,
+        }
+    }
 }
 
 /// An exchange and a key.
@@ -198,32 +255,20 @@ impl Topology {
                 key: key.to_owned(),
             }]
         };
-        let queue = |name: String, bindings| Queue {
-            name,
-            bindings,
-            ttl: None,
-            delivery_limit: None,
-            dead_letter: None,
-            length_max: None,
-        };
-        let work = |name: String, bindings| Queue {
-            delivery_limit: Some(DELIVERY_LIMIT),
-            dead_letter: Some(Binding {
+        let queue = |name, bindings, role| Queue { name, bindings, role };
+        let work = |name, bindings| {
+            let dead_letter = Binding {
                 exchange: self.dead_letters(),
                 key: String::new(),
-            }),
-            ..queue(name, bindings)
+            };
+            queue(name, bindings, Role::Work { dead_letter })
+        };
+        let unrouted = Role::Bounded {
+            length_max: UNROUTED_EVENTS_MAX,
         };
         let mut queues = vec![
-            Queue {
-                delivery_limit: Some(RETURNS_MAX),
-                ..queue(self.dead_letters(), bound(self.dead_letters(), ""))
-            },
-            Queue {
-                delivery_limit: Some(RETURNS_MAX),
-                length_max: Some(UNROUTED_EVENTS_MAX),
-                ..queue(self.unrouted_events(), bound(self.unrouted_events(), ""))
-            },
+            queue(self.dead_letters(), bound(self.dead_letters(), ""), Role::Kept),
+            queue(self.unrouted_events(), bound(self.unrouted_events(), ""), unrouted),
             work(self.interactive(), bound(self.commands(), "interactive")),
             work(self.background(), bound(self.commands(), "background")),
             work(self.steps(), bound(self.steps(), &self.steps())),
@@ -232,13 +277,13 @@ impl Topology {
                 [bound(self.steps(), &self.suspects()), bound(self.unrouted_steps(), "")].concat(),
             ),
         ];
-        queues.extend(DELAYS.iter().map(|(delay, ttl)| Queue {
-            ttl: Some(*ttl),
-            dead_letter: Some(Binding {
+        queues.extend(DELAYS.iter().map(|(delay, ttl)| {
+            let dead_letter = Binding {
                 exchange: self.steps(),
                 key: self.steps(),
-            }),
-            ..queue(self.delay_queue(delay), bound(self.delay(), delay))
+            };
+            let role = Role::Delay { ttl: *ttl, dead_letter };
+            queue(self.delay_queue(delay), bound(self.delay(), delay), role)
         }));
         queues
     }

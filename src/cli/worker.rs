@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
 use crate::telemetry::{self, logs, metrics, traces};
-use crate::worker::{Worker, WorkerParts, subscriptions};
+use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
 pub(super) async fn run(config: Config) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
@@ -62,7 +62,7 @@ pub(super) async fn run(config: Config) -> Ended {
         clock: Clock::System,
         seed: fastrand::u64(..),
     });
-    tokio::spawn(telemetry::observe(worker.handle()));
+    tokio::spawn(worker::observe(worker.handle()));
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
         let handle = worker.handle();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::transport::Transport;
-use crate::refresh::answer::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureKind};
 
 /// Where users' credentials come from (section `credentials`). A token in the command goes before any of them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::transport::{NoAnswer, Response};
-use crate::refresh::answer::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureKind};
 
 /// Which of finAPI's surfaces answered; the same status means different things on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

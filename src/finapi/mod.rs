@@ -1,11 +1,15 @@
 //! finAPI, call by call: asks what the workflow wants to know, and turns every answer into a fact or a classified failure.
 
 pub mod breaker;
+pub mod callback_url;
 pub mod client;
 pub mod concurrency;
 pub mod credentials;
+mod endpoints;
 mod error;
 mod pace;
+mod pipeline;
+mod probe;
 pub mod request;
 pub mod tokens;
 pub mod transport;

@@ -30,9 +30,9 @@ use super::transport::Transport;
 use super::{Control, FinApi, Outcome, Settings};
 use crate::lease::Lease;
 use crate::proto::RefreshConnection;
-use crate::refresh::answer::{
-    Answer, Answered, Call, Collected, Connection, Failure, FailureKind, Span, Task, WebForm,
-};
+use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::model::{Collected, Connection, Task, WebForm};
+use crate::refresh::query::{Answer, Answered, Call, Span};
 use crate::refresh::{Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 

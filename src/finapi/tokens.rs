@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
-use crate::refresh::answer::{Failure, FailureKind};
-use crate::telemetry::metrics::{Metrics, TokenFrom};
+use crate::refresh::failure::{Failure, FailureKind};
+use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
 /// A token is not used any more so shortly before its end, or in the last tenth of a short life.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub const RENEWALS_MAX: u8 = 3;
 #[derive(Debug)]
 pub struct Tokens {
     users: Mutex<LruCache<String, User>>,
-    metrics: Metrics,
+    metrics: FinApiMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ struct Refused {
 impl Tokens {
     /// Remembers at most so many users.
     #[must_use]
-    pub fn new(users_max: NonZeroUsize, metrics: Metrics) -> Self {
+    pub fn new(users_max: NonZeroUsize, metrics: FinApiMetrics) -> Self {
         Self {
             users: Mutex::new(LruCache::new(users_max)),
             metrics,
@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn tokens() -> Tokens {
-        Tokens::new(NonZeroUsize::new(2).expect("not zero"), Metrics::default())
+        Tokens::new(NonZeroUsize::new(2).expect("not zero"), FinApiMetrics::default())
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,8 @@ use http_body_util::{BodyExt as _, Limited};
 use reqwest::Request;
 use tower::ServiceExt as _;
 
+use crate::sandbox::ConnectionDropped;
+
 /// Carries requests to finAPI. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Transport {
@@ -77,11 +79,6 @@ impl NoAnswer {
         }
     }
 }
-
-/// In the extensions of a response in process that never arrives over HTTP. Its body fails at the first read, which
-/// makes a server close the connection before it has sent a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionDropped;
 
 impl Transport {
     /// A pool of HTTP connections. It keeps all that were ever made at once: a call that ends frees its connection a little after the

@@ -16,7 +16,13 @@ mod user;
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
-use super::answer::{Account, Interface, Transaction};
+use super::event::Transactions;
+use super::failure::{Failure, FailureKind};
+use super::model::{
+    Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
+    WebFormStatus,
+};
+use super::query::{Answer, Answered, Call, Span};
 use super::*;
 use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
 

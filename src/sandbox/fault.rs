@@ -9,10 +9,13 @@ use fastrand::Rng;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
-pub use crate::finapi::transport::ConnectionDropped;
-
 use super::endpoint::Endpoint;
 use super::script::After;
+
+/// In the extensions of a response in process that never arrives over HTTP. Its body fails at the first read, which
+/// makes a server close the connection before it has sent a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionDropped;
 
 /// A fault, and where and how often it is met.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

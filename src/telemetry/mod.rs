@@ -7,26 +7,23 @@ pub mod traces;
 
 use std::time::Duration;
 
+use http::StatusCode;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-
-use crate::worker::Handle;
 
 /// How long the last spans and metrics may take to a collector when a worker stops.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often what a worker holds is counted.
-const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Counts what a worker holds, until it ends.
-pub async fn observe(worker: Handle) {
-    let metrics = metrics::Metrics::default();
-    loop {
-        tokio::time::sleep(OBSERVE_INTERVAL).await;
-        if let Some(status) = worker.status().await {
-            metrics.is(&status);
-        }
-    }
+/// How an HTTP request ended, in plain values: telemetry knows nothing of who sends it.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended<'a> {
+    /// The answer's status, and the other side's name for the request.
+    Answered {
+        status: StatusCode,
+        request_id: Option<&'a str>,
+    },
+    /// A word from a small closed set, and a text that holds no secret.
+    NoAnswer { error: &'static str, message: String },
 }
 
 /// Sends what is left. Whether that works is nobody's concern any more.

@@ -27,10 +27,9 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, 
 
 use url::Url;
 
-use super::otlp;
+use super::{Ended, otlp};
 use crate::broker::Outgoing;
 use crate::config::{ConfigError, Telemetry};
-use crate::finapi::transport::{NoAnswer, Response};
 use crate::refresh::{Envelope, Refresh, TaskRef};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
@@ -243,24 +242,24 @@ impl Request {
         Self(Some(parent.with_span(builder.start_with_context(tracer, &parent))))
     }
 
-    pub(crate) fn end(self, answer: &Result<Response, NoAnswer>) {
+    pub(crate) fn end(self, ended: &Ended<'_>) {
         let Some(context) = self.0 else { return };
         let span = context.span();
-        match answer {
-            Ok(response) => {
-                let status = i64::from(response.status.as_u16());
-                span.set_attribute(KeyValue::new("http.response.status_code", status));
-                if let Some(id) = response.request_id() {
-                    span.set_attribute(KeyValue::new("finapi.request_id", id.to_owned()));
+        match ended {
+            Ended::Answered { status, request_id } => {
+                let code = i64::from(status.as_u16());
+                span.set_attribute(KeyValue::new("http.response.status_code", code));
+                if let Some(id) = request_id {
+                    span.set_attribute(KeyValue::new("finapi.request_id", (*id).to_owned()));
                 }
-                if response.status >= StatusCode::BAD_REQUEST {
-                    span.set_attribute(KeyValue::new("error.type", response.status.as_str().to_owned()));
+                if *status >= StatusCode::BAD_REQUEST {
+                    span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));
                     span.set_status(Status::error(""));
                 }
             }
-            Err(no_answer) => {
-                span.set_attribute(KeyValue::new("error.type", no_answer.name()));
-                span.set_status(Status::error(no_answer.to_string()));
+            Ended::NoAnswer { error, message } => {
+                span.set_attribute(KeyValue::new("error.type", *error));
+                span.set_status(Status::error(message.clone()));
             }
         }
         span.end();

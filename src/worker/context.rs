@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
-use crate::refresh::answer::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureKind};
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Process;

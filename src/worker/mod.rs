@@ -29,7 +29,7 @@ use crate::broker::{Broker, Delivery, Notice, Notices, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
 use crate::message::{self, Read};
-use crate::refresh::answer::Failure;
+use crate::refresh::failure::Failure;
 use crate::refresh::{Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
@@ -39,7 +39,7 @@ use poll_planner::PollPlanner;
 use publication::Forward;
 use scheduler::{Action, Content, Now, Origin, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
 pub use settings::Settings;
-pub use status::{Handle, Status};
+pub use status::{Handle, Status, observe};
 use watchdog::Watchdog;
 
 /// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
@@ -146,13 +146,18 @@ impl Worker {
         let outage = finapi.watch_outage();
         let subscriptions = subscriptions(&topology, &settings);
         let (handle, asks) = mpsc::channel(16);
+        let metrics = Metrics::default();
+        // What has not happened yet is zero and not unknown.
+        for fate in Fate::ALL {
+            metrics.fate(fate.name(), 0);
+        }
         let context = Arc::new(Context {
             broker,
             finapi,
             clock,
             planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
             policy,
-            metrics: Metrics::default(),
+            metrics,
             destinations: subscriptions
                 .iter()
                 .map(|subscription| destination(&topology, subscription))

@@ -13,7 +13,8 @@ use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
-use crate::refresh::answer::{Answer, Answered, Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::query::{Answer, Answered};
 use crate::refresh::{Moment, Next, Phase, Refresh, Step, later};
 use crate::telemetry::traces::Process;
 

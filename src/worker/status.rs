@@ -8,9 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::finapi::concurrency::Calls;
+use crate::telemetry::metrics::Gauges;
 
 /// A loop that takes longer to answer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the gauges show what a worker has in flight.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a worker holds, without anything personal.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -61,5 +65,39 @@ impl Handle {
             answer.await.ok()
         };
         timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
+    }
+}
+
+impl Status {
+    /// Shows it in the metrics.
+    pub(crate) fn record(&self, gauges: &Gauges) {
+        gauges.in_hand([
+            ("held", self.held.values().map(|held| held.count).sum()),
+            ("running", self.running),
+            ("runnable", self.runnable),
+            ("awaiting_token", self.awaiting_token),
+            ("publishing", self.publishing),
+            ("backlog", self.backlog),
+        ]);
+        gauges.waiting_age(self.backlog_oldest_seconds);
+        let Calls {
+            running,
+            waiting,
+            limit,
+        } = self.finapi_calls;
+        gauges.finapi_calls([("running", running), ("waiting", waiting)], limit);
+        gauges.finapi_down(self.finapi_down);
+        gauges.draining(self.draining);
+    }
+}
+
+/// Shows what a worker has in flight, until it ends.
+pub async fn observe(worker: Handle) {
+    let gauges = Gauges::default();
+    loop {
+        tokio::time::sleep(OBSERVE_INTERVAL).await;
+        if let Some(status) = worker.status().await {
+            status.record(&gauges);
+        }
     }
 }

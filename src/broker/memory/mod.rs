@@ -8,6 +8,7 @@
 
 mod queue;
 mod routing;
+mod session;
 mod state;
 mod watch;
 

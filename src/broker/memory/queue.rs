@@ -1,16 +1,19 @@
 //! One queue.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::broker::topology::{Binding, Queue};
+use crate::broker::topology::{Binding, Role};
 use crate::broker::{Header, Message};
 
 /// A queue's messages and who consumes them.
 #[derive(Debug)]
 pub(super) struct Messages {
-    spec: Queue,
+    name: String,
+    /// None for a tap's queue, which keeps everything for its one consumer.
+    role: Option<Role>,
     /// By their place in the queue, which a message keeps while it is handed out, so that it returns to where it was.
     ready: BTreeMap<u64, Entry>,
     unacked: BTreeMap<u64, Entry>,
@@ -44,9 +47,10 @@ pub(super) struct DeadLetter {
 }
 
 impl Messages {
-    pub(super) fn new(spec: Queue) -> Self {
+    pub(super) fn new(name: String, role: Option<Role>) -> Self {
         Self {
-            spec,
+            name,
+            role,
             ready: BTreeMap::new(),
             unacked: BTreeMap::new(),
             next: 0,
@@ -61,11 +65,12 @@ impl Messages {
             message,
             exchange: exchange.to_owned(),
             redeliveries: 0,
-            expires: self.spec.ttl.map(|ttl| now + ttl),
+            expires: self.ttl().map(|ttl| now + ttl),
         };
         self.ready.insert(self.next, entry);
         self.next += 1;
-        let length_max = self.spec.length_max.and_then(|max| usize::try_from(max).ok());
+        let length_max = self.role.as_ref().and_then(Role::length_max);
+        let length_max = length_max.and_then(|max| usize::try_from(max).ok());
         if length_max.is_some_and(|max| self.ready.len() > max) {
             return self.ready.pop_first().map(|(_, oldest)| oldest.message);
         }
@@ -103,7 +108,8 @@ impl Messages {
     pub(super) fn put_back(&mut self, place: u64) -> Option<DeadLetter> {
         let mut entry = self.unacked.remove(&place)?;
         entry.redeliveries += 1;
-        if self.spec.delivery_limit.is_some_and(|limit| entry.redeliveries > limit) {
+        let limit = self.role.as_ref().and_then(Role::delivery_limit);
+        if limit.is_some_and(|limit| entry.redeliveries > limit) {
             return Some(self.dead_letter(entry, "delivery_limit"));
         }
         self.ready.insert(place, entry);
@@ -122,7 +128,7 @@ impl Messages {
 
     /// When the first message expires.
     pub(super) fn expires(&self) -> Option<Instant> {
-        self.spec.ttl?;
+        self.ttl()?;
         self.ready.first_key_value()?.1.expires
     }
 
@@ -136,18 +142,22 @@ impl Messages {
         entries.into_values().map(|entry| entry.message.clone()).collect()
     }
 
+    fn ttl(&self) -> Option<Duration> {
+        self.role.as_ref().and_then(Role::ttl)
+    }
+
     fn dead_letter(&self, entry: Entry, reason: &'static str) -> DeadLetter {
         let mut message = entry.message;
         // As RabbitMQ, whose record of the first time is not overwritten.
         if !message.properties.headers.contains_key("x-first-death-reason") {
             set(&mut message, "x-first-death-reason", reason.into());
-            set(&mut message, "x-first-death-queue", self.spec.name.as_str().into());
+            set(&mut message, "x-first-death-queue", self.name.as_str().into());
             set(&mut message, "x-first-death-exchange", entry.exchange.into());
         }
         DeadLetter {
-            queue: self.spec.name.clone(),
+            queue: self.name.clone(),
             reason,
-            target: self.spec.dead_letter.clone(),
+            target: self.role.as_ref().and_then(Role::dead_letter).cloned(),
             message,
         }
     }

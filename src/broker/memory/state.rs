@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
+use super::session::{Consuming, Session, TAP};
 use super::watch::{Watch, What};
-use crate::broker::topology::{Queue, Topology};
-use crate::broker::{Delivery, Message, Notice, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::topology::Topology;
+use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
 
 /// Everything.
 pub(super) struct State {
@@ -27,34 +28,14 @@ pub(super) struct State {
     sooner: Option<Instant>,
 }
 
-/// A client.
-struct Session {
-    notices: mpsc::Sender<Notice>,
-    generation: u64,
-    up: bool,
-    subscriptions: Vec<Consuming>,
-}
-
-/// One subscription of a client.
-struct Consuming {
-    subscription: Subscription,
-    /// The queue's name.
-    queue: String,
-    paused: bool,
-    /// It has died unnoticed.
-    dead: bool,
-    /// How many deliveries this generation has seen.
-    deliveries: u64,
-    /// The delivery's number and the message's place in the queue.
-    unacked: BTreeMap<u64, u64>,
-}
-
 impl State {
     pub(super) fn new(topology: &Topology) -> Self {
         let queues = topology.queues().into_iter();
         Self {
             routes: Routes::new(topology),
-            queues: queues.map(|queue| (queue.name.clone(), Messages::new(queue))).collect(),
+            queues: queues
+                .map(|queue| (queue.name.clone(), Messages::new(queue.name, Some(queue.role))))
+                .collect(),
             clients: BTreeMap::new(),
             next_client: 0,
             outage: false,
@@ -329,7 +310,7 @@ impl State {
             consuming.deliveries = 0;
             consuming.dead = false;
             if let Subscription::Tap { exchange, keys } = &consuming.subscription {
-                let tap = Messages::new(tap(&consuming.queue));
+                let tap = Messages::new(consuming.queue.clone(), None);
                 self.queues.insert(consuming.queue.clone(), tap);
                 keys.iter()
                     .for_each(|key| self.routes.bind(exchange, key, &consuming.queue));
@@ -388,95 +369,10 @@ impl State {
     }
 }
 
-impl Session {
-    /// The place of a message that needs no acknowledgement.
-    fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
-        let (place, redeliveries, message) = taken;
-        let generation = self.generation;
-        let consuming = &mut self.subscriptions[index];
-        consuming.deliveries += 1;
-        let number = consuming.deliveries;
-        let subscription = u32::try_from(index).unwrap_or(u32::MAX);
-        let tag = Tag {
-            generation,
-            subscription,
-            number,
-        };
-        let queue = consuming.subscription.name().to_owned();
-        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
-        if !tap {
-            consuming.unacked.insert(number, place);
-        }
-        self.notify(Notice::Delivery(Delivery {
-            tag,
-            queue,
-            redeliveries,
-            message,
-        }));
-        tap.then_some(place)
-    }
-
-    /// There is always room; who dropped the receiver does not want it.
-    fn notify(&self, notice: Notice) {
-        let _ = self.notices.try_send(notice);
-    }
-}
-
-impl Consuming {
-    fn new(client: u64, index: usize, subscription: Subscription) -> Self {
-        let queue = match &subscription {
-            Subscription::Queue { name, .. } => name.clone(),
-            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
-        };
-        Self {
-            subscription,
-            queue,
-            paused: false,
-            dead: false,
-            deliveries: 0,
-            unacked: BTreeMap::new(),
-        }
-    }
-
-    fn is_free(&self) -> bool {
-        let room = match self.subscription {
-            Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
-            Subscription::Tap { .. } => true,
-        };
-        room && !self.paused && !self.dead
-    }
-
-    /// Itself with what it had not acknowledged; without, it stays.
-    fn take(&mut self) -> Self {
-        Self {
-            subscription: self.subscription.clone(),
-            queue: self.queue.clone(),
-            paused: self.paused,
-            dead: self.dead,
-            deliveries: self.deliveries,
-            unacked: std::mem::take(&mut self.unacked),
-        }
-    }
-}
-
 fn left(queue: &str, message: Message, reason: &'static str) -> What {
     What::Left {
         queue: queue.to_owned(),
         message,
         reason,
-    }
-}
-
-/// What the names of taps begin with.
-const TAP: &str = "tap.";
-
-fn tap(name: &str) -> Queue {
-    Queue {
-        name: name.to_owned(),
-        bindings: Vec::new(),
-        ttl: None,
-        delivery_limit: None,
-        dead_letter: None,
-        length_max: None,
     }
 }

@@ -1,60 +1,14 @@
-//! Where the broker's nodes are, and every error text about them. A password is never part of one.
+//! Where the broker's nodes are. A password is never part of an error or of what is shown.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
-use lapin::ErrorKind;
-use lapin::protocol::AMQPError;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::check::Difference;
-use super::{Settings, tls};
-
-/// Why RabbitMQ can't be used. Holds no secret, and says what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The URL is none of an AMQP broker.
-    #[error("the AMQP URL is not valid: {0}; it should look like amqp://user:password@host:5672/%2f")]
-    Url(String),
-    /// There is no connection.
-    #[error("no connection to RabbitMQ at {address}: {why}")]
-    Connect {
-        /// Host and port.
-        address: String,
-        /// What happened, and what to look at.
-        why: String,
-    },
-    /// A setting of TLS is of no use.
-    #[error("{setting}: {why}")]
-    Tls {
-        /// The setting.
-        setting: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// None of several addresses could be used.
-    #[error("{}", list(.0))]
-    Nowhere(Vec<Error>),
-    /// Something of the topology is missing and was not to be declared.
-    #[error("{} (`bankrefresh topology apply` declares what is missing)", list(.0))]
-    Missing(Vec<Difference>),
-    /// The broker refused something, or the connection was lost meanwhile.
-    #[error("{what}: {why}")]
-    Refused {
-        /// What was being done.
-        what: String,
-        /// What the broker said.
-        why: String,
-    },
-}
-
-fn list(items: &[impl fmt::Display]) -> String {
-    let texts: Vec<_> = items.iter().map(ToString::to_string).collect();
-    texts.join("; ")
-}
+use super::Settings;
+use super::error::Error;
 
 /// The addresses of a cluster's nodes, or of the only broker: one URL with one host or several.
 pub(super) struct Addresses {
@@ -150,54 +104,15 @@ impl Address {
         uri
     }
 
-    /// Why connecting failed, for an operator.
-    pub(super) fn failure(&self, error: &lapin::Error) -> Error {
-        let why = match error.kind() {
-            ErrorKind::ProtocolError(refusal) => self.explain(refusal),
-            ErrorKind::IOError(io) => match tls::explain(io, self.host()) {
-                Some(why) => why,
-                None if is_cut(io) && self.is_tls() => format!("{io}; {}", tls::CUT),
-                None if is_cut(io) => format!("{io}; {NO_AMQP}"),
-                None => format!("{io}; is it running, and is amqp.url right?"),
-            },
-            ErrorKind::ParsingError(_) => format!("it does not speak AMQP; {NO_AMQP}"),
-            _ => error.to_string(),
-        };
-        self.unreachable(why)
+    /// The user's name, for explanations.
+    pub(super) fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
     }
 
-    pub(super) fn unreachable(&self, why: String) -> Error {
-        let address = self.to_string();
-        Error::Connect { address, why }
+    /// The virtual host's name, for explanations.
+    pub(super) fn vhost(&self) -> &str {
+        &self.uri.vhost
     }
-
-    fn explain(&self, refusal: &AMQPError) -> String {
-        let user = &self.uri.authority.userinfo.username;
-        let vhost = &self.uri.vhost;
-        let said = refusal.get_message();
-        match refusal.get_id() {
-            403 => {
-                format!("it refused user {user:?}; check user and password in amqp.url ({said})")
-            }
-            530 => format!(
-                "it does not let user {user:?} use the virtual host {vhost:?}; check the path of amqp.url, where the \
-                 default one is /%2f ({said})"
-            ),
-            _ => said.to_string(),
-        }
-    }
-}
-
-/// What to look at when whatever listens there makes nothing of AMQP.
-const NO_AMQP: &str = "are scheme and port in amqp.url right? A port for TLS wants amqps";
-
-/// Whether there was a connection before it failed.
-fn is_cut(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
 }
 
 impl fmt::Display for Address {

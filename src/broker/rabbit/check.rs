@@ -1,77 +1,13 @@
 //! Comparing the topology with what is there.
 
-use std::fmt;
-
 use lapin::Connection;
 
-use super::address::{Addresses, Error};
+use super::address::Addresses;
 use super::connection::Purpose;
-use super::declare::{declare_exchange, declare_queue, refusal, refused};
+use super::declare::{declare_exchange, declare_queue};
+use super::error::{ACCESS_REFUSED, Difference, Error, NOT_FOUND, PRECONDITION_FAILED, refusal, refused};
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, Queue, Topology};
-
-/// `NOT_FOUND`.
-const NOT_FOUND: u16 = 404;
-
-/// `ACCESS_REFUSED`.
-const ACCESS_REFUSED: u16 = 403;
-
-/// `PRECONDITION_FAILED`: it exists with other arguments.
-const PRECONDITION_FAILED: u16 = 406;
-
-/// One thing in which the broker differs from the topology.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// There is no such exchange.
-    MissingExchange {
-        /// Its name.
-        name: String,
-    },
-    /// There is no such queue.
-    MissingQueue {
-        /// Its name.
-        name: String,
-    },
-    /// The exchange is of another kind or has other arguments.
-    DifferentExchange {
-        /// Its name.
-        name: String,
-        /// What differs, in the broker's words.
-        detail: String,
-    },
-    /// The queue is of another type or has other arguments.
-    DifferentQueue {
-        /// Its name.
-        name: String,
-        /// What differs, in the broker's words.
-        detail: String,
-    },
-    /// The user may not look.
-    Forbidden {
-        /// The name of the exchange or queue.
-        name: String,
-        /// The broker's words.
-        detail: String,
-    },
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MissingExchange { name } => write!(f, "exchange {name:?} is missing"),
-            Self::MissingQueue { name } => write!(f, "queue {name:?} is missing"),
-            Self::DifferentExchange { name, detail } => {
-                write!(f, "exchange {name:?} is there, but not as it should be: {detail}")
-            }
-            Self::DifferentQueue { name, detail } => {
-                write!(f, "queue {name:?} is there, but not as it should be: {detail}")
-            }
-            Self::Forbidden { name, detail } => {
-                write!(f, "{name:?} can't be looked at: {detail}")
-            }
-        }
-    }
-}
 
 /// Compares the broker's exchanges and queues with the topology and changes nothing. Bindings can't be read over AMQP
 /// and are not compared.

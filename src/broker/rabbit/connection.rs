@@ -1,16 +1,18 @@
-//! Connections to RabbitMQ.
+//! Connections to RabbitMQ, and why one could not be made, in words for an operator.
 
 use std::io;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use lapin::protocol::AMQPError;
 use lapin::tcp::AMQPUriTcpExt;
 use lapin::uri::AMQPScheme;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
-use super::Settings;
-use super::address::{Address, Addresses, Error};
+use super::address::{Address, Addresses};
+use super::error::{ACCESS_REFUSED, Error, NOT_ALLOWED};
+use super::{Settings, tls};
 
 /// How long a connection may take to say goodbye before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -90,7 +92,7 @@ async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> R
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), PRODUCT.into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| address.failure(&error))?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| failure(address, &error))?;
     let limit = settings.connect_timeout;
     // Bounded on the inside as well, so that the thread that connects ends with it.
     let connecting = Connection::connector(
@@ -114,10 +116,11 @@ async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> R
         properties,
     );
     match timeout(limit, connecting).await {
-        Ok(connection) => connection.map_err(|error| address.failure(&error)),
-        Err(_) => Err(address.unreachable(format!(
-            "it did not answer in {limit:?}; is this the AMQP port, and does a firewall stand in between?"
-        ))),
+        Ok(connection) => connection.map_err(|error| failure(address, &error)),
+        Err(_) => {
+            let why = "is this the AMQP port, and does a firewall stand in between?";
+            Err(unreachable(address, format!("it did not answer in {limit:?}; {why}")))
+        }
     }
 }
 
@@ -128,4 +131,52 @@ pub(super) async fn close(connection: &Connection) {
         // A failure says that it is gone already.
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
     }
+}
+
+/// Why connecting failed, for an operator.
+fn failure(address: &Address, error: &lapin::Error) -> Error {
+    let why = match error.kind() {
+        ErrorKind::ProtocolError(refusal) => explain(address, refusal),
+        ErrorKind::IOError(io) => match tls::explain(io, address.host()) {
+            Some(why) => why,
+            None if is_cut(io) && address.is_tls() => format!("{io}; {}", tls::CUT),
+            None if is_cut(io) => format!("{io}; {NO_AMQP}"),
+            None => format!("{io}; is it running, and is amqp.url right?"),
+        },
+        ErrorKind::ParsingError(_) => format!("it does not speak AMQP; {NO_AMQP}"),
+        _ => error.to_string(),
+    };
+    unreachable(address, why)
+}
+
+pub(super) fn unreachable(address: &Address, why: String) -> Error {
+    let address = address.to_string();
+    Error::Connect { address, why }
+}
+
+fn explain(address: &Address, refusal: &AMQPError) -> String {
+    let (user, vhost) = (address.user(), address.vhost());
+    let said = refusal.get_message();
+    match refusal.get_id() {
+        ACCESS_REFUSED => {
+            format!("it refused user {user:?}; check user and password in amqp.url ({said})")
+        }
+        NOT_ALLOWED => format!(
+            "it does not let user {user:?} use the virtual host {vhost:?}; check the path of amqp.url, where the \
+             default one is /%2f ({said})"
+        ),
+        _ => said.to_string(),
+    }
+}
+
+/// What to look at when whatever listens there makes nothing of AMQP.
+const NO_AMQP: &str = "are scheme and port in amqp.url right? A port for TLS wants amqps";
+
+/// Whether there was a connection before it failed.
+fn is_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }

@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::Status;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short};
+use super::status::Status;
 use crate::broker::{Delivery, Notice, ROOM_PARTS, Subscription, Tag};
 
 /// How many messages of a tap are on their way at a time.

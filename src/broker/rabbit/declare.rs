@@ -2,11 +2,12 @@
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ErrorKind};
+use lapin::{Channel, Connection};
 
-use super::address::{Addresses, Error};
+use super::address::Addresses;
 use super::connection::Purpose;
 use super::convert::short;
+use super::error::{Error, refused};
 use super::{Settings, connection};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 
@@ -95,21 +96,21 @@ pub(super) fn exchange_arguments(exchange: &Exchange) -> FieldTable {
 pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    if let Some(ttl) = queue.ttl {
+    if let Some(ttl) = queue.role.ttl() {
         let ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ms));
     }
-    if let Some(limit) = queue.delivery_limit {
+    if let Some(limit) = queue.role.delivery_limit() {
         arguments.insert("x-delivery-limit".into(), number(limit));
     }
-    if let Some(target) = &queue.dead_letter {
+    if let Some(target) = queue.role.dead_letter() {
         arguments.insert("x-dead-letter-exchange".into(), text(&target.exchange));
         arguments.insert("x-dead-letter-routing-key".into(), text(&target.key));
         // At-least-once takes all three; without this overflow it is silently at-most-once.
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         arguments.insert("x-overflow".into(), text("reject-publish"));
     }
-    if let Some(length) = queue.length_max {
+    if let Some(length) = queue.role.length_max() {
         arguments.insert("x-max-length".into(), number(length));
         arguments.insert("x-overflow".into(), text("drop-head"));
     }
@@ -122,18 +123,4 @@ fn text(text: &str) -> AMQPValue {
 
 fn number(number: u32) -> AMQPValue {
     AMQPValue::LongLongInt(number.into())
-}
-
-/// The broker's code and words, when it was the broker that refused.
-pub(super) fn refusal(error: &lapin::Error) -> Option<(u16, String)> {
-    match error.kind() {
-        ErrorKind::ProtocolError(refusal) => Some((refusal.get_id(), refusal.get_message().to_string())),
-        _ => None,
-    }
-}
-
-pub(super) fn refused(what: &str, error: &lapin::Error) -> Error {
-    let why = refusal(error).map_or_else(|| error.to_string(), |(_, words)| words);
-    let what = what.to_owned();
-    Error::Refused { what, why }
 }

@@ -4,9 +4,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::address::{self, Error};
 use super::declare::{exchange_arguments, queue_arguments};
-use super::{Settings, consume};
+use super::error::Error;
+use super::{Settings, address, consume};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 
 /// A pattern that no name matches.

@@ -13,36 +13,40 @@
 
 mod acks;
 mod address;
+mod browse;
 mod check;
 mod connection;
 mod consume;
 mod convert;
-mod dead_letters;
 mod declare;
 mod definitions;
+mod error;
+mod link;
 mod publish;
 mod session;
+mod status;
 mod supervisor;
 mod tls;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::address::Error;
-pub use self::check::{Difference, check};
-pub use self::dead_letters::{DeadLetter, DeadLetters, Death};
+pub use self::browse::{DeadLetter, DeadLetters, Death};
+pub use self::check::check;
 pub use self::declare::declare;
 pub use self::definitions::definitions;
+pub use self::error::{Difference, Error};
+pub use self::status::Status;
 pub use self::tls::TlsFiles;
 
 use self::address::Addresses;
 use self::consume::Order;
-use self::publish::Publisher;
-use self::supervisor::Plan;
+use self::link::Shared;
+use self::session::Plan;
 use super::topology::Topology;
 use super::{Notices, Outgoing, PublishError, Subscription, Tag};
 use crate::lease::Lease;
@@ -91,55 +95,11 @@ impl Settings {
     }
 }
 
-/// Where the connection stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// There is none yet or no more, but one is on its way.
-    Connecting {
-        /// Why the last attempt failed or the last connection was lost. Holds no secret.
-        failure: Option<String>,
-    },
-    /// Everything works.
-    Up {
-        /// The generation.
-        generation: u64,
-        /// Why the broker lets publishers wait (`connection.blocked`), while it does. Queues are not consumed meanwhile.
-        blocked: Option<String>,
-    },
-    /// It was closed.
-    Closed,
-}
-
-impl Status {
-    fn is_blocked(&self) -> bool {
-        matches!(self, Self::Up { blocked: Some(_), .. })
-    }
-}
-
 /// A connection to RabbitMQ that comes back. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Rabbit {
     shared: Arc<Shared>,
     closer: mpsc::UnboundedSender<oneshot::Sender<()>>,
-}
-
-/// What the handle and the supervisor both see.
-struct Shared {
-    /// The generation that works, if one does.
-    link: RwLock<Option<Arc<Link>>>,
-    status: watch::Sender<Status>,
-    /// The name of each subscription, and whether it is paused.
-    paused: Vec<(String, watch::Sender<bool>)>,
-}
-
-/// A generation, seen from the handle.
-struct Link {
-    generation: u64,
-    publisher: Publisher,
-    /// Valid while the broker answers on the consuming connection.
-    lease: Lease,
-    /// To each subscription's task.
-    orders: Vec<mpsc::UnboundedSender<Order>>,
 }
 
 /// Connects and stays connected, until it is closed or the last handle is dropped. Answers at once; the first
@@ -160,14 +120,7 @@ pub fn connect(
     subscriptions: Vec<Subscription>,
 ) -> Result<(Rabbit, Notices), Error> {
     let addresses = Addresses::of(&settings)?;
-    let paused = subscriptions
-        .iter()
-        .map(|s| (name(s).to_owned(), watch::Sender::new(false)));
-    let shared = Arc::new(Shared {
-        link: RwLock::default(),
-        status: watch::Sender::new(Status::Connecting { failure: None }),
-        paused: paused.collect(),
-    });
+    let shared = Arc::new(Shared::new(&subscriptions));
     let (notices, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
     let (closer, closers) = mpsc::unbounded_channel();
     let plan = Plan {
@@ -180,14 +133,6 @@ pub fn connect(
     };
     tokio::spawn(supervisor::run(plan, closers));
     Ok((Rabbit { shared, closer }, receiver))
-}
-
-/// The name in [`super::Delivery::queue`] and for [`super::Broker::pause`].
-fn name(subscription: &Subscription) -> &str {
-    match subscription {
-        Subscription::Queue { name, .. } => name,
-        Subscription::Tap { exchange, .. } => exchange,
-    }
 }
 
 fn prefetch(subscriptions: &[Subscription]) -> usize {
@@ -290,42 +235,5 @@ impl fmt::Debug for Rabbit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &*self.shared.status.borrow();
         f.debug_struct("Rabbit").field("status", status).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn link(&self) -> Option<Arc<Link>> {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The connection that brought a delivery, as long as it lasts.
-    fn link_of(&self, tag: Tag) -> Option<Arc<Link>> {
-        self.link().filter(|link| link.generation == tag.generation)
-    }
-
-    fn set_link(&self, link: Option<Arc<Link>>) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
-    }
-
-    /// An attempt to connect failed. The same failure again and again is one line in the log.
-    fn failed(&self, error: &Error) {
-        let failure = Some(error.to_string());
-        let status = Status::Connecting { failure };
-        let changed = self.status.send_if_modified(|now| {
-            let changed = *now != status;
-            *now = status;
-            changed
-        });
-        if changed {
-            tracing::warn!(%error, "can't use RabbitMQ, and will try again");
-        }
-    }
-
-    fn set_blocked(&self, generation: u64, blocked: Option<String>) {
-        match &blocked {
-            Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
-            None => tracing::info!("RabbitMQ lets publishers go on"),
-        }
-        self.status.send_replace(Status::Up { generation, blocked });
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::convert::{short, to_amqp};
-use super::declare::refusal;
+use super::error::{NOT_FOUND, PRECONDITION_FAILED, refusal};
 use crate::broker::outgoing::prepare;
 use crate::broker::{Outgoing, PublishError};
 
@@ -25,12 +25,6 @@ const CHANNELS_MAX: usize = 64;
 
 /// How often is looked whether the broker takes messages again.
 const BLOCKED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// `NOT_FOUND`: the exchange.
-const NOT_FOUND: u16 = 404;
-
-/// `PRECONDITION_FAILED`: the message is too large.
-const PRECONDITION_FAILED: u16 = 406;
 
 const MANDATORY: BasicPublishOptions = BasicPublishOptions {
     mandatory: true,
@@ -163,11 +157,13 @@ impl Publisher {
 
     fn failed(&self, messages: &[Outgoing], error: &lapin::Error) -> PublishError {
         match refusal(error) {
+            // The exchange is not there.
             Some((NOT_FOUND, words)) => {
                 // Rebuilding declares it anew.
                 self.fault(words.clone());
                 unroutable(missing(messages, &words))
             }
+            // The message is too large.
             Some((PRECONDITION_FAILED, words)) => {
                 tracing::warn!(reason = words, "the broker refused a message");
                 PublishError::Refused

@@ -6,17 +6,20 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection, Event};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::address::Error;
+use super::address::Addresses;
 use super::connection::Purpose;
 use super::consume::{Consuming, Ends, Order};
+use super::error::{self, Error};
+use super::link::{Link, Shared};
 use super::publish::Publisher;
-use super::supervisor::{Closer, Closers, Plan};
-use super::{Link, Status, check, connection, declare};
-use crate::broker::Notice;
+use super::status::Status;
+use super::{Settings, check, connection, declare};
+use crate::broker::topology::Topology;
+use crate::broker::{Notice, Subscription};
 use crate::lease::{Lease, Moment};
 
 /// How long declaring everything and starting to consume may take.
@@ -27,6 +30,22 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What stays the same through all generations.
+pub(super) struct Plan {
+    pub(super) addresses: Addresses,
+    pub(super) settings: Settings,
+    pub(super) topology: Topology,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) notices: mpsc::Sender<Notice>,
+}
+
+/// Who waits for the connection to be closed; None when it is closed because every handle is gone.
+pub(super) type Closer = Option<oneshot::Sender<()>>;
+
+/// Those who want it closed.
+pub(super) type Closers = mpsc::UnboundedReceiver<oneshot::Sender<()>>;
 
 /// The longest that one answer of the broker proves anything. A broker gives a worker's deliveries to another one when it has missed two
 /// heartbeats, so a lease ends well before that.
@@ -57,6 +76,18 @@ pub(super) enum End {
     Closed(Closer),
 }
 
+impl Plan {
+    /// Hands a notice over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
+    /// want it.
+    pub(super) async fn notify(&self, notice: Notice, closers: &mut Closers) -> Result<(), Closer> {
+        tokio::select! {
+            biased;
+            _ = self.notices.send(notice) => Ok(()),
+            closer = closers.recv() => Err(closer),
+        }
+    }
+}
+
 impl Session {
     /// Connects twice, to the same node, so that the loss of any other is none of ours; declares the topology and starts
     /// to consume.
@@ -74,7 +105,7 @@ impl Session {
             let asked = Moment::now();
             let consumers = start(plan, &consuming, generation, mailboxes).await?;
             let pulse = consuming.create_channel().await;
-            let pulse = pulse.map_err(|error| declare::refused("opening a channel", &error))?;
+            let pulse = pulse.map_err(|error| error::refused("opening a channel", &error))?;
             lease.renew(asked);
             Ok((consumers, pulse))
         };
@@ -82,7 +113,7 @@ impl Session {
             Ok(started) => started?,
             Err(_) => {
                 let why = format!("the topology was not declared within {SETUP_TIMEOUT:?}");
-                return Err(address.unreachable(why));
+                return Err(connection::unreachable(address, why));
             }
         };
         let link = Arc::new(Link {
@@ -188,14 +219,14 @@ async fn start(
             status: plan.shared.status.subscribe(),
         };
         let starting = Consuming::start(connection, subscription, (generation, index), ends);
-        let what = || format!("consuming {:?}", super::name(subscription));
-        consumers.push(starting.await.map_err(|error| declare::refused(&what(), &error))?);
+        let what = || format!("consuming {:?}", subscription.name());
+        consumers.push(starting.await.map_err(|error| error::refused(&what(), &error))?);
     }
     Ok(consumers)
 }
 
-/// Renews the lease for ever. A prefetch for no consumer changes nothing and needs no permission, but the broker answers.
-/// Ends with the reason when it can't.
+/// Renews the lease for ever. A prefetch for no consumer changes nothing and needs no permission, but the broker answers. Ends with
+/// the reason when it can't.
 async fn renew(pulse: Channel, lease: Lease, every: Duration) -> String {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

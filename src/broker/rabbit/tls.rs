@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError, RootCertStore};
 
-use super::address::Error;
+use super::error::Error;
 
 /// The files of TLS, all PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::refresh::answer::{TaskStatus, WebFormStatus};
+use crate::refresh::model::{TaskStatus, WebFormStatus};
 
 #[tokio::test(start_paused = true)]
 async fn a_task_is_started_looked_at_and_found() {

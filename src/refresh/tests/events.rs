@@ -3,8 +3,8 @@
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::answer::AccountInterface;
 use super::event::{Detail, PURPOSE_CHARACTERS_MAX};
+use super::model::AccountInterface;
 use super::*;
 use crate::proto::{AccountType, BankingInterface, RefreshContext};
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::broker::Tag;
 use crate::refresh::Refresh;
-use crate::refresh::answer::Failure;
+use crate::refresh::failure::Failure;
 
 /// A message that came back this often goes to the quarantine, so that the others survive if it kills workers.
 pub(in crate::worker) const QUARANTINE_REDELIVERIES: u32 = 3;

@@ -27,7 +27,7 @@ use std::time::Duration;
 use super::publication::Publication;
 use super::settings::Settings;
 use crate::broker::Tag;
-use crate::refresh::answer::Failure;
+use crate::refresh::failure::Failure;
 use crate::refresh::{Refresh, later};
 pub(super) use admission::Content;
 use held::Held;

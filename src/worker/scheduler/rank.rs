@@ -1,7 +1,7 @@
 //! Which of several runnable refreshes runs first.
 
 use crate::refresh::Refresh;
-use crate::refresh::answer::Call;
+use crate::refresh::query::Call;
 
 /// Interactive refreshes run first, and then whatever is closest to its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::broker::{Message, Outgoing};
 use crate::proto::RefreshConnection;
-use crate::refresh::answer::FailureKind;
+use crate::refresh::failure::FailureKind;
 use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;

@@ -1,97 +1,8 @@
-//! What finAPI can say, as facts the workflow decides on. Every enum of finAPI's is open: what is new becomes `Other`.
-
-use std::time::Duration;
+//! What finAPI can say, as facts the workflow decides on. What is new in one of finAPI's enums reads as still running.
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
-
-/// What the workflow wants finAPI to be asked next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// `GET /api/v1/bankConnections/{id}`.
-    Connection,
-    /// `GET /api/tasks`, newest first.
-    FindTask,
-    /// `POST /api/tasks/backgroundUpdate`.
-    Start,
-    /// `GET /api/tasks/{id}`.
-    Task(String),
-    /// `GET /api/webForms/{id}`.
-    WebForm(String),
-    /// `GET /api/v1/accounts`, and the transactions of these accounts that were imported in a span of time where there is
-    /// one.
-    Collect(Vec<i64>, Option<Span>),
-}
-
-/// A span of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first moment in it.
-    pub since: Timestamp,
-    /// The last moment in it.
-    pub until: Timestamp,
-}
-
-/// What came of a [`Call`].
-pub type Answered = Result<Answer, Failure>;
-
-/// A good answer.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// To [`Call::Connection`].
-    Connection(Connection),
-    /// To [`Call::FindTask`].
-    Tasks(Vec<Task>),
-    /// To [`Call::Start`] and [`Call::Task`].
-    Task(Task),
-    /// To [`Call::WebForm`].
-    WebForm(WebForm),
-    /// To [`Call::Collect`].
-    Collected(Collected),
-}
-
-/// A call that brought no good answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What it means for the refresh.
-    pub kind: FailureKind,
-    /// finAPI's code, as it came.
-    pub code: Option<String>,
-    /// For developers. Holds no secret.
-    pub message: String,
-    /// The request's `X-Request-Id`.
-    pub request_id: Option<String>,
-}
-
-/// What a failed call means for the refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The call was not made (finAPI is known to be down): try again after this.
-    NotAsked(Duration),
-    /// 429: try again, after this where finAPI said so.
-    RateLimited(Option<Duration>),
-    /// Connection refused or lost, timeout, 408, 5xx: try again.
-    Unavailable,
-    /// An answer that can't be understood: try again, but not for long.
-    Unexpected,
-    /// 423 on the start of an update: another one is running.
-    Locked,
-    /// 400: finAPI refuses the request as invalid.
-    Rejected,
-    /// 404.
-    NotFound,
-    /// 422, or a code that says the bank can't do it.
-    NotSupported,
-    /// The user's credentials or token were refused, or none were found.
-    UserUnauthorized,
-    /// The user is locked.
-    UserLocked,
-    /// The client's credentials were refused, or 403.
-    ClientUnauthorized,
-    /// A step of this worker panicked.
-    Internal,
-}
 
 /// A background update.
 #[derive(Clone, Debug)]
@@ -288,40 +199,4 @@ pub struct Transaction {
     pub is_adjusting_entry: bool,
     /// When finAPI stored it.
     pub imported_at: Option<Timestamp>,
-}
-
-impl Call {
-    /// The call's name in logs and metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::FindTask => "find_task",
-            Self::Start => "start",
-            Self::Task(_) => "task",
-            Self::WebForm(_) => "web_form",
-            Self::Collect(..) => "collect",
-        }
-    }
-}
-
-impl FailureKind {
-    /// The class' name in logs and metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotAsked(_) => "not_asked",
-            Self::RateLimited(_) => "rate_limited",
-            Self::Unavailable => "unavailable",
-            Self::Unexpected => "unexpected",
-            Self::Locked => "locked",
-            Self::Rejected => "rejected",
-            Self::NotFound => "not_found",
-            Self::NotSupported => "not_supported",
-            Self::UserUnauthorized => "user_unauthorized",
-            Self::UserLocked => "user_locked",
-            Self::ClientUnauthorized => "client_unauthorized",
-            Self::Internal => "internal",
-        }
-    }
 }

@@ -18,11 +18,11 @@ use lapin::{BasicProperties, Channel, Connection, Queue};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::{Addresses, Error};
-use super::check::{Depth, Difference, compare_queue};
+use super::address::Addresses;
+use super::check::{Depth, compare_queue};
 use super::connection::Purpose;
 use super::convert::{from_amqp, short};
-use super::declare::refused;
+use super::error::{Difference, Error, refused};
 use super::publish::Publisher;
 use super::{Settings, connection};
 use crate::broker::topology::Topology;

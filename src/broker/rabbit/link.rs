@@ -1,0 +1,80 @@
+//! What the handle, the supervisor and the session share: the generation that works, and where the connection stands.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{mpsc, watch};
+
+use super::consume::Order;
+use super::error::Error;
+use super::publish::Publisher;
+use super::status::Status;
+use crate::broker::{Subscription, Tag};
+use crate::lease::Lease;
+
+/// What the handle and the supervisor both see.
+pub(super) struct Shared {
+    /// The generation that works, if one does.
+    link: RwLock<Option<Arc<Link>>>,
+    pub(super) status: watch::Sender<Status>,
+    /// The name of each subscription, and whether it is paused.
+    pub(super) paused: Vec<(String, watch::Sender<bool>)>,
+}
+
+/// A generation, seen from the handle.
+pub(super) struct Link {
+    pub(super) generation: u64,
+    pub(super) publisher: Publisher,
+    /// Valid while the broker answers on the consuming connection.
+    pub(super) lease: Lease,
+    /// To each subscription's task.
+    pub(super) orders: Vec<mpsc::UnboundedSender<Order>>,
+}
+
+impl Shared {
+    /// Before the first attempt to connect.
+    pub(super) fn new(subscriptions: &[Subscription]) -> Self {
+        let paused = subscriptions
+            .iter()
+            .map(|subscription| (subscription.name().to_owned(), watch::Sender::new(false)));
+        Self {
+            link: RwLock::default(),
+            status: watch::Sender::new(Status::Connecting { failure: None }),
+            paused: paused.collect(),
+        }
+    }
+
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connection that brought a delivery, as long as it lasts.
+    pub(super) fn link_of(&self, tag: Tag) -> Option<Arc<Link>> {
+        self.link().filter(|link| link.generation == tag.generation)
+    }
+
+    pub(super) fn set_link(&self, link: Option<Arc<Link>>) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// An attempt to connect failed. The same failure again and again is one line in the log.
+    pub(super) fn failed(&self, error: &Error) {
+        let failure = Some(error.to_string());
+        let status = Status::Connecting { failure };
+        let changed = self.status.send_if_modified(|now| {
+            let changed = *now != status;
+            *now = status;
+            changed
+        });
+        if changed {
+            tracing::warn!(%error, "can't use RabbitMQ, and will try again");
+        }
+    }
+
+    pub(super) fn set_blocked(&self, generation: u64, blocked: Option<String>) {
+        match &blocked {
+            Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
+            None => tracing::info!("RabbitMQ lets publishers go on"),
+        }
+        self.status.send_replace(Status::Up { generation, blocked });
+    }
+}

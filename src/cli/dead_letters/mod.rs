@@ -1,0 +1,78 @@
+//! `bankrefresh dead-letters`
+
+mod operations;
+mod redact;
+mod row;
+mod selection;
+
+use std::collections::BTreeSet;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+
+use super::Ended;
+use crate::broker::rabbit::DeadLetters;
+use crate::broker::topology::Topology;
+use crate::config::Config;
+use operations::{Deed, Going};
+use selection::{Format, Selected, Selection};
+
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 an id was not found, or something could not be done; 2 the command line is wrong."
+)]
+pub(super) enum Command {
+    /// Print a line for each: its id, since when it is dead, the queue it came from, its type and the reason
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// How to print them
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print all of it as JSON, secrets hidden
+    Show {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Publish it again to where it came from, and take it out of here once that is confirmed
+    Replay(Selected),
+    /// Delete it for good
+    Discard(Selected),
+}
+
+/// How many are printed at most by default.
+const PRINTED_MAX: usize = 1000;
+
+pub(super) async fn run(command: Command, config: &Config) -> Ended {
+    super::log_warnings(&config.telemetry)?;
+    let topology = Topology::new(&config.amqp.prefix);
+    let (mut selection, deed) = match command {
+        Command::List { selection, format } => (selection, Deed::List(format)),
+        Command::Show { selection } => (selection, Deed::Show),
+        Command::Replay(Selected { selection, dry_run, .. }) => (selection, Deed::Replay { dry_run }),
+        Command::Discard(Selected { selection, dry_run, .. }) => (selection, Deed::Discard { dry_run }),
+    };
+    if matches!(deed, Deed::List(_) | Deed::Show) {
+        selection.limit.get_or_insert(PRINTED_MAX);
+    }
+    let settings = super::rabbit_settings(&config.amqp, "dead-letters");
+    let letters = DeadLetters::open(&settings, &topology).await?;
+    let mut going = Going {
+        topology,
+        selection,
+        deed,
+        now: Timestamp::now(),
+        letters,
+        found: BTreeSet::new(),
+        done: 0,
+        failed: 0,
+    };
+    let went = going.through_all().await;
+    // Also after a failure: it goes back in order this way.
+    let code = going.sum_up(went.is_ok());
+    let closed = going.letters.close().await;
+    went?;
+    closed?;
+    Ok(code)
+}

@@ -1,0 +1,204 @@
+//! Going through the queue, and what is done with what is selected.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::redact::whole;
+use super::row::Row;
+use super::selection::{Format, Selection};
+use crate::broker::rabbit::{DeadLetter, DeadLetters};
+use crate::broker::topology::Topology;
+use crate::broker::{Outgoing, PublishError};
+use crate::message;
+
+/// What to do with what is selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    List(Format),
+    Show,
+    Replay { dry_run: bool },
+    Discard { dry_run: bool },
+}
+
+/// Going through the queue.
+pub(super) struct Going {
+    pub(super) topology: Topology,
+    pub(super) selection: Selection,
+    pub(super) deed: Deed,
+    pub(super) now: Timestamp,
+    pub(super) letters: DeadLetters,
+    /// Which of the ids were there.
+    pub(super) found: BTreeSet<String>,
+    pub(super) done: usize,
+    pub(super) failed: usize,
+}
+
+impl Going {
+    pub(super) async fn through_all(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        while self.room() > 0 {
+            let page = self.letters.next_page().await?;
+            if page.is_empty() {
+                break;
+            }
+            let mut selected: Vec<(Row, DeadLetter)> = Vec::new();
+            for letter in page {
+                let row = Row::of(&letter, &self.topology);
+                if selected.len() < self.room() && self.selection.takes(&row, self.now) {
+                    self.found.insert(row.id.clone());
+                    selected.push((row, letter));
+                }
+            }
+            match self.deed {
+                Deed::List(format) => self.list(&selected, format)?,
+                Deed::Show => self.show(&selected)?,
+                Deed::Replay { dry_run } => self.replay(selected, dry_run).await?,
+                Deed::Discard { dry_run } => self.discard(selected, dry_run).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many more may be done.
+    fn room(&self) -> usize {
+        let limit = self.selection.limit.unwrap_or(usize::MAX);
+        limit.saturating_sub(self.done + self.failed)
+    }
+
+    fn list(&mut self, selected: &[(Row, DeadLetter)], format: Format) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for (row, letter) in selected {
+            match format {
+                Format::Text => writeln!(out, "{}", row.line())?,
+                Format::Json => writeln!(out, "{}", row.json(letter))?,
+            }
+        }
+        self.done += selected.len();
+        Ok(())
+    }
+
+    fn show(&mut self, selected: &[(Row, DeadLetter)]) -> Result<(), Box<dyn std::error::Error>> {
+        let mut out = std::io::stdout().lock();
+        for (row, letter) in selected {
+            writeln!(out, "{}", serde_json::to_string_pretty(&whole(row, letter))?)?;
+        }
+        self.done += selected.len();
+        Ok(())
+    }
+
+    /// Confirmed first, then acknowledged: whenever this is cut short, a message is here, or there, or both.
+    async fn replay(
+        &mut self,
+        selected: Vec<(Row, DeadLetter)>,
+        dry_run: bool,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let mut ways = Vec::new();
+        for (row, letter) in selected {
+            match message::replay(&self.topology, &letter.message, &row.queue) {
+                Some(outgoing) => ways.push((row, letter, outgoing)),
+                None => self.complain(&row, "there is no telling where it came from"),
+            }
+        }
+        if dry_run {
+            for (row, _, outgoing) in &ways {
+                self.tell("would replay", row, Some(outgoing))?;
+            }
+            return Ok(());
+        }
+        if ways.is_empty() {
+            return Ok(());
+        }
+        let all = ways.iter().map(|(_, _, outgoing)| outgoing.clone()).collect();
+        match self.letters.publish(all).await {
+            Ok(()) => {}
+            Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error.into()),
+            // One of them is at fault; the others may be taken twice by this, which does no harm.
+            Err(_) => ways = self.replay_singly(ways).await?,
+        }
+        let letters: Vec<DeadLetter> = ways.iter().map(|(_, letter, _)| letter.clone()).collect();
+        self.letters.ack(&letters).await?;
+        for (row, _, outgoing) in &ways {
+            self.tell("replayed", row, Some(outgoing))?;
+        }
+        Ok(())
+    }
+
+    /// Answers with those that were taken.
+    async fn replay_singly(
+        &mut self,
+        ways: Vec<(Row, DeadLetter, Outgoing)>,
+    ) -> Result<Vec<(Row, DeadLetter, Outgoing)>, PublishError> {
+        let mut taken = Vec::new();
+        for (row, letter, outgoing) in ways {
+            match self.letters.publish(vec![outgoing.clone()]).await {
+                Ok(()) => taken.push((row, letter, outgoing)),
+                Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error),
+                Err(error) => self.complain(&row, &error.to_string()),
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn discard(
+        &mut self,
+        selected: Vec<(Row, DeadLetter)>,
+        dry_run: bool,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let (rows, letters): (Vec<Row>, Vec<DeadLetter>) = selected.into_iter().unzip();
+        if !dry_run {
+            self.letters.ack(&letters).await?;
+        }
+        let did = if dry_run { "would discard" } else { "discarded" };
+        for row in &rows {
+            self.tell(did, row, None)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
+        self.done += 1;
+        let way = to.map(|to| format!(" to {} ({})", to.exchange, to.routing_key));
+        writeln!(std::io::stdout(), "{did} {}{}", row.id, way.unwrap_or_default())
+    }
+
+    fn complain(&mut self, row: &Row, why: &str) {
+        self.failed += 1;
+        eprintln!("{} stays: {why}", row.id);
+    }
+
+    /// Says what is left to say, and how it ended.
+    pub(super) fn sum_up(&self, to_the_end: bool) -> ExitCode {
+        let Self { done, failed, .. } = self;
+        match self.deed {
+            Deed::List(_) | Deed::Show => {}
+            Deed::Replay { dry_run: false } => println!("{done} replayed, {failed} could not be"),
+            Deed::Replay { dry_run: true } => println!("{done} would be replayed, {failed} could not be"),
+            Deed::Discard { dry_run: false } => println!("{done} discarded"),
+            Deed::Discard { dry_run: true } => println!("{done} would be discarded"),
+        }
+        if !to_the_end {
+            return ExitCode::FAILURE;
+        }
+        let left = self.letters.left();
+        if left > 0 && self.room() > 0 {
+            eprintln!("{left} were not looked at: too many that are not meant lie before them");
+            return ExitCode::FAILURE;
+        }
+        if left > 0 {
+            eprintln!("stopped at the limit; {left} were not looked at (--limit)");
+            return code(*failed == 0);
+        }
+        let missing = self.selection.ids.iter().filter(|id| !self.found.contains(*id));
+        let missing: Vec<&String> = missing.collect();
+        for id in &missing {
+            eprintln!("there is no dead letter {id}");
+        }
+        code(*failed == 0 && missing.is_empty())
+    }
+}
+
+fn code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

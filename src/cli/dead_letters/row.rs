@@ -1,0 +1,133 @@
+//! A dead letter in one line.
+
+use jiff::Timestamp;
+use prost::Message as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::broker::Header;
+use crate::broker::rabbit::DeadLetter;
+use crate::broker::topology::Topology;
+use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
+use crate::proto::{RefreshConnection, RefreshState};
+use crate::refresh::state;
+
+/// A dead letter as it is told about. Holds nothing of its body.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) died_at: Option<Timestamp>,
+    pub(super) queue: String,
+    pub(super) kind: String,
+    pub(super) reason: String,
+}
+
+impl Row {
+    pub(super) fn of(letter: &DeadLetter, topology: &Topology) -> Self {
+        let properties = &letter.message.properties;
+        let header = |name| properties.headers.get(name).and_then(Header::as_text);
+        // What the broker gave up carries its word only: a worker takes that off whatever it publishes.
+        let (reason, queue, died_at) = match &letter.death {
+            Some(death) => {
+                let queue = match header(QUEUE_HEADER) {
+                    Some(queue) if death.queue == topology.suspects() => queue,
+                    _ => &death.queue,
+                };
+                (death.reason.as_str(), queue, death.at)
+            }
+            None => (
+                header(REASON_HEADER).unwrap_or_default(),
+                header(QUEUE_HEADER).unwrap_or_default(),
+                message::died_at(&letter.message),
+            ),
+        };
+        Self {
+            id: id(letter),
+            died_at,
+            queue: plain(queue),
+            kind: plain(properties.kind.as_deref().unwrap_or_default()),
+            reason: plain(reason),
+        }
+    }
+
+    pub(super) fn line(&self) -> String {
+        let or_dash = |text: &str| {
+            if text.is_empty() {
+                "-".to_owned()
+            } else {
+                text.to_owned()
+            }
+        };
+        let died_at = self.died_at.map(|at| format!("{at:.0}")).unwrap_or_default();
+        format!(
+            "{}  {:<20}  {}  {}  {}",
+            self.id,
+            or_dash(&died_at),
+            or_dash(&self.queue),
+            or_dash(&self.kind),
+            or_dash(&self.reason)
+        )
+    }
+
+    pub(super) fn json(&self, letter: &DeadLetter) -> Value {
+        json!({
+            "id": self.id,
+            "died_at": self.died_at,
+            "queue": self.queue,
+            "type": self.kind,
+            "reason": self.reason,
+            "size": letter.message.body.len(),
+        })
+    }
+}
+
+/// What a dead letter is called: its message id, else the id of its command, else a hash of its body.
+fn id(letter: &DeadLetter) -> String {
+    let message = &letter.message;
+    let command_id = match message.properties.kind.as_deref() {
+        Some(state::MESSAGE_NAME) => {
+            let state = RefreshState::decode(message.body.clone());
+            state
+                .ok()
+                .and_then(|state| state.command)
+                .map(|command| command.command_id)
+        }
+        Some(COMMAND_NAME) | None => {
+            let command = RefreshConnection::decode(message.body.clone());
+            command.ok().map(|command| command.command_id)
+        }
+        Some(_) => None,
+    };
+    // Whatever else a sender put there is not to be typed, and may be anything.
+    let is_fit = |id: &String| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+        (1..=64).contains(&id.len()) && !id.starts_with('-') && id.chars().all(fits)
+    };
+    let named = message.properties.message_id.clone().filter(is_fit);
+    named
+        .or(command_id.filter(|id| uuid::Uuid::parse_str(id).is_ok()))
+        .unwrap_or_else(|| hash(&message.body))
+}
+
+pub(super) fn hash(body: &[u8]) -> String {
+    let mut hash = hex::encode(Sha256::digest(body));
+    hash.truncate(12);
+    hash
+}
+
+/// A text that does nothing to a terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        assert_eq!(plain("a\x1b[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+    }
+}

@@ -1,0 +1,199 @@
+//! finAPI's endpoints: one method for each thing that the workflow asks.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::breaker::Host;
+use super::client::{Asked, FinApi, Interrupt};
+use super::error;
+use super::pipeline::{TASKS_ENDPOINT, UserCall};
+use super::request::{self, Dialect, Names};
+use super::transport::Response;
+use super::wire::{self, misunderstood, understand};
+use crate::refresh::failure::Failure;
+use crate::refresh::model::{Account, Collected, Task, Transaction};
+use crate::refresh::query::{Answer, Span};
+
+/// A task that was created so long before a command is over when it comes.
+const TASK_LIFE: Duration = Duration::from_secs(3600);
+
+/// The most pages of a user's tasks that are read.
+const TASK_PAGES_MAX: u32 = 50;
+
+impl FinApi {
+    pub(super) async fn background_update(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
+        let endpoint = "POST /api/tasks/backgroundUpdate";
+        let names = self.names();
+        let response = self.start(asked, names).await?;
+        let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
+            // A 400 has created no task, so sending again starts nothing twice.
+            self.start_otherwise(asked, names.other()).await?
+        } else {
+            response
+        };
+        let task: wire::Task = understand(endpoint, &response)?;
+        Ok(Answer::Task(task.into()))
+    }
+
+    async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
+        let response = self.start(asked, names).await?;
+        // What neither set of names can say tells nothing of which one finAPI speaks.
+        if !is_refused_for_names(&response) {
+            let reference = names == Names::Reference;
+            if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {
+                tracing::info!(
+                    ?names,
+                    "finAPI refused the names of a field; from now on it gets the other ones"
+                );
+            }
+        }
+        Ok(response)
+    }
+
+    fn names(&self) -> Names {
+        if self.speaks_reference.load(Ordering::Relaxed) {
+            Names::Reference
+        } else {
+            Names::Guide
+        }
+    }
+
+    async fn start(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
+        let callbacks = self
+            .signer
+            .as_ref()
+            .map(|signer| signer.callbacks(&asked.refresh.command.command_id));
+        let body = request::body(&asked.refresh.command, names, callbacks.as_ref());
+        let url = self.at(Host::WebForm, "api/tasks/backgroundUpdate");
+        let call = UserCall {
+            body: body.into(),
+            method: Method::POST,
+            ..UserCall::get(asked, "POST /api/tasks/backgroundUpdate", Host::WebForm, url)
+        };
+        self.user_call(call).await
+    }
+
+    /// Reads the connection's tasks from among the user's, back to those that can't run any more. A user of many connections has
+    /// many of them, and one that is not found is started again.
+    pub(super) async fn tasks(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
+        let since = asked
+            .refresh
+            .requested_at
+            .saturating_sub(TASK_LIFE)
+            .unwrap_or(Timestamp::MIN);
+        let endpoint = TASKS_ENDPOINT;
+        let id = asked.refresh.command.bank_connection_id;
+        let mut url = self.at(Host::WebForm, "api/tasks");
+        let mut tasks: Vec<Task> = Vec::new();
+        for page in 1..=TASK_PAGES_MAX {
+            url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
+            let response = self
+                .user_call(UserCall::get(asked, endpoint, Host::WebForm, url.clone()))
+                .await?;
+            let read: wire::Tasks = understand(endpoint, &response)?;
+            tasks.extend(
+                read.of(id)
+                    .map_err(|error| misunderstood(endpoint, &response, &error))?,
+            );
+            let oldest = read
+                .oldest()
+                .map_err(|error| misunderstood(endpoint, &response, &error))?;
+            if page >= read.paging.page_count || oldest.is_none_or(|oldest| oldest < since) {
+                break;
+            }
+        }
+        Ok(Answer::Tasks(tasks))
+    }
+
+    pub(super) async fn task(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
+        let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
+        let call = UserCall::get(asked, "GET /api/tasks/{id}", Host::WebForm, url);
+        let task: wire::Task = self.read(call).await?;
+        Ok(Answer::Task(task.into()))
+    }
+
+    pub(super) async fn web_form(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
+        let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
+        let call = UserCall::get(asked, "GET /api/webForms/{id}", Host::WebForm, url);
+        let form: wire::WebForm = self.read(call).await?;
+        Ok(Answer::WebForm(form.into()))
+    }
+
+    pub(super) async fn connection(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
+        let id = asked.refresh.command.bank_connection_id;
+        let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
+        let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", Host::Access, url);
+        let connection: wire::Connection = self.read(call).await?;
+        Ok(Answer::Connection(connection.into()))
+    }
+
+    pub(super) async fn collect(
+        &self,
+        asked: Asked<'_>,
+        accounts: &[i64],
+        span: Option<Span>,
+    ) -> Result<Answer, Interrupt> {
+        let (accounts, transactions) =
+            futures_util::try_join!(self.accounts(asked), self.transactions(asked, accounts, span))?;
+        Ok(Answer::Collected(Collected { accounts, transactions }))
+    }
+
+    async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Interrupt> {
+        let id = asked.refresh.command.bank_connection_id;
+        let mut url = self.at(Host::Access, "api/v1/accounts");
+        url.set_query(Some(&format!("bankConnectionIds={id}")));
+        let call = UserCall::get(asked, "GET /api/v1/accounts", Host::Access, url);
+        let accounts: wire::Accounts = self.read(call).await?;
+        Ok(accounts.into())
+    }
+
+    async fn transactions(
+        &self,
+        asked: Asked<'_>,
+        accounts: &[i64],
+        span: Option<Span>,
+    ) -> Result<Vec<Transaction>, Interrupt> {
+        let (Some(span), false) = (span, accounts.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let endpoint = "GET /api/v1/transactions";
+        let ids: Vec<String> = accounts.iter().map(i64::to_string).collect();
+        let query = format!(
+            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
+            ids.join(","),
+            wire::german_day(span.since),
+            self.settings.page_size,
+        );
+        let mut url = self.at(Host::Access, "api/v1/transactions");
+        let mut transactions = Vec::new();
+        for page in 1..=self.settings.pages_max {
+            url.set_query(Some(&format!("{query}&page={page}")));
+            let call = UserCall::get(asked, endpoint, Host::Access, url.clone());
+            let read: wire::Transactions = self.read(call).await?;
+            let pages = read.paging.page_count;
+            transactions.extend(read.imported_in(span));
+            if page >= pages {
+                return Ok(transactions);
+            }
+        }
+        let message = format!(
+            "{endpoint} has more than finapi.pages_max = {} pages",
+            self.settings.pages_max
+        );
+        Err(Failure::unexpected(&message).into())
+    }
+
+    async fn read<T: DeserializeOwned>(&self, call: UserCall<'_>) -> Result<T, Interrupt> {
+        let endpoint = call.endpoint;
+        let response = self.user_call(call).await?;
+        Ok(understand(endpoint, &response)?)
+    }
+}
+
+fn is_refused_for_names(response: &Response) -> bool {
+    response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
+}

@@ -1,0 +1,163 @@
+//! Bank connections and accounts, as Access has them.
+
+use serde::Deserialize;
+
+use super::amount::Amount;
+use super::time::GermanTime;
+use crate::refresh::model;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::finapi) struct Connection {
+    bank: Option<Bank>,
+    update_status: String,
+    categorization_status: Option<String>,
+    account_ids: Option<Vec<i64>>,
+    interfaces: Option<Vec<Interface>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Bank {
+    id: Option<i64>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Interface {
+    interface: Option<String>,
+    user_action_required: Option<bool>,
+    ais_consent: Option<Consent>,
+    last_manual_update: Option<UpdateResult>,
+    last_auto_update: Option<UpdateResult>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Consent {
+    expires_at: Option<GermanTime>,
+}
+
+#[derive(Deserialize)]
+struct UpdateResult {
+    result: Option<String>,
+    timestamp: Option<GermanTime>,
+}
+
+#[derive(Deserialize)]
+pub(in crate::finapi) struct Accounts {
+    accounts: Vec<Account>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Account {
+    id: i64,
+    account_name: Option<String>,
+    iban: Option<String>,
+    account_type: Option<String>,
+    account_currency: Option<String>,
+    balance: Option<Amount>,
+    is_new: Option<bool>,
+    interfaces: Option<Vec<AccountInterface>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountInterface {
+    interface: Option<String>,
+    status: Option<String>,
+    last_successful_update: Option<GermanTime>,
+}
+
+impl From<Connection> for model::Connection {
+    fn from(connection: Connection) -> Self {
+        let bank = connection.bank.unwrap_or_default();
+        Self {
+            bank_id: bank.id.unwrap_or_default(),
+            bank_name: bank.name.unwrap_or_default(),
+            ready: connection.update_status == "READY",
+            categorized: connection.categorization_status.is_none_or(|status| status == "READY"),
+            account_ids: connection.account_ids.unwrap_or_default(),
+            interfaces: connection
+                .interfaces
+                .unwrap_or_default()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        }
+    }
+}
+
+impl From<Interface> for model::Interface {
+    fn from(interface: Interface) -> Self {
+        let updates = [interface.last_manual_update, interface.last_auto_update];
+        let successes = updates
+            .into_iter()
+            .flatten()
+            .filter(|update| update.result.as_deref() == Some("OK"));
+        Self {
+            name: interface.interface.unwrap_or_default(),
+            user_action_required: interface.user_action_required.unwrap_or_default(),
+            consent_expires_at: interface
+                .ais_consent
+                .and_then(|consent| consent.expires_at)
+                .map(|at| at.earliest),
+            last_success_at: successes
+                .filter_map(|update| update.timestamp)
+                .map(|at| at.earliest)
+                .max(),
+        }
+    }
+}
+
+impl From<Accounts> for Vec<model::Account> {
+    fn from(accounts: Accounts) -> Self {
+        accounts.accounts.into_iter().map(Into::into).collect()
+    }
+}
+
+impl From<Account> for model::Account {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id,
+            name: account.account_name.unwrap_or_default(),
+            iban: account.iban.unwrap_or_default(),
+            kind: account.account_type.unwrap_or_default(),
+            currency: account.account_currency.unwrap_or_default(),
+            balance: account.balance.map(|amount| amount.0),
+            is_new: account.is_new.unwrap_or_default(),
+            interfaces: account
+                .interfaces
+                .unwrap_or_default()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        }
+    }
+}
+
+impl From<AccountInterface> for model::AccountInterface {
+    fn from(interface: AccountInterface) -> Self {
+        Self {
+            name: interface.interface.unwrap_or_default(),
+            status: interface.status.unwrap_or_default(),
+            last_success_at: interface.last_successful_update.map(|at| at.earliest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_and_unknown_fields_are_normal() {
+        let connection: Connection =
+            serde_json::from_str(r#"{"id":1,"updateStatus":"READY","bank":null,"interfaces":[{"interface":null}]}"#)
+                .expect("a connection");
+        let connection = model::Connection::from(connection);
+        assert!(connection.ready && connection.categorized);
+        assert_eq!(connection.last_success_at(), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! finAPI's JSON, and the facts in it. Only what is needed is read; what is unknown, null or missing is normal.
+
+mod access;
+mod amount;
+mod task;
+mod time;
+mod transaction;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+pub(super) use access::{Accounts, Connection};
+pub(super) use task::{Task, Tasks, WebForm};
+pub(super) use time::german_day;
+pub(super) use transaction::Transactions;
+
+use super::error::{self, Surface};
+use super::tokens::Granted;
+use super::transport::Response;
+use crate::refresh::failure::Failure;
+
+/// A list of a finAPI page: how many pages there are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Paging {
+    #[serde(default)]
+    pub(super) page_count: u32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Token {
+    access_token: SecretString,
+    refresh_token: Option<SecretString>,
+    expires_in: Option<u64>,
+}
+
+/// An id that goes into paths: 1 to 64 letters, digits, `-` and `_`.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if plain && (1..=64).contains(&id.len()) {
+            Ok(Self(id))
+        } else {
+            Err(D::Error::custom("an id of other characters or length than finAPI's"))
+        }
+    }
+}
+
+impl From<Token> for Granted {
+    fn from(token: Token) -> Self {
+        Self {
+            access_token: token.access_token,
+            refresh_token: token.refresh_token,
+            expires_in: token
+                .expires_in
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.min(365 * 24 * 3600))),
+        }
+    }
+}
+
+pub(super) fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
+    if !response.status.is_success() {
+        return Err(error::classify(endpoint, Surface::User, response));
+    }
+    parse(endpoint, response)
+}
+
+/// Looks once whether the whole body is UTF-8, which is cheaper than string by string. Where it is not, a string that nobody reads may
+/// be to blame.
+pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
+    let parsed = match std::str::from_utf8(&response.body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(&response.body),
+    };
+    parsed.map_err(|error| misunderstood(endpoint, response, &error))
+}
+
+/// serde's message may quote what it read, so only its place is told.
+pub(super) fn misunderstood(endpoint: &str, response: &Response, error: &serde_json::Error) -> Failure {
+    let place = format!(
+        "a body that can't be understood at line {} column {}",
+        error.line(),
+        error.column()
+    );
+    error::malformed(endpoint, response, &place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_would_change_the_path_is_refused() {
+        assert!(serde_json::from_str::<Id>("\"a/../b\"").is_err());
+        assert!(serde_json::from_str::<Id>("\"\"").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! Tasks and web forms, as Web Form 2.0 has them.
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::time::TaskTime;
+use super::{Id, Paging};
+use crate::refresh::model;
+
+/// A page of a user's tasks, the newest first. Most are of other connections, and each refresh reads some: they are only skipped over.
+#[derive(Deserialize)]
+pub(in crate::finapi) struct Tasks<'a> {
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
+    #[serde(default)]
+    pub(in crate::finapi) paging: Paging,
+}
+
+/// What tells whose a task is.
+#[derive(Deserialize)]
+struct TaskOwner {
+    payload: Option<TaskOwnerPayload>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskOwnerPayload {
+    bank_connection_id: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskAge {
+    created_at: TaskTime,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::finapi) struct Task {
+    id: Id,
+    created_at: TaskTime,
+    status: String,
+    payload: Option<TaskPayload>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskPayload {
+    bank_connection_id: Option<i64>,
+    web_form: Option<WebFormLink>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WebFormLink {
+    id: Id,
+    url: SecretString,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::finapi) struct WebForm {
+    status: String,
+    expires_at: Option<TaskTime>,
+    payload: Option<WebFormPayload>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WebFormPayload {
+    error_code: Option<String>,
+    error_message: Option<String>,
+}
+
+impl Tasks<'_> {
+    /// The tasks of one connection.
+    pub(in crate::finapi) fn of(&self, bank_connection_id: i64) -> serde_json::Result<Vec<model::Task>> {
+        let mut tasks = Vec::new();
+        for item in &self.items {
+            let owner: TaskOwner = serde_json::from_str(item.get())?;
+            if owner.payload.and_then(|payload| payload.bank_connection_id) == Some(bank_connection_id) {
+                let task: Task = serde_json::from_str(item.get())?;
+                tasks.push(task.into());
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// When the oldest of them began.
+    pub(in crate::finapi) fn oldest(&self) -> serde_json::Result<Option<Timestamp>> {
+        let Some(oldest) = self.items.last() else {
+            return Ok(None);
+        };
+        let TaskAge { created_at } = serde_json::from_str(oldest.get())?;
+        Ok(Some(created_at.0))
+    }
+}
+
+impl From<Task> for model::Task {
+    fn from(task: Task) -> Self {
+        let payload = task.payload.unwrap_or_default();
+        Self {
+            id: task.id.0,
+            created_at: task.created_at.0,
+            status: match task.status.as_str() {
+                "WEB_FORM_REQUIRED" => model::TaskStatus::WebFormRequired,
+                "COMPLETED" => model::TaskStatus::Completed,
+                "COMPLETED_WITH_ERROR" => model::TaskStatus::Failed,
+                "NOT_YET_STARTED" | "IN_PROGRESS" => model::TaskStatus::Running,
+                unknown => {
+                    log_unknown("task", unknown);
+                    model::TaskStatus::Running
+                }
+            },
+            bank_connection_id: payload.bank_connection_id,
+            web_form: payload.web_form.map(|form| model::WebFormLink {
+                id: form.id.0,
+                url: form.url,
+            }),
+            error: bank_error(payload.error_code, payload.error_message),
+        }
+    }
+}
+
+impl From<WebForm> for model::WebForm {
+    fn from(form: WebForm) -> Self {
+        let payload = form.payload.unwrap_or_default();
+        Self {
+            status: match form.status.as_str() {
+                "COMPLETED" => model::WebFormStatus::Completed,
+                "COMPLETED_WITH_ERROR" => model::WebFormStatus::Failed,
+                "EXPIRED" => model::WebFormStatus::Expired,
+                "ABORTED" => model::WebFormStatus::Aborted,
+                "NOT_YET_OPENED" | "IN_PROGRESS" => model::WebFormStatus::Open,
+                unknown => {
+                    log_unknown("web form", unknown);
+                    model::WebFormStatus::Open
+                }
+            },
+            expires_at: form.expires_at.map(|at| at.0),
+            error: bank_error(payload.error_code, payload.error_message),
+        }
+    }
+}
+
+fn bank_error(code: Option<String>, message: Option<String>) -> Option<model::BankError> {
+    code.map(|code| model::BankError { code, message })
+}
+
+/// Once for each status, and for no more of them than fit a small memory.
+fn log_unknown(what: &str, status: &str) {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let status: String = status
+        .chars()
+        .filter(|c| c.is_ascii_uppercase() || *c == '_')
+        .take(64)
+        .collect();
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if seen.len() < 100 && seen.insert(format!("{what} {status}")) {
+        tracing::warn!(
+            what,
+            status,
+            "finAPI has a status that is new; taking it for still running"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_unknown_fields_and_unknown_statuses_are_normal() {
+        let form: WebForm =
+            serde_json::from_str(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
+        assert_eq!(model::WebForm::from(form).status, model::WebFormStatus::Open);
+    }
+
+    #[test]
+    fn a_task_says_when_it_began() {
+        let task: Task = serde_json::from_str(
+            r#"{"id":"a-1","createdAt":"2021-03-09T08:36:15.250+0000","type":"X","status":"IN_PROGRESS","payload":null}"#,
+        )
+        .expect("a task");
+        let expected: Timestamp = "2021-03-09T08:36:15.25Z".parse().expect("a timestamp");
+        assert_eq!(task.created_at.0, expected);
+    }
+}

@@ -1,0 +1,148 @@
+//! Times and dates, as finAPI's two surfaces write them.
+
+use std::fmt;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Timestamp, fmt::strtime};
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+
+use crate::refresh::query::Span;
+
+/// Reads text where it stands in the answer, without a copy of it.
+fn read_text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Text<F>(&'static str, F);
+
+    impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).ok_or_else(|| E::custom(format_args!("not {}", self.0)))
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected, parse))
+}
+
+/// A time as Web Form 2.0 writes it: `2021-03-09T08:36:15.000+0000`.
+#[derive(Clone, Copy)]
+pub(super) struct TaskTime(pub(super) Timestamp);
+
+impl<'de> Deserialize<'de> for TaskTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_text(deserializer, "a time as finAPI writes it", |text| {
+            let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
+            strict.or_else(|_| text.parse::<Timestamp>()).ok().map(Self)
+        })
+    }
+}
+
+/// A time as Access writes it: `2021-03-09 08:36:15.000`, German local time. In the hour that comes twice a year it names two
+/// moments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct GermanTime {
+    pub(super) earliest: Timestamp,
+    latest: Timestamp,
+}
+
+impl GermanTime {
+    fn parse(text: &str) -> Result<Self, jiff::Error> {
+        let local: DateTime = text.parse()?;
+        let ambiguous = berlin().to_ambiguous_timestamp(local);
+        let (earliest, latest) = match ambiguous.offset() {
+            AmbiguousOffset::Fold { .. } => (ambiguous.earlier()?, ambiguous.later()?),
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => {
+                let moment = ambiguous.compatible()?;
+                (moment, moment)
+            }
+        };
+        Ok(Self { earliest, latest })
+    }
+
+    pub(super) fn is_in(&self, span: Span) -> bool {
+        [self.earliest, self.latest]
+            .iter()
+            .any(|moment| (span.since..=span.until).contains(moment))
+    }
+}
+
+impl<'de> Deserialize<'de> for GermanTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_text(deserializer, "a time as finAPI writes it", |text| {
+            Self::parse(text).ok()
+        })
+    }
+}
+
+/// A date, with or without a time after it.
+pub(super) struct GermanDate(pub(super) Date);
+
+impl<'de> Deserialize<'de> for GermanDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_text(deserializer, "a date as finAPI writes it", |text| {
+            text.get(..10).unwrap_or(text).parse().ok().map(Self)
+        })
+    }
+}
+
+fn berlin() -> &'static TimeZone {
+    use std::sync::LazyLock;
+    static BERLIN: LazyLock<TimeZone> = LazyLock::new(|| {
+        // The time zone database is compiled in.
+        TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC)
+    });
+    &BERLIN
+}
+
+/// The day a moment falls on in Germany, as finAPI's import dates count.
+pub(in crate::finapi) fn german_day(moment: Timestamp) -> Date {
+    moment.to_zoned(berlin().clone()).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a timestamp")
+    }
+
+    fn german(text: &str) -> GermanTime {
+        GermanTime::parse(text).expect("a German time")
+    }
+
+    #[test]
+    fn times_are_read_as_access_writes_them() {
+        assert_eq!(german("2021-03-09 08:36:15.000").earliest, at("2021-03-09T07:36:15Z"));
+        assert_eq!(german("2021-07-09 08:36:15.000").earliest, at("2021-07-09T06:36:15Z"));
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_counts_in_either_meaning() {
+        let span = |since, until| Span {
+            since: at(since),
+            until: at(until),
+        };
+        let twice = german("2026-10-25 02:30:00.000");
+        assert!(twice.is_in(span("2026-10-25T00:29:00Z", "2026-10-25T00:31:00Z")));
+        assert!(twice.is_in(span("2026-10-25T01:29:00Z", "2026-10-25T01:31:00Z")));
+        assert!(!twice.is_in(span("2026-10-25T00:31:00Z", "2026-10-25T01:29:00Z")));
+        let never = german("2026-03-29 02:30:00.000");
+        assert_eq!(never.earliest, never.latest);
+    }
+
+    #[test]
+    fn the_german_day_begins_before_that_of_utc() {
+        assert_eq!(german_day(at("2026-07-01T22:30:00Z")).to_string(), "2026-07-02");
+        assert_eq!(german_day(at("2026-01-01T22:30:00Z")).to_string(), "2026-01-01");
+    }
+}

@@ -1,0 +1,83 @@
+//! Transactions, as Access has them.
+
+use serde::Deserialize;
+
+use super::Paging;
+use super::amount::Amount;
+use super::time::{GermanDate, GermanTime};
+use crate::refresh::model;
+use crate::refresh::query::Span;
+
+#[derive(Deserialize)]
+pub(in crate::finapi) struct Transactions {
+    transactions: Vec<Transaction>,
+    #[serde(default)]
+    pub(in crate::finapi) paging: Paging,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Transaction {
+    id: i64,
+    account_id: i64,
+    amount: Amount,
+    currency: Option<String>,
+    bank_booking_date: Option<GermanDate>,
+    value_date: Option<GermanDate>,
+    finapi_booking_date: Option<GermanDate>,
+    purpose: Option<String>,
+    counterpart_name: Option<String>,
+    counterpart_iban: Option<String>,
+    counterpart_bic: Option<String>,
+    end_to_end_reference: Option<String>,
+    counterpart_mandate_reference: Option<String>,
+    r#type: Option<String>,
+    category: Option<Category>,
+    is_potential_duplicate: Option<bool>,
+    is_adjusting_entry: Option<bool>,
+    import_date: Option<GermanTime>,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    name: Option<String>,
+}
+
+impl Transactions {
+    /// Those that were imported in the span. One without an import date is of unknown age and told rather than lost.
+    pub(in crate::finapi) fn imported_in(self, span: Span) -> impl Iterator<Item = model::Transaction> {
+        self.transactions
+            .into_iter()
+            .filter(move |transaction| transaction.import_date.is_none_or(|date| date.is_in(span)))
+            .map(Into::into)
+    }
+}
+
+impl From<Transaction> for model::Transaction {
+    fn from(transaction: Transaction) -> Self {
+        let date = |date: Option<GermanDate>| date.map(|date| date.0);
+        Self {
+            id: transaction.id,
+            account_id: transaction.account_id,
+            amount: transaction.amount.0,
+            currency: transaction.currency.unwrap_or_default(),
+            bank_booking_date: date(transaction.bank_booking_date),
+            value_date: date(transaction.value_date),
+            finapi_booking_date: date(transaction.finapi_booking_date),
+            purpose: transaction.purpose.unwrap_or_default(),
+            counterpart_name: transaction.counterpart_name.unwrap_or_default(),
+            counterpart_iban: transaction.counterpart_iban.unwrap_or_default(),
+            counterpart_bic: transaction.counterpart_bic.unwrap_or_default(),
+            end_to_end_reference: transaction.end_to_end_reference.unwrap_or_default(),
+            mandate_reference: transaction.counterpart_mandate_reference.unwrap_or_default(),
+            kind: transaction.r#type.unwrap_or_default(),
+            category: transaction
+                .category
+                .and_then(|category| category.name)
+                .unwrap_or_default(),
+            is_potential_duplicate: transaction.is_potential_duplicate.unwrap_or_default(),
+            is_adjusting_entry: transaction.is_adjusting_entry.unwrap_or_default(),
+            imported_at: transaction.import_date.map(|date| date.earliest),
+        }
+    }
+}

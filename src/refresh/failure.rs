@@ -1,0 +1,156 @@
+//! The class of a call that failed, and what it makes of a refresh that ends with it.
+
+use std::time::Duration;
+
+use super::model::BankError;
+use crate::proto::FailureReason;
+
+/// A call that brought no good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means for the refresh.
+    pub kind: FailureKind,
+    /// finAPI's code, as it came.
+    pub code: Option<String>,
+    /// For developers. Holds no secret.
+    pub message: String,
+    /// The request's `X-Request-Id`.
+    pub request_id: Option<String>,
+}
+
+/// What a failed call means for the refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The call was not made (finAPI is known to be down): try again after this.
+    NotAsked(Duration),
+    /// 429: try again, after this where finAPI said so.
+    RateLimited(Option<Duration>),
+    /// Connection refused or lost, timeout, 408, 5xx: try again.
+    Unavailable,
+    /// An answer that can't be understood: try again, but not for long.
+    Unexpected,
+    /// 423 on the start of an update: another one is running.
+    Locked,
+    /// 400: finAPI refuses the request as invalid.
+    Rejected,
+    /// 404.
+    NotFound,
+    /// 422, or a code that says the bank can't do it.
+    NotSupported,
+    /// The user's credentials or token were refused, or none were found.
+    UserUnauthorized,
+    /// The user is locked.
+    UserLocked,
+    /// The client's credentials were refused, or 403.
+    ClientUnauthorized,
+    /// A step of this worker panicked.
+    Internal,
+}
+
+impl FailureKind {
+    /// The class' name in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotAsked(_) => "not_asked",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Unexpected => "unexpected",
+            Self::Locked => "locked",
+            Self::Rejected => "rejected",
+            Self::NotFound => "not_found",
+            Self::NotSupported => "not_supported",
+            Self::UserUnauthorized => "user_unauthorized",
+            Self::UserLocked => "user_locked",
+            Self::ClientUnauthorized => "client_unauthorized",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Failure {
+    /// An answer that can't be understood.
+    #[must_use]
+    pub fn unexpected(message: &str) -> Self {
+        Self::new(FailureKind::Unexpected, message)
+    }
+
+    /// A failure that no code of finAPI's goes with.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: &str) -> Self {
+        Self {
+            kind,
+            code: None,
+            message: message.to_owned(),
+            request_id: None,
+        }
+    }
+}
+
+/// Why a refresh failed.
+#[derive(Debug)]
+pub(crate) struct Fail {
+    pub(crate) reason: FailureReason,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) bank_message: String,
+    pub(crate) retryable: bool,
+    pub(crate) request_id: String,
+}
+
+impl Fail {
+    pub(super) fn of(reason: FailureReason, message: &str, retryable: bool) -> Self {
+        Self {
+            reason,
+            code: String::new(),
+            message: message.to_owned(),
+            bank_message: String::new(),
+            retryable,
+            request_id: String::new(),
+        }
+    }
+
+    pub(super) fn by_bank(error: Option<BankError>, otherwise: FailureReason, what: &str) -> Self {
+        let Some(error) = error else {
+            return Self::of(otherwise, &format!("{what} ended with an error and no code"), false);
+        };
+        let (reason, retryable) = match error.code.as_str() {
+            "BANK_SERVER_REJECTION" => (FailureReason::BankRejected, false),
+            "INVALID_TOKEN" | "UNEXPECTED_ACCESS_RESPONSE" | "INTERNAL_ERROR" | "INTERRUPTED" => (otherwise, true),
+            _ => (otherwise, false),
+        };
+        Self {
+            message: format!("{what} ended with {}", error.code),
+            code: error.code,
+            bank_message: error.message.unwrap_or_default(),
+            ..Self::of(reason, "", retryable)
+        }
+    }
+}
+
+impl From<Failure> for Fail {
+    fn from(failure: Failure) -> Self {
+        let (reason, retryable) = match failure.kind {
+            FailureKind::NotAsked(_) | FailureKind::RateLimited(_) | FailureKind::Unavailable => {
+                (FailureReason::FinapiUnavailable, true)
+            }
+            FailureKind::Unexpected => (FailureReason::UnexpectedAnswer, true),
+            FailureKind::Locked => (FailureReason::ConnectionLocked, true),
+            FailureKind::Rejected => (FailureReason::RequestRejected, false),
+            FailureKind::NotFound => (FailureReason::NotFound, false),
+            FailureKind::NotSupported => (FailureReason::NotSupported, false),
+            FailureKind::UserUnauthorized => (FailureReason::UserUnauthorized, false),
+            FailureKind::UserLocked => (FailureReason::UserLocked, false),
+            FailureKind::ClientUnauthorized => (FailureReason::ClientUnauthorized, false),
+            FailureKind::Internal => (FailureReason::Internal, true),
+        };
+        Self {
+            reason,
+            code: failure.code.unwrap_or_default(),
+            message: failure.message,
+            bank_message: String::new(),
+            retryable,
+            request_id: failure.request_id.unwrap_or_default(),
+        }
+    }
+}

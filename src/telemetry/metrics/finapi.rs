@@ -1,0 +1,94 @@
+//! What finAPI is asked, and how it answers.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram};
+
+use super::Maker;
+use crate::telemetry::Ended;
+
+/// What a client of finAPI counts.
+#[derive(Clone, Debug)]
+pub struct FinApiMetrics {
+    calls: Histogram<f64>,
+    requests: Histogram<f64>,
+    tokens: Counter<u64>,
+}
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TokenFrom {
+    /// The command.
+    Command,
+    /// This worker's memory.
+    Memory,
+    /// The operator's credential service.
+    Service,
+    /// finAPI, for a refresh token.
+    RefreshToken,
+    /// finAPI, for a password.
+    Password,
+}
+
+impl Default for FinApiMetrics {
+    fn default() -> Self {
+        Self::new(&Maker::of(&super::meter()))
+    }
+}
+
+impl FinApiMetrics {
+    pub(super) fn new(make: &Maker<'_>) -> Self {
+        Self {
+            calls: make.seconds(
+                "bankrefresh.finapi.call.duration",
+                "Calls of finAPI and their wait at the limit, by call and class of the answer",
+            ),
+            requests: make.seconds(
+                "http.client.request.duration",
+                "HTTP requests to finAPI, tokens included",
+            ),
+            tokens: make.counter(
+                "bankrefresh.finapi.tokens",
+                "{token}",
+                "Users' access tokens that were needed, by where they came from",
+            ),
+        }
+    }
+
+    pub(crate) fn called(&self, call: &'static str, class: &'static str, took: Duration) {
+        let labels = [KeyValue::new("call", call), KeyValue::new("class", class)];
+        self.calls.record(took.as_secs_f64(), &labels);
+    }
+
+    pub(crate) fn token(&self, from: TokenFrom) {
+        let from = match from {
+            TokenFrom::Command => "command",
+            TokenFrom::Memory => "memory",
+            TokenFrom::Service => "service",
+            TokenFrom::RefreshToken => "refresh_token",
+            TokenFrom::Password => "password",
+        };
+        self.tokens.add(1, &[KeyValue::new("from", from)]);
+    }
+
+    /// One HTTP request to finAPI.
+    pub(crate) fn requested(&self, endpoint: &'static str, server: String, ended: &Ended<'_>, took: Duration) {
+        let (method, template) = endpoint.split_once(' ').unwrap_or((endpoint, ""));
+        let mut labels = vec![
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("url.template", template),
+            KeyValue::new("server.address", server),
+        ];
+        match ended {
+            Ended::Answered { status, .. } => {
+                labels.push(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+                if status.is_client_error() || status.is_server_error() {
+                    labels.push(KeyValue::new("error.type", status.as_str().to_owned()));
+                }
+            }
+            Ended::NoAnswer { error, .. } => labels.push(KeyValue::new("error.type", *error)),
+        }
+        self.requests.record(took.as_secs_f64(), &labels);
+    }
+}

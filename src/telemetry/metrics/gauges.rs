@@ -1,0 +1,80 @@
+//! How a worker is: the gauges that its status is shown by.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Gauge;
+
+use super::Maker;
+
+/// What is shown of a worker's status.
+#[derive(Clone, Debug)]
+pub struct Gauges {
+    in_hand: Gauge<u64>,
+    waiting_age: Gauge<f64>,
+    calls: Gauge<u64>,
+    calls_limit: Gauge<u64>,
+    finapi_down: Gauge<u64>,
+    draining: Gauge<u64>,
+}
+
+impl Default for Gauges {
+    fn default() -> Self {
+        Self::new(&Maker::of(&super::meter()))
+    }
+}
+
+impl Gauges {
+    pub(super) fn new(make: &Maker<'_>) -> Self {
+        Self {
+            in_hand: make.gauge(
+                "bankrefresh.in_hand",
+                "{refresh}",
+                "Refreshes in hand, by state: held, runnable, running, awaiting_token, publishing, backlog",
+            ),
+            waiting_age: make.gauge_of_seconds(
+                "bankrefresh.waiting.age",
+                "How long ago the oldest command that waits for room here was requested",
+            ),
+            calls: make.gauge(
+                "bankrefresh.finapi.calls",
+                "{call}",
+                "Calls of finAPI, by state: running, waiting for their turn",
+            ),
+            calls_limit: make.gauge(
+                "bankrefresh.finapi.calls_limit",
+                "{call}",
+                "How many calls are let through at once now: fewer while finAPI is strained",
+            ),
+            finapi_down: make.gauge("bankrefresh.finapi.down", "", "1 while finAPI counts as down"),
+            draining: make.gauge("bankrefresh.draining", "", "1 while the worker is stopping"),
+        }
+    }
+
+    /// How many refreshes are in each state.
+    pub(crate) fn in_hand(&self, states: [(&'static str, usize); 6]) {
+        record(&self.in_hand, states);
+    }
+
+    pub(crate) fn waiting_age(&self, seconds: i64) {
+        self.waiting_age.record(seconds as f64, &[]);
+    }
+
+    /// How many calls are in each state, and how many may run.
+    pub(crate) fn finapi_calls(&self, states: [(&'static str, usize); 2], limit: usize) {
+        record(&self.calls, states);
+        self.calls_limit.record(limit as u64, &[]);
+    }
+
+    pub(crate) fn finapi_down(&self, is_down: bool) {
+        self.finapi_down.record(u64::from(is_down), &[]);
+    }
+
+    pub(crate) fn draining(&self, is_draining: bool) {
+        self.draining.record(u64::from(is_draining), &[]);
+    }
+}
+
+fn record<const N: usize>(gauge: &Gauge<u64>, states: [(&'static str, usize); N]) {
+    for (state, count) in states {
+        gauge.record(count as u64, &[KeyValue::new("state", state)]);
+    }
+}
