@@ -39,7 +39,7 @@ struct Running {
     number: u64,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), WorkerError>>,
 }
 
 const FINAPI: &str = "http://finapi.simulated.test";
@@ -131,7 +131,7 @@ impl<'a> Crew<'a> {
         (0..self.slots.len()).for_each(|slot| self.stop(slot));
         let mut well = true;
         for running in self.leaving.drain(..) {
-            well &= running.task.await.is_ok();
+            well &= matches!(running.task.await, Ok(Ok(())));
         }
         well
     }

@@ -260,25 +260,18 @@ async fn a_refusal_is_no_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_calls_at_once_wait_for_their_turn() {
+async fn requests_for_tokens_take_permits_and_wait_for_them() {
     let settings = Settings {
-        calls_max: 2,
+        calls_max: 1,
         ..settings()
     };
-    let slow = Fault {
-        kind: FaultKind::Slow { by: After::secs(1) },
-        at: Some(Endpoint::Tasks),
-        skip: 0,
-        first: None,
-    };
-    let config = SandboxConfig {
-        faults: vec![slow],
-        ..SandboxConfig::default()
-    };
-    let world = World::of(config, settings);
-    let began = tokio::time::Instant::now();
-    futures_util::future::join_all((0..6).map(|_| world.find(1))).await;
-    assert_eq!(began.elapsed(), secs(3));
+    let world = World::of(SandboxConfig::default(), settings);
+    let permit = world.client.try_permit().expect("a free permit");
+    let fetching = tokio::time::timeout(secs(1), world.client.fetch_token("anna")).await;
+    assert!(fetching.is_err(), "it has no permit");
+    drop(permit);
+    world.client.fetch_token("anna").await.expect("a token");
+    assert!(world.client.try_permit().is_some(), "it gave the permit back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,8 @@ fn of_user(world: &World) -> (u64, u64) {
 #[tokio::test(start_paused = true)]
 async fn one_token_does_for_all_calls_of_a_user() {
     let world = World::new();
-    futures_util::future::join_all((1..20).map(|connection| world.connection(connection))).await;
+    world.connection(1).await;
+    futures_util::future::join_all((2..20).map(|connection| world.connection(connection))).await;
     world.find(1).await;
     assert_eq!(of_user(&world), (1, 1));
 }
@@ -152,11 +153,37 @@ async fn a_token_that_never_ends_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_wanted_when_there_is_a_token_is_not_asked() {
+async fn what_its_worker_has_stopped_is_not_sent() {
     let world = World::new();
-    let answered = world.client.ask(&refresh(command(1)), &Call::FindTask, || false).await;
-    let failure = answered.expect_err("not asked");
-    assert_eq!(failure.kind, FailureKind::NotAsked(Duration::ZERO));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let outcome = world
+        .client
+        .ask_within(&refresh(command(1)), &Call::FindTask, stop)
+        .await;
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
     assert_eq!(world.calls(Endpoint::Token), 1);
     assert_eq!(world.calls(Endpoint::Tasks), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_without_proof_that_the_delivery_is_still_ours() {
+    let world = World::new();
+    world.find(1).await;
+    let control = Control {
+        stop: CancellationToken::new(),
+        lease: Lease::new(Duration::from_secs(5)),
+        renewals: 0,
+    };
+    let refresh = refresh(command(1));
+    let started = world.client.query(&refresh, &Call::Start, &control).await;
+    assert!(matches!(started, Outcome::Stopped), "{started:?}");
+    let found = world.client.query(&refresh, &Call::FindTask, &control).await;
+    assert!(
+        matches!(found, Outcome::Answered(Ok(_))),
+        "reading changes nothing: {found:?}"
+    );
+    control.lease.renew(Moment::now());
+    let started = world.client.query(&refresh, &Call::Start, &control).await;
+    assert!(matches!(started, Outcome::Answered(Ok(_))), "{started:?}");
 }

@@ -165,11 +165,12 @@ mod tests {
         metrics.command_taken(moment, true);
         metrics.resumed(moment);
         metrics.noticed(moment);
-        metrics.parked();
+        metrics.fate("parked", 1);
         metrics.redelivered();
-        metrics.dead_letter();
         metrics.connection_lost();
-        gauges.in_hand([("held", 0), ("running", 0), ("waiting", 0)]);
+        gauges.in_hand(
+            ["held", "runnable", "running", "awaiting_token", "publishing", "backlog"].map(|state| (state, 0)),
+        );
         gauges.waiting_age(0);
         gauges.finapi_calls([("running", 0), ("waiting", 0)], 0);
         gauges.finapi_down(false);

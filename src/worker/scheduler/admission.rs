@@ -94,8 +94,9 @@ impl Scheduler {
             // Parked before its trial, it would be tried among others. After it, the next one is to be tried.
             return wait <= LOOK_INTERVAL_MIN && !job.is_tried;
         }
+        let age = job.receipt.age(now) + wait;
         // No delay queue is that short: if it was parked, it would come back at once, again and again.
-        if wait < DELAYS[0].1 {
+        if wait < DELAYS[0].1 && age <= self.settings.hold_max {
             return true;
         }
         let wait_max = match self.backlog.is_empty() {
@@ -103,7 +104,7 @@ impl Scheduler {
             false => self.settings.hold_wait_max.min(CROWDED_WAIT_MAX),
         };
         wait <= wait_max
-            && job.receipt.age(now) + wait <= self.settings.hold_max
+            && age <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
             && !job.receipt.is_careful()
     }

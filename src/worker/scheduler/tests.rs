@@ -14,8 +14,8 @@ use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
 
-const SEEDS: u64 = 400;
-const STEPS: u32 = 3_000;
+const SEEDS: u64 = 50;
+const STEPS: u32 = 2_000;
 const USERS: u64 = 5;
 const PERMITS: usize = 3;
 
@@ -254,6 +254,11 @@ impl World {
         if self.now.elapsed >= self.evicted_at + Duration::from_secs(15) {
             self.evicted_at = self.now.elapsed;
             self.scheduler.evict_overdue(self.now);
+            let scheduler = &self.scheduler;
+            let waiting = scheduler.runnable.iter().flatten().chain(&scheduler.backlog);
+            let mut waiting = waiting.chain(scheduler.awaiting_token.values().flatten());
+            let over = waiting.find(|job| job.receipt.age(self.now) > self.settings.hold_max);
+            assert!(over.is_none(), "it waits too long: {over:?}");
         }
     }
 
@@ -265,7 +270,7 @@ impl World {
             let Some(run) = self.scheduler.next_run(has_token) else {
                 break;
             };
-            assert!(run.failure.is_some() || run.renewals > 0 || has_token(&run.refresh) || !has_token(&run.refresh));
+            assert!(run.failure.is_some() || has_token(&run.refresh), "it has no token");
             assert_eq!(run.tag.generation, self.generation, "a run of a lost connection");
             assert!(self.connected);
             self.running.push(run);
@@ -342,11 +347,6 @@ impl World {
         assert!(long.count() <= in_flight, "more are held than may be");
         for job in scheduler.runnable.iter().flatten().chain(&scheduler.backlog) {
             assert!(!job.receipt.is_careful(), "it waits under its old count");
-            let age = job.receipt.age(self.now);
-            assert!(
-                age <= self.settings.hold_max + Duration::from_secs(20),
-                "it waits too long: {age:?}"
-            );
         }
         for waiting in scheduler.awaiting_token.iter() {
             assert!(
@@ -356,10 +356,8 @@ impl World {
             );
         }
         for job in scheduler.held.jobs() {
-            let due = self.now.until(job.refresh.due_at);
-            assert!(
-                job.receipt.age(self.now) <= self.settings.hold_max + Duration::from_secs(2) || due <= self.now.elapsed
-            );
+            let age = job.receipt.age(self.now);
+            assert!(age <= self.settings.hold_max, "it is held too long: {age:?}");
             assert!(
                 !(job.receipt.is_quarantined() && job.is_tried),
                 "it keeps the quarantine waiting"
