@@ -138,7 +138,7 @@ async fn a_newer_releases_state_is_left_to_it() {
         },
     };
     platform.broker.publish(vec![message]).await.expect("published");
-    worker.log.until("a newer release's state").await;
+    worker.log.until("needs a newer release").await;
     let put_aside = platform.topology.delay_queue("15s");
     platform.until_depth(&put_aside, |(ready, _)| ready == 1).await;
     assert_eq!(first_of(&platform, &put_aside).await.body, newer.encode_to_vec());
