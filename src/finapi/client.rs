@@ -161,7 +161,7 @@ impl FinApi {
     ///
     /// # Errors
     ///
-    /// A classified [`Failure`] for everything that is not a good answer.
+    /// A classified [`Failure`](crate::refresh::failure::Failure) for everything that is not a good answer.
     pub async fn ask(&self, refresh: &Refresh, call: &Call, is_wanted: impl Fn() -> bool + Send + Sync) -> Answered {
         // A permit is for the whole of what the workflow asks, token included, so that it can't wait for itself.
         let started = Instant::now();
