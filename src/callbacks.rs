@@ -4,8 +4,9 @@
 //! have whoever holds that refresh look now. A notification's URL carries a secret, and what it says becomes a refresh that
 //! asks finAPI itself, or the event that a user is needed.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+mod settings;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,12 +16,10 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
-use url::Url;
 use uuid::Uuid;
 
 use crate::broker::topology::Topology;
@@ -28,68 +27,16 @@ use crate::broker::{Broker, Message, Outgoing, Properties};
 use crate::clock::Clock;
 use crate::finapi::request;
 use crate::proto::{RefreshConnection, UpdateOrigin};
+use crate::rate_limit::RateLimiter;
 use crate::refresh::event;
-use crate::refresh::schedule::Polling;
 use crate::refresh::{Envelope, Phase, Refresh, Update, command};
+use crate::secret::Secret;
+use crate::setting::HttpUrl;
 use crate::worker::message;
-
-/// Callbacks and notifications (section `callbacks`). Without `public_url` finAPI is given no callbacks.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Where the worker listens for finAPI; behind whatever ends TLS.
-    pub listen: Option<SocketAddr>,
-    /// What finAPI reaches `listen` by: an https URL.
-    pub public_url: Option<Url>,
-    /// The key of the HMAC in callback URLs, 16 characters or more. Needed with `public_url`.
-    #[serde(
-        serialize_with = "crate::config::hidden_option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub key: Option<SecretString>,
-    /// The key before, which callbacks of running updates may still use.
-    #[serde(
-        serialize_with = "crate::config::hidden_option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub previous_key: Option<SecretString>,
-    /// The secret in the URL of finAPI's notifications, `{public_url}/notifications/{secret}`: 16 letters and digits or
-    /// more. Without it there is no such URL.
-    #[serde(
-        serialize_with = "crate::config::hidden_option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub notification_secret: Option<SecretString>,
-    /// The shortest wait before a look that no callback has led to: callbacks can get lost.
-    #[serde(with = "humantime_serde")]
-    pub poll_initial: Duration,
-    /// The longest such wait. At least `poll_initial`.
-    #[serde(with = "humantime_serde")]
-    pub poll_max: Duration,
-    /// The most calls a second that are looked at; more are answered with 429.
-    pub calls_per_second: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            public_url: None,
-            key: None,
-            previous_key: None,
-            notification_secret: None,
-            poll_initial: Duration::from_secs(15),
-            poll_max: Duration::from_secs(60),
-            calls_per_second: 2000,
-        }
-    }
-}
+pub use settings::Settings;
 
 /// The most bytes of a call. What finAPI sends is far smaller.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-
-/// The fewest characters of a key.
-pub const KEY_CHARACTERS_MIN: usize = 16;
 
 /// A batch update is over so long after it began, at most; what was imported meanwhile is told.
 const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
@@ -102,34 +49,9 @@ type HmacSha256 = Hmac<Sha256>;
 /// Makes callback URLs, and recognises them.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    public_url: Url,
-    key: SecretString,
-    previous_key: Option<SecretString>,
-}
-
-impl Settings {
-    /// What makes callback URLs, if updates are to carry them.
-    #[must_use]
-    pub fn signer(&self) -> Option<Signer> {
-        Some(Signer {
-            public_url: self.public_url.clone()?,
-            key: self.key.clone()?,
-            previous_key: self.previous_key.clone(),
-        })
-    }
-
-    /// How polling goes beside callbacks: as a safety net.
-    #[must_use]
-    pub fn polling(&self, plain: &Polling) -> Polling {
-        Polling {
-            initial: self.poll_initial,
-            // No wait is shorter than the first.
-            factor: plain.factor.max(2.0),
-            max: self.poll_max,
-            web_form_max: self.poll_max,
-            ..plain.clone()
-        }
-    }
+    public_url: HttpUrl,
+    key: Secret,
+    previous_key: Option<Secret>,
 }
 
 impl Signer {
@@ -157,8 +79,8 @@ impl Signer {
     }
 }
 
-fn mac(key: &SecretString, command_id: &str) -> HmacSha256 {
-    let mut mac = match HmacSha256::new_from_slice(key.expose_secret().as_bytes()) {
+fn mac(key: &Secret, command_id: &str) -> HmacSha256 {
+    let mut mac = match HmacSha256::new_from_slice(key.expose().as_bytes()) {
         Ok(mac) => mac,
         Err(_) => unreachable!("HMAC takes keys of any length"),
     };
@@ -189,29 +111,8 @@ struct Listener {
     topology: Topology,
     clock: Clock,
     signer: Option<Signer>,
-    notification_secret: Option<SecretString>,
-    calls: Mutex<Allowance>,
-}
-
-/// So many calls a second, and no more than a second's worth at once.
-#[derive(Debug)]
-struct Allowance {
-    per_second: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + earned).min(self.per_second);
-        self.at = now;
-        let enough = self.left >= 1.0;
-        if enough {
-            self.left -= 1.0;
-        }
-        enough
-    }
+    notification_secret: Option<Secret>,
+    rate: RateLimiter,
 }
 
 /// Serves callbacks and notifications until the process ends.
@@ -231,18 +132,13 @@ pub async fn serve(
 
 /// The routes that [`serve`] serves.
 pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Clock) -> Router {
-    let per_second = f64::from(settings.calls_per_second);
     let listener = Listener {
         broker,
         topology,
         clock,
         signer: settings.signer(),
         notification_secret: settings.notification_secret.clone(),
-        calls: Mutex::new(Allowance {
-            per_second,
-            left: per_second,
-            at: Instant::now(),
-        }),
+        rate: RateLimiter::bursting(settings.calls_per_second),
     };
     Router::new()
         .route("/callbacks/{command_id}/{tag}", post(callback))
@@ -256,7 +152,7 @@ async fn callback(
     State(listener): State<Arc<Listener>>,
     Path((command_id, tag)): Path<(String, String)>,
 ) -> StatusCode {
-    if !listener.allows() {
+    if !listener.rate.try_admit() {
         return StatusCode::TOO_MANY_REQUESTS;
     }
     let known = listener
@@ -285,13 +181,13 @@ struct Notification {
 
 /// finAPI repeats nothing, so the answer waits until the broker has what follows from it.
 async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<String>, body: Bytes) -> StatusCode {
-    if !listener.allows() {
+    if !listener.rate.try_admit() {
         return StatusCode::TOO_MANY_REQUESTS;
     }
     let known = listener
         .notification_secret
         .as_ref()
-        .is_some_and(|expected| same(expected.expose_secret(), &secret));
+        .is_some_and(|expected| same(expected.expose(), &secret));
     if !known {
         return StatusCode::NOT_FOUND;
     }
@@ -313,11 +209,6 @@ async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<
 }
 
 impl Listener {
-    fn allows(&self) -> bool {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.take(Instant::now())
-    }
-
     /// What a notification leads to: a refresh that only has to be collected, or an event.
     fn follows(&self, body: &Bytes, now: Timestamp) -> Result<Option<Outgoing>, &'static str> {
         let notification: Notification = serde_json::from_slice(body).map_err(|_| "no notification")?;
@@ -370,9 +261,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
 
 /// Compares in a time that does not depend on where two texts differ.
 fn same(one: &str, other: &str) -> bool {
-    let key = SecretString::from(one);
-    let tag = mac(&key, one).finalize().into_bytes();
-    mac(&key, other).verify_slice(&tag).is_ok()
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The client: one method per endpoint, behind one door ([`FinApi::ask`]).
 
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +10,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::Request;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
@@ -22,82 +21,19 @@ use super::breaker::{self, Admitted, Breaker, Host};
 use super::credentials::{Credentials, Secret};
 use super::error::{self, Surface};
 use super::gate::{Calls, Gate, Urgency};
-use super::pace::Pace;
 use super::request::{self, Dialect, Names};
+use super::settings::Settings;
 use super::tokens::{Grant, Granted, Source, Tokens};
 use super::transport::{Response, Transport};
 use super::wire;
 use crate::callbacks::Signer;
+use crate::rate_limit::RateLimiter;
 use crate::refresh::Refresh;
 use crate::refresh::answer::{
     Account, Answer, Answered, Call, Collected, Failure, FailureKind, Span, Task, Transaction,
 };
 use crate::telemetry::metrics::{Metrics, TokenFrom};
 use crate::telemetry::traces;
-
-/// How finAPI is reached (section `finapi`).
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The Access host, for tokens, connections, accounts and transactions.
-    pub access_url: Url,
-    /// The Web Form 2.0 host, for tasks and web forms.
-    pub web_form_url: Url,
-    /// The platform's client id.
-    pub client_id: String,
-    /// The platform's client secret.
-    #[serde(serialize_with = "crate::config::hidden")]
-    pub client_secret: SecretString,
-    /// Which names the start of an update is written with.
-    #[serde(default)]
-    pub dialect: Dialect,
-    /// The longest one call may take, its answer's body included.
-    #[serde(with = "humantime_serde", default = "timeout")]
-    pub timeout: Duration,
-    /// The longest a connection may take to be made.
-    #[serde(with = "humantime_serde", default = "connect_timeout")]
-    pub connect_timeout: Duration,
-    /// The most calls at once, over all refreshes.
-    #[serde(default = "calls_max")]
-    pub calls_max: usize,
-    /// The most requests a second, those for tokens included; no such limit where it is left out.
-    #[serde(default)]
-    pub requests_per_second: Option<u32>,
-    /// The most bytes of one answer.
-    #[serde(default = "body_max")]
-    pub body_max: usize,
-    /// The most transactions of one page, up to finAPI's own limit of 500.
-    #[serde(default = "page_size")]
-    pub page_size: u32,
-    /// The most pages of one refresh.
-    #[serde(default = "pages_max")]
-    pub pages_max: u32,
-    /// The most users whose tokens are remembered.
-    #[serde(default = "users_max")]
-    pub users_max: NonZeroUsize,
-}
-
-fn timeout() -> Duration {
-    Duration::from_secs(20)
-}
-fn connect_timeout() -> Duration {
-    Duration::from_secs(5)
-}
-fn calls_max() -> usize {
-    64
-}
-fn body_max() -> usize {
-    8 * 1024 * 1024
-}
-fn page_size() -> u32 {
-    500
-}
-fn pages_max() -> u32 {
-    200
-}
-fn users_max() -> NonZeroUsize {
-    NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN)
-}
 
 /// A task that was created so long before a command is over when it comes.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
@@ -120,7 +56,8 @@ pub struct FinApi {
     credentials: Credentials,
     tokens: Tokens,
     gate: Gate,
-    pace: Pace,
+    /// None: as fast as it goes.
+    rate: Option<RateLimiter>,
     breaker: Breaker,
     /// A user's last request that failed at each host.
     failed: Mutex<[Option<Failed>; Host::ALL.len()]>,
@@ -171,7 +108,7 @@ impl FinApi {
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             gate: Gate::new(at_once(&settings)),
-            pace: Pace::new(settings.requests_per_second),
+            rate: settings.requests_per_second.map(RateLimiter::even),
             breaker: Breaker::new(breaker),
             failed: Mutex::default(),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
@@ -425,7 +362,9 @@ impl FinApi {
         match self.breaker.closed_for(host, Instant::now()) {
             Some(wait) if !wait.is_zero() => Err(down(wait)),
             _ => {
-                self.pace.turn().await;
+                if let Some(rate) = &self.rate {
+                    rate.admit().await;
+                }
                 Ok(())
             }
         }
@@ -471,7 +410,7 @@ impl FinApi {
 
     /// A path below a host, without a query.
     fn at(&self, host: Host, path: &str) -> Url {
-        let base = match host {
+        let base: &Url = match host {
             Host::Access => &self.settings.access_url,
             Host::WebForm => &self.settings.web_form_url,
         };
@@ -580,7 +519,7 @@ impl FinApi {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
-            .append_pair("client_secret", self.settings.client_secret.expose_secret())
+            .append_pair("client_secret", self.settings.client_secret.expose())
             .finish();
         let mut request = Request::new(Method::POST, self.at(Host::Access, "oauth/token"));
         let headers = request.headers_mut();

@@ -5,8 +5,8 @@ pub mod client;
 pub mod credentials;
 mod error;
 pub mod gate;
-mod pace;
 pub mod request;
+mod settings;
 pub mod tokens;
 pub mod transport;
 mod wire;
@@ -14,4 +14,5 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use client::{FinApi, Settings};
+pub use client::FinApi;
+pub use settings::Settings;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::AmbiguousOffset;
 use jiff::{Timestamp, fmt::strtime};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
 use super::tokens::Granted;
+use crate::clock::GERMANY;
 use crate::refresh::answer::{self, Span};
 
 /// A list of a finAPI page: how many pages there are.
@@ -271,7 +272,7 @@ struct GermanTime {
 impl GermanTime {
     fn parse(text: &str) -> Result<Self, jiff::Error> {
         let local: DateTime = text.parse()?;
-        let ambiguous = berlin().to_ambiguous_timestamp(local);
+        let ambiguous = GERMANY.to_ambiguous_timestamp(local);
         let (earliest, latest) = match ambiguous.offset() {
             AmbiguousOffset::Fold { .. } => (ambiguous.earlier()?, ambiguous.later()?),
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => {
@@ -308,18 +309,9 @@ impl<'de> Deserialize<'de> for GermanDate {
     }
 }
 
-fn berlin() -> &'static TimeZone {
-    use std::sync::LazyLock;
-    static BERLIN: LazyLock<TimeZone> = LazyLock::new(|| {
-        // The time zone database is compiled in.
-        TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC)
-    });
-    &BERLIN
-}
-
 /// The day a moment falls on in Germany, as finAPI's import dates count.
 pub(super) fn german_day(moment: Timestamp) -> Date {
-    moment.to_zoned(berlin().clone()).date()
+    GERMANY.to_datetime(moment).date()
 }
 
 impl From<Token> for Granted {

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::answer::{self, Collected, Connection, WebFormLink};
+pub use super::settings::{Detail, Transactions};
 use super::{Fail, Phase, Refresh, Update};
 use crate::proto::{
     self, AccountInterfaceStatus, AccountType, Bank, BankingInterface, InterfaceStatus, RefreshContext, RefreshFailed,
@@ -28,40 +28,6 @@ pub const CATEGORY_CHARACTERS_MAX: usize = 64;
 /// The room that the first part leaves for an account and for an interface, for the same reason.
 const ACCOUNT_BYTES: usize = 1024;
 const INTERFACE_BYTES: usize = 64;
-
-/// What `TransactionsUpdated` says (section `events`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Transactions {
-    /// Whether events carry the transactions themselves.
-    pub transactions: Detail,
-    /// The most bytes of one event; what is more goes into further parts. 64 KiB to 8 MiB.
-    pub size_max: usize,
-    /// How long before its end a consent is said to expire soon.
-    #[serde(with = "humantime_serde")]
-    pub consent_warning: Duration,
-}
-
-/// How much of the transactions an event carries.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Detail {
-    /// All of it.
-    #[default]
-    Inline,
-    /// Only how many there are and since when, for platforms that keep personal data off the bus.
-    Summary,
-}
-
-impl Default for Transactions {
-    fn default() -> Self {
-        Self {
-            transactions: Detail::Inline,
-            size_max: 512 * 1024,
-            consent_warning: Duration::from_secs(14 * 24 * 3600),
-        }
-    }
-}
 
 /// An event to be published.
 #[derive(Clone, PartialEq)]

@@ -10,9 +10,8 @@ use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use super::otlp;
+use super::{NoCollector, Settings, otlp};
 use crate::broker::Outgoing;
-use crate::config::{ConfigError, Telemetry};
 use crate::finapi::transport::{NoAnswer, Response};
 use crate::refresh::event::Event;
 use crate::worker::Status;
@@ -84,8 +83,8 @@ pub(crate) enum TokenFrom {
 ///
 /// # Errors
 ///
-/// Names the setting that is wrong.
-pub fn start(settings: &Telemetry) -> Result<(Registry, SdkMeterProvider), ConfigError> {
+/// When no exporter can be made for the endpoint.
+pub fn start(settings: &Settings) -> Result<(Registry, SdkMeterProvider), NoCollector> {
     let (registry, mut provider) = shown();
     if let Some(exporter) = otlp::metrics(settings)? {
         let reader = PeriodicReader::builder(exporter).with_interval(EXPORT_INTERVAL);

@@ -17,6 +17,7 @@ mod held;
 mod learned;
 pub mod message;
 mod progress;
+mod settings;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -46,36 +46,8 @@ use learned::Learned;
 use message::Read;
 use progress::Progress;
 pub use progress::{Handle, Status};
+pub use settings::Settings;
 use step::{Ran, Shared};
-
-/// How much a worker takes on (section `worker`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// How many refreshes it has in hand before it takes no more background commands, and parks what has to wait instead of
-    /// holding it. 1 to 60000.
-    pub in_flight: u16,
-    /// The longest wait that is held; longer ones are parked.
-    #[serde(with = "humantime_serde")]
-    pub hold_wait_max: Duration,
-    /// The longest one delivery is held over several waits, well under the broker's `consumer_timeout`.
-    #[serde(with = "humantime_serde")]
-    pub hold_max: Duration,
-    /// How long calls that are under way may take to end when the worker is told to stop.
-    #[serde(with = "humantime_serde")]
-    pub drain_timeout: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            in_flight: 2000,
-            hold_wait_max: Duration::from_secs(30),
-            hold_max: Duration::from_secs(120),
-            drain_timeout: Duration::from_secs(6),
-        }
-    }
-}
 
 /// Deliveries of the steps queue that may be worked on while as many refreshes as allowed are held.
 const STEPS_HEADROOM: u16 = 256;
