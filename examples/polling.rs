@@ -115,11 +115,11 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     let settings = settings
         .into_iter()
         .map(|(key, value)| (format!("BANKREFRESH__{key}"), value.to_owned()));
-    let config = Config::load(None, settings).expect("settings");
+    let config = Config::load_with_finapi(None, settings).expect("settings");
     let policy = config.policy();
     let finapi = FinApi::new(
         Transport::InProcess(sandbox.router()),
-        config.finapi.expect("finapi"),
+        config.finapi,
         config.credentials,
         config.breaker,
         config.callbacks.signer(),

@@ -1,5 +1,6 @@
 //! The operators' own listener: `/livez`, `/readyz`, `/status` and `/metrics`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -7,11 +8,34 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus::Registry;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::broker::{Broker, NotReady};
+use crate::setting::{Declared, Section};
 use crate::telemetry::metrics::{self, Gauges};
 use crate::worker::{Handle, Status};
+
+/// The operators' own listener (section `admin`).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
+pub struct Settings {
+    pub listen: Option<SocketAddr>,
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "admin";
+    const TITLE: &'static str = "the operators' own listener";
+
+    fn declare(&self, list: &mut Declared) {
+        list.any(
+            "listen",
+            &self.listen,
+            "Where the worker serves `/livez`, `/readyz`, `/metrics` and `/status`, without TLS or a password. Without it, nowhere.",
+        );
+    }
+}
 
 #[derive(Debug)]
 struct Surroundings {

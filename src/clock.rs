@@ -1,7 +1,11 @@
 //! The time of day, real or simulated. Only the outermost code reads it; the workflow gets it as an argument.
 
 use jiff::Timestamp;
+use jiff::tz::{self, TimeZone};
 use tokio::time::Instant;
+
+/// German time, in which finAPI writes its times and counts its days. Compiled in, so it can't be missing.
+pub static GERMANY: TimeZone = tz::get!("Europe/Berlin");
 
 /// Tells the time of day. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]

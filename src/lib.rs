@@ -1,34 +1,75 @@
-//! bankrefresh keeps finAPI bank connections fresh.
+//! bankrefresh keeps the data of finAPI bank connections fresh.
 //!
-//! The way of the data: a command comes in, the worker asks finAPI what the workflow wants to know, the workflow decides,
-//! the worker publishes what follows, and then it acknowledges.
+//! A platform sends a [`RefreshConnection`](proto::RefreshConnection) command over RabbitMQ. A worker starts a background update at finAPI,
+//! follows it to its end, asks for the user's help where the bank wants it, and publishes the outcome as protobuf events. Workers are
+//! stateless: the state of a refresh is the message that the broker keeps. Kill a worker at any moment and another continues, without starting
+//! a second update at the bank.
+//!
+//! # The way of the data
 //!
 //! ```text
-//! command ──> broker ──> worker ──> refresh (decides) ──> broker ──> event
-//!                          │  ▲
-//!                          ▼  │
-//!                         finapi ──> finAPI, or the sandbox
+//!              RabbitMQ                                              RabbitMQ
+//!   command ──> broker ──> worker ──> refresh ──> worker ──> broker ──> event
+//!   or state    delivery   schedules  decides     publishes  confirms   and state
+//!                             │  ▲
+//!                       query ▼  │ response
+//!                            finapi ──> finAPI, or the sandbox
 //! ```
 //!
-//! The modules stand on floors. A module may import those in the rows above its own and none below. `tests/layout/main.rs`
-//! checks that, and that pure modules name no clock, no random source and nothing outside.
+//! A step is: take a delivery, ask finAPI one thing, decide, publish what follows, wait for the broker's confirms, acknowledge.
 //!
-//! | module | what is in it | what it may import |
-//! | --- | --- | --- |
-//! | [`proto`] | the protocol, as generated code | nothing of ours |
-//! | [`clock`] | the system's time or a simulation's | nothing of ours |
-//! | [`lease`] | proof that something is still ours | nothing of ours |
-//! | [`sandbox`] | finAPI's simulator | nothing of ours |
-//! | [`broker`] | publish, consume, acknowledge; the topology | nothing of ours |
-//! | [`refresh`] | the workflow. Pure: no I/O, no clock, no randomness | `proto` |
-//! | [`message`] | what a refresh is on the wire: commands, checkpoints, events, dead letters | `broker`, `refresh` |
-//! | [`telemetry`] | logs, metrics and spans: every name of them | `broker`, `refresh` |
-//! | [`finapi`] | one method per endpoint; classifies what comes back | `refresh`, `telemetry` |
-//! | [`callbacks`] | what finAPI calls | `message`, `finapi` and below |
-//! | [`worker`] | the loop that owns every delivery | `message`, `finapi` and below |
-//! | [`admin`] | the operators' own listener | `worker` and below |
-//! | [`config`] | the settings, read and checked | every module that has settings |
-//! | [`cli`] | the subcommands | everything |
+//! The modules stand on floors. A module may import those in the rows above its own and none below; `tests/layout/main.rs` checks that, and
+//! that pure modules name no clock, no random source and nothing outside.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`proto`] | the protocol, as generated code |
+//! | [`clock`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, proofs that end, rates, secrets, declared settings |
+//! | [`sandbox`] | a simulator of finAPI |
+//! | [`broker`] | publish with confirms, consume, acknowledge: RabbitMQ, and a broker in this process |
+//! | [`refresh`] | the workflow. It is pure: time, jitter and finAPI's responses are arguments |
+//! | [`message`] | what a refresh is on the wire: commands, checkpoints, events, dead letters |
+//! | [`telemetry`] | what operators see: every name of a log, metric or span |
+//! | [`finapi`] | the client: endpoints, tokens, limits, the circuit breaker. It turns responses into facts and classified failures |
+//! | [`callbacks`] | what finAPI calls |
+//! | [`worker`] | owns the refreshes in flight. Its scheduler is pure, too |
+//! | [`admin`] | what operators ask |
+//! | [`config`], [`cli`] | the settings of all sections, and the program |
+//!
+//! Words that mean something special here (*poll*, *park*, *lane*, *checkpoint* …) are in `docs/concepts.md`; `docs/architecture.md` says how and
+//! why it works.
+//!
+//! # One refresh by hand
+//!
+//! The workflow says what to ask finAPI, and decides what follows from the response:
+//!
+//! ```
+//! use bankrefresh::proto::RefreshConnection;
+//! use bankrefresh::refresh::query::{Answer, Call};
+//! use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
+//!
+//! let now = "2026-03-10T09:00:00Z".parse()?;
+//! let command = RefreshConnection {
+//!     command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
+//!     user_id: "anna".to_owned(),
+//!     bank_connection_id: 1,
+//!     ..RefreshConnection::default()
+//! };
+//! let refresh = Refresh::new(command, now, Envelope::default(), now);
+//!
+//! // First it looks for a task that serves the command already.
+//! assert_eq!(refresh.call(), Call::FindTask);
+//! let moment = Moment { now, jitter: 0.5, next_look: None };
+//! let step = refresh.step(Ok(Answer::Tasks(Vec::new())), moment, &Policy::default());
+//!
+//! // There is none, so it starts one. Nothing is published yet.
+//! assert!(step.events.is_empty());
+//! let Next::Wait(refresh) = step.next else { unreachable!("a start follows") };
+//! assert_eq!(refresh.call(), Call::Start);
+//! # Ok::<(), jiff::Error>(())
+//! ```
+//!
+//! The examples go further: `drive_one_refresh` goes on to the events, `send_a_command` and `consume_events` are a platform's two sides.
 
 pub mod admin;
 pub mod broker;
@@ -40,7 +81,10 @@ pub mod finapi;
 pub mod lease;
 pub mod message;
 pub mod proto;
+pub mod rate_limit;
 pub mod refresh;
 pub mod sandbox;
+pub mod secret;
+pub mod setting;
 pub mod telemetry;
 pub mod worker;

@@ -198,7 +198,7 @@ async fn sandbox(options: &Options, script: PathBuf) -> (Running, String) {
 }
 
 async fn publish(options: &Options, rabbit: &RabbitMq, topology: &Topology) {
-    let settings = rabbit::Settings::new(rabbit.url().into());
+    let settings = rabbit::Settings::new(rabbit.url().parse().expect("a URL"));
     let (client, mut notices) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
     match timeout(PATIENCE, notices.recv()).await {
         Ok(Some(Notice::Up { .. })) => {}

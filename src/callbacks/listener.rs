@@ -1,23 +1,23 @@
 //! The listener that finAPI calls: whether a call may come in, and who it is for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::post;
-use hmac::Mac as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
 use super::notification::follows;
 use super::{Settings, hint};
 use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
-use crate::finapi::callback_url::{Signer, mac};
+use crate::finapi::callback_url::Signer;
+use crate::rate_limit::RateLimiter;
+use crate::secret::Secret;
 
 /// The most bytes of a call. What finAPI sends is far smaller.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -29,29 +29,8 @@ struct Listener {
     topology: Topology,
     clock: Clock,
     signer: Option<Signer>,
-    notification_secret: Option<SecretString>,
-    calls: Mutex<Allowance>,
-}
-
-/// So many calls a second, and no more than a second's worth at once.
-#[derive(Debug)]
-struct Allowance {
-    per_second: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + earned).min(self.per_second);
-        self.at = now;
-        let enough = self.left >= 1.0;
-        if enough {
-            self.left -= 1.0;
-        }
-        enough
-    }
+    notification_secret: Option<Secret>,
+    rate: RateLimiter,
 }
 
 /// Serves callbacks and notifications until the process ends.
@@ -71,18 +50,13 @@ pub async fn serve(
 
 /// The routes that [`serve`] serves.
 pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Clock) -> Router {
-    let per_second = f64::from(settings.calls_per_second);
     let listener = Listener {
         broker,
         topology,
         clock,
         signer: settings.signer(),
         notification_secret: settings.notification_secret.clone(),
-        calls: Mutex::new(Allowance {
-            per_second,
-            left: per_second,
-            at: Instant::now(),
-        }),
+        rate: RateLimiter::bursting(settings.calls_per_second),
     };
     Router::new()
         .route("/callbacks/{command_id}/{tag}", post(callback))
@@ -96,7 +70,7 @@ async fn callback(
     State(listener): State<Arc<Listener>>,
     Path((command_id, tag)): Path<(String, String)>,
 ) -> StatusCode {
-    if !listener.allows() {
+    if !listener.rate.try_admit() {
         return StatusCode::TOO_MANY_REQUESTS;
     }
     let known = listener
@@ -118,13 +92,13 @@ async fn callback(
 
 /// finAPI repeats nothing, so the answer waits until the broker has what follows from it.
 async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<String>, body: Bytes) -> StatusCode {
-    if !listener.allows() {
+    if !listener.rate.try_admit() {
         return StatusCode::TOO_MANY_REQUESTS;
     }
     let known = listener
         .notification_secret
         .as_ref()
-        .is_some_and(|expected| same(expected.expose_secret(), &secret));
+        .is_some_and(|expected| same(expected.expose(), &secret));
     if !known {
         return StatusCode::NOT_FOUND;
     }
@@ -145,16 +119,7 @@ async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<
     }
 }
 
-impl Listener {
-    fn allows(&self) -> bool {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.take(Instant::now())
-    }
-}
-
 /// Compares in a time that does not depend on where two texts differ.
 fn same(one: &str, other: &str) -> bool {
-    let key = SecretString::from(one);
-    let tag = mac(&key, one).finalize().into_bytes();
-    mac(&key, other).verify_slice(&tag).is_ok()
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }

@@ -1,21 +1,25 @@
 //! `bankrefresh config`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::Ended;
-use crate::config::Config;
+use crate::config::reference;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Print every setting in force as TOML, secrets hidden; exit code 1 if one is wrong
     Check,
+    /// Print the reference of all settings as Markdown (docs/settings.md)
+    Reference,
 }
 
-pub(super) fn run(command: &Command, config: &Config) -> Ended {
+pub(super) fn run(command: &Command, file: Option<PathBuf>) -> Ended {
     match command {
-        Command::Check => print!("{}", toml::to_string_pretty(config)?),
+        Command::Check => print!("{}", toml::to_string_pretty(&super::load(file)?)?),
+        Command::Reference => print!("{}", reference::page()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,15 +19,16 @@ use super::{Ended, show};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, Notice, Notices, Subscription, memory, rabbit};
 use crate::clock::Clock;
-use crate::config::{Config, Telemetry};
-use crate::finapi::FinApi;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
+use crate::finapi::{self, FinApi, breaker};
 use crate::message;
 use crate::proto::{AccountType, ImportNewAccounts, RefreshConnection, SavedSetting};
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, Policy};
 use crate::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script, UserDoes};
+use crate::setting::HttpUrl;
+use crate::telemetry;
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
 #[derive(Debug, Parser)]
@@ -115,7 +116,7 @@ fn use_cases() -> Vec<UseCase> {
 }
 
 pub(super) async fn run(args: Args) -> Ended {
-    super::log_warnings(&Telemetry::default())?;
+    super::log_warnings(&telemetry::Settings::default());
     let cases = use_cases();
     let (url, sandbox) = serve_sandbox().await?;
     println!("A simulated finAPI is at {url} (what it was asked: {url}sandbox).");
@@ -128,11 +129,7 @@ pub(super) async fn run(args: Args) -> Ended {
                 Ok((Broker::Memory(client), notices))
             }
             Some(url) => {
-                let amqp = crate::config::Amqp {
-                    url: url.clone(),
-                    ..crate::config::Amqp::default()
-                };
-                let settings = super::rabbit_settings(&amqp, name);
+                let settings = rabbit::Settings::new(url.expose_secret().parse()?).named(name);
                 let (rabbit, notices) = rabbit::connect(settings, topology.clone(), subscriptions)?;
                 Ok((Broker::Rabbit(rabbit), notices))
             }
@@ -149,7 +146,7 @@ pub(super) async fn run(args: Args) -> Ended {
     for _ in 0..args.workers.max(1) {
         let settings = worker::Settings::default();
         let (broker, notices) = connect("demo worker", subscriptions(&topology, &settings))?;
-        let finapi = finapi(&url)?;
+        let finapi = client(&url)?;
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,
@@ -202,24 +199,24 @@ async fn serve_sandbox() -> Result<(Url, std::sync::Arc<Sandbox>), Box<dyn std::
 }
 
 /// A client with the password of every user of the sandbox.
-fn finapi(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
+fn client(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
     let sandbox = SandboxConfig::default();
-    let variables = [
-        ("ACCESS_URL", url.as_str()),
-        ("WEB_FORM_URL", url.as_str()),
-        ("CLIENT_ID", &sandbox.client_id),
-        ("CLIENT_SECRET", &sandbox.client_secret),
-    ];
-    let variables = variables.map(|(key, value)| (format!("BANKREFRESH__FINAPI__{key}"), value.to_owned()));
-    let config = Config::load(None, variables.into_iter())?;
-    let settings = config.finapi.ok_or("finapi")?;
+    let url: HttpUrl = url.as_str().parse()?;
+    let settings = finapi::Settings::new(
+        url.clone(),
+        url.clone(),
+        &sandbox.client_id,
+        sandbox.client_secret.parse()?,
+    );
     let transport = Transport::http(settings.connect_timeout)?;
-    let credentials = Credentials::Http {
-        url: url.join("sandbox/credentials")?,
-        bearer: None,
-        timeout: settings.timeout,
-    };
-    Ok(FinApi::new(transport, settings, credentials, config.breaker, None))
+    let credentials = Credentials::http(url.join("sandbox/credentials")?.try_into()?);
+    Ok(FinApi::new(
+        transport,
+        settings,
+        credentials,
+        breaker::Settings::default(),
+        None,
+    ))
 }
 
 async fn wait_until_up(notices: &mut Notices) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::{Ended, reachable};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 
 /// Whoever asks gives up after some seconds too.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let listen = config
         .admin
         .listen
-        .ok_or_else(|| ConfigError::Setting("admin.listen is not set, so there is nobody to ask".to_owned()))?;
+        .ok_or("admin.listen is not set, so there is nobody to ask")?;
     let path = if args.ready { "readyz" } else { "livez" };
     let url = format!("http://{}/{path}", reachable(listen));
     // A proxy of the environment's is for the way to finAPI.

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::broker::rabbit;
-use crate::config::{Amqp, Config, Telemetry};
+use crate::config::{Config, ConfigError, WithFinApi};
+use crate::telemetry::{self, LogLevel};
 
 /// What a subcommand ends with: an exit code, or an error to show.
 type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -92,9 +92,9 @@ impl Cli {
     async fn dispatch(self) -> Ended {
         match self.command {
             Command::Sandbox(args) => sandbox::run(args).await,
-            Command::Config(command) => config::run(&command, &load(self.config)?),
+            Command::Config(command) => config::run(&command, self.config),
             Command::Healthcheck(args) => healthcheck::run(args, &load(self.config)?).await,
-            Command::Worker => worker::run(load(self.config)?).await,
+            Command::Worker => worker::run(load_with_finapi(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
             Command::DeadLetters(command) => dead_letters::run(command, &load(self.config)?).await,
@@ -104,12 +104,18 @@ impl Cli {
     }
 }
 
-fn load(file: Option<PathBuf>) -> Result<Config, crate::config::ConfigError> {
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        // A variable of ours that is not text shows as a setting that is not allowed.
-        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-    });
-    Config::load(file.as_deref(), environment)
+fn load(file: Option<PathBuf>) -> Result<Config, ConfigError> {
+    Config::load(file.as_deref(), environment())
+}
+
+fn load_with_finapi(file: Option<PathBuf>) -> Result<WithFinApi, ConfigError> {
+    Config::load_with_finapi(file.as_deref(), environment())
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    // A variable of ours that is not text shows as a setting that is not allowed.
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
@@ -124,27 +130,11 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 /// Only what an operator must act on, for the commands that print for people.
-fn log_warnings(settings: &Telemetry) -> Result<(), crate::config::ConfigError> {
-    crate::telemetry::logs::start(&Telemetry {
-        log_level: "warn".to_owned(),
+fn log_warnings(settings: &telemetry::Settings) {
+    telemetry::logs::start(&telemetry::Settings {
+        log_level: LogLevel::warnings(),
         ..settings.clone()
-    })
-}
-
-fn rabbit_settings(amqp: &Amqp, name: &str) -> rabbit::Settings {
-    rabbit::Settings {
-        tls: rabbit::TlsFiles {
-            ca: amqp.ca_file.clone(),
-            client_certificate: amqp.client_certificate_file.clone(),
-            client_key: amqp.client_key_file.clone(),
-        },
-        connection_name: format!("bankrefresh {name}"),
-        connect_timeout: amqp.connect_timeout,
-        confirm_timeout: amqp.confirm_timeout,
-        heartbeat: amqp.heartbeat,
-        declare: amqp.declare,
-        ..rabbit::Settings::new(amqp.url.clone())
-    }
+    });
 }
 
 /// Where a listener is found from the machine that it is on.

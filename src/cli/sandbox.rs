@@ -8,8 +8,8 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 use super::{Ended, reachable};
-use crate::config::Telemetry;
 use crate::sandbox::{Sandbox, SandboxConfig, serve};
+use crate::telemetry;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -22,7 +22,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Ended {
-    crate::telemetry::logs::start(&Telemetry::default())?;
+    telemetry::logs::start(&telemetry::Settings::default());
     let config = match &args.script {
         Some(file) => SandboxConfig::from_toml(&std::fs::read_to_string(file)?)?,
         None => SandboxConfig::default(),

@@ -116,14 +116,14 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: Args, config: &Config) -> Ended {
-    super::log_warnings(&config.telemetry)?;
+    super::log_warnings(&config.telemetry);
     let commands = args.commands()?;
     let topology = Topology::new(&config.amqp.prefix);
     let tap = args.wait.then(|| Subscription::Tap {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     });
-    let settings = super::rabbit_settings(&config.amqp, "send");
+    let settings = config.amqp.named("send");
     let connect_timeout = settings.connect_timeout;
     let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), tap.into_iter().collect())?;
     up(&mut notices, connect_timeout).await?;

@@ -20,9 +20,9 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: &Command, config: &Config) -> Ended {
-    super::log_warnings(&config.telemetry)?;
+    super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
-    let settings = super::rabbit_settings(&config.amqp, "topology");
+    let settings = config.amqp.named("topology");
     match command {
         Command::Apply => {
             rabbit::declare(&settings, &topology).await?;
@@ -42,7 +42,7 @@ pub(super) async fn run(command: &Command, config: &Config) -> Ended {
             Ok(ExitCode::FAILURE)
         }
         Command::Definitions => {
-            println!("{}", rabbit::definitions(&settings, &topology)?);
+            println!("{}", rabbit::definitions(&settings, &topology));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -31,13 +31,13 @@ enum Format {
 }
 
 pub(super) async fn run(args: Args, config: &Config) -> Ended {
-    super::log_warnings(&config.telemetry)?;
+    super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
     let tap = Subscription::Tap {
         exchange: topology.events(),
         keys: args.keys,
     };
-    let settings = super::rabbit_settings(&config.amqp, "watch");
+    let settings = config.amqp.named("watch");
     let (_rabbit, mut notices) = rabbit::connect(settings, topology, vec![tap])?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {

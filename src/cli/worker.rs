@@ -12,35 +12,30 @@ use crate::broker::topology::Topology;
 use crate::broker::{Broker, rabbit};
 use crate::callbacks;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::WithFinApi;
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
 use crate::telemetry::{self, logs, metrics, traces};
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
-pub(super) async fn run(config: Config) -> Ended {
+pub(super) async fn run(config: WithFinApi) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
     let mut stops = stops()?;
-    logs::start(&config.telemetry)?;
+    logs::start(&config.telemetry);
     let tracing = traces::start(&config.telemetry)?;
     let (registry, metering) = metrics::start(&config.telemetry)?;
     let policy = config.policy();
-    let settings = config.finapi.ok_or_else(|| {
-        ConfigError::Setting(
-            "finapi.access_url, finapi.web_form_url, finapi.client_id and finapi.client_secret are required".to_owned(),
-        )
-    })?;
-    let transport = Transport::http(settings.connect_timeout)?;
+    let transport = Transport::http(config.finapi.connect_timeout)?;
     let finapi = FinApi::new(
         transport,
-        settings,
+        config.finapi,
         config.credentials,
         config.breaker,
         config.callbacks.signer(),
     );
     let topology = Topology::new(&config.amqp.prefix);
     let (rabbit, notices) = rabbit::connect(
-        super::rabbit_settings(&config.amqp, "worker"),
+        config.amqp.named("worker"),
         topology.clone(),
         subscriptions(&topology, &config.worker),
     )?;

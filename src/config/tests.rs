@@ -1,8 +1,9 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
-
+use super::sources::PREFIX;
 use super::*;
+use crate::setting::Value as _;
 
 fn load(variables: &[(&str, &str)]) -> Result<Config, String> {
     let environment = variables
@@ -31,7 +32,7 @@ fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
     ])
     .expect("settings");
     let finapi = config.finapi.expect("finapi");
-    assert_eq!(finapi.client_secret.expose_secret(), "0123");
+    assert_eq!(finapi.client_secret.expose(), "0123");
     assert_eq!(finapi.calls_max, 7);
     assert_eq!(config.polling.max, Duration::from_secs(20));
 }
@@ -75,6 +76,11 @@ const REQUIRED: [(&str, &str); 4] = [
     ("BANKREFRESH__FINAPI__CLIENT_SECRET", "secret"),
 ];
 
+const SERVICE: [(&str, &str); 2] = [
+    ("BANKREFRESH__CREDENTIALS__SOURCE", "http"),
+    ("BANKREFRESH__CREDENTIALS__URL", "https://credentials.test"),
+];
+
 /// No error text and no `config check` shows a secret, however wrong the settings around it are.
 #[test]
 fn no_wrong_setting_shows_a_secret() {
@@ -95,6 +101,7 @@ fn no_wrong_setting_shows_a_secret() {
         assert!(!shown.contains(planted), "{shown} for {text}");
     }
     let with_password = format!("https://user:{planted}@host.test");
+    let wrong_port = format!("{with_password}:99999");
     let variables = [
         ("BANKREFRESH__CALLBACKS__KEY", planted),
         ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", planted),
@@ -104,6 +111,8 @@ fn no_wrong_setting_shows_a_secret() {
         ("BANKREFRESH__FINAPI__ACCESS_URL", &with_password),
         ("BANKREFRESH__CALLBACKS__PUBLIC_URL", &with_password),
         ("BANKREFRESH__CREDENTIALS__BEARER", planted),
+        ("BANKREFRESH__AMQP__URL", planted),
+        ("BANKREFRESH__FINAPI__ACCESS_URL", &wrong_port),
     ];
     for variable in variables {
         let error = load(&[variable]).expect_err("an error");
@@ -111,7 +120,7 @@ fn no_wrong_setting_shows_a_secret() {
     }
     let mut all = REQUIRED.to_vec();
     all.extend([
-        ("BANKREFRESH__AMQP__URL", with_password.as_str()),
+        ("BANKREFRESH__AMQP__URL", "amqp://user:planted-8f3a@broker.test"),
         ("BANKREFRESH__FINAPI__CLIENT_SECRET", planted),
         ("BANKREFRESH__CREDENTIALS__SOURCE", "http"),
         ("BANKREFRESH__CREDENTIALS__URL", "https://credentials.test"),
@@ -144,70 +153,161 @@ fn printed(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     settings
 }
 
-#[test]
-fn the_docs_have_every_setting_with_its_default_and_nothing_else() {
-    let mut directory = REQUIRED.to_vec();
-    directory.extend([
-        ("BANKREFRESH__CREDENTIALS__SOURCE", "directory"),
-        ("BANKREFRESH__CREDENTIALS__DIRECTORY", "/secrets"),
-    ]);
-    let mut service = REQUIRED.to_vec();
-    service.extend([
-        ("BANKREFRESH__CREDENTIALS__SOURCE", "http"),
-        ("BANKREFRESH__CREDENTIALS__URL", "https://credentials.test"),
-    ]);
-    let optional = [
-        ("BANKREFRESH__CREDENTIALS__BEARER", "bearer"),
-        ("BANKREFRESH__CALLBACKS__LISTEN", "127.0.0.1:1"),
-        ("BANKREFRESH__CALLBACKS__PUBLIC_URL", "https://callbacks.test"),
-        ("BANKREFRESH__CALLBACKS__KEY", "sixteen characters"),
-        ("BANKREFRESH__CALLBACKS__PREVIOUS_KEY", "sixteen characters"),
-        ("BANKREFRESH__CALLBACKS__NOTIFICATION_SECRET", "sixteencharacters"),
-        ("BANKREFRESH__FINAPI__REQUESTS_PER_SECOND", "100"),
-        ("BANKREFRESH__AMQP__CA_FILE", "/ca.pem"),
-        ("BANKREFRESH__AMQP__CLIENT_CERTIFICATE_FILE", "/client.pem"),
-        ("BANKREFRESH__AMQP__CLIENT_KEY_FILE", "/client.key"),
-        ("BANKREFRESH__ADMIN__LISTEN", "127.0.0.1:1"),
-        ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", "https://collector.test"),
-    ];
-    let setting = |variable: &str| variable[PREFIX.len()..].replace("__", ".").to_lowercase();
-    let mut expected = printed(&directory);
-    expected.extend(printed(&service));
-    for (variable, _) in directory.iter().chain(&service) {
-        expected.insert(setting(variable), "required".to_owned());
-    }
-    expected.extend(
-        printed(&REQUIRED)
-            .into_iter()
-            .filter(|(name, _)| name == "credentials.source"),
-    );
-    // There is a default to hide, and all may know it.
-    let url = Amqp::default().url.expose_secret().to_owned();
-    expected.insert("amqp.url".to_owned(), url);
-    let everything: Vec<_> = service.iter().chain(&optional).copied().collect();
-    for name in printed(&everything).into_keys() {
-        expected.entry(name).or_insert("none".to_owned());
-    }
-    for (variable, _) in optional {
-        assert_eq!(expected[&setting(variable)], "none");
-    }
+/// Every setting with what the reference says of it.
+fn declared() -> Vec<Setting> {
+    let sections = reference::sections().into_iter();
+    sections.flat_map(|section| section.settings).collect()
+}
 
+#[test]
+fn the_settings_page_is_what_is_declared() {
+    let page = reference::page();
     let docs = include_str!("../../docs/settings.md");
-    let rows = docs.lines().filter_map(|line| line.strip_prefix("| `"));
-    let documented: BTreeMap<String, String> = rows
-        .map(|row| {
-            let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
-            (cells.next().expect("a name"), cells.next().expect("a default"))
-        })
-        .collect();
-    assert_eq!(expected, documented);
-    let names: Vec<&String> = expected.keys().collect();
-    let known = known_settings();
+    let line = |text: &str, at: usize| text.lines().nth(at).unwrap_or("(the end)").to_owned();
+    let differs = (0..page.lines().count().max(docs.lines().count())).find(|at| line(&page, *at) != line(docs, *at));
+    if let Some(at) = differs {
+        panic!(
+            "docs/settings.md is out of date from line {}:\n  declared: {}\n  written:  {}\n\
+             Write it again: cargo run -- config reference > docs/settings.md",
+            at + 1,
+            line(&page, at),
+            line(docs, at)
+        );
+    }
+    assert_eq!(page, docs);
+}
+
+#[test]
+fn every_setting_is_declared_and_nothing_else() {
+    let names: Vec<String> = declared().iter().map(|setting| setting.name().to_owned()).collect();
+    let unique: BTreeSet<String> = names.iter().cloned().collect();
+    assert_eq!(names.len(), unique.len(), "a setting is declared twice");
+    assert_eq!(unique, known_settings());
+}
+
+#[test]
+fn the_declared_defaults_are_those_in_force() {
+    let printed = printed(&REQUIRED);
+    for setting in declared() {
+        let (name, default) = (setting.name(), setting.default_value());
+        let in_force = printed.get(name).map(String::as_str);
+        match default {
+            "required" => {}
+            "none" => assert_eq!(in_force, None, "{name}"),
+            // Only the sources that are not the default have these.
+            _ if name.starts_with("credentials.") && name != "credentials.source" => {}
+            _ if name == "amqp.url" => assert_eq!(in_force, Some("(hidden)")),
+            _ => assert_eq!(in_force, Some(default), "{name}"),
+        }
+    }
+}
+
+/// A value just below a range and one just above it, as they are written.
+fn outside(least: &str, most: &str) -> Vec<String> {
+    let parse = humantime_serde::re::humantime::parse_duration;
+    if let (Ok(least), Ok(most)) = (least.parse::<u64>(), most.parse::<u64>()) {
+        return least
+            .checked_sub(1)
+            .into_iter()
+            .chain([most + 1])
+            .map(|n| n.to_string())
+            .collect();
+    }
+    if let (Ok(least), Ok(most)) = (least.parse::<f64>(), most.parse::<f64>()) {
+        return vec![(least - 0.01).to_string(), (most + 0.01).to_string()];
+    }
+    let (least, most) = (parse(least).expect("a time"), parse(most).expect("a time"));
+    let below = least.checked_sub(std::time::Duration::from_millis(1));
+    let both = below.into_iter().chain([most + std::time::Duration::from_secs(1)]);
+    both.map(|time| time.show()).collect()
+}
+
+#[test]
+fn every_setting_out_of_its_range_stops_the_start_and_is_named_with_what_is_allowed() {
+    let mut ranges = 0;
+    for setting in declared() {
+        let allowed = setting.allowed();
+        let Some((least, most)) = allowed.split(", ").next().and_then(|range| range.split_once(" to ")) else {
+            continue;
+        };
+        if setting.kind() == "text" {
+            continue;
+        }
+        ranges += 1;
+        for value in outside(least, most) {
+            let mut variables = REQUIRED.to_vec();
+            if setting.name().starts_with("credentials.") {
+                variables.extend(SERVICE);
+            }
+            let variable = reference::variable_of(setting.name());
+            variables.retain(|(name, _)| *name != variable);
+            variables.push((variable.as_str(), value.as_str()));
+            let Err(error) = load(&variables) else {
+                panic!("{} may be {value}", setting.name());
+            };
+            let expected = format!("{} is {value}; it must be {allowed}", setting.name());
+            // Zero users are no `NonZero`, which the type says by itself.
+            let by_type = setting.name() == "finapi.users_max" && error.contains("users_max");
+            assert!(error == expected || by_type, "{error:?}, not {expected:?}");
+        }
+    }
+    assert_eq!(ranges, 37, "every number and every time has a range");
+    let bounded = |setting: &&Setting| matches!(setting.kind(), "number" | "time");
+    assert_eq!(declared().iter().filter(bounded).count(), ranges);
+}
+
+#[test]
+fn a_rule_between_settings_names_the_one_that_breaks_it() {
+    let cases = [
+        (
+            "POLLING__MAX",
+            "1s",
+            "polling.max is 1s; it must be 1s to 1day, at least `polling.initial`",
+        ),
+        (
+            "RETRY__MAX",
+            "1s",
+            "retry.max is 1s; it must be 1ms to 1day, at least `retry.initial`",
+        ),
+        (
+            "BREAKER__MAX",
+            "1s",
+            "breaker.max is 1s; it must be 1s to 1day, at least `breaker.initial`",
+        ),
+        (
+            "CALLBACKS__POLL_MAX",
+            "2s",
+            "callbacks.poll_max is 2s; it must be 1s to 20m, at least `callbacks.poll_initial`",
+        ),
+        (
+            "AMQP__HEARTBEAT",
+            "1s 500ms",
+            "amqp.heartbeat is 1s 500ms; it must be 1s to 10m, whole seconds",
+        ),
+        (
+            "AMQP__PREFIX",
+            "a/b",
+            "amqp.prefix is a/b; it must be 1 to 100 letters, digits, `.`, `_` and `-`",
+        ),
+    ];
+    for (key, value, expected) in cases {
+        let variable = format!("{PREFIX}{key}");
+        assert_eq!(load(&[(variable.as_str(), value)]).expect_err("an error"), expected);
+    }
+    let error = load(&[("BANKREFRESH__CALLBACKS__PUBLIC_URL", "https://callbacks.test")]).expect_err("an error");
     assert_eq!(
-        names,
-        known.iter().collect::<Vec<_>>(),
-        "what is not printed has to be named above"
+        error,
+        "callbacks.key is none; it must be 16 characters or more, given with `callbacks.public_url`"
     );
+}
+
+#[test]
+fn what_asks_finapi_says_what_it_needs() {
+    let error = Config::load_with_finapi(None, std::iter::empty()).expect_err("an error");
+    for (variable, _) in REQUIRED {
+        let name = variable[PREFIX.len()..].replace("__", ".").to_lowercase();
+        assert!(error.to_string().contains(&name), "{error}");
+    }
 }
 
 /// The names of all settings, as an unknown one beside them is told.

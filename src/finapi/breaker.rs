@@ -7,17 +7,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::setting::{DAY, Declared, MINUTE, SECOND, Section};
+
 /// When finAPI counts as down (section `breaker`).
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
 pub struct Settings {
-    /// So many failed calls in a row, over all refreshes. At least 1.
     pub failures: u32,
-    /// The wait before the first probe; doubled after each probe that fails. 1 s to 1 h: a probe may be the look at a task, of which
-    /// finAPI allows one a second.
     #[serde(with = "humantime_serde")]
     pub initial: Duration,
-    /// The longest wait between two probes. At least `initial`.
     #[serde(with = "humantime_serde")]
     pub max: Duration,
 }
@@ -29,6 +28,29 @@ impl Default for Settings {
             initial: Duration::from_secs(2),
             max: Duration::from_secs(30),
         }
+    }
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "breaker";
+    const TITLE: &'static str = "when finAPI counts as down";
+
+    fn declare(&self, list: &mut Declared) {
+        list.within(
+            "failures",
+            self.failures,
+            1..=10_000,
+            "How many failed calls to a host in a row open its breaker.",
+        );
+        // A probe may be the poll of a task, and finAPI allows one of those a second.
+        list.within(
+            "initial",
+            self.initial,
+            SECOND..=60 * MINUTE,
+            "The wait before the first probe. It doubles with each probe that fails.",
+        );
+        list.within("max", self.max, SECOND..=DAY, "The longest wait between two probes.")
+            .and(self.initial <= self.max, "at least `breaker.initial`");
     }
 }
 

@@ -1,26 +1,26 @@
 //! The URLs that finAPI calls back by: each carries an HMAC of its command's id, so it can't be guessed.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
-use url::Url;
 
 use super::request::Callbacks;
+use crate::secret::Secret;
+use crate::setting::HttpUrl;
 
 type HmacSha256 = Hmac<Sha256>;
 
 /// Makes callback URLs, and recognises them.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    public_url: Url,
-    key: SecretString,
-    previous_key: Option<SecretString>,
+    public_url: HttpUrl,
+    key: Secret,
+    previous_key: Option<Secret>,
 }
 
 impl Signer {
     /// Signs with a key, and recognises what the key before it has signed.
     #[must_use]
-    pub fn new(public_url: Url, key: SecretString, previous_key: Option<SecretString>) -> Self {
+    pub fn new(public_url: HttpUrl, key: Secret, previous_key: Option<Secret>) -> Self {
         Self {
             public_url,
             key,
@@ -53,8 +53,8 @@ impl Signer {
     }
 }
 
-pub(crate) fn mac(key: &SecretString, command_id: &str) -> HmacSha256 {
-    let mut mac = match HmacSha256::new_from_slice(key.expose_secret().as_bytes()) {
+fn mac(key: &Secret, command_id: &str) -> HmacSha256 {
+    let mut mac = match HmacSha256::new_from_slice(key.expose().as_bytes()) {
         Ok(mac) => mac,
         Err(_) => unreachable!("HMAC takes keys of any length"),
     };

@@ -1,95 +1,27 @@
 //! The client of finAPI, and its one door ([`FinApi::query`]).
 
-use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::breaker::{self, Breaker, Host};
 use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
-use super::pace::Pace;
 use super::probe::Failed;
 use super::request::Dialect;
+use super::settings::Settings;
 use super::tokens::Tokens;
 use super::transport::Transport;
 use crate::lease::Lease;
+use crate::rate_limit::RateLimiter;
 use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
 use crate::refresh::query::{Answer, Answered, Call};
 use crate::telemetry::metrics::FinApiMetrics;
-
-/// How finAPI is reached (section `finapi`).
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The Access host, for tokens, connections, accounts and transactions.
-    pub access_url: Url,
-    /// The Web Form 2.0 host, for tasks and web forms.
-    pub web_form_url: Url,
-    /// The platform's client id.
-    pub client_id: String,
-    /// The platform's client secret.
-    #[serde(serialize_with = "crate::config::hidden")]
-    pub client_secret: SecretString,
-    /// Which names the start of an update is written with.
-    #[serde(default)]
-    pub dialect: Dialect,
-    /// The longest one call may take, its answer's body included.
-    #[serde(with = "humantime_serde", default = "timeout")]
-    pub timeout: Duration,
-    /// The longest a connection may take to be made.
-    #[serde(with = "humantime_serde", default = "connect_timeout")]
-    pub connect_timeout: Duration,
-    /// The most calls at once, over all refreshes.
-    #[serde(default = "calls_max")]
-    pub calls_max: usize,
-    /// The most requests a second, those for tokens included; no such limit where it is left out.
-    #[serde(default)]
-    pub requests_per_second: Option<u32>,
-    /// The most bytes of one answer.
-    #[serde(default = "body_max")]
-    pub body_max: usize,
-    /// The most transactions of one page, up to finAPI's own limit of 500.
-    #[serde(default = "page_size")]
-    pub page_size: u32,
-    /// The most pages of one refresh.
-    #[serde(default = "pages_max")]
-    pub pages_max: u32,
-    /// The most users whose tokens are remembered.
-    #[serde(default = "users_max")]
-    pub users_max: NonZeroUsize,
-}
-
-fn timeout() -> Duration {
-    Duration::from_secs(20)
-}
-fn connect_timeout() -> Duration {
-    Duration::from_secs(5)
-}
-fn calls_max() -> usize {
-    64
-}
-fn body_max() -> usize {
-    8 * 1024 * 1024
-}
-fn page_size() -> u32 {
-    500
-}
-fn pages_max() -> u32 {
-    200
-}
-fn users_max() -> NonZeroUsize {
-    NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN)
-}
 
 /// What a worker lets a query do.
 #[derive(Clone, Debug)]
@@ -141,7 +73,8 @@ pub struct FinApi {
     pub(super) credentials: Credentials,
     pub(super) tokens: Tokens,
     pub(super) concurrency: ConcurrencyLimiter,
-    pub(super) pace: Pace,
+    /// None: as fast as it goes.
+    pub(super) rate: Option<RateLimiter>,
     pub(super) breaker: Breaker,
     /// A user's last request that failed at each host.
     pub(super) failed: Mutex<[Option<Failed>; Host::ALL.len()]>,
@@ -164,7 +97,7 @@ impl FinApi {
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
-            pace: Pace::new(settings.requests_per_second),
+            rate: settings.requests_per_second.map(RateLimiter::even),
             breaker: Breaker::new(breaker),
             failed: Mutex::default(),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Request;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use url::Url;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::transport::Transport;
 use crate::refresh::failure::{Failure, FailureKind};
+use crate::secret::{HIDDEN, Secret as SecretSetting};
+use crate::setting::{Declared, HttpUrl, MINUTE, Section, Value};
 
 /// Where users' credentials come from (section `credentials`). A token in the command goes before any of them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -21,23 +22,15 @@ pub enum Credentials {
     #[default]
     Command,
     /// A directory with one file per user: its name the user id, its content the password.
-    Directory {
-        /// The directory.
-        directory: PathBuf,
-    },
+    #[expect(missing_docs, reason = "`declare` says what each field means")]
+    Directory { directory: PathBuf },
     /// The platform's own service: `GET {url}/{user_id}` answers 200 with `{"password": "…"}` or
     /// `{"access_token": "…", "expires_in": seconds}`, or 404 where it knows no such user.
+    #[expect(missing_docs, reason = "`declare` says what each field means")]
     Http {
-        /// The service.
-        url: Url,
-        /// A bearer token for it.
-        #[serde(
-            default,
-            serialize_with = "crate::config::hidden_option",
-            skip_serializing_if = "Option::is_none"
-        )]
-        bearer: Option<SecretString>,
-        /// The longest an answer may take.
+        url: HttpUrl,
+        #[serde(default)]
+        bearer: Option<Bearer>,
         #[serde(with = "humantime_serde", default = "timeout")]
         timeout: Duration,
     },
@@ -45,6 +38,107 @@ pub enum Credentials {
 
 fn timeout() -> Duration {
     Duration::from_secs(5)
+}
+
+impl Section for Credentials {
+    const NAME: &'static str = "credentials";
+    const TITLE: &'static str = "where users' passwords come from";
+    const NOTE: &'static str = "A token in the command is used before any source.";
+
+    fn declare(&self, list: &mut Declared) {
+        list.any(
+            "source",
+            &Source::of(self),
+            "Where the worker finds a user's password or token: only in commands, in a directory, or at a service over HTTP.",
+        );
+        match self {
+            Self::Command => {}
+            Self::Directory { directory } => {
+                list.any(
+                    "directory",
+                    directory,
+                    "For `directory`: it has one file per user, whose name is the user id and whose content is the password.",
+                )
+                .required();
+            }
+            Self::Http { url, bearer, timeout } => {
+                list.any(
+                    "url",
+                    url,
+                    "For `http`: `GET {url}/{user_id}` returns `{\"password\": …}` or `{\"access_token\": …, \"expires_in\": seconds}`.",
+                )
+                .required();
+                list.any("bearer", bearer, "For `http`: a bearer token for the service.");
+                list.within(
+                    "timeout",
+                    *timeout,
+                    Duration::from_millis(100)..=MINUTE,
+                    "For `http`: the longest a response may take.",
+                );
+            }
+        }
+    }
+}
+
+/// The name of a source.
+struct Source(&'static str);
+
+impl Source {
+    fn of(credentials: &Credentials) -> Self {
+        Self(match credentials {
+            Credentials::Command => "command",
+            Credentials::Directory { .. } => "directory",
+            Credentials::Http { .. } => "http",
+        })
+    }
+}
+
+impl Value for Source {
+    const KIND: &'static str = "`command`, `directory` or `http`";
+
+    fn show(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+/// A bearer token, as the value of the header that carries it.
+#[derive(Clone, Debug)]
+pub struct Bearer(HeaderValue);
+
+/// A secret that no header can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a bearer token can't have line breaks or other control characters")]
+pub struct NoToken;
+
+impl TryFrom<SecretSetting> for Bearer {
+    type Error = NoToken;
+
+    fn try_from(token: SecretSetting) -> Result<Self, NoToken> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| NoToken)?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bearer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let token = SecretSetting::deserialize(deserializer)?;
+        token.try_into().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Bearer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+impl Value for Bearer {
+    const KIND: &'static str = "secret";
+
+    fn show(&self) -> String {
+        HIDDEN.to_owned()
+    }
 }
 
 /// What a source knows of a user.
@@ -75,6 +169,16 @@ const SECRET_BYTES_MAX: usize = 16 * 1024;
 const LIFE_SECONDS_MAX: u64 = 365 * 24 * 3600;
 
 impl Credentials {
+    /// A service, with the defaults.
+    #[must_use]
+    pub fn http(url: HttpUrl) -> Self {
+        Self::Http {
+            url,
+            bearer: None,
+            timeout: timeout(),
+        }
+    }
+
     /// Looks up a user's secret.
     ///
     /// # Errors
@@ -120,8 +224,8 @@ async fn from_directory(directory: &Path, user_id: &str) -> Result<Secret, Failu
 }
 
 async fn from_service(
-    url: &Url,
-    bearer: Option<&SecretString>,
+    url: &HttpUrl,
+    bearer: Option<&Bearer>,
     timeout: Duration,
     user_id: &str,
     transport: &Transport,
@@ -130,18 +234,11 @@ async fn from_service(
         // These can't be written as a segment of a path, encoded or not.
         return Err(unauthorized("the user id can't be asked for at credentials.url"));
     }
-    let mut url = url.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().push(user_id);
-    }
-    let mut request = Request::new(Method::GET, url);
+    let mut request = Request::new(Method::GET, url.with_segment(user_id));
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if let Some(bearer) = bearer {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", bearer.expose_secret()))
-            .map_err(|_| unavailable("the credential service can't be asked: credentials.bearer is no header value"))?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+    if let Some(Bearer(bearer)) = bearer {
+        headers.insert(header::AUTHORIZATION, bearer.clone());
     }
     let response = transport
         .send(request, timeout, SECRET_BYTES_MAX)

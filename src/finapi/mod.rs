@@ -7,10 +7,10 @@ pub mod concurrency;
 pub mod credentials;
 mod endpoints;
 mod error;
-mod pace;
 mod pipeline;
 mod probe;
 pub mod request;
+mod settings;
 pub mod tokens;
 pub mod transport;
 mod wire;
@@ -18,5 +18,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Control, FinApi, Outcome, Settings};
+pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
+pub use settings::Settings;

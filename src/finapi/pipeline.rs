@@ -74,7 +74,9 @@ impl FinApi {
         match self.breaker.closed_for(host, Instant::now()) {
             Some(wait) if !wait.is_zero() => Err(down(wait)),
             _ => {
-                self.pace.turn().await;
+                if let Some(rate) = &self.rate {
+                    rate.admit().await;
+                }
                 Ok(())
             }
         }
@@ -121,7 +123,7 @@ impl FinApi {
 
     /// A path below a host, without a query.
     pub(super) fn at(&self, host: Host, path: &str) -> Url {
-        let base = match host {
+        let base: &Url = match host {
             Host::Access => &self.settings.access_url,
             Host::WebForm => &self.settings.web_form_url,
         };
@@ -134,7 +136,7 @@ impl FinApi {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
-            .append_pair("client_secret", self.settings.client_secret.expose_secret())
+            .append_pair("client_secret", self.settings.client_secret.expose())
             .finish();
         let mut request = Request::new(Method::POST, self.at(Host::Access, "oauth/token"));
         let headers = request.headers_mut();

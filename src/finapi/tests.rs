@@ -19,7 +19,6 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use jiff::Timestamp;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -35,6 +34,8 @@ use crate::refresh::model::{Collected, Connection, Task, WebForm};
 use crate::refresh::query::{Answer, Answered, Call, Span};
 use crate::refresh::{Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
+use crate::secret::Secret;
+use crate::setting::HttpUrl;
 
 /// A Monday in winter, 09:36:15 in Germany.
 const START: &str = "2021-03-08T08:36:15Z";
@@ -47,25 +48,24 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn url(text: &str) -> Url {
+fn url(text: &str) -> HttpUrl {
     text.parse().expect("a URL")
+}
+
+fn secret(text: &str) -> Secret {
+    text.parse().expect("a secret")
 }
 
 fn settings() -> Settings {
     Settings {
-        access_url: url("http://access.test/"),
-        web_form_url: url("http://webform.test"),
-        client_id: "sandbox-client".into(),
-        client_secret: SecretString::from("sandbox-secret"),
-        dialect: Dialect::Auto,
-        timeout: secs(20),
-        connect_timeout: secs(5),
         calls_max: 8,
-        requests_per_second: None,
-        body_max: 8 * 1024 * 1024,
-        page_size: 500,
-        pages_max: 200,
         users_max: NonZeroUsize::new(100).expect("not zero"),
+        ..Settings::new(
+            url("http://access.test/"),
+            url("http://webform.test"),
+            "sandbox-client",
+            secret("sandbox-secret"),
+        )
     }
 }
 

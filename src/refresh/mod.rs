@@ -24,6 +24,7 @@ pub mod model;
 mod policy;
 pub mod query;
 pub mod schedule;
+mod settings;
 pub mod state;
 mod transition;
 
@@ -32,7 +33,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use policy::{Limits, Policy, WEB_FORM_LIFETIME};
+pub use policy::{Policy, WEB_FORM_LIFETIME};
+pub use settings::Limits;
 
 use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
 use event::Event;

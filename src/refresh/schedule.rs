@@ -3,46 +3,11 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use serde::{Deserialize, Serialize};
+
+pub use super::settings::{Polling, Retry};
 
 /// finAPI allows one look at a task a second.
 pub const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
-
-/// How often finAPI is asked about something that is not over yet (section `polling`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Polling {
-    /// The wait before the first look at a task. At least 1 s.
-    #[serde(with = "humantime_serde")]
-    pub initial: Duration,
-    /// How much later after the start each look comes than the one before: with 1.4 the end is noticed late by 40 % of what the
-    /// update took, or by a second, at most. 1 to 10.
-    pub factor: f32,
-    /// The longest wait between two looks at a task, or at a connection that is not ready. At least `initial`.
-    #[serde(with = "humantime_serde")]
-    pub max: Duration,
-    /// Look first when tasks of the bank usually are done, instead of after `initial`.
-    pub learn: bool,
-    /// The longest wait between two looks at a web form that waits for the user. At least `initial`.
-    #[serde(with = "humantime_serde")]
-    pub web_form_max: Duration,
-    /// The longest wait before a locked connection is tried again. At least `initial`.
-    #[serde(with = "humantime_serde")]
-    pub locked_max: Duration,
-}
-
-impl Default for Polling {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(1500),
-            factor: 1.4,
-            learn: true,
-            max: Duration::from_secs(10),
-            web_form_max: Duration::from_secs(30),
-            locked_max: Duration::from_secs(60),
-        }
-    }
-}
 
 impl Polling {
     /// The wait after a number of looks, growing up to `max`, up to a tenth of it later by jitter so that refreshes that
@@ -54,31 +19,6 @@ impl Polling {
             Some(grown) => exponential(self.initial.mul_f32(self.factor - 1.0), self.factor, max, grown),
         };
         (wait + wait.mul_f64(jitter / 10.0)).max(LOOK_INTERVAL_MIN)
-    }
-}
-
-/// How transient trouble is retried (section `retry`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// The first wait is at most this. At least 1 ms.
-    #[serde(with = "humantime_serde")]
-    pub initial: Duration,
-    /// No wait is longer than this, unless finAPI asks for more by `Retry-After`. At least `initial`.
-    #[serde(with = "humantime_serde")]
-    pub max: Duration,
-    /// How often in a row a call may fail before the refresh does. While finAPI as a whole is down nothing is asked
-    /// and nothing counted. At least 1.
-    pub attempts: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(2),
-            max: Duration::from_secs(60),
-            attempts: 12,
-        }
     }
 }
 

@@ -123,7 +123,7 @@ impl State {
     }
 
     fn access_time(&self, at: Timestamp) -> String {
-        access_time(at, self.clock.germany())
+        access_time(at)
     }
 
     fn connection_body<'a>(&self, connection: &'a Connection) -> ConnectionBody<'a> {

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 use tokio::time::Instant;
+
+use crate::clock::GERMANY;
 
 /// A wall clock that starts where it is told to and runs with `tokio::time`.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Timestamp,
     began: Instant,
-    germany: TimeZone,
 }
 
 impl Clock {
@@ -20,8 +21,6 @@ impl Clock {
         Self {
             start,
             began: Instant::now(),
-            // The database is compiled in; the fallback is Germany's winter time.
-            germany: TimeZone::get("Europe/Berlin").unwrap_or_else(|_| TimeZone::fixed(Offset::constant(1))),
         }
     }
 
@@ -31,10 +30,6 @@ impl Clock {
 
     pub(super) fn instant(&self, at: Timestamp) -> Instant {
         self.began + Duration::try_from(at.duration_since(self.start)).unwrap_or_default()
-    }
-
-    pub(super) fn germany(&self) -> &TimeZone {
-        &self.germany
     }
 }
 
@@ -50,26 +45,26 @@ pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
 
 /// As Web Form 2.0 writes it: `2021-03-09T08:36:15.000+0000`.
 pub(super) fn web_form_time(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC)
+    at.to_zoned_datetime(TimeZone::UTC)
         .strftime("%Y-%m-%dT%H:%M:%S.%3f%z")
         .to_string()
 }
 
 /// As Access writes it: `YYYY-MM-DD HH:MM:SS.SSS`, German local time.
-pub(super) fn access_time(at: Timestamp, germany: &TimeZone) -> String {
-    at.to_zoned(germany.clone())
+pub(super) fn access_time(at: Timestamp) -> String {
+    at.to_zoned_datetime(GERMANY.clone())
         .strftime("%Y-%m-%d %H:%M:%S.%3f")
         .to_string()
 }
 
 /// The day it is in Germany.
-pub(super) fn german_date(at: Timestamp, germany: &TimeZone) -> Date {
-    at.to_zoned(germany.clone()).date()
+pub(super) fn german_date(at: Timestamp) -> Date {
+    at.to_zoned_datetime(GERMANY.clone()).date()
 }
 
 /// When that day began.
-pub(super) fn german_midnight(at: Timestamp, germany: &TimeZone) -> Timestamp {
-    at.to_zoned(germany.clone())
+pub(super) fn german_midnight(at: Timestamp) -> Timestamp {
+    at.to_zoned_datetime(GERMANY.clone())
         .start_of_day()
         .map_or(at, |midnight| midnight.timestamp())
 }
@@ -81,12 +76,11 @@ mod tests {
     #[test]
     fn times_are_written_as_in_the_contract() {
         let at: Timestamp = "2021-03-09T08:36:15Z".parse().expect("a timestamp");
-        let germany = Clock::new(at).germany;
         assert_eq!(web_form_time(at), "2021-03-09T08:36:15.000+0000");
-        assert_eq!(access_time(at, &germany), "2021-03-09 09:36:15.000");
+        assert_eq!(access_time(at), "2021-03-09 09:36:15.000");
         let summer: Timestamp = "2021-07-31T23:30:00.0079Z".parse().expect("a timestamp");
-        assert_eq!(access_time(summer, &germany), "2021-08-01 01:30:00.007");
-        assert_eq!(german_date(summer, &germany).to_string(), "2021-08-01");
-        assert_eq!(german_midnight(summer, &germany).to_string(), "2021-07-31T22:00:00Z");
+        assert_eq!(access_time(summer), "2021-08-01 01:30:00.007");
+        assert_eq!(german_date(summer).to_string(), "2021-08-01");
+        assert_eq!(german_midnight(summer).to_string(), "2021-07-31T22:00:00Z");
     }
 }

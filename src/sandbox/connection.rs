@@ -142,7 +142,7 @@ impl State {
             connection.batch_update_ends = Some(later(self.now, takes.draw(&mut self.rng)));
         }
         let older = connection.script.transactions.older;
-        let midnight = german_midnight(self.now, self.clock.germany());
+        let midnight = german_midnight(self.now);
         let just_now = earlier(self.now, Duration::from_secs(1)).max(midnight);
         let long_ago = earlier(self.now, Duration::from_secs(30 * 24 * 3600));
         let third = older / 3;

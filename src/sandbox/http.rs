@@ -71,7 +71,7 @@ async fn answer(sandbox: &Sandbox, endpoint: Endpoint, request: Request) -> Resp
 fn decide(state: &mut State, call: &mut Call) -> Option<Reply> {
     let reply = match state.answer(call) {
         Ok(reply) => Some(reply),
-        Err(refusal) => refusal.reply(call, state.now, state.clock.germany()),
+        Err(refusal) => refusal.reply(call, state.now),
     };
     state.count_answer(call, reply.as_ref());
     reply

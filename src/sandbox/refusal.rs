@@ -2,7 +2,6 @@
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::call::{Call, Reply};
@@ -62,10 +61,10 @@ impl Refusal {
     }
 
     /// The answer; none when there is to be none.
-    pub(super) fn reply(self, call: &Call, now: Timestamp, germany: &TimeZone) -> Option<Reply> {
+    pub(super) fn reply(self, call: &Call, now: Timestamp) -> Option<Reply> {
         let written = match self {
             Self::Drop => return None,
-            Self::Invalid(errors) => invalid(errors, call, now, germany),
+            Self::Invalid(errors) => invalid(errors, call, now),
             Self::DeadToken => dead_token(call, now),
             Self::Error {
                 status,
@@ -74,7 +73,7 @@ impl Refusal {
                 retry_after,
             } => Reply {
                 retry_after,
-                ..error(status, &code, &message, call, now, germany)
+                ..error(status, &code, &message, call, now)
             },
         };
         Some(written)
@@ -147,7 +146,7 @@ fn dead_token(call: &Call, now: Timestamp) -> Reply {
     }
 }
 
-fn invalid(errors: Vec<FieldError>, call: &Call, now: Timestamp, germany: &TimeZone) -> Reply {
+fn invalid(errors: Vec<FieldError>, call: &Call, now: Timestamp) -> Reply {
     match call.endpoint.surface() {
         Surface::OAuth => {
             let all: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
@@ -167,12 +166,12 @@ fn invalid(errors: Vec<FieldError>, call: &Call, now: Timestamp, germany: &TimeZ
                 code: "ILLEGAL_FIELD_VALUE".to_owned(),
                 kind: "BUSINESS",
             };
-            access_errors(400, errors.into_iter().map(error).collect(), call, now, germany)
+            access_errors(400, errors.into_iter().map(error).collect(), call, now)
         }
     }
 }
 
-fn error(status: u16, code: &str, message: &str, call: &Call, now: Timestamp, germany: &TimeZone) -> Reply {
+fn error(status: u16, code: &str, message: &str, call: &Call, now: Timestamp) -> Reply {
     match call.endpoint.surface() {
         Surface::OAuth => oauth_error(status, code, message),
         Surface::WebForm => web_form_error(status, code, message, call, now),
@@ -182,7 +181,7 @@ fn error(status: u16, code: &str, message: &str, call: &Call, now: Timestamp, ge
                 code: access_code(code).to_owned(),
                 kind: if status < 500 { "BUSINESS" } else { "TECHNICAL" },
             };
-            access_errors(status, vec![error], call, now, germany)
+            access_errors(status, vec![error], call, now)
         }
     }
 }
@@ -218,12 +217,12 @@ fn web_form_error(status: u16, code: &str, description: &str, call: &Call, now: 
     )
 }
 
-fn access_errors(status: u16, errors: Vec<AccessError>, call: &Call, now: Timestamp, germany: &TimeZone) -> Reply {
+fn access_errors(status: u16, errors: Vec<AccessError>, call: &Call, now: Timestamp) -> Reply {
     Reply::json(
         status_code(status),
         &AccessErrors {
             errors,
-            date: access_time(now, germany),
+            date: access_time(now),
             request_id: call.request_id.as_ref().and_then(|id| id.to_str().ok()),
             endpoint: &call.endpoint_text(),
             auth_context: Some("1/1"),

@@ -128,11 +128,10 @@ impl State {
     }
 
     fn found(&self, connection: &Connection, filter: &Filter) -> Vec<Found> {
-        let germany = self.clock.germany();
         let since = |batch: &&Batch| {
             filter
                 .imported_from
-                .is_none_or(|from| from <= german_date(batch.imported, germany))
+                .is_none_or(|from| from <= german_date(batch.imported))
         };
         let newest = connection.batches.last().map(|batch| batch.first_id);
         let categorized_at = connection.categorized.unwrap_or(Timestamp::MIN);
@@ -158,7 +157,7 @@ impl State {
 
     fn transaction(&self, found: &Found) -> Transaction {
         let bits = bits(found.id);
-        let day = german_date(found.imported, self.clock.germany()).to_string() + " 00:00:00.000";
+        let day = german_date(found.imported).to_string() + " 00:00:00.000";
         let one_in = |n: u64| bits.is_multiple_of(n);
         let known = !one_in(3);
         let counterpart = COUNTERPARTS.get((bits >> 16) as usize % COUNTERPARTS.len());
@@ -187,7 +186,7 @@ impl State {
             is_potential_duplicate: one_in(50),
             is_adjusting_entry: one_in(97),
             is_new: found.new,
-            import_date: access_time(found.imported, self.clock.germany()),
+            import_date: access_time(found.imported),
         }
     }
 }

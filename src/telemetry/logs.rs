@@ -2,25 +2,12 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
-
-use crate::config::{ConfigError, LogFormat, Telemetry};
+use super::{LogFormat, Settings};
 
 /// Starts logging. To be called once, before anything is logged.
-///
-/// # Errors
-///
-/// When `telemetry.log_level` is no filter.
-pub fn start(settings: &Telemetry) -> Result<(), ConfigError> {
-    // lapin logs what we log ourselves, which an operator may still ask for; but never messages that came back, body and all.
-    let directives = format!("lapin=off,{},lapin::returned_messages=off", settings.log_level);
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
-        ConfigError::Setting(format!(
-            "telemetry.log_level must be filter directives, for instance \"info\": {error}"
-        ))
-    })?;
+pub fn start(settings: &Settings) {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(settings.log_level.filter())
         .with_writer(std::io::stderr)
         .with_target(false);
     match settings.log_format {
@@ -28,7 +15,6 @@ pub fn start(settings: &Telemetry) -> Result<(), ConfigError> {
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(panicked));
-    Ok(())
 }
 
 /// Only where: what a panic says may be made of anything, a token too.

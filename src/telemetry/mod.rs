@@ -3,6 +3,7 @@
 pub mod logs;
 pub mod metrics;
 mod otlp;
+mod settings;
 pub mod traces;
 
 use std::time::Duration;
@@ -10,6 +11,9 @@ use std::time::Duration;
 use http::StatusCode;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+
+pub use otlp::NoCollector;
+pub use settings::{LogFormat, LogLevel, NotDirectives, OtlpProtocol, Settings};
 
 /// How long the last spans and metrics may take to a collector when a worker stops.
 const END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,7 +6,8 @@ use opentelemetry_otlp::{ExporterBuildError, MetricExporter, Protocol, SpanExpor
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::Temporality;
 
-use crate::config::{ConfigError, OtlpProtocol, Telemetry};
+use super::{OtlpProtocol, Settings};
+use crate::setting::HttpUrl;
 
 /// The longest an export may take. What does not get through is dropped.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +31,8 @@ pub(super) fn resource() -> Resource {
 ///
 /// # Errors
 ///
-/// When it is no endpoint.
-pub(super) fn spans(settings: &Telemetry) -> Result<Option<SpanExporter>, ConfigError> {
+/// When no exporter can be made for it.
+pub(super) fn spans(settings: &Settings) -> Result<Option<SpanExporter>, NoCollector> {
     let Some(endpoint) = &settings.otlp_endpoint else {
         return Ok(None);
     };
@@ -48,15 +49,15 @@ pub(super) fn spans(settings: &Telemetry) -> Result<Option<SpanExporter>, Config
             .with_timeout(TIMEOUT)
             .build(),
     };
-    exporter.map(Some).map_err(unusable)
+    exporter.map(Some).map_err(NoCollector)
 }
 
 /// An exporter of metrics, if an endpoint is set.
 ///
 /// # Errors
 ///
-/// When it is no endpoint.
-pub(super) fn metrics(settings: &Telemetry) -> Result<Option<MetricExporter>, ConfigError> {
+/// When no exporter can be made for it.
+pub(super) fn metrics(settings: &Settings) -> Result<Option<MetricExporter>, NoCollector> {
     let Some(endpoint) = &settings.otlp_endpoint else {
         return Ok(None);
     };
@@ -75,16 +76,15 @@ pub(super) fn metrics(settings: &Telemetry) -> Result<Option<MetricExporter>, Co
             .with_temporality(Temporality::Cumulative)
             .build(),
     };
-    exporter.map(Some).map_err(unusable)
+    exporter.map(Some).map_err(NoCollector)
 }
+
+/// A collector that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("telemetry.otlp_endpoint must be a collector's URL, for instance http://127.0.0.1:4317: {0}")]
+pub struct NoCollector(ExporterBuildError);
 
 /// Over HTTP each signal has a path of its own.
-fn path(endpoint: &url::Url, signal: &str) -> String {
+fn path(endpoint: &HttpUrl, signal: &str) -> String {
     format!("{}/{signal}", endpoint.as_str().trim_end_matches('/'))
-}
-
-fn unusable(error: ExporterBuildError) -> ConfigError {
-    ConfigError::Setting(format!(
-        "telemetry.otlp_endpoint must be a collector's URL, for instance http://127.0.0.1:4317: {error}"
-    ))
 }

@@ -27,9 +27,8 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, 
 
 use url::Url;
 
-use super::{Ended, otlp};
+use super::{Ended, NoCollector, Settings, otlp};
 use crate::broker::Outgoing;
-use crate::config::{ConfigError, Telemetry};
 use crate::refresh::{Envelope, Refresh, TaskRef};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
@@ -44,8 +43,8 @@ const QUEUE_MAX: usize = 8192;
 ///
 /// # Errors
 ///
-/// Names the setting that is wrong.
-pub fn start(settings: &Telemetry) -> Result<Option<SdkTracerProvider>, ConfigError> {
+/// When no exporter can be made for the endpoint.
+pub fn start(settings: &Settings) -> Result<Option<SdkTracerProvider>, NoCollector> {
     let Some(exporter) = otlp::spans(settings)? else {
         return Ok(None);
     };
@@ -211,7 +210,7 @@ pub(crate) fn parked(envelope: &Envelope, since: Timestamp, due: Timestamp) {
     let builder = tracer
         .span_builder("parked")
         .with_kind(SpanKind::Internal)
-        .with_start_time(SystemTime::from(since.min(now)))
+        .with_start_time(SystemTime::try_from(since.min(now)).unwrap_or_else(|_| SystemTime::now()))
         .with_attributes([KeyValue::new("bankrefresh.late_seconds", late.as_secs_f64().max(0.0))]);
     builder.start_with_context(tracer, &context_of(envelope)).end();
 }

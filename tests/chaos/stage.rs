@@ -53,7 +53,7 @@ impl Stage {
         let settings = rabbit::Settings {
             confirm_timeout: Duration::from_secs(5),
             reconnect_max: Duration::from_secs(1),
-            ..rabbit::Settings::new(rabbit.url().into())
+            ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
         let (client, mut notices) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
         while !matches!(notices.recv().await, Some(Notice::Up { .. })) {}

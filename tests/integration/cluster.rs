@@ -18,7 +18,7 @@ async fn a_cluster_that_loses_its_leader_under_load_loses_nothing() {
     let prefix = rabbitmq::prefix();
     let topology = Topology::new(&prefix);
     // The node at which queues are declared leads them.
-    let declaring = Settings::new(leader.url().into());
+    let declaring = Settings::new(leader.url().parse().expect("a URL"));
     rabbit::declare(&declaring, &topology).await.expect("declared");
     let listed = ["list_queues", "-q", "--no-table-headers", "name", "leader", "members"];
     let queues = ours.ctl(&listed).await;

@@ -62,13 +62,13 @@ async fn login(rabbit: &RabbitMq, prefix: &str, part: &str) -> String {
 async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
     let (rabbit, prefix) = defined().await;
     let topology = Topology::new(&prefix);
-    let administrator = Settings::new(rabbit.url().into());
+    let administrator = Settings::new(rabbit.url().parse().expect("a URL"));
     assert_eq!(rabbit::check(&administrator, &topology).await.expect("checked"), []);
     let mut platform = Platform::under(prefix.clone(), rabbit, false, quick()).await;
     let undeclared = |url: &str| [("AMQP__URL", url.to_owned()), ("AMQP__DECLARE", "false".to_owned())];
 
     let no_password = format!("amqp://{prefix}-worker:@127.0.0.1:{}/%2f", rabbit.port());
-    let refused = rabbit::check(&Settings::new(no_password.into()), &topology).await;
+    let refused = rabbit::check(&Settings::new(no_password.parse().expect("a URL")), &topology).await;
     assert!(refused.is_err(), "without a password nobody logs in");
 
     let listen = free_address();

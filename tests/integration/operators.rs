@@ -15,7 +15,10 @@ async fn a_bad_setting_stops_the_start_and_is_named() {
         .expect("it runs");
     assert!(!refused.status.success());
     let shown = String::from_utf8_lossy(&refused.stderr);
-    assert!(shown.contains("polling.initial must be 1s to 1m"), "{shown}");
+    assert!(
+        shown.contains("polling.initial is 10ms; it must be 1s to 1m"),
+        "{shown}"
+    );
     let checked = platform
         .program(&["config", "check"], &[])
         .output()

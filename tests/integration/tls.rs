@@ -88,8 +88,10 @@ impl Secured {
 
     fn settings(&self, host: &str, tls: TlsFiles) -> Settings {
         Settings {
-            tls,
-            ..Settings::new(self.url(host).into())
+            ca_file: tls.ca,
+            client_certificate_file: tls.client_certificate,
+            client_key_file: tls.client_key,
+            ..Settings::new(self.url(host).parse().expect("a URL"))
         }
     }
 
@@ -182,10 +184,13 @@ async fn a_worker_with_the_right_files_works_and_any_other_is_refused() {
 
     // TLS to the port without, and the other way round.
     let mut swapped = secured.settings(HOST, secured.tls());
-    swapped.url = format!("amqps://guest:guest@localhost:{}", secured.rabbit.port()).into();
+    swapped.url = format!("amqps://guest:guest@localhost:{}", secured.rabbit.port())
+        .parse()
+        .expect("a URL");
     let plain = rabbit::check(&swapped, &Topology::new("t")).await.expect_err("refused");
     assert!(plain.to_string().contains("does not speak TLS"), "{plain}");
-    let swapped = Settings::new(format!("amqp://guest:guest@localhost:{}", secured.port).into());
+    let url = format!("amqp://guest:guest@localhost:{}", secured.port);
+    let swapped = Settings::new(url.parse().expect("a URL"));
     let tls = rabbit::check(&swapped, &Topology::new("t")).await.expect_err("refused");
     assert!(tls.to_string().contains("wants amqps"), "{tls}");
     secured.rabbit.crash().await;

@@ -10,11 +10,10 @@ use bankrefresh::clock::Clock;
 use bankrefresh::finapi::credentials::Credentials;
 use bankrefresh::finapi::transport::Transport;
 use bankrefresh::finapi::{self, FinApi};
+use bankrefresh::setting::HttpUrl;
 use bankrefresh::worker::{Worker, WorkerError, WorkerParts, subscriptions};
-use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use url::Url;
 
 use crate::line::Line;
 use crate::platform::CLIENT_SECRET;
@@ -137,24 +136,22 @@ impl<'a> Crew<'a> {
     }
 
     fn finapi(&self) -> FinApi {
-        let url = Url::parse(FINAPI).expect("a URL");
+        let url: HttpUrl = FINAPI.parse().expect("a URL");
+        let secret = CLIENT_SECRET.parse().expect("a secret");
         let settings = finapi::Settings {
-            access_url: url.clone(),
-            web_form_url: url.clone(),
-            client_id: "sandbox-client".to_owned(),
-            client_secret: SecretString::from(CLIENT_SECRET),
-            dialect: finapi::request::Dialect::Auto,
             timeout: std::time::Duration::from_secs(5),
-            connect_timeout: std::time::Duration::from_secs(5),
             calls_max: self.scenario.calls_max,
-            requests_per_second: None,
             body_max: 1 << 20,
             page_size: self.scenario.page_size,
-            pages_max: 200,
             users_max: std::num::NonZeroUsize::MIN.saturating_add(9),
+            ..finapi::Settings::new(url.clone(), url.clone(), "sandbox-client", secret)
         };
         let credentials = Credentials::Http {
-            url: url.join("sandbox/credentials").expect("a URL"),
+            url: url
+                .join("sandbox/credentials")
+                .expect("a URL")
+                .try_into()
+                .expect("a URL"),
             bearer: None,
             timeout: settings.timeout,
         };

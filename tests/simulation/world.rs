@@ -100,7 +100,7 @@ impl<'a> World<'a> {
         let mut callbacks = callbacks::Settings::default();
         if scenario.callbacks {
             callbacks.public_url = "https://worker.simulated.test/".parse().ok();
-            callbacks.key = Some("a key of the callbacks".into());
+            callbacks.key = "a key of the callbacks".parse().ok();
             let router = callbacks::router(&callbacks, Broker::Memory(sender.clone()), topology.clone(), clock);
             tokio::spawn(call_back(Arc::clone(&sandbox), router));
         }

@@ -148,7 +148,7 @@ async fn refresh(client: &reqwest::Client, tokens: &[String], plan: &HttpPlan, n
     for _ in 0..times(5) {
         let ids = accounts.join(",");
         let today = jiff::Timestamp::now()
-            .to_zoned(jiff::tz::TimeZone::UTC)
+            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
             .strftime("%Y-%m-%d");
         answer(get(format!(
             "api/v1/transactions?view=bankView&accountIds={ids}&minImportDate={today}&order=id,ASC&perPage=500&page=1"

@@ -1,26 +1,35 @@
 //! Where the broker's nodes are. A password is never part of an error or of what is shown.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
-use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
 use super::Settings;
 use super::error::Error;
+use crate::secret::{HIDDEN, Secret};
+use crate::setting::Value;
 
-/// The addresses of a cluster's nodes, or of the only broker: one URL with one host or several.
-pub(super) struct Addresses {
+/// The addresses of a cluster's nodes, or of the only broker: one URL with one host or several, at least one.
+///
+/// Written as `amqp://user:password@host:port/vhost`, or `amqps`, as RabbitMQ's [URI
+/// specification](https://www.rabbitmq.com/docs/uri-spec) has it. The default virtual host is `/%2f`. For a cluster, several `host:port` with
+/// commas in between: the next one is tried when one does not answer or is lost. Formats without user and password.
+#[derive(Clone)]
+pub struct Addresses {
     all: Vec<Address>,
 }
 
 impl Addresses {
-    /// Reads where to connect, and sees to it that what TLS needs is there.
+    /// Where to connect, if what TLS needs is there.
     pub(super) fn of(settings: &Settings) -> Result<Self, Error> {
-        let all = Self::parse(&settings.url)?;
-        match (all.iter().any(Address::is_tls), settings.tls.given()) {
-            (true, _) => drop(settings.tls.connector()?),
+        let Self { all } = settings.url.clone();
+        let tls = settings.tls();
+        match (all.iter().any(Address::is_tls), tls.given()) {
+            (true, _) => drop(tls.connector()?),
             (false, Some(setting)) => {
                 let why = "it is for amqps, and amqp.url begins with amqp://".to_owned();
                 return Err(Error::Tls { setting, why });
@@ -31,8 +40,7 @@ impl Addresses {
     }
 
     /// One address for each of the hosts that stand between commas.
-    fn parse(url: &SecretString) -> Result<Vec<Address>, Error> {
-        let text = url.expose_secret();
+    fn parse(text: &str) -> Result<Vec<Address>, Error> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(vec![Address::parse(text)?]);
         };
@@ -49,16 +57,50 @@ impl Addresses {
         let count = self.all.len();
         self.all.iter().cycle().skip(turn % count).take(count)
     }
+
+    /// The name of the virtual host.
+    pub(super) fn vhost(&self) -> &str {
+        self.all.first().map_or("/", |address| &address.uri.vhost)
+    }
 }
 
-/// The name of the virtual host.
-pub(super) fn vhost(url: &SecretString) -> Result<String, Error> {
-    let all = Addresses::parse(url)?;
-    Ok(all
-        .into_iter()
-        .map(|address| address.uri.vhost)
-        .next()
-        .unwrap_or_default())
+impl FromStr for Addresses {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(Self {
+            all: Self::parse(text)?,
+        })
+    }
+}
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.all.iter().map(ToString::to_string))
+            .finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Secret::deserialize(deserializer)?;
+        text.expose().parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+impl Value for Addresses {
+    const KIND: &'static str = "secret URL";
+
+    fn show(&self) -> String {
+        HIDDEN.to_owned()
+    }
 }
 
 /// One of the addresses. Formats as host and port.
@@ -130,7 +172,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Result<String, Error> {
-        Addresses::parse(&url.into()).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        Addresses::parse(url).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
     }
 
     #[test]
@@ -150,8 +192,7 @@ mod tests {
 
     #[test]
     fn every_address_has_its_turn() {
-        let all = Addresses::parse(&"amqp://a,b,c".into()).unwrap();
-        let addresses = Addresses { all };
+        let addresses = "amqp://a,b,c".parse::<Addresses>().unwrap();
         let turns = |turn| addresses.in_turn(turn).map(Address::host).collect::<String>();
         assert_eq!([turns(0), turns(1), turns(5)], ["abc", "bca", "cab"]);
     }

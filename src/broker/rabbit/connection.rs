@@ -83,7 +83,7 @@ pub(super) async fn open<'a, const N: usize>(
 /// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
 async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> Result<Connection, Error> {
     let tls = match address.is_tls() {
-        true => Some(settings.tls.connector()?),
+        true => Some(settings.tls().connector()?),
         false => None,
     };
     let uri = address.uri(settings.heartbeat, purpose.frame_max());

@@ -5,31 +5,27 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::declare::{exchange_arguments, queue_arguments};
-use super::error::Error;
-use super::{Settings, address, consume};
+use super::{Settings, consume};
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 
 /// A pattern that no name matches.
 const NOTHING: &str = "^$";
 
 /// The JSON for `rabbitmqctl import_definitions`, for the virtual host of the URL.
-///
-/// # Errors
-///
-/// The URL is not valid.
-pub fn definitions(settings: &Settings, topology: &Topology) -> Result<String, Error> {
-    let vhost = address::vhost(&settings.url)?;
+#[must_use]
+pub fn definitions(settings: &Settings, topology: &Topology) -> String {
+    let vhost = settings.url.vhost();
     let (worker, sender, consumer) = (worker(topology), sender(topology), consumer(topology));
     let users = [worker, sender, consumer];
     let definitions = Definitions {
         users: users.iter().map(|user| login(&user.name)).collect(),
-        vhosts: vec![VirtualHost { name: vhost.clone() }],
-        permissions: users.into_iter().map(|user| user.in_vhost(&vhost)).collect(),
-        exchanges: topology.exchanges().iter().map(|it| exchange(it, &vhost)).collect(),
-        queues: topology.queues().iter().map(|it| queue(it, &vhost)).collect(),
-        bindings: topology.queues().iter().flat_map(|it| bindings(it, &vhost)).collect(),
+        vhosts: vec![VirtualHost { name: vhost.to_owned() }],
+        permissions: users.into_iter().map(|user| user.in_vhost(vhost)).collect(),
+        exchanges: topology.exchanges().iter().map(|it| exchange(it, vhost)).collect(),
+        queues: topology.queues().iter().map(|it| queue(it, vhost)).collect(),
+        bindings: topology.queues().iter().flat_map(|it| bindings(it, vhost)).collect(),
     };
-    Ok(serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text")))
+    serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
 /// Takes commands and states, publishes states, events, dead letters and hints, gives commands back to their lanes, and has a queue of

@@ -24,6 +24,7 @@ mod error;
 mod link;
 mod publish;
 mod session;
+mod settings;
 mod status;
 mod supervisor;
 mod tls;
@@ -32,18 +33,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::address::Addresses;
 pub use self::browse::{DeadLetter, DeadLetters, Death};
 pub use self::check::check;
 pub use self::declare::declare;
 pub use self::definitions::definitions;
 pub use self::error::{Difference, Error};
+pub use self::settings::Settings;
 pub use self::status::Status;
 pub use self::tls::TlsFiles;
 
-use self::address::Addresses;
 use self::consume::Order;
 use self::link::Shared;
 use self::session::Plan;
@@ -53,47 +54,6 @@ use crate::lease::Lease;
 
 /// How many notices wait to be read besides the deliveries that the prefetches allow.
 const NOTICES_SPARE: usize = 64;
-
-/// How to reach RabbitMQ. For `amqps` the process must have installed a rustls crypto provider.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `amqp://user:password@host:port/vhost`, or `amqps`, as RabbitMQ's [URI
-    /// specification](https://www.rabbitmq.com/docs/uri-spec) has it. The default virtual host is `/%2f`. For a cluster,
-    /// several `host:port` with commas in between: the next one is tried when one does not answer or is lost.
-    pub url: SecretString,
-    /// For `amqps`.
-    pub tls: TlsFiles,
-    /// The name of the connections in the broker's management.
-    pub connection_name: String,
-    /// How long each connection may take to come up, TLS and login included.
-    pub connect_timeout: Duration,
-    /// How long the confirms of one publish may take. A connection that takes longer is taken for dead.
-    pub confirm_timeout: Duration,
-    /// The heartbeat to ask for, in whole seconds, at least one. After twice as long without a sign of life the
-    /// connection is lost.
-    pub heartbeat: Duration,
-    /// The longest wait between two attempts to connect, before a jitter of up to as much again.
-    pub reconnect_max: Duration,
-    /// Whether to declare the topology at each connect. If not, it must be there.
-    pub declare: bool,
-}
-
-impl Settings {
-    /// The defaults, for a broker.
-    #[must_use]
-    pub fn new(url: SecretString) -> Self {
-        Self {
-            url,
-            tls: TlsFiles::default(),
-            connection_name: "bankrefresh".to_owned(),
-            connect_timeout: Duration::from_secs(10),
-            confirm_timeout: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(10),
-            reconnect_max: Duration::from_secs(15),
-            declare: true,
-        }
-    }
-}
 
 /// A connection to RabbitMQ that comes back. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]

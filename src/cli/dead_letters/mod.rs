@@ -45,7 +45,7 @@ pub(super) enum Command {
 const PRINTED_MAX: usize = 1000;
 
 pub(super) async fn run(command: Command, config: &Config) -> Ended {
-    super::log_warnings(&config.telemetry)?;
+    super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
     let (mut selection, deed) = match command {
         Command::List { selection, format } => (selection, Deed::List(format)),
@@ -56,7 +56,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Ended {
     if matches!(deed, Deed::List(_) | Deed::Show) {
         selection.limit.get_or_insert(PRINTED_MAX);
     }
-    let settings = super::rabbit_settings(&config.amqp, "dead-letters");
+    let settings = config.amqp.named("dead-letters");
     let letters = DeadLetters::open(&settings, &topology).await?;
     let mut going = Going {
         topology,

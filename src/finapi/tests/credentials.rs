@@ -133,7 +133,7 @@ fn service(status: u16, body: &'static str) -> (Router, Asked) {
 fn at(address: &str) -> Credentials {
     Credentials::Http {
         url: url(address),
-        bearer: Some(SecretString::from("platform-token")),
+        bearer: secret("platform-token").try_into().ok(),
         timeout: secs(5),
     }
 }

@@ -12,11 +12,11 @@ use crate::sandbox::serve;
 
 /// A server on a port of its own, until it is dropped.
 struct Server {
-    url: Url,
+    url: HttpUrl,
     _stop: oneshot::Sender<()>,
 }
 
-async fn listener() -> (TcpListener, Url) {
+async fn listener() -> (TcpListener, HttpUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     (listener, url(&format!("http://{address}/")))
@@ -33,13 +33,13 @@ async fn serving(sandbox: &Arc<Sandbox>) -> Server {
     Server { url, _stop: stop }
 }
 
-async fn serving_router(router: Router) -> Url {
+async fn serving_router(router: Router) -> HttpUrl {
     let (listener, url) = listener().await;
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 
-fn http_client(at: &Url, timeout: Duration, users: PathBuf) -> FinApi {
+fn http_client(at: &HttpUrl, timeout: Duration, users: PathBuf) -> FinApi {
     // Whichever test of this process comes first installs it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings {
@@ -62,7 +62,8 @@ async fn with_token(sandbox: &Arc<Sandbox>) -> Refresh {
     world.find(1).await;
     let form =
         "grant_type=password&client_id=sandbox-client&client_secret=sandbox-secret&username=anna&password=secret-anna";
-    let mut request = reqwest::Request::new(http::Method::POST, url("http://finapi.test/oauth/token"));
+    let token_url = "http://finapi.test/oauth/token".parse().expect("a URL");
+    let mut request = reqwest::Request::new(http::Method::POST, token_url);
     let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
     request.headers_mut().insert("content-type", form_type);
     *request.body_mut() = Some(form.into());

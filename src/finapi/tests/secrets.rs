@@ -75,22 +75,22 @@ fn world(broken: &'static str, status: StatusCode) -> FinApi {
         }
     };
     let token = format!(r#"{{"access_token":"{TOKEN}","refresh_token":"{TOKEN}","expires_in":3600}}"#);
-    let secret = format!(r#"{{"password":"{PASSWORD}"}}"#);
+    let answered = format!(r#"{{"password":"{PASSWORD}"}}"#);
     let task = format!(
         r#"{{"id":"t","createdAt":"2021-03-09T08:36:15.000+0000","status":"WEB_FORM_REQUIRED",
             "payload":{{"webForm":{{"id":"f","url":"{FORM_URL}"}}}}}}"#
     );
     let router = Router::new()
         .route("/oauth/token", axum::routing::post(answer("token", token)))
-        .route("/users/{user}", get(answer("secret", secret)))
+        .route("/users/{user}", get(answer("secret", answered)))
         .fallback(answer("finapi", task));
     let settings = Settings {
-        client_secret: SecretString::from(CLIENT_SECRET),
+        client_secret: secret(CLIENT_SECRET),
         ..settings()
     };
     let credentials = Credentials::Http {
         url: url("http://credentials.test/users"),
-        bearer: Some(SecretString::from(BEARER)),
+        bearer: secret(BEARER).try_into().ok(),
         timeout: secs(5),
     };
     client(router, settings, credentials)

@@ -111,7 +111,7 @@ async fn every_refusal_of_a_token_has_its_class() {
         assert_eq!(world.failure(&Call::FindTask).await.kind, kind);
     }
     let stranger = Settings {
-        client_secret: SecretString::from("wrong"),
+        client_secret: secret("wrong"),
         ..settings()
     };
     let world = World::of(SandboxConfig::default(), stranger);

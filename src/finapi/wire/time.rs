@@ -3,11 +3,12 @@
 use std::fmt;
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::AmbiguousOffset;
 use jiff::{Timestamp, fmt::strtime};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use crate::clock::GERMANY;
 use crate::refresh::query::Span;
 
 /// Reads text where it stands in the answer, without a copy of it.
@@ -57,7 +58,7 @@ pub(super) struct GermanTime {
 impl GermanTime {
     fn parse(text: &str) -> Result<Self, jiff::Error> {
         let local: DateTime = text.parse()?;
-        let ambiguous = berlin().to_ambiguous_timestamp(local);
+        let ambiguous = GERMANY.to_ambiguous_timestamp(local);
         let (earliest, latest) = match ambiguous.offset() {
             AmbiguousOffset::Fold { .. } => (ambiguous.earlier()?, ambiguous.later()?),
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => {
@@ -94,18 +95,9 @@ impl<'de> Deserialize<'de> for GermanDate {
     }
 }
 
-fn berlin() -> &'static TimeZone {
-    use std::sync::LazyLock;
-    static BERLIN: LazyLock<TimeZone> = LazyLock::new(|| {
-        // The time zone database is compiled in.
-        TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC)
-    });
-    &BERLIN
-}
-
 /// The day a moment falls on in Germany, as finAPI's import dates count.
 pub(in crate::finapi) fn german_day(moment: Timestamp) -> Date {
-    moment.to_zoned(berlin().clone()).date()
+    GERMANY.to_datetime(moment).date()
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@ mod content;
 mod parts;
 
 use std::fmt;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use content::{CATEGORY_CHARACTERS_MAX, PURPOSE_CHARACTERS_MAX};
 pub(super) use parts::transactions_updated;
+
+pub use super::settings::{Detail, Transactions};
 
 use super::failure::Fail;
 use super::model::WebFormLink;
@@ -21,40 +21,6 @@ use super::{Phase, Refresh};
 use crate::proto::{
     RefreshContext, RefreshFailed, TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
 };
-
-/// What `TransactionsUpdated` says (section `events`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Transactions {
-    /// Whether events carry the transactions themselves.
-    pub transactions: Detail,
-    /// The most bytes of one event; what is more goes into further parts. 64 KiB to 8 MiB.
-    pub size_max: usize,
-    /// How long before its end a consent is said to expire soon.
-    #[serde(with = "humantime_serde")]
-    pub consent_warning: Duration,
-}
-
-/// How much of the transactions an event carries.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Detail {
-    /// All of it.
-    #[default]
-    Inline,
-    /// Only how many there are and since when, for platforms that keep personal data off the bus.
-    Summary,
-}
-
-impl Default for Transactions {
-    fn default() -> Self {
-        Self {
-            transactions: Detail::Inline,
-            size_max: 512 * 1024,
-            consent_warning: Duration::from_secs(14 * 24 * 3600),
-        }
-    }
-}
 
 /// An event to be published.
 #[derive(Clone, PartialEq)]

@@ -19,8 +19,7 @@ pub use finapi::FinApiMetrics;
 pub(crate) use finapi::TokenFrom;
 pub use gauges::Gauges;
 
-use super::otlp;
-use crate::config::{ConfigError, Telemetry};
+use super::{NoCollector, Settings, otlp};
 use banks::name_banks;
 
 /// Bounds of histograms, in seconds: from a call to finAPI to a user who takes the time a web form allows.
@@ -35,8 +34,8 @@ const EXPORT_INTERVAL: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 ///
-/// Names the setting that is wrong.
-pub fn start(settings: &Telemetry) -> Result<(Registry, SdkMeterProvider), ConfigError> {
+/// When no exporter can be made for the endpoint.
+pub fn start(settings: &Settings) -> Result<(Registry, SdkMeterProvider), NoCollector> {
     let (registry, mut provider) = shown();
     if let Some(exporter) = otlp::metrics(settings)? {
         let reader = PeriodicReader::builder(exporter).with_interval(EXPORT_INTERVAL);

@@ -111,7 +111,7 @@ fn name(topology: &Topology) -> String {
 pub fn settings(server: &RabbitMq, topology: &Topology) -> Settings {
     Settings {
         connection_name: name(topology),
-        ..Settings::new(server.url().into())
+        ..Settings::new(server.url().parse().expect("a URL"))
     }
 }
 

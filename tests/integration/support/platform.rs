@@ -77,7 +77,7 @@ impl Platform {
         };
         let settings = rabbit::Settings {
             declare,
-            ..rabbit::Settings::new(rabbit.url().into())
+            ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
         let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![tap]).expect("settings");
         match timeout(PATIENCE, notices.recv()).await {
@@ -398,7 +398,7 @@ impl Reader {
             name: queue.to_owned(),
             prefetch,
         };
-        let settings = rabbit::Settings::new(platform.rabbit.url().into());
+        let settings = rabbit::Settings::new(platform.rabbit.url().parse().expect("a URL"));
         let (rabbit, notices) =
             rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
         let broker = Broker::Rabbit(rabbit);

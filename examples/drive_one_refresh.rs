@@ -1,0 +1,74 @@
+//! One refresh from its command to its events, with finAPI's responses made by hand: the workflow is pure, so nothing runs but this loop.
+//! `cargo run --example drive_one_refresh`
+
+use std::collections::VecDeque;
+
+use bankrefresh::proto::RefreshConnection;
+use bankrefresh::refresh::answer::{Answer, Collected, Connection, Task, TaskStatus};
+use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
+use jiff::Timestamp;
+
+fn main() {
+    let command = RefreshConnection {
+        command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
+        user_id: "anna".to_owned(),
+        bank_connection_id: 1,
+        ..RefreshConnection::default()
+    };
+    let policy = Policy::default();
+    let mut now: Timestamp = "2026-03-10T09:00:00Z".parse().expect("a time");
+    let mut refresh = Refresh::new(command, now, Envelope::default(), now);
+    let mut responses = responses(now);
+    loop {
+        // Time is an argument, so nobody waits here.
+        now = now.max(refresh.due_at);
+        let query = refresh.call();
+        let response = responses.pop_front().expect("a response to every query");
+        println!("{now}  ask finAPI for {}", query.name());
+        let moment = Moment {
+            now,
+            jitter: 0.5,
+            next_look: None,
+        };
+        let step = refresh.step(Ok(response), moment, &policy);
+        for event in &step.events {
+            println!("{now}  publish {}: {}", event.routing_key(), event.summary());
+        }
+        refresh = match step.next {
+            Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
+            Next::Over => break,
+        };
+    }
+    assert!(responses.is_empty(), "every response was asked for");
+}
+
+/// What finAPI says, in this order: no task yet, a new one that runs and completes, and a connection whose data is ready.
+fn responses(now: Timestamp) -> VecDeque<Answer> {
+    let task = |status| Task {
+        id: "task-1".to_owned(),
+        created_at: now,
+        status,
+        bank_connection_id: Some(1),
+        web_form: None,
+        error: None,
+    };
+    let connection = Connection {
+        bank_id: 7,
+        bank_name: "Bank".to_owned(),
+        ready: true,
+        categorized: true,
+        account_ids: vec![10],
+        interfaces: Vec::new(),
+    };
+    VecDeque::from([
+        Answer::Tasks(Vec::new()),
+        Answer::Task(task(TaskStatus::Running)),
+        Answer::Task(task(TaskStatus::Running)),
+        Answer::Task(task(TaskStatus::Completed)),
+        Answer::Connection(connection),
+        Answer::Collected(Collected {
+            accounts: Vec::new(),
+            transactions: Vec::new(),
+        }),
+    ])
+}

@@ -1,0 +1,157 @@
+//! How RabbitMQ is reached.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::TlsFiles;
+use super::address::Addresses;
+use crate::setting::{Declared, MINUTE, SECOND, Section};
+
+/// How to reach RabbitMQ (section `amqp`). For `amqps` the process must have installed a rustls crypto provider.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
+pub struct Settings {
+    pub url: Addresses,
+    pub ca_file: Option<PathBuf>,
+    pub client_certificate_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+    pub prefix: String,
+    pub declare: bool,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub confirm_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// The name of the connections in the broker's management. Not for operators to set.
+    #[serde(skip, default = "connection_name")]
+    pub connection_name: String,
+    /// The longest wait between two attempts to connect, before a jitter of up to as much again. Not for operators to set.
+    #[serde(skip, default = "reconnect_max")]
+    pub reconnect_max: Duration,
+}
+
+fn connection_name() -> String {
+    "bankrefresh".to_owned()
+}
+fn reconnect_max() -> Duration {
+    Duration::from_secs(15)
+}
+
+/// The broker of a development machine.
+const URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+
+impl Default for Settings {
+    fn default() -> Self {
+        match URL.parse() {
+            Ok(url) => Self::new(url),
+            Err(_) => unreachable!("the default URL is valid"),
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults, for a broker.
+    #[must_use]
+    pub fn new(url: Addresses) -> Self {
+        Self {
+            url,
+            ca_file: None,
+            client_certificate_file: None,
+            client_key_file: None,
+            prefix: "bankrefresh".to_owned(),
+            declare: true,
+            connect_timeout: Duration::from_secs(10),
+            confirm_timeout: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(15),
+            connection_name: connection_name(),
+            reconnect_max: reconnect_max(),
+        }
+    }
+
+    /// The same for connections that the broker's management shows as those of this part of the program.
+    #[must_use]
+    pub fn named(&self, part: &str) -> Self {
+        Self {
+            connection_name: format!("bankrefresh {part}"),
+            ..self.clone()
+        }
+    }
+
+    /// The files of TLS.
+    #[must_use]
+    pub(super) fn tls(&self) -> TlsFiles {
+        TlsFiles {
+            ca: self.ca_file.clone(),
+            client_certificate: self.client_certificate_file.clone(),
+            client_key: self.client_key_file.clone(),
+        }
+    }
+
+    fn declare_broker(&self, list: &mut Declared) {
+        list.any(
+            "url",
+            &self.url,
+            "`amqp://user:password@host:port/vhost`, or `amqps://` for TLS. For a cluster, several `host:port` with commas in between.",
+        )
+        .default(URL);
+        list.any(
+            "ca_file",
+            &self.ca_file,
+            "The certificates (PEM) of the only CAs that the worker trusts for `amqps`. Without it, it trusts the system's.",
+        );
+        list.any(
+            "client_certificate_file",
+            &self.client_certificate_file,
+            "The certificate (PEM) that the worker shows the broker, with those between it and its CA.",
+        );
+        list.any("client_key_file", &self.client_key_file, "Its private key (PEM).");
+    }
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "amqp";
+    const TITLE: &'static str = "the broker";
+
+    fn declare(&self, list: &mut Declared) {
+        self.declare_broker(list);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        list.any(
+            "prefix",
+            &self.prefix,
+            "What the names of all exchanges and queues begin with.",
+        )
+        .and(
+            (1..=100).contains(&self.prefix.len()) && self.prefix.chars().all(is_plain),
+            "1 to 100 letters, digits, `.`, `_` and `-`",
+        );
+        list.any(
+            "declare",
+            &self.declare,
+            "Whether a worker declares exchanges and queues at start. Without it the worker is not ready until all of them exist; see \
+             `bankrefresh topology`.",
+        );
+        list.within(
+            "connect_timeout",
+            self.connect_timeout,
+            SECOND..=5 * MINUTE,
+            "The longest a new connection to the broker may take, TLS and login included.",
+        );
+        list.within(
+            "confirm_timeout",
+            self.confirm_timeout,
+            SECOND..=5 * MINUTE,
+            "The longest the broker may take to confirm a message. A connection that takes longer counts as lost.",
+        );
+        list.within(
+            "heartbeat",
+            self.heartbeat,
+            SECOND..=10 * MINUTE,
+            "How often both sides show that they are there. After twice this time without a sign the connection counts as lost.",
+        )
+        .and(self.heartbeat.subsec_nanos() == 0, "whole seconds");
+    }
+}

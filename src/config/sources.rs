@@ -1,0 +1,57 @@
+//! Where settings come from: a file, and variables of the environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::ConfigError;
+
+/// What the names of our variables begin with.
+pub(super) const PREFIX: &str = "BANKREFRESH__";
+const FILE_SUFFIX: &str = "_FILE";
+
+/// Settings that name a file by themselves: what it holds is not their value.
+const FILES: [&str; 3] = [
+    "AMQP__CA_FILE",
+    "AMQP__CLIENT_CERTIFICATE_FILE",
+    "AMQP__CLIENT_KEY_FILE",
+];
+
+/// What a settings file holds, if it is TOML. The parser's own words would show the line, which may be one with a secret.
+pub(super) fn text(file: &Path) -> Result<String, ConfigError> {
+    let wrong = |what: String| ConfigError::File(format!("{}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            Err(wrong(format!("line {line}: {}", error.message())))
+        }
+    }
+}
+
+/// The variables of ours, without their prefix, those that name files replaced by what the files hold.
+pub(super) fn variables(
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<::config::Map<String, String>, ConfigError> {
+    let ours: BTreeMap<String, String> = environment
+        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
+        .collect();
+    let mut variables = ::config::Map::new();
+    for (name, value) in ours {
+        let from_file = name
+            .strip_suffix(FILE_SUFFIX)
+            .filter(|_| !FILES.contains(&name.as_str()));
+        let (name, value) = match from_file {
+            Some(setting) => {
+                let variable = format!("{PREFIX}{name}");
+                let text =
+                    std::fs::read_to_string(&value).map_err(|error| ConfigError::SecretFile { variable, error })?;
+                (setting.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            None => (name, value),
+        };
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}

@@ -1,0 +1,178 @@
+//! How finAPI is reached.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::Dialect;
+use crate::secret::Secret;
+use crate::setting::{Declared, HttpUrl, MINUTE, SECOND, Section, Value};
+
+/// How finAPI is reached (section `finapi`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
+pub struct Settings {
+    pub access_url: HttpUrl,
+    pub web_form_url: HttpUrl,
+    pub client_id: String,
+    pub client_secret: Secret,
+    #[serde(default)]
+    pub dialect: Dialect,
+    #[serde(with = "humantime_serde", default = "timeout")]
+    pub timeout: Duration,
+    #[serde(with = "humantime_serde", default = "connect_timeout")]
+    pub connect_timeout: Duration,
+    #[serde(default = "calls_max")]
+    pub calls_max: usize,
+    #[serde(default)]
+    pub requests_per_second: Option<u32>,
+    #[serde(default = "body_max")]
+    pub body_max: usize,
+    #[serde(default = "page_size")]
+    pub page_size: u32,
+    #[serde(default = "pages_max")]
+    pub pages_max: u32,
+    #[serde(default = "users_max")]
+    pub users_max: NonZeroUsize,
+}
+
+fn timeout() -> Duration {
+    Duration::from_secs(20)
+}
+fn connect_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+fn calls_max() -> usize {
+    64
+}
+fn body_max() -> usize {
+    8 * 1024 * 1024
+}
+fn page_size() -> u32 {
+    500
+}
+fn pages_max() -> u32 {
+    200
+}
+fn users_max() -> NonZeroUsize {
+    const { NonZeroUsize::new(100_000).unwrap() }
+}
+
+impl Settings {
+    /// The defaults, for a client of finAPI.
+    #[must_use]
+    pub fn new(access_url: HttpUrl, web_form_url: HttpUrl, client_id: &str, client_secret: Secret) -> Self {
+        Self {
+            access_url,
+            web_form_url,
+            client_id: client_id.to_owned(),
+            client_secret,
+            dialect: Dialect::default(),
+            timeout: timeout(),
+            connect_timeout: connect_timeout(),
+            calls_max: calls_max(),
+            requests_per_second: None,
+            body_max: body_max(),
+            page_size: page_size(),
+            pages_max: pages_max(),
+            users_max: users_max(),
+        }
+    }
+
+    fn declare_client(&self, list: &mut Declared) {
+        list.any(
+            "access_url",
+            &self.access_url,
+            "The Access host, for tokens, connections, accounts and transactions.",
+        )
+        .required();
+        list.any(
+            "web_form_url",
+            &self.web_form_url,
+            "The Web Form 2.0 host, for tasks and web forms.",
+        )
+        .required();
+        list.any("client_id", &self.client_id, "The platform's client id.")
+            .and(!self.client_id.is_empty(), "not empty")
+            .required();
+        list.any("client_secret", &self.client_secret, "The platform's client secret.")
+            .required();
+        list.any(
+            "dialect",
+            &self.dialect,
+            "The names that start an update: those of finAPI's guide, those of its reference, or whichever finAPI accepts.",
+        );
+    }
+
+    fn declare_limits(&self, list: &mut Declared) {
+        list.within(
+            "timeout",
+            self.timeout,
+            SECOND..=5 * MINUTE,
+            "The longest one call may take, including the body of the response.",
+        );
+        list.within(
+            "connect_timeout",
+            self.connect_timeout,
+            Duration::from_millis(100)..=MINUTE,
+            "The longest a new connection to finAPI may take.",
+        );
+        list.within(
+            "calls_max",
+            self.calls_max,
+            1..=10_000,
+            "The most concurrent calls of a worker, over all of its refreshes. The worker uses at most twice `finapi.requests_per_second`.",
+        );
+        list.within_if_set(
+            "requests_per_second",
+            self.requests_per_second,
+            1..=100_000,
+            "The most requests a second of a worker, evenly spread, those for tokens included. Without it there is no such limit.",
+        );
+        list.within(
+            "body_max",
+            self.body_max,
+            64 * 1024..=256 * 1024 * 1024,
+            "The most bytes of one response.",
+        );
+        list.within(
+            "page_size",
+            self.page_size,
+            1..=500,
+            "The most transactions of one page. finAPI allows 500.",
+        );
+        list.within(
+            "pages_max",
+            self.pages_max,
+            1..=100_000,
+            "The most pages of transactions that one refresh reads.",
+        );
+        list.within(
+            "users_max",
+            self.users_max.get(),
+            1..=10_000_000,
+            "The most users whose tokens a worker remembers.",
+        );
+    }
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "finapi";
+    const TITLE: &'static str = "finAPI";
+    const NOTE: &'static str = "Only `worker` needs this section.";
+
+    fn declare(&self, list: &mut Declared) {
+        self.declare_client(list);
+        self.declare_limits(list);
+    }
+}
+
+impl Value for Dialect {
+    const KIND: &'static str = "`auto`, `guide` or `reference`";
+
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}

@@ -1,0 +1,169 @@
+//! What is logged, and where traces and metrics go.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tracing_subscriber::EnvFilter;
+
+use crate::setting::{Declared, HttpUrl, Section, Value};
+
+/// Logs, traces and metrics (section `telemetry`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
+pub struct Settings {
+    pub log_format: LogFormat,
+    pub log_level: LogLevel,
+    pub otlp_endpoint: Option<HttpUrl>,
+    pub otlp_protocol: OtlpProtocol,
+    pub sample_ratio: f64,
+    pub banks_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Text,
+            log_level: LogLevel::default(),
+            otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::Grpc,
+            sample_ratio: 1.0,
+            banks_max: 0,
+        }
+    }
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "telemetry";
+    const TITLE: &'static str = "logs, traces, metrics";
+
+    fn declare(&self, list: &mut Declared) {
+        list.any(
+            "log_format",
+            &self.log_format,
+            "How log lines are written: text for people, JSON for programs.",
+        );
+        list.any(
+            "log_level",
+            &self.log_level,
+            "What is logged, as filter directives, for instance `info,bankrefresh=debug`.",
+        );
+        list.any(
+            "otlp_endpoint",
+            &self.otlp_endpoint,
+            "The OpenTelemetry collector that traces and metrics are sent to. Without it none are sent.",
+        );
+        list.any(
+            "otlp_protocol",
+            &self.otlp_protocol,
+            "The collector's protocol: `grpc`, usually on port 4317, or `http`, usually on port 4318.",
+        );
+        list.within(
+            "sample_ratio",
+            self.sample_ratio,
+            0.0..=1.0,
+            "The share of refreshes that are traced, where their senders have not decided.",
+        );
+        list.within(
+            "banks_max",
+            self.banks_max,
+            0..=1000,
+            "The most banks that `bankrefresh_refreshes_total` names by their id; further ones are `other`. With 0 none is named.",
+        );
+    }
+}
+
+/// How an OpenTelemetry collector is spoken to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpProtocol {
+    /// OTLP over gRPC, usually port 4317.
+    Grpc,
+    /// OTLP over HTTP with protobuf bodies, usually port 4318.
+    Http,
+}
+
+impl Value for OtlpProtocol {
+    const KIND: &'static str = "`grpc` or `http`";
+
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Value for LogFormat {
+    const KIND: &'static str = "`text` or `json`";
+
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// What is logged: `tracing_subscriber`'s filter directives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+/// A text that is not a [`LogLevel`].
+#[derive(Debug, thiserror::Error)]
+#[error("it must be filter directives, for instance \"info\": {0}")]
+pub struct NotDirectives(#[from] tracing_subscriber::filter::ParseError);
+
+impl LogLevel {
+    /// Only what an operator must act on.
+    #[must_use]
+    pub fn warnings() -> Self {
+        Self("warn".to_owned())
+    }
+
+    /// What lets these lines through. lapin logs what the worker logs itself, so it is silent unless an operator asks for it. Its lines about
+    /// messages that came back are never logged, because they hold the messages' bodies.
+    #[must_use]
+    pub(super) fn filter(&self) -> EnvFilter {
+        EnvFilter::new(format!("lapin=off,{},lapin::returned_messages=off", self.0))
+    }
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = NotDirectives;
+
+    fn from_str(text: &str) -> Result<Self, NotDirectives> {
+        EnvFilter::try_new(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for LogLevel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl Value for LogLevel {
+    const KIND: &'static str = "filter directives";
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
