@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::refresh::answer::{Answer, Collected, Connection, Task, TaskStatus};
+use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
+use bankrefresh::refresh::query::Answer;
 use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
 use jiff::Timestamp;
 

@@ -20,7 +20,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::breaker;
 use super::credentials::Credentials;
