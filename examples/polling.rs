@@ -16,7 +16,7 @@ use bankrefresh::proto::{RefreshConnection, timestamp};
 use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::{After, Behaviour, Sandbox, SandboxConfig, Script};
-use bankrefresh::worker::{Worker, subscriptions};
+use bankrefresh::worker::{Worker, WorkerParts, subscriptions};
 use uuid::Uuid;
 
 /// Each connection is refreshed so often, a minute apart.
@@ -127,15 +127,15 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     let topology = Topology::new("polling");
     let server = memory::Server::new(&topology);
     let (client, notices) = server.connect(subscriptions(&topology, &config.worker));
-    let worker = Worker::new(
-        Broker::Memory(client),
+    let worker = Worker::new(WorkerParts {
+        broker: Broker::Memory(client),
         finapi,
-        topology.clone(),
+        topology: topology.clone(),
         policy,
-        config.worker,
+        settings: config.worker,
         clock,
-        7,
-    );
+        seed: 7,
+    });
     tokio::spawn(worker.run(notices, std::future::pending()));
     let tap = Subscription::Tap {
         exchange: topology.events(),
