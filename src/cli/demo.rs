@@ -204,7 +204,7 @@ fn finapi(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
     let variables = variables.map(|(key, value)| (format!("BANKREFRESH__FINAPI__{key}"), value.to_owned()));
     let config = Config::load(None, variables.into_iter())?;
     let settings = config.finapi.ok_or("finapi")?;
-    let transport = Transport::http(settings.connect_timeout)?;
+    let transport = Transport::http(settings.connect_timeout, settings.http2)?;
     let credentials = Credentials::Http {
         url: url.join("sandbox/credentials")?,
         bearer: None,

@@ -30,7 +30,7 @@ pub(super) async fn run(config: Config) -> Ended {
             "finapi.access_url, finapi.web_form_url, finapi.client_id and finapi.client_secret are required".to_owned(),
         )
     })?;
-    let transport = Transport::http(settings.connect_timeout)?;
+    let transport = Transport::http(settings.connect_timeout, settings.http2)?;
     let finapi = FinApi::new(
         transport,
         settings,

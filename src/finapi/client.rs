@@ -57,6 +57,9 @@ pub struct Settings {
     /// The longest a connection may take to be made.
     #[serde(with = "humantime_serde", default = "connect_timeout")]
     pub connect_timeout: Duration,
+    /// Whether HTTP/2 is spoken with a server that offers it (ALPN); HTTP/1.1 otherwise.
+    #[serde(default)]
+    pub http2: bool,
     /// The most calls at once, over all refreshes.
     #[serde(default = "calls_max")]
     pub calls_max: usize,

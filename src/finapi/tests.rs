@@ -58,6 +58,7 @@ fn settings() -> Settings {
         dialect: Dialect::Auto,
         timeout: secs(20),
         connect_timeout: secs(5),
+        http2: false,
         calls_max: 8,
         requests_per_second: None,
         body_max: 8 * 1024 * 1024,

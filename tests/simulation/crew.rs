@@ -146,6 +146,7 @@ impl<'a> Crew<'a> {
             dialect: finapi::request::Dialect::Auto,
             timeout: std::time::Duration::from_secs(5),
             connect_timeout: std::time::Duration::from_secs(5),
+            http2: false,
             calls_max: self.scenario.calls_max,
             requests_per_second: None,
             body_max: 1 << 20,
