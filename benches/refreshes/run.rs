@@ -28,7 +28,7 @@ use crate::support::rabbitmq::{self, RabbitMq};
 use crate::verdict;
 
 /// Longer without an event means that something is broken.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many commands are published at once.
 const BATCH: usize = 500;
@@ -67,7 +67,7 @@ struct Stage {
     events: Consumer,
     workers: Vec<Running>,
     _channel: Channel,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Stage {
@@ -80,7 +80,7 @@ impl Stage {
         let channel = rabbit.connection().await.create_channel().await.expect("a channel");
         let events = observe(&channel, &topology).await;
         let workers = (0..options.workers).map(|number| {
-            let log = dir.path().join(format!("{number}.log"));
+            let log = dir.path().join(log(number));
             subject.start(options, rabbit, &prefix, &simulator, log)
         });
         Self {
@@ -88,8 +88,14 @@ impl Stage {
             simulator,
             events,
             _channel: channel,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// What the first worker said last.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join(log(0))).expect("a log");
+        log.lines().last().unwrap_or("its log is empty").to_owned()
     }
 
     fn used(&self) -> Used {
@@ -102,6 +108,10 @@ impl Stage {
     }
 }
 
+fn log(number: usize) -> String {
+    format!("{number}.log")
+}
+
 /// Does one.
 pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &Authority) -> Run {
     let mut stage = Stage::set(options, rabbit, turn, authority).await;
@@ -112,9 +122,9 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
     let mut bytes = 0;
     let mut memory = Vec::new();
     while notices.len() < options.refreshes {
-        let delivery = timeout(PATIENCE, stage.events.next())
-            .await
-            .expect("events keep coming");
+        let Ok(delivery) = timeout(PATIENCE, stage.events.next()).await else {
+            panic!("no more events after {} of them; {}", notices.len(), stage.last_words());
+        };
         let delivery = delivery.expect("the consumer lives").expect("an event");
         let now = Timestamp::now();
         let kind = delivery.properties.kind().as_ref().expect("a type").as_str().to_owned();

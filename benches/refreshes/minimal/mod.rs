@@ -110,7 +110,7 @@ impl Minimal {
         let started = self.http.post(format!("{}/api/tasks/backgroundUpdate", self.finapi));
         let started = started.header("content-type", "application/json").body(body);
         let mut task: Task = self.call(user, started).await?;
-        while task.status == "IN_PROGRESS" {
+        while ["NOT_YET_STARTED", "IN_PROGRESS"].contains(&task.status.as_str()) {
             sleep(POLL_EVERY).await;
             task = self.get(user, format!("api/tasks/{}", task.id)).await?;
         }
