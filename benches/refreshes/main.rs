@@ -54,7 +54,7 @@ async fn measure(options: &Options) {
         return run::watch(options, &rabbit, time, &authority).await;
     }
     println!(
-        "{} refreshes of {} users, updates of {}; {} worker(s) with {} in flight; notices by {}",
+        "{} refreshes of {} users, updates of {}; {} worker(s) with {} in flight; ends found by {}",
         options.refreshes,
         options.users,
         options.task,

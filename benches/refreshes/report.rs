@@ -79,7 +79,7 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.3} ms of CPU each, {:.0} refreshes/s, peak {:.0} MB, noticed after {:.2} s (p50), {:.2} s (p99), {:.2} calls, \
+            "{:.3} ms of CPU each, {:.0} refreshes/s, peak {:.0} MB, from end to event {:.2} s (p50), {:.2} s (p99), {:.2} calls, \
              {:.2} messages, simulator {:.3} ms",
             self.cpu_ms,
             self.per_second,
@@ -98,7 +98,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "worker {}; minimal loop {}; floor {:.3} ms (HTTP {:.3}, AMQP {:.3}); worker over floor {:.2}, over minimal loop {:.2}; \
-             all {} requests of the worker by this protocol; MB after each quarter {:.0?}; told each second {:?}",
+             all {} requests of the worker by this protocol; MB after each quarter {:.0?}; events in each second {:?}",
             self.worker,
             self.minimal,
             self.floor_ms(),
@@ -113,7 +113,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A figure's name, and how it is read off a report.
+/// A figure's name, and how to read it from a report.
 type Figure = (&'static str, fn(&Report) -> f64);
 
 /// The middle of each figure, with the least and the most.
@@ -130,9 +130,9 @@ pub fn medians(protocol: Protocol, reports: &[&Report]) {
         ("  minimal loop", |report| report.minimal.per_second),
         ("peak memory, MB", |report| report.worker.peak_mb),
         ("  minimal loop", |report| report.minimal.peak_mb),
-        ("noticed after, s, p50", |report| report.worker.notice[0]),
+        ("end to event, s, p50", |report| report.worker.notice[0]),
         ("  minimal loop", |report| report.minimal.notice[0]),
-        ("noticed after, s, p99", |report| report.worker.notice[1]),
+        ("end to event, s, p99", |report| report.worker.notice[1]),
         ("  minimal loop", |report| report.minimal.notice[1]),
         ("calls of finAPI per refresh", |report| report.worker.calls),
         ("  minimal loop", |report| report.minimal.calls),

@@ -71,14 +71,14 @@ pub async fn run(plan: &MinimalPlan) -> Result<()> {
     while let Some(delivery) = commands.next().await {
         let (minimal, delivery) = (Arc::clone(&minimal), delivery?);
         tokio::spawn(async move {
-            let settled = match minimal.work_on(&delivery).await {
+            let acknowledged = match minimal.work_on(&delivery).await {
                 Ok(()) => delivery.ack(BasicAckOptions::default()).await,
                 Err(error) => {
                     eprintln!("a refresh failed: {error}");
                     delivery.nack(BasicNackOptions::default()).await
                 }
             };
-            settled.expect("a broker");
+            acknowledged.expect("a broker");
         });
     }
     Ok(())
