@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::protocol::Protocol;
+
 /// What is measured.
 #[derive(Clone, Debug, clap::Parser)]
 pub struct Options {
@@ -21,6 +23,9 @@ pub struct Options {
     /// `worker.in_flight` of each
     #[arg(long, default_value_t = 2000)]
     pub in_flight: u16,
+    /// What finAPI is spoken to with; each turn measures one after the other
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "http1")]
+    pub over: Vec<Protocol>,
     /// finAPI calls back
     #[arg(long)]
     pub callbacks: bool,
@@ -40,7 +45,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
     #[command(subcommand)]
-    pub floor: Option<Floor>,
+    pub part: Option<Part>,
     /// `cargo bench` says so
     #[arg(long, hide = true)]
     bench: bool,
@@ -60,16 +65,48 @@ pub enum WaitFor {
 /// What the benchmark starts itself again for.
 #[derive(Clone, Debug, clap::Subcommand)]
 #[command(hide = true)]
-pub enum Floor {
-    /// The same HTTP calls
+pub enum Part {
+    /// finAPI
+    Simulator(SimulatorPlan),
+    /// The plain worker
+    Minimal(MinimalPlan),
+    /// The floor of the same HTTP calls
     Http(HttpPlan),
-    /// The same messages
+    /// The floor of the same messages
     Amqp(AmqpPlan),
 }
 
+/// What finAPI does, and how it is spoken to.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimulatorPlan {
+    #[arg(long, value_enum)]
+    pub protocol: Protocol,
+    #[arg(long)]
+    pub script: PathBuf,
+    #[arg(long)]
+    pub certificates: PathBuf,
+}
+
+/// Where the plain worker finds everything.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MinimalPlan {
+    #[arg(long, value_enum)]
+    pub protocol: Protocol,
+    #[arg(long)]
+    pub finapi: String,
+    #[arg(long)]
+    pub amqp: String,
+    #[arg(long)]
+    pub prefix: String,
+    #[arg(long)]
+    pub in_flight: u16,
+}
+
 /// The calls of all refreshes.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct HttpPlan {
+    #[arg(long, value_enum)]
+    pub protocol: Protocol,
     #[arg(long)]
     pub url: String,
     #[arg(long)]
@@ -84,7 +121,7 @@ pub struct HttpPlan {
 }
 
 /// The messages of all refreshes.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct AmqpPlan {
     #[arg(long)]
     pub url: String,

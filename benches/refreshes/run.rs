@@ -1,8 +1,6 @@
 //! One run: commands in the queue, workers on, and every event timed as it arrives.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bankrefresh::broker::topology::Topology;
@@ -17,19 +15,26 @@ use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions}
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
 use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::authority::Authority;
 use crate::options::Options;
 use crate::process::{Running, Used};
+use crate::protocol::Protocol;
+use crate::simulator::{Heard, Simulator};
+use crate::subject::Subject;
 use crate::support::rabbitmq::{self, RabbitMq};
+use crate::verdict;
 
 /// Longer without an event means that something is broken.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many commands are published at once.
 const BATCH: usize = 500;
+
+/// Who is measured, and over what.
+pub type Turn = (Subject, Protocol);
 
 /// What a run came to.
 pub struct Run {
@@ -44,50 +49,53 @@ pub struct Run {
     pub waves: Vec<usize>,
     /// The memory of the largest worker after each quarter of the refreshes, in megabytes.
     pub memory: Vec<f64>,
-    /// Calls of finAPI by endpoint.
-    pub calls: BTreeMap<String, usize>,
+    /// What finAPI was asked.
+    pub heard: Heard,
     /// CPU of the simulator, in seconds.
     pub sandbox_cpu: f64,
     /// The mean size of an event.
     pub event_bytes: usize,
     /// Messages that reached the workers' queues and events.
     pub messages: usize,
-    pub sandbox_url: String,
-    /// Kept alive, for the floors call it too.
-    _sandbox: Running,
+    /// Kept alive, because the floors call it too.
+    pub simulator: Simulator,
 }
 
 /// Simulator and workers, with every command in the queue.
 struct Stage {
-    sandbox: Running,
-    sandbox_url: String,
+    simulator: Simulator,
     events: Consumer,
     workers: Vec<Running>,
     _channel: Channel,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Stage {
-    async fn set(options: &Options, rabbit: &RabbitMq) -> Self {
+    async fn set(options: &Options, rabbit: &RabbitMq, (subject, protocol): Turn, authority: &Authority) -> Self {
         let prefix = rabbitmq::prefix();
         let topology = Topology::new(&prefix);
         let dir = tempfile::tempdir().expect("a directory");
-        let (sandbox, sandbox_url) = sandbox(options, dir.path().join("script.toml")).await;
+        let simulator = Simulator::start(options, protocol, authority, dir.path()).await;
         publish(options, rabbit, &topology).await;
         let channel = rabbit.connection().await.create_channel().await.expect("a channel");
         let events = observe(&channel, &topology).await;
         let workers = (0..options.workers).map(|number| {
-            let log = dir.path().join(format!("{number}.log"));
-            worker(options, rabbit, &prefix, &sandbox_url, log)
+            let log = dir.path().join(log(number));
+            subject.start(options, rabbit, &prefix, &simulator, log)
         });
         Self {
             workers: workers.collect(),
-            sandbox,
-            sandbox_url,
+            simulator,
             events,
             _channel: channel,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// What the first worker said last.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join(log(0))).expect("a log");
+        log.lines().last().unwrap_or("its log is empty").to_owned()
     }
 
     fn used(&self) -> Used {
@@ -100,24 +108,32 @@ impl Stage {
     }
 }
 
+fn log(number: usize) -> String {
+    format!("{number}.log")
+}
+
 /// Does one.
-pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
-    let mut stage = Stage::set(options, rabbit).await;
+pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &Authority) -> Run {
+    let mut stage = Stage::set(options, rabbit, turn, authority).await;
     let began = Instant::now();
     let mut notices = Vec::with_capacity(options.refreshes);
+    let mut outcomes = BTreeSet::new();
     let mut waves = Vec::new();
     let mut bytes = 0;
     let mut memory = Vec::new();
     while notices.len() < options.refreshes {
-        let delivery = timeout(PATIENCE, stage.events.next())
-            .await
-            .expect("events keep coming");
+        let Ok(delivery) = timeout(PATIENCE, stage.events.next()).await else {
+            panic!("no more events after {} of them; {}", notices.len(), stage.last_words());
+        };
         let delivery = delivery.expect("the consumer lives").expect("an event");
         let now = Timestamp::now();
         let kind = delivery.properties.kind().as_ref().expect("a type").as_str().to_owned();
         bytes += delivery.data.len();
         match Event::decode(&kind, &delivery.data).expect("an event") {
-            Event::TransactionsUpdated(event) => notices.push(notice(&event, now)),
+            Event::TransactionsUpdated(event) => {
+                notices.push(notice(&event, now));
+                outcomes.insert(event.refresh.unwrap_or_default().command_id);
+            }
             other => panic!("not what was to come: {}", other.summary()),
         }
         let second = usize::try_from(began.elapsed().as_secs()).expect("a time");
@@ -129,39 +145,40 @@ pub async fn run(options: &Options, rabbit: &RabbitMq) -> Run {
     }
     let took = began.elapsed();
     let used = stage.used();
-    let sandbox_cpu = stage.sandbox.used().cpu;
+    let sandbox_cpu = stage.simulator.running.used().cpu;
     stage.workers.clear();
     notices.sort_by(f64::total_cmp);
-    Run {
+    let run = Run {
         refreshes: options.refreshes,
         took,
         used,
         notices,
         waves,
         memory,
-        calls: calls(&stage.sandbox_url).await,
+        heard: stage.simulator.heard().await,
         sandbox_cpu,
         event_bytes: bytes / options.refreshes,
         messages: 2 * options.refreshes,
-        sandbox_url: stage.sandbox_url,
-        _sandbox: stage.sandbox,
-    }
+        simulator: stage.simulator,
+    };
+    verdict::run(options, &run, &outcomes);
+    run
 }
 
 /// What workers cost for a time in which nothing happens to what they wait for.
-pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration) {
-    let stage = Stage::set(options, rabbit).await;
+pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration, authority: &Authority) {
+    let stage = Stage::set(options, rabbit, (Subject::Worker, options.over[0]), authority).await;
     let began = Instant::now();
     let asked = |calls: &BTreeMap<String, usize>| calls.get("start_update").copied().unwrap_or_default();
-    while asked(&calls(&stage.sandbox_url).await) < options.refreshes {
+    while asked(&stage.simulator.heard().await.calls) < options.refreshes {
         sleep(Duration::from_millis(500)).await;
     }
     println!("all are asked for after {:.0} s", began.elapsed().as_secs_f64());
     // What was asked for last is written down.
     sleep(Duration::from_secs(5)).await;
-    let (before, calls_before) = (stage.used(), calls(&stage.sandbox_url).await);
+    let (before, calls_before) = (stage.used(), stage.simulator.heard().await.calls);
     sleep(time).await;
-    let (after, calls_after) = (stage.used(), calls(&stage.sandbox_url).await);
+    let (after, calls_after) = (stage.used(), stage.simulator.heard().await.calls);
     let seconds = time.as_secs_f64();
     let made = |calls: &BTreeMap<String, usize>| calls.values().sum::<usize>() as f64;
     println!(
@@ -171,30 +188,6 @@ pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration) {
         after.now_mb,
         after.peak_mb,
     );
-}
-
-/// The program that is measured.
-fn program(options: &Options) -> Command {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_bankrefresh"));
-    let mut command = Command::new(options.program.as_ref().unwrap_or(&built));
-    command.env_clear();
-    command
-}
-
-async fn sandbox(options: &Options, script: PathBuf) -> (Running, String) {
-    std::fs::write(&script, options.script()).expect("the script is written");
-    // The program just built, whichever worker is measured.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
-    command
-        .args(["sandbox", "--listen", "127.0.0.1:0", "--script"])
-        .arg(script);
-    let mut running = Running::start(command.stdout(Stdio::piped()));
-    let line = running.line_with("is at http").await;
-    let url = line
-        .split_whitespace()
-        .find(|word| word.starts_with("http"))
-        .expect("a URL");
-    (running, url.to_owned())
 }
 
 async fn publish(options: &Options, rabbit: &RabbitMq, topology: &Topology) {
@@ -256,46 +249,10 @@ async fn observe(channel: &Channel, topology: &Topology) -> Consumer {
         .expect("a consumer")
 }
 
-fn worker(options: &Options, rabbit: &RabbitMq, prefix: &str, finapi: &str, log: PathBuf) -> Running {
-    let mut command = program(options);
-    command
-        .arg("worker")
-        .env("BANKREFRESH__AMQP__URL", rabbit.url())
-        .env("BANKREFRESH__AMQP__PREFIX", prefix)
-        .env("BANKREFRESH__FINAPI__ACCESS_URL", finapi)
-        .env("BANKREFRESH__FINAPI__WEB_FORM_URL", finapi)
-        .env("BANKREFRESH__FINAPI__CLIENT_ID", "sandbox-client")
-        .env("BANKREFRESH__FINAPI__CLIENT_SECRET", "sandbox-secret")
-        .env("BANKREFRESH__CREDENTIALS__SOURCE", "http")
-        .env("BANKREFRESH__CREDENTIALS__URL", format!("{finapi}/sandbox/credentials"))
-        .env("BANKREFRESH__WORKER__IN_FLIGHT", options.in_flight.to_string())
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(log).expect("a log"));
-    if options.callbacks {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = port.expect("a free port").to_string();
-        command
-            .env("BANKREFRESH__CALLBACKS__LISTEN", &address)
-            .env("BANKREFRESH__CALLBACKS__PUBLIC_URL", format!("http://{address}"))
-            .env("BANKREFRESH__CALLBACKS__KEY", "0123456789abcdef0123456789abcdef");
-    }
-    for setting in &options.set {
-        let (key, value) = setting.split_once('=').expect("--set KEY=VALUE");
-        command.env(format!("BANKREFRESH__{}", key.to_uppercase()), value);
-    }
-    Running::start(&mut command)
-}
-
 /// How long after its end an update was told. finAPI gives the end as the accounts' last successful update.
 fn notice(event: &proto::TransactionsUpdated, now: Timestamp) -> f64 {
     let ends = event.accounts.iter().flat_map(|account| &account.interfaces);
     let ends = ends.filter_map(|interface| interface.last_successful_update.as_ref());
     let end = ends.filter_map(proto::timestamp).max().expect("the update's end");
     now.duration_since(end).as_secs_f64().max(0.0)
-}
-
-async fn calls(sandbox_url: &str) -> BTreeMap<String, usize> {
-    let asked = reqwest::get(format!("{sandbox_url}/sandbox")).await.expect("an answer");
-    let asked: serde_json::Value = serde_json::from_slice(&asked.bytes().await.expect("a body")).expect("JSON");
-    serde_json::from_value(asked["calls"].clone()).expect("counts")
 }

@@ -25,7 +25,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     let tracing = traces::start(&config.telemetry)?;
     let (registry, metering) = metrics::start(&config.telemetry)?;
     let policy = config.policy();
-    let transport = Transport::http(config.finapi.connect_timeout)?;
+    let transport = Transport::http(config.finapi.connect_timeout, config.finapi.http2)?;
     let finapi = FinApi::new(
         transport,
         config.finapi,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub timeout: Duration,
     #[serde(with = "humantime_serde", default = "connect_timeout")]
     pub connect_timeout: Duration,
+    #[serde(default)]
+    pub http2: bool,
     #[serde(default = "calls_max")]
     pub calls_max: usize,
     #[serde(default)]
@@ -72,6 +74,7 @@ impl Settings {
             dialect: Dialect::default(),
             timeout: timeout(),
             connect_timeout: connect_timeout(),
+            http2: false,
             calls_max: calls_max(),
             requests_per_second: None,
             body_max: body_max(),
@@ -118,6 +121,12 @@ impl Settings {
             self.connect_timeout,
             Duration::from_millis(100)..=MINUTE,
             "The longest a new connection to finAPI may take.",
+        );
+        list.any(
+            "http2",
+            &self.http2,
+            "Experimental: the worker speaks HTTP/2 with a server that offers it (ALPN), and HTTP/1.1 otherwise. Without it the worker speaks \
+             HTTP/1.1. All calls share one connection then, and only `finapi.timeout` notices a connection that died without a word.",
         );
         list.within(
             "calls_max",

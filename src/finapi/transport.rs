@@ -83,18 +83,18 @@ impl NoAnswer {
 impl Transport {
     /// A pool of HTTP connections. It keeps all that were ever made at once: a call that ends frees its connection a little after the
     /// next call asked for one, so there are some more connections than calls, and closing those only to make them again would cost
-    /// more than the calls.
+    /// more than the calls. With `http2` the server chooses HTTP/2 or HTTP/1.1 (ALPN); without, it gets HTTP/1.1.
     ///
     /// # Errors
     ///
     /// When no TLS set-up can be made.
-    pub fn http(connect_timeout: Duration) -> Result<Self, reqwest::Error> {
+    pub fn http(connect_timeout: Duration, http2: bool) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self::Http(client))
+            .tcp_nodelay(true);
+        let client = if http2 { client } else { client.http1_only() };
+        Ok(Self::Http(client.build()?))
     }
 
     /// Sends a request and reads the whole answer.

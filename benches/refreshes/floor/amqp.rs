@@ -14,6 +14,7 @@ use crate::options::{AmqpPlan, Options};
 use crate::process::Used;
 use crate::run::Run;
 use crate::support::rabbitmq::{self, RabbitMq};
+use crate::verdict;
 
 /// How many messages are taken ahead.
 const PREFETCH: u16 = 2000;
@@ -47,7 +48,9 @@ pub async fn measure(options: &Options, rabbit: &RabbitMq, run: &Run) -> Used {
         format!("--published={}", plan.published),
         format!("--bytes={}", plan.bytes),
     ];
-    super::measured(&arguments).await
+    let used = super::measured(&arguments, &run.simulator.roots).await;
+    verdict::amqp_floor(&plan, rabbit, [&commands(&plan), &events(&plan)]).await;
+    used
 }
 
 fn commands(plan: &AmqpPlan) -> String {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::options::{HttpPlan, Options};
 use crate::process::Used;
 use crate::run::Run;
+use crate::verdict;
 
 /// `finapi.calls_max`.
 const CALLS_MAX: usize = 64;
@@ -37,32 +38,38 @@ struct Account {
     id: i64,
 }
 
+/// What is called, in the order of [`HttpPlan::calls`].
+const CALLS: [&str; 6] = [
+    "tasks",
+    "start_update",
+    "task",
+    "bank_connection",
+    "accounts",
+    "transactions",
+];
+
 /// As many calls of each kind as the run has made, to the same simulator.
 pub async fn measure(options: &Options, run: &Run) -> Used {
-    let count = |endpoint: &str| run.calls.get(endpoint).copied().unwrap_or_default().to_string();
-    let calls = [
-        "tasks",
-        "start_update",
-        "task",
-        "bank_connection",
-        "accounts",
-        "transactions",
-    ]
-    .map(count);
+    let calls = CALLS.map(|endpoint| run.heard.calls.get(endpoint).copied().unwrap_or_default().to_string());
+    let simulator = &run.simulator;
     let arguments = [
         "http".to_owned(),
-        format!("--url={}", run.sandbox_url),
+        simulator.protocol.argument(),
+        format!("--url={}", simulator.url),
         format!("--refreshes={}", run.refreshes),
         format!("--users={}", options.users),
         format!("--calls-max={CALLS_MAX}"),
         format!("--calls={}", calls.join(",")),
     ];
-    super::measured(&arguments).await
+    let before = simulator.heard().await;
+    let used = super::measured(&arguments, &simulator.roots).await;
+    verdict::http_floor(run, &CALLS, &simulator.heard().await.since(&before));
+    used
 }
 
 /// The calls of all refreshes, few at once.
 pub async fn run(plan: &HttpPlan) {
-    let client = reqwest::Client::builder().tcp_nodelay(true).build().expect("a client");
+    let client = plan.protocol.client();
     let mut tokens = Vec::new();
     for user in 0..plan.users {
         tokens.push(token(&client, plan, user).await);
