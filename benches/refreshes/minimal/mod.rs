@@ -16,7 +16,6 @@ use bankrefresh::proto::{
 };
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use jiff::Timestamp;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
