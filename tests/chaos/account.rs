@@ -1,13 +1,18 @@
 //! All that is known of one command: what was asked for, what was published, what finAPI was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use bankrefresh::proto::UpdateOrigin;
+use bankrefresh::proto::timestamp;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::sandbox::AskedOfConnection;
+use bankrefresh::sandbox::{AskedOfConnection, Imported};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::schedule::Order;
+
+/// The workers' `limits.clock_skew`.
+const CLOCK_SKEW: Duration = Duration::from_secs(2);
 
 pub struct Account<'a> {
     pub order: &'a Order,
@@ -84,6 +89,42 @@ impl<'a> Account<'a> {
         Some(parts)
     }
 
+    /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the
+    /// command, and what came up to two seconds before it, because finAPI's clock may be behind ours.
+    pub fn imported(&self, last: &Event) -> BTreeSet<i64> {
+        let task = last.context().map_or("", |context| context.task_id.as_str());
+        let since = self.requested_at().checked_sub(CLOCK_SKEW).expect("a time");
+        self.imports(|import| match task {
+            "" => import_date(import) >= since,
+            task => import.task_id.as_deref() == Some(task),
+        })
+    }
+
+    /// What finAPI imported before the command.
+    pub fn older(&self) -> BTreeSet<i64> {
+        self.imports(|import| import_date(import) < self.requested_at())
+    }
+
+    /// What all tasks of the command imported.
+    pub fn imported_by_tasks(&self) -> BTreeSet<i64> {
+        self.imports(|import| import.task_id.is_some())
+    }
+
+    fn imports(&self, wanted: impl Fn(&Imported) -> bool) -> BTreeSet<i64> {
+        let imports = self.connection.map_or(&[][..], |connection| &connection.imports);
+        let wanted = imports.iter().filter(|import| wanted(import));
+        wanted
+            .flat_map(|import| import.first_id..import.first_id + i64::from(import.count))
+            .collect()
+    }
+
+    fn requested_at(&self) -> Timestamp {
+        let requested_at = self.order.command.requested_at.as_ref();
+        requested_at
+            .and_then(timestamp)
+            .expect("it was published with its time")
+    }
+
     /// The kinds of event that share each id.
     pub fn types(&self) -> impl Iterator<Item = BTreeSet<&'static str>> {
         let names = |copies: &Vec<&Event>| copies.iter().map(|event| event.message_name()).collect();
@@ -112,11 +153,8 @@ pub fn transactions(event: &Event) -> Vec<i64> {
     }
 }
 
-pub fn origin(event: &Event) -> Option<UpdateOrigin> {
-    match event {
-        Event::TransactionsUpdated(event) => Some(event.origin()),
-        Event::UserActionRequired(_) | Event::RefreshFailed(_) => None,
-    }
+fn import_date(import: &Imported) -> Timestamp {
+    import.imported_at.parse().expect("a time")
 }
 
 fn event_id(event: &Event) -> &str {

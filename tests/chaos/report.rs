@@ -1,5 +1,6 @@
 //! What is printed at the end.
 
+use crate::known::Known;
 use crate::rows::{Row, Run};
 use crate::verdict::Invariant;
 
@@ -61,6 +62,17 @@ pub fn invariants(invariants: &[Invariant]) {
     println!("\n{:<60} {:>10} {:>10}", "invariant", "checked", "broken");
     for Invariant { name, checked, broken } in invariants {
         println!("{name:<60} {checked:>10} {:>10}", broken.len());
+    }
+    println!();
+}
+
+/// Prints the known violations with how often each occurred.
+pub fn known(known: &[Known], invariants: &[Invariant]) {
+    println!("known violations: {} in tests/known-violations.txt", known.len());
+    for Known { check, promise, issue } in known {
+        let invariant = invariants.iter().find(|invariant| check.ends_with(invariant.name));
+        let count = invariant.map_or(0, |invariant| invariant.broken.len());
+        println!("{count:>10}  {check}: {promise} (issue {issue})");
     }
     println!();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, Transactions, UserDoes};
+use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, UserDoes};
 use fastrand::Rng;
 use uuid::Builder;
 
@@ -23,9 +23,6 @@ const CONNECTIONS_PER_USER: u32 = 4;
 
 /// How many transactions an update brings, where it brings many.
 const MANY: u32 = 600;
-
-/// How many transactions came a second before a connection was first asked about: a third of the older ones.
-pub const JUST_BEFORE: usize = 2;
 
 /// The plan of a run.
 pub struct Schedule {
@@ -190,15 +187,6 @@ impl Case {
     /// Whether finAPI hands out a web form.
     pub fn needs_its_user(self) -> bool {
         matches!(self, Self::FormDuring | Self::FormAtOnce | Self::FormFails)
-    }
-
-    /// How many transactions the outcome tells of, where that is certain. A batch update may be done before anybody asks.
-    pub fn transactions(self) -> Option<usize> {
-        match self {
-            Self::LockedByBatch => None,
-            Self::ManyTransactions => Some(MANY as usize),
-            _ => Some(Transactions::default().per_update as usize),
-        }
     }
 
     pub fn script(self, rng: &mut Rng) -> Script {

@@ -1,16 +1,15 @@
 //! What must hold whatever happened, counted over all commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bankrefresh::proto::UpdateOrigin;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::{Asked, AskedOfTask};
 
-use crate::account::{Account, origin, transactions};
+use crate::account::{Account, transactions};
 use crate::conduct::Done;
 use crate::observer::Seen;
 use crate::polls::{self, Pair, Polls};
-use crate::schedule::{self, Case};
+use crate::schedule::Case;
 
 /// An invariant and who broke it.
 #[derive(Clone, Default)]
@@ -53,12 +52,13 @@ pub struct Figures {
     /// Commands in two messages at once whose duplicates met at two workers, and both started an update: a web form that nobody
     /// has opened does not lock the connection, so finAPI lets them.
     pub started_by_two: usize,
-    /// Polls that two workers sent within a second, for a command in two messages at once. Neither worker can know of the other's.
+    /// Commands in two messages at once whose task was polled twice within a second, by two workers: neither can know of the
+    /// other's polls.
     pub polled_by_two: usize,
-    /// Outcomes that also contain what came just before the command.
+    /// The same by one worker, which had parked the first message and forgotten it when the second one came.
+    pub polled_by_one: usize,
+    /// Outcomes that also contain what came in the two seconds before the command.
     pub older_too: usize,
-    /// Batch updates whose transactions can't be counted.
-    pub uncounted: usize,
     pub polls: usize,
     /// The shortest interval between two polls of one task by one worker, and by two.
     pub interval_by_one: Option<u64>,
@@ -177,12 +177,16 @@ impl<'a> Judge<'a> {
             };
             *shortest = Some(shortest.map_or(pair.interval_ms(), |ms| ms.min(pair.interval_ms())));
         }
-        let (excused, broken): (Vec<Pair>, Vec<Pair>) = polls::too_close(&polls)
+        let (by_one, by_two): (Vec<Pair>, Vec<Pair>) = polls::too_close(&polls)
             .into_iter()
-            .partition(|pair| account.in_two_messages && !pair.by_one_worker());
-        self.figures.polled_by_two += excused.len();
+            .partition(|pair| pair.by_one_worker());
+        if account.in_two_messages {
+            self.figures.polled_by_one += usize::from(!by_one.is_empty());
+            self.figures.polled_by_two += usize::from(!by_two.is_empty());
+        }
+        let holds = account.in_two_messages || by_one.is_empty() && by_two.is_empty();
         self.pace
-            .check(broken.is_empty(), || format!("{}: {broken:?}", account.name()));
+            .check(holds, || format!("{}: {by_one:?} {by_two:?}", account.name()));
     }
 
     fn outcome(&mut self, account: &Account<'_>, last: &Event, started_by_two: bool) {
@@ -195,8 +199,8 @@ impl<'a> Judge<'a> {
         let succeeded = matches!(last, Event::TransactionsUpdated(_));
         self.right
             .check(succeeded == account.order.case.succeeds(), || account.summary());
-        if let (true, false, Some(parts)) = (succeeded, started_by_two, parts) {
-            self.transactions(account, last, &parts);
+        if let (true, Some(parts)) = (succeeded, parts) {
+            self.transactions(account, last, &parts, started_by_two);
         }
         if account.order.case.needs_its_user() {
             self.user.check(account.user_was_asked(), || account.summary());
@@ -204,23 +208,21 @@ impl<'a> Judge<'a> {
         self.figures.seconds.extend(account.seconds(last));
     }
 
-    fn transactions(&mut self, account: &Account<'_>, last: &Event, parts: &[&Event]) {
-        let mut ids: Vec<i64> = parts.iter().flat_map(|part| transactions(part)).collect();
-        let published = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        let Some(count) = account.order.case.transactions() else {
-            self.figures.uncounted += 1;
-            return self.published.check(ids.len() == published && published > 0, || {
-                format!("{}: {published}, {} distinct", account.name(), ids.len())
-            });
-        };
-        // Where no task is known, what came just before the command is published, too: finAPI's clock may be behind.
-        let older_too = origin(last) == Some(UpdateOrigin::AlreadyFresh) && published == count + schedule::JUST_BEFORE;
-        self.figures.older_too += usize::from(older_too);
-        let is_right = (published == count || older_too) && ids.len() == published;
-        self.published.check(is_right, || {
-            format!("{}: {published} of {count}, {} distinct", account.name(), ids.len())
+    /// What was published is what the update imported, to the last id. Of two tasks the first outcome may have both.
+    fn transactions(&mut self, account: &Account<'_>, last: &Event, parts: &[&Event], started_by_two: bool) {
+        let ids: Vec<i64> = parts.iter().flat_map(|part| transactions(part)).collect();
+        let published: BTreeSet<i64> = ids.iter().copied().collect();
+        let imported = account.imported(last);
+        let more = published.difference(&imported).copied().collect::<BTreeSet<i64>>();
+        let has_more = !more.is_empty() && !(started_by_two && more.is_subset(&account.imported_by_tasks()));
+        let is_right = ids.len() == published.len() && imported.is_subset(&published) && !has_more;
+        self.figures.older_too += usize::from(!published.is_disjoint(&account.older()));
+        self.published.check(is_right && !imported.is_empty(), || {
+            let (all, distinct, imported) = (ids.len(), published.len(), imported.len());
+            format!(
+                "{}: {all} published, {distinct} distinct, {imported} imported, {more:?} more",
+                account.name()
+            )
         });
     }
 }

@@ -93,7 +93,10 @@ impl Observed {
 
     /// Prints the list. Returns what is wrong with it: after a sweep that is long enough each entry must have occurred.
     fn print(&self, seeds: u64) -> Vec<String> {
-        println!("  observed  known violations ({} in tests/known-violations.txt)", self.0.len());
+        println!(
+            "  observed  known violations ({} in tests/known-violations.txt)",
+            self.0.len()
+        );
         let mut wrong = Vec::new();
         for (known, count) in &self.0 {
             let Known { check, promise, issue } = known;
@@ -158,7 +161,11 @@ fn run(seed: u64, sums: &Mutex<Sums>) -> Result<(), String> {
         .into_iter()
         .filter(|violation| !sums.known.count(violation))
         .collect();
-    if unknown.is_empty() { Ok(()) } else { Err(told(&unknown)) }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(told(&unknown))
+    }
 }
 
 /// Tells of a seed that failed, and how to play it again.

@@ -6,9 +6,7 @@ use super::{outcomes, polls, starts, user};
 pub(super) const FIGURES: &[&str] = &["commands", "calls of finAPI", "tasks started", "virtual minutes"];
 
 /// How often each scenario must happen. About half of what is usual.
-pub(super) const SCENARIOS: &[(&str, u64)] = &[
-    ("worker killed", 1),
-];
+pub(super) const SCENARIOS: &[(&str, u64)] = &[("worker killed", 1)];
 
 /// How often each excuse may be needed. A little more than what is usual.
 pub(super) const EXCUSED: &[(&str, u64)] = &[

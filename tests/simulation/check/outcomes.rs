@@ -197,7 +197,19 @@ pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings
             println!(
                 "LATE {} calls_max={} in_flight={} workers={} commands={} hold_max={:?} hold_wait={:?} fin={:?} broker={:?} locked_max={:?} form={:?} seed={} returned={} {}",
                 last.at.saturating_duration_since(calm.max(since + limit)).as_secs(),
-                s.calls_max, s.settings.in_flight, s.workers, s.commands.len(), s.settings.hold_max, s.settings.hold_wait_max, s.finapi_latency, s.broker_latency.publish, s.policy.polling.locked_max, limit, s.seed, refresh.returned, last.event.summary()
+                s.calls_max,
+                s.settings.in_flight,
+                s.workers,
+                s.commands.len(),
+                s.settings.hold_max,
+                s.settings.hold_wait_max,
+                s.finapi_latency,
+                s.broker_latency.publish,
+                s.policy.polling.locked_max,
+                limit,
+                s.seed,
+                refresh.returned,
+                last.event.summary()
             );
         }
         if last.at > due {

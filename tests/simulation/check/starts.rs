@@ -85,7 +85,10 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         .map(|made| (made.task, made.at))
         .collect();
     for call in &ledger.history.calls {
-        let Endpoint::Start { command, connection, .. } = &call.endpoint else {
+        let Endpoint::Start {
+            command, connection, ..
+        } = &call.endpoint
+        else {
             continue;
         };
         let list = list_of(ledger, call.run, call.sent);
