@@ -129,6 +129,7 @@ fn judge(options: &Options, stage: &Stage, done: &conduct::Done, logs: &Logs) ->
     let (scenarios, excused) = (run.scenarios(), run.excused());
     report::rows("scenarios", "minimum", &scenarios);
     report::rows("excused", "limit", &excused);
+    report::close_polls(&figures.close_polls);
     invariants.extend([done.queues.clone(), done.dead.clone(), done.ends.clone()]);
     invariants.extend([logs.secrets(), logs.errors()]);
     invariants.extend([rows::minima(&scenarios), rows::limits(&excused)]);

@@ -5,6 +5,7 @@
 //! anything, so what is measured is exactly what is promised.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -59,6 +60,13 @@ impl Pair {
 
     pub fn by_one_worker(self) -> bool {
         self.first.worker == self.second.worker
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ms, first, second) = (self.interval_ms(), self.first.worker, self.second.worker);
+        write!(f, "worker-{second:04} polled {ms} ms after worker-{first:04}")
     }
 }
 

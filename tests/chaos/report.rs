@@ -57,6 +57,12 @@ pub fn rows(title: &str, bound: &str, rows: &[Row]) {
     }
 }
 
+/// Prints the polls that are excused.
+pub fn close_polls(polls: &[String]) {
+    println!();
+    polls.iter().take(NAMED_MAX).for_each(|pair| println!("{pair}"));
+}
+
 /// Prints what was checked.
 pub fn invariants(invariants: &[Invariant]) {
     println!("\n{:<60} {:>10} {:>10}", "invariant", "checked", "broken");

@@ -57,6 +57,8 @@ pub struct Figures {
     pub polled_by_two: usize,
     /// The same by one worker, which had parked the first message and forgotten it when the second one came.
     pub polled_by_one: usize,
+    /// These polls, to be printed.
+    pub close_polls: Vec<String>,
     /// Outcomes that also contain what came in the two seconds before the command.
     pub older_too: usize,
     pub polls: usize,
@@ -183,6 +185,11 @@ impl<'a> Judge<'a> {
         if account.in_two_messages {
             self.figures.polled_by_one += usize::from(!by_one.is_empty());
             self.figures.polled_by_two += usize::from(!by_two.is_empty());
+            let named = by_one
+                .iter()
+                .chain(&by_two)
+                .map(|pair| format!("{}: {pair}", account.name()));
+            self.figures.close_polls.extend(named);
         }
         let holds = account.in_two_messages || by_one.is_empty() && by_two.is_empty();
         self.pace
