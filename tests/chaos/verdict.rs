@@ -221,8 +221,8 @@ impl<'a> Judge<'a> {
         let published: BTreeSet<i64> = ids.iter().copied().collect();
         let imported = account.imported(last);
         let more = published.difference(&imported).copied().collect::<BTreeSet<i64>>();
-        let has_more = !more.is_empty() && !(started_by_two && more.is_subset(&account.imported_by_tasks()));
-        let is_right = ids.len() == published.len() && imported.is_subset(&published) && !has_more;
+        let no_other = more.is_empty() || started_by_two && more.is_subset(&account.imported_by_tasks());
+        let is_right = ids.len() == published.len() && imported.is_subset(&published) && no_other;
         self.figures.older_too += usize::from(!published.is_disjoint(&account.older()));
         self.published.check(is_right && !imported.is_empty(), || {
             let (all, distinct, imported) = (ids.len(), published.len(), imported.len());

@@ -53,7 +53,10 @@ pub(crate) fn sweep(from: u64, seeds: u64) -> Result<(), String> {
     println!("\n{seeds} seeds played in {took:.0} s");
     match failures.into_inner() {
         0 if beyond.is_empty() => Ok(()),
-        failed => Err(format!("{failed} of {seeds} seeds failed; beyond a limit: {beyond:?}")),
+        failed => Err(format!(
+            "{failed} of {seeds} seeds failed; {} counts are beyond their limits",
+            beyond.len()
+        )),
     }
 }
 
