@@ -18,9 +18,6 @@ pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         let calls = calls.get(refresh.id).copied().unwrap_or_default();
         let most = most(ledger, refresh);
-        if std::env::var_os("CALLS").is_some() {
-            println!("CALLS {calls} {most} {} {}", refresh.runs(), ledger.scenario.seed);
-        }
         if calls > most {
             findings.push(format!("command {} took {calls} calls, of {most} at most", refresh.id));
         }

@@ -141,6 +141,13 @@ impl<'a> Ledger<'a> {
         is_planned && refresh.given_up
     }
 
+    /// Whether the connection that a refresh is for belongs to its user.
+    pub(crate) fn owns_connection(&self, refresh: &Refresh<'_>) -> bool {
+        let asked = self.history.asked.connections.get(&refresh.command.bank_connection_id);
+        let owner = asked.and_then(|asked| asked.user_id.as_ref());
+        owner == Some(&refresh.command.user_id)
+    }
+
     /// What finAPI knows of a task.
     pub(crate) fn asked_of_task(&self, connection: i64, task: &str) -> Option<&AskedOfTask> {
         let connection = self.history.asked.connections.get(&connection)?;

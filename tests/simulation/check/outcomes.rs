@@ -7,6 +7,8 @@ use bankrefresh::broker::Header;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::worker::message::REASON_HEADER;
 
+use tokio::time::Instant;
+
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;
@@ -25,6 +27,11 @@ struct Part {
 pub(super) const GIVEN_UP: &str = "no outcome: the broker gave up a message that was planned to kill its workers";
 
 pub(super) const DEAD_AS_PLANNED: &str = "dead letter: a message that was planned to kill its workers";
+
+/// Polls, waits for room and retries take no longer than this, in any configuration.
+const WHILE: Duration = Duration::from_secs(300);
+/// The longest time that an update takes in a scenario, without its web form.
+const UPDATE_MAX: Duration = Duration::from_secs(15);
 
 const PARTS_MAX: u32 = 100;
 
@@ -182,39 +189,40 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
     counts
 }
 
-/// Once all is well, nothing takes longer than a web form and a while: one worker with two slow calls at a time takes its time.
+/// Once all is well, an outcome comes a while after nothing keeps it any more: its command was sent, and no update of its connection
+/// runs or waits for a user. Each of the updates that several commands of one connection lead to may wait for its user's web form, one
+/// after the other, so no fixed time after the command was sent would do.
 pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings) {
-    const WHILE: Duration = Duration::from_secs(1200);
     let calm = ledger.history.began + ledger.scenario.calm_at;
-    let limit = ledger.scenario.sandbox.web_form_life;
     for refresh in ledger.refreshes.values() {
         let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
             continue;
         };
-        let due = calm.max(since + limit) + WHILE;
-        if std::env::var_os("LATE").is_some() {
-            let s = ledger.scenario;
-            println!(
-                "LATE {} calls_max={} in_flight={} workers={} commands={} hold_max={:?} hold_wait={:?} fin={:?} broker={:?} locked_max={:?} form={:?} seed={} returned={} {}",
-                last.at.saturating_duration_since(calm.max(since + limit)).as_secs(),
-                s.calls_max,
-                s.settings.in_flight,
-                s.workers,
-                s.commands.len(),
-                s.settings.hold_max,
-                s.settings.hold_wait_max,
-                s.finapi_latency,
-                s.broker_latency.publish,
-                s.policy.polling.locked_max,
-                limit,
-                s.seed,
-                refresh.returned,
-                last.event.summary()
-            );
-        }
-        if last.at > due {
-            let late = last.at.duration_since(due).as_secs();
-            violated.push(format!("command {}: its last event was {late} s late", refresh.id));
+        let kept_until = kept_until(ledger, refresh, last.at);
+        let late = last.at.saturating_duration_since(calm.max(since).max(kept_until));
+        if late > WHILE {
+            let late = late.as_secs();
+            violated.push(format!(
+                "command {}: its last event came after {late} s, {WHILE:?} at most",
+                refresh.id
+            ));
         }
     }
+}
+
+/// Until when updates of its connection had kept a refresh, before it ended.
+fn kept_until(ledger: &Ledger<'_>, refresh: &Refresh<'_>, ended: Instant) -> Instant {
+    let id = refresh.command.bank_connection_id;
+    let tasks = ledger
+        .history
+        .asked
+        .connections
+        .get(&id)
+        .map(|asked| asked.tasks.as_slice());
+    let ends = tasks.unwrap_or_default().iter().filter_map(|task| {
+        let created = ledger.instant_of(&task.created_at);
+        let form = task.web_form_ended_at.as_ref().map(|ended| ledger.instant_of(ended));
+        (created <= ended).then(|| form.unwrap_or(created + UPDATE_MAX).min(ended))
+    });
+    ends.max().unwrap_or(ledger.history.began)
 }
