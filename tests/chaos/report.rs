@@ -75,7 +75,10 @@ pub fn invariants(invariants: &[Invariant]) {
 /// Prints the known violations with how often each occurred.
 pub fn known(known: &[Known], invariants: &[Invariant]) {
     println!("known violations: {} in tests/known-violations.txt", known.len());
-    for Known { check, promise, issue } in known {
+    for Known {
+        check, promise, issue, ..
+    } in known
+    {
         let invariant = invariants.iter().find(|invariant| check.ends_with(invariant.name));
         let count = invariant.map_or(0, |invariant| invariant.broken.len());
         println!("{count:>10}  {check}: {promise} (issue {issue})");
