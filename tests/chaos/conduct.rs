@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::report::lines_with;
+use crate::proxy::Proxy;
 use crate::schedule::{Action, Order, Schedule};
 use crate::stage::Stage;
 use crate::verdict::Invariant;
-use crate::workers::Workers;
+use crate::workers::{Ends, Workers};
 
 /// How long the broker stays down.
 const BROKER_DOWN: Duration = Duration::from_secs(1);
@@ -24,22 +24,31 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What was done, and what became of it.
-#[derive(Default)]
 pub struct Done {
     pub orders: Vec<Order>,
+    /// Messages with commands that were sent.
     pub published: usize,
     pub killed: usize,
     pub stopped: usize,
     pub crashes: usize,
-    pub suspects: usize,
-    pub outages: usize,
-    /// What workers said of copies that they left to another one.
-    pub duplicates: Vec<String>,
+    /// Times that the broker, or finAPI, became slow.
+    pub slow: usize,
+    pub workers: Ends,
     pub chaos: Duration,
     pub all: Duration,
     pub queues: Invariant,
     pub ends: Invariant,
     pub dead: Invariant,
+}
+
+/// What the schedule did so far.
+struct Doing {
+    killed: usize,
+    stopped: usize,
+    crashes: JoinSet<()>,
+    crashed: usize,
+    slow: usize,
+    ends: Invariant,
 }
 
 /// Runs the schedule.
@@ -48,58 +57,83 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let commands = schedule.orders.len();
     let telling = tokio::spawn(tell(Arc::clone(stage), commands, began));
     let publishing = tokio::spawn(Arc::clone(stage).publish(schedule.orders, schedule.publishes));
-    let mut workers = Workers::start(stage.settings(), logs.to_owned());
-    let mut done = Done {
-        queues: Invariant::new("all_queues_are_empty_at_the_end"),
-        ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_told"),
-        dead: Invariant::new("no_message_is_a_dead_letter"),
-        ..Done::default()
-    };
-    let mut crashes = JoinSet::new();
+    let mut workers = Workers::start(Arc::clone(stage), logs.to_owned());
+    let mut doing = Doing::new();
     for (at, action) in schedule.actions {
         sleep_until(began + at).await;
+        doing.act(action, stage, &mut workers).await;
+    }
+    doing.crashes.join_all().await;
+    let published = publishing.await.expect("all commands are published");
+    let chaos = began.elapsed();
+    println!("{:>5.0} s  the chaos is over", chaos.as_secs_f64());
+    let mut queues = Invariant::new("all_queues_are_empty_at_the_end");
+    queues.checked = stage.queues().len();
+    queues.broken = calm(stage, commands).await;
+    let mut dead = Invariant::new("no_message_is_a_dead_letter");
+    dead.checked = commands;
+    dead.broken = stage.dead_letters().await;
+    let workers = workers.end().await;
+    let mut ends = doing.ends;
+    ends.checked += doing.stopped;
+    ends.broken.extend(workers.wrong.iter().cloned());
+    telling.abort();
+    Done {
+        orders: published.orders,
+        published: published.messages,
+        killed: doing.killed,
+        stopped: doing.stopped,
+        crashes: doing.crashed,
+        slow: doing.slow,
+        workers,
+        chaos,
+        all: began.elapsed(),
+        queues,
+        ends,
+        dead,
+    }
+}
+
+impl Doing {
+    fn new() -> Self {
+        Self {
+            killed: 0,
+            stopped: 0,
+            crashes: JoinSet::new(),
+            crashed: 0,
+            slow: 0,
+            ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_told"),
+        }
+    }
+
+    async fn act(&mut self, action: Action, stage: &Arc<Stage>, workers: &mut Workers) {
         match action {
             Action::Kill(slot) => {
-                done.killed += 1;
+                self.killed += 1;
                 let killed = workers.kill(slot).await;
-                done.ends.check(killed.is_ok(), || killed.unwrap_err());
+                self.ends.check(killed.is_ok(), || killed.unwrap_err());
             }
             Action::Stop(slot) => {
-                done.stopped += 1;
+                self.stopped += 1;
                 workers.stop(slot);
             }
             Action::CrashBroker => {
-                done.crashes += 1;
+                self.crashed += 1;
                 // One that is down already can't crash.
-                while crashes.join_next().await.is_some() {}
-                crashes.spawn(crash(Arc::clone(stage)));
+                while self.crashes.join_next().await.is_some() {}
+                self.crashes.spawn(crash(Arc::clone(stage)));
             }
             Action::CutBroker => stage.to_broker.cut_all(),
             Action::CutFinapi => stage.to_finapi.cut_all(),
-            Action::SlowBroker(by) => stage.to_broker.slow_down(by),
-            Action::SlowFinapi(by) => stage.to_finapi.slow_down(by),
+            Action::SlowBroker(by) => self.slow_down(&stage.to_broker, by),
+            Action::SlowFinapi(by) => self.slow_down(&stage.to_finapi, by),
         }
     }
-    crashes.join_all().await;
-    let published = publishing.await.expect("all commands are published");
-    done.chaos = began.elapsed();
-    println!("{:>5.0} s  the chaos is over", done.chaos.as_secs_f64());
-    let left = calm(stage, commands).await;
-    done.queues.checked = stage.queues().len();
-    done.queues.broken = left;
-    done.dead.checked = commands;
-    done.dead.broken = stage.dead_letters().await;
-    let ends = workers.end().await;
-    done.ends.checked += done.stopped;
-    done.ends.broken.extend(ends);
-    telling.abort();
-    done.suspects = lines_with(logs, "to be tried alone").len();
-    done.outages = lines_with(logs, "finAPI is down").len();
-    done.duplicates = lines_with(logs, "another copy is in hand");
-    done.orders = published.orders;
-    done.published = published.messages;
-    done.all = began.elapsed();
-    done
+
+    fn slow_down(&mut self, proxy: &Proxy, by: Duration) {
+        self.slow += usize::from(!by.is_zero());
+        proxy.slow_down(by);
+    }
 }
 
 async fn crash(stage: Arc<Stage>) {

@@ -39,6 +39,8 @@ pub struct Seen {
     pub over: BTreeSet<String>,
     /// What is no event or names itself otherwise than its message does.
     pub odd: usize,
+    /// What came again because the observer's own acknowledgement was lost.
+    pub read_again: usize,
     bodies: HashSet<Vec<u8>>,
 }
 
@@ -108,6 +110,7 @@ impl Seen {
     fn take(&mut self, delivery: &Delivery) {
         let is_new = self.bodies.insert(delivery.data.clone());
         if delivery.redelivered && !is_new {
+            self.read_again += 1;
             return;
         }
         self.count += 1;

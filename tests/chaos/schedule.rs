@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, Transactions, UserDoes};
+use bankrefresh::sandbox::{After, Behaviour, Endpoint, Fault, FaultKind, Script, UserDoes};
 use fastrand::Rng;
 use uuid::Builder;
 
@@ -11,6 +11,9 @@ use crate::options::Options;
 
 /// One worker is killed each time.
 const KILL_EVERY: Duration = Duration::from_millis(500);
+
+/// Every so many times the worker is told to stop instead.
+pub const STOP_EVERY: u32 = 10;
 
 /// How many workers there are.
 pub const WORKERS: usize = 3;
@@ -20,9 +23,6 @@ const CONNECTIONS_PER_USER: u32 = 4;
 
 /// How many transactions an update brings, where it brings many.
 const MANY: u32 = 600;
-
-/// How many transactions came a second before a connection was first asked about: a third of the older ones.
-pub const JUST_BEFORE: usize = 2;
 
 /// The plan of a run.
 pub struct Schedule {
@@ -90,10 +90,9 @@ impl Schedule {
         let mut actions = Vec::new();
         for n in 1..=options.kills {
             let slot = rng.usize(..WORKERS);
-            let action = if rng.u8(..10) == 0 {
-                Action::Stop(slot)
-            } else {
-                Action::Kill(slot)
+            let action = match n % STOP_EVERY {
+                0 => Action::Stop(slot),
+                _ => Action::Kill(slot),
             };
             actions.push((KILL_EVERY * n, action));
         }
@@ -124,16 +123,7 @@ impl Schedule {
 }
 
 fn order(rng: &mut Rng, n: u32) -> Order {
-    let case = match rng.u8(..100) {
-        0..64 => Case::Silent,
-        64..68 => Case::ManyTransactions,
-        68..76 => Case::FormDuring,
-        76..80 => Case::FormAtOnce,
-        80..86 => Case::FormFails,
-        86..92 => Case::BankFails,
-        92..94 => Case::Refused,
-        _ => Case::LockedByBatch,
-    };
+    let case = Case::draw(rng);
     let command = RefreshConnection {
         command_id: Builder::from_random_bytes(rng.u128(..).to_be_bytes())
             .into_uuid()
@@ -152,6 +142,43 @@ fn order(rng: &mut Rng, n: u32) -> Order {
 }
 
 impl Case {
+    pub const ALL: [Self; 8] = [
+        Self::Silent,
+        Self::ManyTransactions,
+        Self::FormDuring,
+        Self::FormAtOnce,
+        Self::FormFails,
+        Self::BankFails,
+        Self::Refused,
+        Self::LockedByBatch,
+    ];
+
+    /// How many of a hundred commands are of this case.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Silent => 64,
+            Self::ManyTransactions | Self::FormAtOnce => 4,
+            Self::FormDuring => 8,
+            Self::FormFails | Self::BankFails | Self::LockedByBatch => 6,
+            Self::Refused => 2,
+        }
+    }
+
+    pub fn share(self) -> f64 {
+        f64::from(self.weight()) / 100.0
+    }
+
+    fn draw(rng: &mut Rng) -> Self {
+        let mut left = rng.u8(..100);
+        for case in Self::ALL {
+            match left.checked_sub(case.weight()) {
+                None => return case,
+                Some(rest) => left = rest,
+            }
+        }
+        unreachable!("the weights add up to a hundred")
+    }
+
     /// Whether the refresh ends well.
     pub fn succeeds(self) -> bool {
         !matches!(self, Self::FormFails | Self::BankFails | Self::Refused)
@@ -160,15 +187,6 @@ impl Case {
     /// Whether finAPI hands out a web form.
     pub fn needs_its_user(self) -> bool {
         matches!(self, Self::FormDuring | Self::FormAtOnce | Self::FormFails)
-    }
-
-    /// How many transactions the outcome tells of, where that is certain. A batch update may be done before anybody asks.
-    pub fn transactions(self) -> Option<usize> {
-        match self {
-            Self::LockedByBatch => None,
-            Self::ManyTransactions => Some(MANY as usize),
-            _ => Some(Transactions::default().per_update as usize),
-        }
     }
 
     pub fn script(self, rng: &mut Rng) -> Script {

@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::observer::{self, Observer};
-use crate::proxy::Proxy;
+use crate::polls::Polls;
+use crate::proxy::{Entrance, Proxy};
 use crate::schedule::{Order, Schedule};
 use crate::support::rabbitmq::RabbitMq;
 
@@ -25,6 +26,9 @@ use crate::support::rabbitmq::RabbitMq;
 const FAULT_RATE: f64 = 0.2;
 
 const PREFIX: &str = "chaos";
+
+/// How often workers try a call that fails: so often that no refresh gives up, whatever the chaos.
+pub const RETRY_ATTEMPTS: u32 = 40;
 
 /// How soon a publish that failed is tried again.
 const PUBLISH_RETRY: Duration = Duration::from_millis(100);
@@ -36,6 +40,8 @@ pub struct Stage {
     pub to_broker: Proxy,
     pub to_finapi: Proxy,
     pub observer: Observer,
+    pub polls: Arc<Polls>,
+    entrance: Entrance,
     broker: Broker,
 }
 
@@ -63,9 +69,12 @@ impl Stage {
         let sandbox = sandbox(schedule, seed);
         tokio::spawn(sandbox::serve(sandbox.clone(), listener, std::future::pending()));
         let observer = Observer::start(rabbit, &topology.events()).await;
+        let to_broker = Proxy::new(SocketAddr::from(([127, 0, 0, 1], rabbit.port())));
         Self {
-            to_broker: Proxy::start(SocketAddr::from(([127, 0, 0, 1], rabbit.port()))).await,
-            to_finapi: Proxy::start(finapi).await,
+            entrance: to_broker.open(|_| {}),
+            to_broker,
+            to_finapi: Proxy::new(finapi),
+            polls: Arc::default(),
             rabbit,
             topology,
             sandbox,
@@ -74,14 +83,17 @@ impl Stage {
         }
     }
 
+    /// A worker's own way to finAPI, by which its polls are known as its own.
+    pub fn way_to_finapi(&self, worker: usize) -> Entrance {
+        let polls = Arc::clone(&self.polls);
+        self.to_finapi.open(move |sent| polls.read(worker, sent))
+    }
+
     /// A worker's settings: everything by way of the proxies, and short enough for the run.
-    pub fn settings(&self) -> Vec<(String, String)> {
-        let finapi = format!("http://{}", self.to_finapi.address);
+    pub fn settings(&self, to_finapi: &Entrance) -> Vec<(String, String)> {
+        let finapi = format!("http://{}", to_finapi.address);
         let settings = [
-            (
-                "AMQP__URL",
-                format!("amqp://guest:guest@{}/%2f", self.to_broker.address),
-            ),
+            ("AMQP__URL", format!("amqp://guest:guest@{}/%2f", self.entrance.address)),
             ("AMQP__PREFIX", PREFIX.to_owned()),
             ("AMQP__CONFIRM_TIMEOUT", "5s".to_owned()),
             ("AMQP__CONNECT_TIMEOUT", "3s".to_owned()),
@@ -102,7 +114,7 @@ impl Stage {
             ("POLLING__LOCKED_MAX", "2s".to_owned()),
             ("RETRY__INITIAL", "1s".to_owned()),
             ("RETRY__MAX", "3s".to_owned()),
-            ("RETRY__ATTEMPTS", "40".to_owned()),
+            ("RETRY__ATTEMPTS", RETRY_ATTEMPTS.to_string()),
             ("BREAKER__INITIAL", "1s".to_owned()),
             ("BREAKER__MAX", "2s".to_owned()),
             ("LIMITS__WEB_FORM_GRACE", "5s".to_owned()),

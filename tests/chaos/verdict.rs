@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bankrefresh::proto::UpdateOrigin;
 use bankrefresh::refresh::event::Event;
-use bankrefresh::sandbox::{Asked, AskedOfConnection};
-use uuid::Uuid;
+use bankrefresh::sandbox::{Asked, AskedOfTask};
 
+use crate::account::{Account, transactions};
 use crate::conduct::Done;
 use crate::observer::Seen;
-use crate::schedule::{self, Case, Order};
+use crate::polls::{self, Pair, Polls};
+use crate::schedule::Case;
 
 /// An invariant and who broke it.
 #[derive(Clone, Default)]
@@ -35,192 +35,201 @@ impl Invariant {
     }
 }
 
-/// What happened to be, beside what must.
+/// What happened, beside what must hold.
 #[derive(Default)]
 pub struct Figures {
+    pub cases: BTreeMap<Case, usize>,
     pub events: usize,
     /// Copies of events beside the first.
     pub repeated: usize,
+    pub user_asked: usize,
+    /// Outcomes that were published in several parts.
+    pub in_parts: usize,
+    /// Commands that were in two messages at once.
+    pub in_two_messages: usize,
     /// Commands that made finAPI look for a task in vain: it answered, but no task came of it, as meant.
     pub without_task: usize,
-    /// Commands that were in two messages at once, sent twice or left in two by a death between publishing and
-    /// acknowledging, whose task was looked at twice within a second. Two workers can't know of each other's looks.
-    pub looked_at_by_two: usize,
-    /// Commands of which two copies met at two workers at once, and both started an update: a web form that nobody has
-    /// opened does not lock the connection, so finAPI lets them.
+    /// Commands in two messages at once whose duplicates met at two workers, and both started an update: a web form that nobody
+    /// has opened does not lock the connection, so finAPI lets them.
     pub started_by_two: usize,
+    /// Commands in two messages at once whose task was polled twice within a second, by two workers: neither can know of the
+    /// other's polls.
+    pub polled_by_two: usize,
+    /// The same by one worker, which had parked the first message and forgotten it when the second one came.
+    pub polled_by_one: usize,
+    /// These polls, to be printed.
+    pub close_polls: Vec<String>,
+    /// Outcomes that also contain what came in the two seconds before the command.
+    pub older_too: usize,
+    pub polls: usize,
+    /// The shortest interval between two polls of one task by one worker, and by two.
+    pub interval_by_one: Option<u64>,
+    pub interval_by_two: Option<u64>,
     /// Seconds from the command to its outcome, in order.
     pub seconds: Vec<f64>,
 }
 
-/// Judges what was seen of every command.
-pub fn judge(done: &Done, seen: &Seen, asked: &Asked) -> (Vec<Invariant>, Figures) {
-    let orders = &done.orders;
-    let duplicates = done.duplicates.join("\n");
-    let mut lost = Invariant::new("every_command_has_an_outcome");
-    let mut whole = Invariant::new("every_outcome_is_whole_and_the_only_one_by_event_id");
-    let mut conflicts = Invariant::new("copies_of_an_event_have_one_type");
-    let mut right = Invariant::new("outcomes_are_what_the_banks_did");
-    let mut told = Invariant::new("every_transaction_is_told_once_by_event_id");
-    let mut user = Invariant::new("users_are_asked_before_the_outcome_is_told");
-    let mut once = Invariant::new("no_bank_is_asked_twice");
-    let mut pace = Invariant::new("no_task_is_looked_at_twice_within_a_second");
-    let mut figures = Figures {
-        events: seen.count,
-        ..Figures::default()
-    };
-    for order in orders {
+/// Judges what was seen of every command. `dropped` are the workers' log lines about duplicates that they dropped.
+pub fn judge(done: &Done, seen: &Seen, asked: &Asked, polls: &Polls, dropped: &str) -> (Vec<Invariant>, Figures) {
+    let mut judge = Judge::new(polls);
+    for order in &done.orders {
         let id = &order.command.command_id;
-        let none = Vec::new();
-        let events = seen.events.get(id).unwrap_or(&none);
-        let about = || {
-            format!(
-                "{id} ({:?}{})",
-                order.case,
-                if order.copies > 1 { ", sent twice" } else { "" }
-            )
-        };
-        let copies = by_id(events);
-        figures.repeated += events.len() - copies.len();
-        for copies in copies.values() {
-            let names: BTreeSet<&str> = copies.iter().map(|event| event.message_name()).collect();
-            conflicts.check(names.len() == 1, || format!("{}: {names:?}", about()));
-        }
-        let last = events.iter().find(|event| event.is_last());
-        lost.check(last.is_some(), about);
+        let events = seen.events.get(id).map_or(&[][..], Vec::as_slice);
         let connection = asked.connections.get(&order.command.bank_connection_id);
-        let tasks = connection.map_or(0, |connection| connection.tasks_made);
-        figures.without_task += usize::from(tasks == 0);
-        let repeated = events.len() > copies.len() || order.copies > 1 || duplicates.contains(id);
-        let patient = connection.is_none_or(is_patient);
-        let both_started = repeated && order.case == Case::FormAtOnce && tasks > 1;
-        if both_started {
-            figures.started_by_two += 1;
-        } else {
-            once.check(tasks <= 1, || format!("{}: {tasks} tasks", about()));
-        }
-        if repeated && !patient {
-            figures.looked_at_by_two += 1;
-        } else {
-            pace.check(patient, || format!("{}: {:?}", about(), intervals(connection)));
-        }
-        let Some(last) = last else { continue };
-        let parts = parts(id, last, &copies);
-        let all = parts.as_ref().is_some_and(|parts| {
-            let outcomes = copies.values().filter(|copies| is_outcome(copies[0])).count();
-            outcomes == parts.len()
-        });
-        whole.check(all, || format!("{}: {}", about(), summaries(events)));
-        let succeeded = matches!(last, Event::TransactionsUpdated(_));
-        right.check(succeeded == order.case.succeeds(), || {
-            format!("{}: {}", about(), summaries(events))
-        });
-        let tellable = succeeded && !both_started;
-        if let (Some(count), Some(parts), true) = (order.case.transactions(), parts, tellable) {
-            let ids: Vec<i64> = parts.iter().flat_map(|part| transactions(part)).collect();
-            let distinct: BTreeSet<&i64> = ids.iter().collect();
-            // Where no task is known, what came just before the command is told, too: finAPI's clock may be behind.
-            let more = match origin(last) {
-                Some(UpdateOrigin::AlreadyFresh) => schedule::JUST_BEFORE,
-                _ => 0,
-            };
-            let right = (count..=count + more).contains(&ids.len()) && distinct.len() == ids.len();
-            told.check(right, || {
-                format!("{}: {} of {count}, {} distinct", about(), ids.len(), distinct.len())
-            });
-        }
-        if order.case.needs_its_user() {
-            let asks = |event: &Event| matches!(event, Event::UserActionRequired(_));
-            let first = events.iter().position(|event| asks(event) || event.is_last());
-            let asked = first.is_some_and(|first| asks(&events[first]));
-            user.check(asked, || format!("{}: {}", about(), summaries(events)));
-        }
-        figures.seconds.extend(seconds(order, last));
+        judge.command(&Account::new(order, events, connection, dropped.contains(id)));
     }
-    let few = (orders.len() / 100).max(5);
-    pace.check(figures.looked_at_by_two <= few, || {
-        let count = figures.looked_at_by_two;
-        format!("{count} were looked at by two workers, where {few} are put down to copies of a command")
-    });
-    figures.seconds.sort_by(f64::total_cmp);
     let mut odd = Invariant::new("every_event_can_be_read_and_carries_its_id");
     odd.checked = seen.count;
     odd.broken = vec!["an event".to_owned(); seen.odd];
-    let invariants = vec![lost, whole, conflicts, right, told, user, once, pace, odd];
-    (invariants, figures)
+    judge.figures.events = seen.count;
+    judge.figures.seconds.sort_by(f64::total_cmp);
+    let invariants = vec![
+        judge.lost,
+        judge.whole,
+        judge.types,
+        judge.right,
+        judge.published,
+        judge.user,
+        judge.starts,
+        judge.pace,
+        judge.measured,
+        odd,
+    ];
+    (invariants, judge.figures)
 }
 
-fn by_id(events: &[Event]) -> BTreeMap<&str, Vec<&Event>> {
-    let mut copies: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
-    for event in events {
-        copies.entry(event_id(event)).or_default().push(event);
-    }
-    copies
+struct Judge<'a> {
+    polls: &'a Polls,
+    lost: Invariant,
+    whole: Invariant,
+    types: Invariant,
+    right: Invariant,
+    published: Invariant,
+    user: Invariant,
+    starts: Invariant,
+    pace: Invariant,
+    measured: Invariant,
+    figures: Figures,
 }
 
-fn event_id(event: &Event) -> &str {
-    event
-        .context()
-        .map(|context| context.event_id.as_str())
-        .unwrap_or_default()
-}
-
-fn is_outcome(event: &Event) -> bool {
-    !matches!(event, Event::UserActionRequired(_))
-}
-
-/// The parts of an outcome as who drops what it has seen by its id sees them, if there are all of them.
-fn parts<'a>(command: &str, last: &Event, copies: &BTreeMap<&str, Vec<&'a Event>>) -> Option<Vec<&'a Event>> {
-    let namespace = Uuid::parse_str(command).ok()?;
-    let id = |part: usize| Uuid::new_v5(&namespace, format!("outcome/{part}").as_bytes()).to_string();
-    let mut parts = Vec::new();
-    for part in 1.. {
-        parts.push(*copies.get(id(part).as_str())?.first()?);
-        if id(part) == event_id(last) {
-            break;
+impl<'a> Judge<'a> {
+    fn new(polls: &'a Polls) -> Self {
+        Self {
+            polls,
+            lost: Invariant::new("every_command_has_an_outcome"),
+            whole: Invariant::new("every_outcome_is_whole_and_the_only_one_by_event_id"),
+            types: Invariant::new("with_forty_attempts_a_call_copies_of_an_event_have_one_type"),
+            right: Invariant::new("outcomes_are_what_the_banks_did"),
+            published: Invariant::new("every_transaction_is_published_once_by_event_id"),
+            user: Invariant::new("users_are_notified_before_the_outcome_is_published"),
+            starts: Invariant::new("no_update_is_started_twice"),
+            pace: Invariant::new("no_task_is_polled_twice_within_a_second"),
+            measured: Invariant::new("every_poll_that_arrived_has_a_sending_time"),
+            figures: Figures::default(),
         }
     }
-    Some(parts)
-}
 
-fn transactions(event: &Event) -> Vec<i64> {
-    match event {
-        Event::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
-        Event::UserActionRequired(_) | Event::RefreshFailed(_) => Vec::new(),
+    fn command(&mut self, account: &Account<'_>) {
+        self.count(account);
+        for types in account.types() {
+            self.types
+                .check(types.len() == 1, || format!("{}: {types:?}", account.name()));
+        }
+        let started_by_two = self.started(account);
+        let tasks = account.connection.map_or(&[][..], |connection| &connection.tasks);
+        tasks.iter().for_each(|task| self.polled(account, task));
+        let last = account.last();
+        self.lost.check(last.is_some(), || account.name());
+        if let Some(last) = last {
+            self.outcome(account, last, started_by_two);
+        }
     }
-}
 
-fn origin(event: &Event) -> Option<UpdateOrigin> {
-    match event {
-        Event::TransactionsUpdated(event) => Some(event.origin()),
-        Event::UserActionRequired(_) | Event::RefreshFailed(_) => None,
+    fn count(&mut self, account: &Account<'_>) {
+        let figures = &mut self.figures;
+        *figures.cases.entry(account.order.case).or_default() += 1;
+        figures.repeated += account.events.len() - account.copies.len();
+        figures.in_two_messages += usize::from(account.in_two_messages);
+        figures.without_task += usize::from(account.tasks_made() == 0);
+        let asks = |copies: &&Vec<&Event>| matches!(copies[0], Event::UserActionRequired(_));
+        figures.user_asked += account.copies.values().filter(asks).count();
     }
-}
 
-fn summaries(events: &[Event]) -> String {
-    let summaries: Vec<String> = events.iter().map(Event::summary).collect();
-    summaries.join("; ")
-}
+    /// Whether two workers started an update each, and that is excused.
+    fn started(&mut self, account: &Account<'_>) -> bool {
+        let tasks = account.tasks_made();
+        let excused = tasks == 2 && account.in_two_messages && account.order.case == Case::FormAtOnce;
+        self.figures.started_by_two += usize::from(excused);
+        self.starts
+            .check(tasks <= 1 || excused, || format!("{}: {tasks} tasks", account.name()));
+        excused
+    }
 
-fn intervals(connection: Option<&AskedOfConnection>) -> Vec<Option<u64>> {
-    let tasks = connection.map(|connection| &connection.tasks);
-    tasks
-        .into_iter()
-        .flatten()
-        .map(|task| task.smallest_interval_ms)
-        .collect()
-}
+    fn polled(&mut self, account: &Account<'_>, task: &AskedOfTask) {
+        let polls = self.polls.of(&task.id);
+        self.figures.polls += polls.len();
+        let arrived = usize::try_from(task.looks).unwrap_or(usize::MAX);
+        self.measured.check(arrived <= polls.len(), || {
+            format!("{}: {arrived} arrived, {} were sent", account.name(), polls.len())
+        });
+        for pair in polls::pairs(&polls) {
+            let shortest = match pair.by_one_worker() {
+                true => &mut self.figures.interval_by_one,
+                false => &mut self.figures.interval_by_two,
+            };
+            *shortest = Some(shortest.map_or(pair.interval_ms(), |ms| ms.min(pair.interval_ms())));
+        }
+        let (by_one, by_two): (Vec<Pair>, Vec<Pair>) = polls::too_close(&polls)
+            .into_iter()
+            .partition(|pair| pair.by_one_worker());
+        if account.in_two_messages {
+            self.figures.polled_by_one += usize::from(!by_one.is_empty());
+            self.figures.polled_by_two += usize::from(!by_two.is_empty());
+            let named = by_one
+                .iter()
+                .chain(&by_two)
+                .map(|pair| format!("{}: {pair}", account.name()));
+            self.figures.close_polls.extend(named);
+        }
+        let holds = account.in_two_messages || by_one.is_empty() && by_two.is_empty();
+        self.pace
+            .check(holds, || format!("{}: {by_one:?} {by_two:?}", account.name()));
+    }
 
-/// A proxy may hold the first of two looks for a while, but not the second.
-fn is_patient(connection: &AskedOfConnection) -> bool {
-    let slowest = 250;
-    let intervals = connection.tasks.iter().filter_map(|task| task.smallest_interval_ms);
-    intervals.into_iter().all(|interval| interval + slowest >= 1000)
-}
+    fn outcome(&mut self, account: &Account<'_>, last: &Event, started_by_two: bool) {
+        let parts = account.parts(last);
+        let is_whole = parts
+            .as_ref()
+            .is_some_and(|parts| parts.len() == account.has_outcomes());
+        self.whole.check(is_whole, || account.summary());
+        self.figures.in_parts += usize::from(parts.as_ref().is_some_and(|parts| parts.len() > 1));
+        let succeeded = matches!(last, Event::TransactionsUpdated(_));
+        self.right
+            .check(succeeded == account.order.case.succeeds(), || account.summary());
+        if let (true, Some(parts)) = (succeeded, parts) {
+            self.transactions(account, last, &parts, started_by_two);
+        }
+        if account.order.case.needs_its_user() {
+            self.user.check(account.user_was_asked(), || account.summary());
+        }
+        self.figures.seconds.extend(account.seconds(last));
+    }
 
-fn seconds(order: &Order, last: &Event) -> Option<f64> {
-    let requested = order.command.requested_at.as_ref()?;
-    let occurred = last.context()?.occurred_at.as_ref()?;
-    let nanos = f64::from(occurred.nanos - requested.nanos) / 1e9;
-    Some((occurred.seconds - requested.seconds) as f64 + nanos)
+    /// What was published is what the update imported, to the last id. Of two tasks the first outcome may have both.
+    fn transactions(&mut self, account: &Account<'_>, last: &Event, parts: &[&Event], started_by_two: bool) {
+        let ids: Vec<i64> = parts.iter().flat_map(|part| transactions(part)).collect();
+        let published: BTreeSet<i64> = ids.iter().copied().collect();
+        let imported = account.imported(last);
+        let more = published.difference(&imported).copied().collect::<BTreeSet<i64>>();
+        let no_other = more.is_empty() || started_by_two && more.is_subset(&account.imported_by_tasks());
+        let is_right = ids.len() == published.len() && imported.is_subset(&published) && no_other;
+        self.figures.older_too += usize::from(!published.is_disjoint(&account.older()));
+        self.published.check(is_right && !imported.is_empty(), || {
+            let (all, distinct, imported) = (ids.len(), published.len(), imported.len());
+            format!(
+                "{}: {all} published, {distinct} distinct, {imported} imported, {more:?} more",
+                account.name()
+            )
+        });
+    }
 }

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::proxy::Entrance;
 use crate::schedule::WORKERS;
+use crate::stage::Stage;
 use crate::support::guard::Guard;
 
 /// How long a worker may take to stop.
@@ -20,11 +23,11 @@ const SIGTERM: i32 = 15;
 
 /// The workers that run, one in each slot.
 pub struct Workers {
-    settings: Vec<(String, String)>,
+    stage: Arc<Stage>,
     logs: PathBuf,
     started: usize,
     slots: Vec<Worker>,
-    stopping: JoinSet<Result<(), String>>,
+    stopping: JoinSet<Result<Stopped, String>>,
 }
 
 struct Worker {
@@ -32,12 +35,28 @@ struct Worker {
     guard: Guard,
     name: String,
     log: PathBuf,
+    _to_finapi: Entrance,
+}
+
+/// How a worker stopped that was told to.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    Orderly,
+    /// So early that it had not begun: it held nothing yet.
+    BeforeItBegan,
+}
+
+/// How it went with all workers.
+pub struct Ends {
+    pub started: usize,
+    pub stopped_before_they_began: usize,
+    pub wrong: Vec<String>,
 }
 
 impl Workers {
-    pub fn start(settings: Vec<(String, String)>, logs: PathBuf) -> Self {
+    pub fn start(stage: Arc<Stage>, logs: PathBuf) -> Self {
         let mut workers = Self {
-            settings,
+            stage,
             logs,
             started: 0,
             slots: Vec::new(),
@@ -68,13 +87,18 @@ impl Workers {
         self.stopping.spawn(old.stop());
     }
 
-    /// Stops all of them and says what went wrong, with these and with those that were told to stop before.
-    pub async fn end(mut self) -> Vec<String> {
+    /// Stops all of them and says how it went with these and with those that were told to stop before.
+    pub async fn end(mut self) -> Ends {
         for worker in self.slots {
             self.stopping.spawn(worker.stop());
         }
         let ended = self.stopping.join_all().await;
-        ended.into_iter().filter_map(Result::err).collect()
+        let early = ended.iter().filter(|ended| **ended == Ok(Stopped::BeforeItBegan));
+        Ends {
+            started: self.started,
+            stopped_before_they_began: early.count(),
+            wrong: ended.into_iter().filter_map(Result::err).collect(),
+        }
     }
 
     fn replace(&mut self, slot: usize) -> Worker {
@@ -88,14 +112,15 @@ impl Workers {
         let path = self.logs.join(format!("{name}.log"));
         let log = File::create(&path).expect("a log file");
         let errors = log.try_clone().expect("a log file");
+        let to_finapi = self.stage.way_to_finapi(self.started);
+        let settings = self.stage.settings(&to_finapi);
+        let settings = settings
+            .into_iter()
+            .map(|(name, value)| (format!("BANKREFRESH__{name}"), value));
         let child = Command::new(env!("CARGO_BIN_EXE_bankrefresh"))
             .arg("worker")
             .env_clear()
-            .envs(
-                self.settings
-                    .iter()
-                    .map(|(name, value)| (format!("BANKREFRESH__{name}"), value)),
-            )
+            .envs(settings)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -108,6 +133,7 @@ impl Workers {
             guard: Guard::new("kill -9 $1", &[&pid]),
             name,
             log: path,
+            _to_finapi: to_finapi,
         }
     }
 }
@@ -117,7 +143,7 @@ fn is_empty(log: &Path) -> bool {
 }
 
 impl Worker {
-    async fn stop(mut self) -> Result<(), String> {
+    async fn stop(mut self) -> Result<Stopped, String> {
         let name = self.name;
         // Without an id it has ended already, which its status tells about.
         if let Some(pid) = self.child.id() {
@@ -131,9 +157,8 @@ impl Worker {
         self.guard.disarm();
         match ended {
             Ok(status) => match status.expect("its status") {
-                status if status.success() => Ok(()),
-                // So early that it had not begun: nothing has to be given back.
-                status if status.signal() == Some(SIGTERM) && is_empty(&self.log) => Ok(()),
+                status if status.success() => Ok(Stopped::Orderly),
+                status if status.signal() == Some(SIGTERM) && is_empty(&self.log) => Ok(Stopped::BeforeItBegan),
                 status => Err(format!("{name} stopped with {status}")),
             },
             Err(_) => Err(format!("{name} did not stop within {STOP_TIMEOUT:?}")),

@@ -7,6 +7,9 @@ use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
 use bankrefresh::refresh::event::Event;
 
+use tokio::time::Instant;
+
+use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;
 
@@ -17,39 +20,47 @@ struct Part {
     failed: bool,
     /// A part that says that it is the last.
     last: bool,
+    /// The first copy of it is an end.
+    ends_first: bool,
 }
 
-/// A message that came back so often from dying workers is given up by the broker.
-const GIVEN_UP_AFTER: usize = 6;
+pub(super) const GIVEN_UP: &str = "no outcome: the broker gave up a message that was planned to kill its workers";
+
+pub(super) const DEAD_AS_PLANNED: &str = "dead letter: a message that was planned to kill its workers";
+
+/// Polls, waits for room and retries take no longer than this, in any configuration.
+const WHILE: Duration = Duration::from_secs(300);
+/// The longest time that an update takes in a scenario, without its web form.
+const UPDATE_MAX: Duration = Duration::from_secs(15);
+
 const PARTS_MAX: u32 = 100;
 
-/// A valid command has an outcome, complete; the only other end is that it was in the hands of too many dying workers.
-pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+/// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
+/// copies of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
+pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        if refresh.given_up && refresh.returned > GIVEN_UP_AFTER {
-            continue;
-        }
         match parts(refresh) {
             Err(what) => violated.push(what),
+            Ok(parts) if is_complete(&parts) => {}
+            Ok(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
             Ok(parts) => {
-                let ends = (1..)
-                    .zip(parts.values())
-                    .any(|(number, part)| part.failed || part.last && part.updated && number > 0);
-                let complete = (1..).zip(parts.keys()).all(|(number, part)| number == *part);
-                if !ends || !complete {
-                    let told: Vec<_> = parts.keys().collect();
-                    violated.push(format!(
-                        "command {} has no complete outcome, only parts {told:?}",
-                        refresh.id
-                    ));
-                }
+                let told: Vec<_> = parts.keys().collect();
+                violated.push(format!(
+                    "command {} has no complete outcome, only parts {told:?}",
+                    refresh.id
+                ));
             }
         }
     }
 }
 
+fn is_complete(parts: &BTreeMap<u32, Part>) -> bool {
+    let mut parts = (1..).map_while(|number| parts.get(&number));
+    parts.any(|part| part.ends_first)
+}
+
 /// Different ends of one command, or ends at different parts, need two runs that did not know of each other.
-pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| refresh.runs() <= 1) {
         if conflicts(refresh) {
             violated.push(format!("command {} ended in two ways in one run", refresh.id));
@@ -92,7 +103,9 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
                 told.event.summary()
             ));
         }
+        let is_first = !parts.contains_key(&number);
         let part = parts.entry(number).or_default();
+        part.ends_first |= is_first && told.event.is_last();
         match &told.event {
             Event::TransactionsUpdated(event) => {
                 part.updated = true;
@@ -105,7 +118,7 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
 }
 
 /// What can't be read is a dead letter with a reason and leads to nothing; what only a newer worker reads is still there.
-pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: &mut Findings) {
     let dead = ledger.topology.dead_letters();
     let (letters, others): (Vec<_>, Vec<_>) = ledger.history.left.iter().partition(|(queue, _)| *queue == dead);
     let letters: Vec<_> = letters.into_iter().flat_map(|(_, messages)| messages).collect();
@@ -126,12 +139,12 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
         let given_up = |reason: &bool| !*reason;
         match &command.is {
             Is::Valid(_) => {
-                let known = ledger
-                    .refreshes
-                    .get(&command.id)
-                    .is_some_and(|refresh| refresh.given_up);
-                let excused = known && reasons.iter().all(given_up);
-                if !reasons.is_empty() && !excused {
+                let refresh = ledger.refreshes.get(&command.id);
+                let is_planned = refresh.is_some_and(|refresh| ledger.was_given_up_as_planned(refresh));
+                let excused = is_planned && reasons.iter().all(given_up);
+                if !reasons.is_empty() && excused {
+                    violated.excuse(DEAD_AS_PLANNED);
+                } else if !reasons.is_empty() {
                     violated.push(format!("command {} is valid and a dead letter", command.id));
                 }
             }
@@ -153,7 +166,7 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
 }
 
 /// An event is published again only by a run of its own: another copy, or a message that came back.
-pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (id, count) in repeats(refresh) {
             if count > refresh.runs() {
@@ -176,19 +189,40 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
     counts
 }
 
-/// Once all is well, nothing takes longer than a web form and a while: one worker with two slow calls at a time takes its time.
-pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
-    const WHILE: Duration = Duration::from_secs(1200);
+/// Once all is well, an outcome comes a while after nothing keeps it any more: its command was sent, and no update of its connection
+/// runs or waits for a user. Each of the updates that several commands of one connection lead to may wait for its user's web form, one
+/// after the other, so no fixed time after the command was sent would do.
+pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings) {
     let calm = ledger.history.began + ledger.scenario.calm_at;
-    let limit = ledger.scenario.sandbox.web_form_life;
     for refresh in ledger.refreshes.values() {
         let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
             continue;
         };
-        let due = calm.max(since + limit) + WHILE;
-        if last.at > due {
-            let late = last.at.duration_since(due).as_secs();
-            violated.push(format!("command {}: its last event was {late} s late", refresh.id));
+        let kept_until = kept_until(ledger, refresh, last.at);
+        let late = last.at.saturating_duration_since(calm.max(since).max(kept_until));
+        if late > WHILE {
+            let late = late.as_secs();
+            violated.push(format!(
+                "command {}: its last event came after {late} s, {WHILE:?} at most",
+                refresh.id
+            ));
         }
     }
+}
+
+/// Until when updates of its connection had kept a refresh, before it ended.
+fn kept_until(ledger: &Ledger<'_>, refresh: &Refresh<'_>, ended: Instant) -> Instant {
+    let id = refresh.command.bank_connection_id;
+    let tasks = ledger
+        .history
+        .asked
+        .connections
+        .get(&id)
+        .map(|asked| asked.tasks.as_slice());
+    let ends = tasks.unwrap_or_default().iter().filter_map(|task| {
+        let created = ledger.instant_of(&task.created_at);
+        let form = task.web_form_ended_at.as_ref().map(|ended| ledger.instant_of(ended));
+        (created <= ended).then(|| form.unwrap_or(created + UPDATE_MAX).min(ended))
+    });
+    ends.max().unwrap_or(ledger.history.began)
 }

@@ -1,0 +1,169 @@
+//! All that is known of one command: what was asked for, what was published, what finAPI was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bankrefresh::proto::timestamp;
+use bankrefresh::refresh::event::Event;
+use bankrefresh::sandbox::{AskedOfConnection, Imported};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::schedule::Order;
+
+/// The workers' `limits.clock_skew`.
+const CLOCK_SKEW: Duration = Duration::from_secs(2);
+
+pub struct Account<'a> {
+    pub order: &'a Order,
+    /// In the order in which they were published.
+    pub events: &'a [Event],
+    /// The same by event id.
+    pub copies: BTreeMap<&'a str, Vec<&'a Event>>,
+    pub connection: Option<&'a AskedOfConnection>,
+    /// It was in two messages at once: it was published twice, or a worker died between publishing what follows from a message
+    /// and acknowledging the message. The latter shows as an event that came twice, or as a duplicate that a worker dropped.
+    pub in_two_messages: bool,
+}
+
+impl<'a> Account<'a> {
+    pub fn new(
+        order: &'a Order,
+        events: &'a [Event],
+        connection: Option<&'a AskedOfConnection>,
+        was_dropped: bool,
+    ) -> Self {
+        let mut copies: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+        for event in events {
+            copies.entry(event_id(event)).or_default().push(event);
+        }
+        let in_two_messages = order.copies > 1 || events.len() > copies.len() || was_dropped;
+        Self {
+            order,
+            events,
+            copies,
+            connection,
+            in_two_messages,
+        }
+    }
+
+    pub fn id(&self) -> &'a str {
+        &self.order.command.command_id
+    }
+
+    pub fn name(&self) -> String {
+        let twice = if self.in_two_messages { ", in two messages" } else { "" };
+        format!("{} ({:?}{twice})", self.id(), self.order.case)
+    }
+
+    pub fn summary(&self) -> String {
+        let summaries: Vec<String> = self.events.iter().map(Event::summary).collect();
+        format!("{}: {}", self.name(), summaries.join("; "))
+    }
+
+    pub fn tasks_made(&self) -> u64 {
+        self.connection.map_or(0, |connection| connection.tasks_made)
+    }
+
+    /// The first event that ends the refresh.
+    pub fn last(&self) -> Option<&'a Event> {
+        self.events.iter().find(|event| event.is_last())
+    }
+
+    pub fn has_outcomes(&self) -> usize {
+        let outcomes = self.copies.values().filter(|copies| is_outcome(copies[0]));
+        outcomes.count()
+    }
+
+    /// The parts of the outcome as a consumer sees them that drops what it has seen by its id, if all of them are there.
+    pub fn parts(&self, last: &Event) -> Option<Vec<&'a Event>> {
+        let namespace = Uuid::parse_str(self.id()).ok()?;
+        let id = |part: usize| Uuid::new_v5(&namespace, format!("outcome/{part}").as_bytes()).to_string();
+        let mut parts = Vec::new();
+        for part in 1.. {
+            parts.push(*self.copies.get(id(part).as_str())?.first()?);
+            if id(part) == event_id(last) {
+                break;
+            }
+        }
+        Some(parts)
+    }
+
+    /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the
+    /// command, and what came up to two seconds before it, because finAPI's clock may be behind ours.
+    pub fn imported(&self, last: &Event) -> BTreeSet<i64> {
+        let task = last.context().map_or("", |context| context.task_id.as_str());
+        let since = self.requested_at().checked_sub(CLOCK_SKEW).expect("a time");
+        self.imports(|import| match task {
+            "" => import_date(import) >= since,
+            task => import.task_id.as_deref() == Some(task),
+        })
+    }
+
+    /// What finAPI imported before the command.
+    pub fn older(&self) -> BTreeSet<i64> {
+        self.imports(|import| import_date(import) < self.requested_at())
+    }
+
+    /// What all tasks of the command imported.
+    pub fn imported_by_tasks(&self) -> BTreeSet<i64> {
+        self.imports(|import| import.task_id.is_some())
+    }
+
+    fn imports(&self, wanted: impl Fn(&Imported) -> bool) -> BTreeSet<i64> {
+        let imports = self.connection.map_or(&[][..], |connection| &connection.imports);
+        let wanted = imports.iter().filter(|import| wanted(import));
+        wanted
+            .flat_map(|import| import.first_id..import.first_id + i64::from(import.count))
+            .collect()
+    }
+
+    fn requested_at(&self) -> Timestamp {
+        let requested_at = self.order.command.requested_at.as_ref();
+        requested_at
+            .and_then(timestamp)
+            .expect("it was published with its time")
+    }
+
+    /// The kinds of event that share each id.
+    pub fn types(&self) -> impl Iterator<Item = BTreeSet<&'static str>> {
+        let names = |copies: &Vec<&Event>| copies.iter().map(|event| event.message_name()).collect();
+        self.copies.values().map(names)
+    }
+
+    /// Whether the user was notified before the refresh ended.
+    pub fn user_was_asked(&self) -> bool {
+        let asks = |event: &Event| matches!(event, Event::UserActionRequired(_));
+        let first = self.events.iter().find(|event| asks(event) || event.is_last());
+        first.is_some_and(asks)
+    }
+
+    pub fn seconds(&self, last: &Event) -> Option<f64> {
+        let requested = self.order.command.requested_at.as_ref()?;
+        let occurred = last.context()?.occurred_at.as_ref()?;
+        let nanos = f64::from(occurred.nanos - requested.nanos) / 1e9;
+        Some((occurred.seconds - requested.seconds) as f64 + nanos)
+    }
+}
+
+pub fn transactions(event: &Event) -> Vec<i64> {
+    match event {
+        Event::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
+        Event::UserActionRequired(_) | Event::RefreshFailed(_) => Vec::new(),
+    }
+}
+
+fn import_date(import: &Imported) -> Timestamp {
+    import.imported_at.parse().expect("a time")
+}
+
+fn event_id(event: &Event) -> &str {
+    event
+        .context()
+        .map(|context| context.event_id.as_str())
+        .unwrap_or_default()
+}
+
+fn is_outcome(event: &Event) -> bool {
+    !matches!(event, Event::UserActionRequired(_))
+}
