@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod finapi;
 pub mod proto;
+pub mod random;
 pub mod refresh;
 pub mod sandbox;
 pub mod telemetry;

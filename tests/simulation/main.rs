@@ -9,6 +9,7 @@ mod crew;
 mod draw;
 mod line;
 mod logs;
+mod pairs;
 mod platform;
 mod scenario;
 mod sweep;
@@ -52,7 +53,14 @@ fn main() -> ExitCode {
     }
     match args.seed {
         Some(seed) => sweep::tell(seed),
-        None => sweep::sweep(args.from, args.seeds),
+        None => {
+            let differs = pairs::check();
+            for what in &differs {
+                println!("pairs: {what}");
+            }
+            let swept = sweep::sweep(args.from, args.seeds);
+            if differs.is_empty() { swept } else { ExitCode::from(101) }
+        }
     }
 }
 

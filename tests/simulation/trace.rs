@@ -89,6 +89,14 @@ fn tell_seen(seen: &Seen) -> Option<String> {
             format!("acked {queue} by {client}: {}", name(message))
         }
         What::Returned { client, queue, message } => format!("back  {queue} from {client}: {}", name(message)),
+        What::PublishFailed {
+            client,
+            fault,
+            messages,
+        } => {
+            let first = messages.first().map(|outgoing| name(&outgoing.message));
+            format!("fail  {fault:?} at {client}: {}", first.unwrap_or_default())
+        }
         What::Left { queue, message, reason } => format!("left  {queue}, {reason}: {}", name(message)),
     })
 }

@@ -1,16 +1,18 @@
 //! What a broker knows: queues, routes and clients. Every method leaves each ready message with whoever may have it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
+use super::session::{Consuming, Session, TAP, tap};
 use super::watch::{Watch, What};
-use crate::broker::topology::{Queue, Topology};
-use crate::broker::{Delivery, Message, Notice, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::topology::Topology;
+use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
 
 /// Everything.
 pub(super) struct State {
@@ -20,33 +22,15 @@ pub(super) struct State {
     next_client: u64,
     outage: bool,
     lose_confirm: bool,
+    /// What the next publishes meet, one each.
+    faults: VecDeque<PublishFault>,
+    /// A client has lost its connection, and nobody was told of it yet.
+    lost: bool,
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
     /// The first one to expire since the clock looked.
     sooner: Option<Instant>,
-}
-
-/// A client.
-struct Session {
-    notices: mpsc::Sender<Notice>,
-    generation: u64,
-    up: bool,
-    subscriptions: Vec<Consuming>,
-}
-
-/// One subscription of a client.
-struct Consuming {
-    subscription: Subscription,
-    /// The queue's name.
-    queue: String,
-    paused: bool,
-    /// It has died unnoticed.
-    dead: bool,
-    /// How many deliveries this generation has seen.
-    deliveries: u64,
-    /// The delivery's number and the message's place in the queue.
-    unacked: BTreeMap<u64, u64>,
 }
 
 impl State {
@@ -59,6 +43,8 @@ impl State {
             next_client: 0,
             outage: false,
             lose_confirm: false,
+            faults: VecDeque::new(),
+            lost: false,
             watch: Watch::default(),
             alarm: None,
             sooner: None,
@@ -80,15 +66,21 @@ impl State {
         id
     }
 
-    /// How long messages take to the broker, and their confirm back.
-    pub(super) fn sending(&mut self, client: u64, messages: &[Outgoing]) -> (Duration, Duration) {
+    /// How long messages take to the broker, how long their confirm takes back, and what they meet.
+    pub(super) fn sending(&mut self, client: u64, messages: &[Outgoing]) -> Sending {
         for outgoing in messages {
             self.watch.see(|| What::Sent {
                 client,
                 outgoing: outgoing.clone(),
             });
         }
-        self.watch.publish_takes()
+        let (there, back) = self.watch.publish_takes(client, messages);
+        // Nothing is sent by a client that is down, so it can meet nothing.
+        let fault = match self.generation(client) {
+            Some(_) if !messages.is_empty() => self.faults.pop_front(),
+            _ => None,
+        };
+        Sending { there, back, fault }
     }
 
     /// Which life of its connection a client is in; none while it has none.
@@ -117,6 +109,17 @@ impl State {
             return Err(PublishError::Down);
         }
         outcome
+    }
+
+    /// How long an acknowledgement takes to the broker.
+    pub(super) fn ack_takes(&mut self, client: u64, tag: Tag) -> Duration {
+        let consuming = self.clients.get(&client).and_then(|session| session.consuming(tag));
+        let place = consuming.and_then(|consuming| Some((&consuming.queue, *consuming.unacked.get(&tag.number)?)));
+        let message = place.and_then(|(queue, place)| Some((queue, self.queues.get(queue)?.unacked(place))));
+        match message {
+            Some((queue, message)) => self.watch.ack_takes(client, queue, &message),
+            None => Duration::ZERO,
+        }
     }
 
     pub(super) fn ack(&mut self, client: u64, tag: Tag) {
@@ -177,6 +180,7 @@ impl State {
     pub(super) fn kill(&mut self, client: u64) {
         // Gone first, so that it is not told.
         if let Some(session) = self.clients.remove(&client) {
+            self.lost = true;
             self.release(client, session.subscriptions);
         }
     }
@@ -195,6 +199,20 @@ impl State {
 
     pub(super) fn lose_next_confirm(&mut self) {
         self.lose_confirm = true;
+    }
+
+    pub(super) fn fail_next_publish(&mut self, fault: PublishFault) {
+        self.faults.push_back(fault);
+    }
+
+    pub(super) fn fail_no_more(&mut self) {
+        self.faults.clear();
+        self.lose_confirm = false;
+    }
+
+    /// Whether a client has lost its connection since this was last asked.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     /// Dead-letters what has expired, and says when to look again.
@@ -338,6 +356,7 @@ impl State {
         let Some(session) = self.clients.get_mut(&client).filter(|session| session.up) else {
             return;
         };
+        self.lost = true;
         session.up = false;
         let generation = session.generation;
         let reason = reason.to_owned();
@@ -378,95 +397,10 @@ impl State {
     }
 }
 
-impl Session {
-    /// The place of a message that needs no acknowledgement.
-    fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
-        let (place, redeliveries, message) = taken;
-        let generation = self.generation;
-        let consuming = &mut self.subscriptions[index];
-        consuming.deliveries += 1;
-        let number = consuming.deliveries;
-        let subscription = u32::try_from(index).unwrap_or(u32::MAX);
-        let tag = Tag {
-            generation,
-            subscription,
-            number,
-        };
-        let queue = consuming.subscription.name().to_owned();
-        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
-        if !tap {
-            consuming.unacked.insert(number, place);
-        }
-        self.notify(Notice::Delivery(Delivery {
-            tag,
-            queue,
-            redeliveries,
-            message,
-        }));
-        tap.then_some(place)
-    }
-
-    /// There is always room; who dropped the receiver does not want it.
-    fn notify(&self, notice: Notice) {
-        let _ = self.notices.try_send(notice);
-    }
-}
-
-impl Consuming {
-    fn new(client: u64, index: usize, subscription: Subscription) -> Self {
-        let queue = match &subscription {
-            Subscription::Queue { name, .. } => name.clone(),
-            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
-        };
-        Self {
-            subscription,
-            queue,
-            paused: false,
-            dead: false,
-            deliveries: 0,
-            unacked: BTreeMap::new(),
-        }
-    }
-
-    fn is_free(&self) -> bool {
-        let room = match self.subscription {
-            Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
-            Subscription::Tap { .. } => true,
-        };
-        room && !self.paused && !self.dead
-    }
-
-    /// Itself with what it had not acknowledged; without, it stays.
-    fn take(&mut self) -> Self {
-        Self {
-            subscription: self.subscription.clone(),
-            queue: self.queue.clone(),
-            paused: self.paused,
-            dead: self.dead,
-            deliveries: self.deliveries,
-            unacked: std::mem::take(&mut self.unacked),
-        }
-    }
-}
-
 fn left(queue: &str, message: Message, reason: &'static str) -> What {
     What::Left {
         queue: queue.to_owned(),
         message,
         reason,
-    }
-}
-
-/// What the names of taps begin with.
-const TAP: &str = "tap.";
-
-fn tap(name: &str) -> Queue {
-    Queue {
-        name: name.to_owned(),
-        bindings: Vec::new(),
-        ttl: None,
-        delivery_limit: None,
-        dead_letter: None,
-        length_max: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bankrefresh::broker::memory::PublishFault;
 use bankrefresh::refresh::event::Event;
 
 use super::ledger::Ledger;
@@ -27,6 +28,17 @@ impl Figures {
             .map(|at| ledger.time(at).as_secs() / 60)
             .unwrap_or_default();
         figures.count("virtual minutes", usize::try_from(minutes).unwrap_or_default());
+        for fault in history.publish_faults() {
+            let name = match fault {
+                PublishFault::Refused { .. } => "publishes refused",
+                PublishFault::Unconfirmed { taken: false } => "publishes timed out, not taken",
+                PublishFault::Unconfirmed { taken: true } => "publishes timed out, taken",
+                PublishFault::Late { .. } => "publishes confirmed late",
+            };
+            figures.count(name, 1);
+        }
+        figures.count("killer messages", usize::from(ledger.scenario.killer.is_some()));
+        figures.count("workers killed by a message", history.killed_by_message());
         for refresh in ledger.refreshes.values() {
             figures.count("came back from a lost connection", refresh.returned);
             figures.count("given up after killing workers", usize::from(refresh.given_up));

@@ -4,6 +4,7 @@ mod broker;
 mod data;
 mod figures;
 mod finapi;
+mod killer;
 mod ledger;
 mod outcomes;
 mod secrets;
@@ -17,7 +18,7 @@ use ledger::Ledger;
 
 type Check = fn(&Ledger<'_>, &mut Vec<String>);
 
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 17] = [
     ("quiet", broker::all_is_quiet_in_the_end),
     ("outcome", outcomes::every_command_has_one),
     ("outcome", outcomes::conflicts_need_a_second_run),
@@ -33,6 +34,7 @@ const CHECKS: [(&str, Check); 16] = [
     ("data", data::what_an_update_brought_is_told),
     ("messages", broker::messages_are_bounded),
     ("settling", broker::deliveries_are_settled_once),
+    ("killer", killer::it_takes_no_other_with_it),
     ("secrets", secrets::nothing_secret_is_said),
 ];
 

@@ -1,0 +1,122 @@
+//! A client's connection, and what it consumes.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use crate::broker::topology::Queue;
+use crate::broker::{Delivery, Message, Notice, Subscription, Tag};
+
+/// A client.
+pub(super) struct Session {
+    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) generation: u64,
+    pub(super) up: bool,
+    pub(super) subscriptions: Vec<Consuming>,
+}
+
+/// One subscription of a client.
+pub(super) struct Consuming {
+    pub(super) subscription: Subscription,
+    /// The queue's name.
+    pub(super) queue: String,
+    pub(super) paused: bool,
+    /// It has died unnoticed.
+    pub(super) dead: bool,
+    /// How many deliveries this generation has seen.
+    pub(super) deliveries: u64,
+    /// The delivery's number and the message's place in the queue.
+    pub(super) unacked: BTreeMap<u64, u64>,
+}
+
+impl Session {
+    /// What a delivery of this life came by.
+    pub(super) fn consuming(&self, tag: Tag) -> Option<&Consuming> {
+        let index = usize::try_from(tag.subscription).ok()?;
+        let is_of_this_life = self.up && self.generation == tag.generation;
+        self.subscriptions.get(index).filter(|_| is_of_this_life)
+    }
+
+    /// The place of a message that needs no acknowledgement.
+    pub(super) fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
+        let (place, redeliveries, message) = taken;
+        let generation = self.generation;
+        let consuming = &mut self.subscriptions[index];
+        consuming.deliveries += 1;
+        let number = consuming.deliveries;
+        let subscription = u32::try_from(index).unwrap_or(u32::MAX);
+        let tag = Tag {
+            generation,
+            subscription,
+            number,
+        };
+        let queue = consuming.subscription.name().to_owned();
+        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
+        if !tap {
+            consuming.unacked.insert(number, place);
+        }
+        self.notify(Notice::Delivery(Delivery {
+            tag,
+            queue,
+            redeliveries,
+            message,
+        }));
+        tap.then_some(place)
+    }
+
+    /// There is always room; who dropped the receiver does not want it.
+    pub(super) fn notify(&self, notice: Notice) {
+        let _ = self.notices.try_send(notice);
+    }
+}
+
+impl Consuming {
+    pub(super) fn new(client: u64, index: usize, subscription: Subscription) -> Self {
+        let queue = match &subscription {
+            Subscription::Queue { name, .. } => name.clone(),
+            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
+        };
+        Self {
+            subscription,
+            queue,
+            paused: false,
+            dead: false,
+            deliveries: 0,
+            unacked: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        let room = match self.subscription {
+            Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
+            Subscription::Tap { .. } => true,
+        };
+        room && !self.paused && !self.dead
+    }
+
+    /// Itself with what it had not acknowledged; without, it stays.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            subscription: self.subscription.clone(),
+            queue: self.queue.clone(),
+            paused: self.paused,
+            dead: self.dead,
+            deliveries: self.deliveries,
+            unacked: std::mem::take(&mut self.unacked),
+        }
+    }
+}
+
+/// What the names of taps begin with.
+pub(super) const TAP: &str = "tap.";
+
+pub(super) fn tap(name: &str) -> Queue {
+    Queue {
+        name: name.to_owned(),
+        bindings: Vec::new(),
+        ttl: None,
+        delivery_limit: None,
+        dead_letter: None,
+        length_max: None,
+    }
+}
