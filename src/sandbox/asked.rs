@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batch;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::state::State;
@@ -59,6 +61,21 @@ pub struct AskedOfConnection {
     pub web_form_looks: u64,
     /// The tasks, oldest first.
     pub tasks: Vec<AskedOfTask>,
+    /// What was imported, oldest first. An update adds to it when finAPI is next asked about the connection.
+    pub imports: Vec<Imported>,
+}
+
+/// Transactions that one update imported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The task that imported them; none where that was no task.
+    pub task_id: Option<String>,
+    /// The lowest id; the others follow without a gap.
+    pub first_id: i64,
+    /// How many there are.
+    pub count: u32,
+    /// Their import date, RFC 3339.
+    pub imported_at: String,
 }
 
 /// What was asked about a task.
@@ -74,6 +91,12 @@ pub struct AskedOfTask {
     pub web_form_id: Option<String>,
     /// The status of its web form by now.
     pub web_form_status: Option<String>,
+    /// When its web form was made, if there is one by now, RFC 3339.
+    pub web_form_created_at: Option<String>,
+    /// When the user opened its web form, which locks the connection; none as long as nobody did.
+    pub web_form_opened_at: Option<String>,
+    /// When its web form was over; none as long as it is not.
+    pub web_form_ended_at: Option<String>,
     /// Looks at it (`GET /api/tasks/{id}`).
     pub looks: u64,
     /// The shortest time between two looks, in milliseconds.
@@ -158,20 +181,36 @@ impl State {
             open_max: connection.open_max as u64,
             web_form_looks: connection.form_looks,
             tasks: tasks.map(|task| self.asked_of_task(task)).collect(),
+            imports: connection.batches.iter().map(import).collect(),
         }
     }
 
     fn asked_of_task(&self, task: &Task) -> AskedOfTask {
         let form = self.form_of(task).filter(|form| form.created <= self.now);
+        let opened = form.and_then(|form| form.opens.filter(|opens| *opens < form.ends));
+        let ended = form.map(|form| form.ends);
+        let so_far = |at: &Timestamp| *at <= self.now;
         AskedOfTask {
             id: task.id.to_string(),
             created_at: task.created.to_string(),
             status: task.status(self.now).to_owned(),
             web_form_id: form.map(|form| form.id.to_string()),
             web_form_status: form.map(|form| form.status(self.now).to_owned()),
+            web_form_created_at: form.map(|form| form.created.to_string()),
+            web_form_opened_at: opened.filter(so_far).map(|at| at.to_string()),
+            web_form_ended_at: ended.filter(so_far).map(|at| at.to_string()),
             looks: task.looks,
             smallest_interval_ms: task.smallest_interval.map(millis),
         }
+    }
+}
+
+fn import(batch: &Batch) -> Imported {
+    Imported {
+        task_id: batch.task.map(|task| task.to_string()),
+        first_id: batch.first_id,
+        count: batch.count,
+        imported_at: batch.imported.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// What one update brought. Transaction number `n` has id `first_id + n` and belongs to account number `n % accounts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Batch {
     pub(super) whole: Timestamp,
     /// How many of the connection's accounts there were.
     pub(super) accounts: usize,
+    /// The task that imported it; none where that was no task.
+    pub(super) task: Option<Uuid>,
 }
 
 impl Batch {

@@ -113,7 +113,7 @@ impl Connection {
         }
     }
 
-    fn add_batch(&mut self, next_id: &mut i64, count: u32, imported: Timestamp, whole: Timestamp) {
+    fn add_batch(&mut self, next_id: &mut i64, count: u32, imported: Timestamp, whole: Timestamp, task: Option<Uuid>) {
         if self.accounts.is_empty() {
             return;
         }
@@ -123,6 +123,7 @@ impl Connection {
             imported,
             whole,
             accounts: self.accounts.len(),
+            task,
         });
         *next_id += i64::from(count);
     }
@@ -148,7 +149,7 @@ impl State {
         let long_ago = earlier(self.now, Duration::from_secs(30 * 24 * 3600));
         let third = older / 3;
         for (count, imported) in [(third, long_ago), (third, midnight), (older - 2 * third, just_now)] {
-            connection.add_batch(&mut self.next_transaction, count, imported, imported);
+            connection.add_batch(&mut self.next_transaction, count, imported, imported, None);
         }
     }
 
@@ -185,7 +186,7 @@ impl State {
         connection.batch_update_ends = None;
         connection.last_auto = Some(LastUpdate { at, error: None });
         let count = connection.script.transactions.per_update;
-        connection.add_batch(&mut self.next_transaction, count, at, at);
+        connection.add_batch(&mut self.next_transaction, count, at, at, None);
     }
 
     fn next_finished(&self, id: i64) -> Option<(Timestamp, Uuid)> {
@@ -237,7 +238,7 @@ impl State {
                     connection.acted = Some(at);
                 }
                 let count = connection.script.transactions.per_update;
-                connection.add_batch(&mut self.next_transaction, count, at, settled);
+                connection.add_batch(&mut self.next_transaction, count, at, settled, Some(task.id));
             }
         }
     }

@@ -82,7 +82,7 @@ use axum::Router;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser};
+pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser, Imported};
 pub use callbacks::Callback;
 pub use config::{Dialect, RedirectUrl, SandboxConfig, ScriptedConnection, ScriptedUser};
 pub use endpoint::Endpoint;

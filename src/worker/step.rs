@@ -78,6 +78,8 @@ const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(60);
 impl Shared {
     /// Runs a refresh that is due.
     pub(super) async fn run(self: Arc<Self>, mut refresh: Box<Refresh>, taken: Taken) -> Ran {
+        let command_id = refresh.command.command_id.as_str();
+        tracing::trace!(command_id, "running a refresh");
         let destination = self.destination(taken.tag.subscription);
         let process = Process::begin(&mut refresh, destination);
         let started = Instant::now();

@@ -13,22 +13,39 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::Response;
+use bankrefresh::finapi::transport::ConnectionDropped;
 use bankrefresh::random::Streams;
 use bankrefresh::sandbox::Sandbox;
 use serde_json::Value;
+use tokio::task::{Id, try_id};
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
 /// One call, as finAPI saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
+    /// When the worker sent it.
+    pub(crate) sent: Instant,
     /// When it arrived.
     pub(crate) at: Instant,
     /// Which life of which worker made it.
     pub(crate) life: u64,
+    /// The task of the runtime that made it. Every run of a refresh is a task of its own.
+    pub(crate) run: Option<Id>,
     pub(crate) endpoint: Endpoint,
     /// What became of it; none while the worker still waits, and when it no longer does.
     pub(crate) answered: Option<(Instant, u16)>,
+    /// The updates that the response showed, if the worker could read it.
+    pub(crate) shows: Vec<Shown>,
+}
+
+/// An update, as a response showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) task: String,
+    pub(crate) connection: i64,
+    /// finAPI has not finished it, and it has not led to a web form yet.
+    pub(crate) is_running: bool,
 }
 
 /// What was asked for.
@@ -98,6 +115,7 @@ impl Line {
     }
 
     async fn call(&self, life: u64, request: Request) -> Response {
+        let sent = Instant::now();
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
         let endpoint = read(parts.uri.path(), parts.uri.query().unwrap_or_default(), &body);
@@ -106,7 +124,7 @@ impl Line {
         let takes = self.longest.mul_f64(rng.f64());
         self.state().delays.entry(name).or_default().push(takes);
         pass(takes).await;
-        let number = self.arrived(life, endpoint);
+        let number = self.arrived(life, sent, endpoint);
         let request = Request::from_parts(parts, Body::from(body));
         let mut work = pin!(self.router.clone().oneshot(request));
         // finAPI does the work at once; it is the answer that may take a while.
@@ -119,17 +137,39 @@ impl Line {
         let Ok(answer) = answer;
         pass(self.longest.mul_f64(rng.f64())).await;
         let status = answer.status().as_u16();
-        self.state().calls[number].answered = Some((Instant::now(), status));
+        let (answer, shows) = self.read_shown(number, answer).await;
+        let call = &mut self.state().calls[number];
+        call.answered = Some((Instant::now(), status));
+        call.shows = shows;
         answer
     }
 
-    fn arrived(&self, life: u64, endpoint: Endpoint) -> usize {
+    /// Which updates a response shows, and the response as it was.
+    async fn read_shown(&self, number: usize, answer: Response) -> (Response, Vec<Shown>) {
+        let shows_tasks = matches!(
+            self.state().calls[number].endpoint,
+            Endpoint::Start { .. } | Endpoint::FindTask | Endpoint::Task(_)
+        );
+        let is_lost = answer.extensions().get::<ConnectionDropped>().is_some();
+        if !shows_tasks || is_lost || !answer.status().is_success() {
+            return (answer, Vec::new());
+        }
+        let (parts, body) = answer.into_parts();
+        let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
+        let shown = shown(&body);
+        (Response::from_parts(parts, Body::from(body)), shown)
+    }
+
+    fn arrived(&self, life: u64, sent: Instant, endpoint: Endpoint) -> usize {
         let mut state = self.state();
         state.calls.push(Call {
+            sent,
             at: Instant::now(),
             life,
+            run: try_id(),
             endpoint,
             answered: None,
+            shows: Vec::new(),
         });
         state.calls.len() - 1
     }
@@ -206,6 +246,24 @@ fn start(body: &Bytes) -> Endpoint {
         connection: connection.unwrap_or_default(),
         made: None,
     }
+}
+
+/// The updates in the body of a response: one task, or a list of them.
+fn shown(body: &Bytes) -> Vec<Shown> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let tasks = match body["items"].as_array() {
+        Some(items) => items.iter().collect(),
+        None => vec![&body],
+    };
+    let shown = |task: &&Value| {
+        let status = task["status"].as_str()?;
+        Some(Shown {
+            task: task["id"].as_str()?.to_owned(),
+            connection: task["payload"]["bankConnectionId"].as_i64()?,
+            is_running: matches!(status, "NOT_YET_STARTED" | "IN_PROGRESS"),
+        })
+    };
+    tasks.iter().filter_map(shown).collect()
 }
 
 /// The first number of a list in a query.

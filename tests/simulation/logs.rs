@@ -1,20 +1,38 @@
 //! What the workers log, kept.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::task::{Id, try_id};
 use tokio::time::Instant;
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Every line with its time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Logs(Arc<Mutex<Vec<(Instant, String)>>>);
+pub(crate) struct Logs(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<(Instant, String)>,
+    runs: BTreeMap<Id, Run>,
+}
+
+/// A run of a refresh: a task of the runtime that a worker works on one delivery with, until the refresh waits or ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) began: Instant,
+    pub(crate) command: String,
+}
+
+/// What a worker logs first in every run of a refresh.
+const RUN_BEGINS: &str = "running a refresh";
 
 impl Logs {
     pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
         tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
+            .with_max_level(tracing::Level::TRACE)
             .without_time()
             .with_ansi(false)
             .with_writer(self.clone())
@@ -22,7 +40,15 @@ impl Logs {
     }
 
     pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept().lines.clone()
+    }
+
+    pub(crate) fn runs(&self) -> BTreeMap<Id, Run> {
+        self.kept().runs.clone()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,12 +64,24 @@ impl io::Write for Logs {
     /// Called once for each line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push((Instant::now(), text));
+        let at = Instant::now();
+        let mut kept = self.kept();
+        if let (true, Some(id), Some(command)) = (text.contains(RUN_BEGINS), try_id(), quoted(&text, "command_id")) {
+            let command = command.to_owned();
+            kept.runs.insert(id, Run { began: at, command });
+        } else {
+            kept.lines.push((at, text));
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The value of a field in a line.
+fn quoted<'a>(line: &'a str, field: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!("{field}=\""))?;
+    rest.split('"').next()
 }

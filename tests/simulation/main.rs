@@ -7,6 +7,8 @@ mod check;
 mod commands;
 mod crew;
 mod draw;
+#[path = "../support/known.rs"]
+mod known;
 mod line;
 mod logs;
 mod pairs;

@@ -88,6 +88,8 @@ fn tell_seen(seen: &Seen) -> Option<String> {
             let (queue, message) = settled.as_ref()?;
             format!("acked {queue} by {client}: {}", name(message))
         }
+        What::Connected { client } => format!("up    {client}"),
+        What::Disconnected { client } => format!("down  {client}"),
         What::Returned { client, queue, message } => format!("back  {queue} from {client}: {}", name(message)),
         What::PublishFailed {
             client,

@@ -14,14 +14,14 @@ use bankrefresh::clock::Clock;
 use bankrefresh::sandbox::{Asked, Sandbox};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::ServiceExt as _;
 
 use crate::commands::Is;
 use crate::crew::Crew;
 use crate::line::{Call, Line};
-use crate::logs::Logs;
+use crate::logs::{Logs, Run};
 use crate::scenario::{Act, Scenario};
 
 /// What happened.
@@ -31,6 +31,8 @@ pub(crate) struct History {
     pub(crate) broker: Vec<Seen>,
     pub(crate) calls: Vec<Call>,
     pub(crate) logs: Vec<(Instant, String)>,
+    /// The runs of refreshes, by the runtime's tasks.
+    pub(crate) runs: BTreeMap<Id, Run>,
     pub(crate) acts: Vec<(Instant, Act)>,
     /// What finAPI knows in the end.
     pub(crate) asked: Asked,
@@ -83,6 +85,7 @@ pub(crate) fn play(scenario: &Scenario) -> History {
     });
     History {
         logs: logs.lines(),
+        runs: logs.runs(),
         ..history
     }
 }
@@ -272,6 +275,7 @@ impl<'a> World<'a> {
             calls: self.line.calls(),
             delays: self.line.delays(),
             logs: Vec::new(),
+            runs: BTreeMap::new(),
             acts: self.acts,
             asked: self.sandbox.asked(),
             quiet_at: self.quiet_at,

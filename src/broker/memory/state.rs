@@ -332,6 +332,7 @@ impl State {
         session.generation += 1;
         let generation = session.generation;
         session.notify(Notice::Up { generation });
+        self.watch.see(|| What::Connected { client });
         let mut queues = Vec::new();
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
             consuming.deliveries = 0;
@@ -361,6 +362,7 @@ impl State {
         let generation = session.generation;
         let reason = reason.to_owned();
         session.notify(Notice::Down { generation, reason });
+        self.watch.see(|| What::Disconnected { client });
         let emptied = session.subscriptions.iter_mut().map(Consuming::take).collect();
         self.release(client, emptied);
     }

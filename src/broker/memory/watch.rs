@@ -55,6 +55,16 @@ pub enum What {
         /// The queue and the message; none when there is no such delivery, for which RabbitMQ closes the channel.
         settled: Option<(String, Message)>,
     },
+    /// A client has its connection, for the first time or again.
+    Connected {
+        /// The client.
+        client: u64,
+    },
+    /// A client has lost its connection, and has been told so.
+    Disconnected {
+        /// The client.
+        client: u64,
+    },
     /// A message that was handed out came back, for the connection was lost.
     Returned {
         /// The client that had it.

@@ -2,12 +2,13 @@
 
 use bankrefresh::broker::memory::What;
 
+use super::findings::Findings;
 use super::ledger::Ledger;
 use crate::commands::Is;
 use crate::world::QUIET_MAX;
 
 /// In the end there are events and dead letters, and states that only a newer worker reads.
-pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findings) {
     if ledger.history.quiet_at.is_none() {
         violated.push(format!("not all was done {QUIET_MAX:?} after the last trouble"));
     }
@@ -44,7 +45,7 @@ pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Vec<St
 }
 
 /// A delivery is acknowledged once, and what is sent again has none of the broker's own headers.
-pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Findings) {
     for seen in &ledger.history.broker {
         match &seen.what {
             What::Acked {
@@ -67,7 +68,7 @@ pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Ve
 }
 
 /// No message is long, and no refresh needs many.
-pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Findings) {
     const STATE_MAX: usize = 2048;
     const FOR_EACH_RUN: usize = 30;
     let events = ledger.topology.events();

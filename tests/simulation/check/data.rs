@@ -1,56 +1,99 @@
-//! What an update brought is told.
+//! What an update brought is published.
 
-use bankrefresh::proto::UpdateOrigin;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bankrefresh::proto::{TransactionsUpdated, UpdateOrigin};
 use bankrefresh::refresh::event::Event;
+use bankrefresh::sandbox::Imported;
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
-use crate::line::{Call, Endpoint};
-use crate::scenario::Act;
+use super::findings::Findings;
+use super::ledger::{Ledger, Refresh};
+use crate::line::Endpoint;
 
-/// How many updates of a connection there were.
-fn updates(ledger: &Ledger<'_>, id: i64) -> usize {
-    let started =
-        |call: &&Call| matches!(&call.endpoint, Endpoint::Start { connection, made: Some(_), .. } if *connection == id);
-    let batch = |(_, act): &&(Instant, Act)| matches!(act, Act::BatchUpdate(connection, _) if *connection == id);
-    let history = &ledger.history;
-    history.calls.iter().filter(started).count() + history.acts.iter().filter(batch).count()
+/// An outcome as a consumer has it that remembers the ids of events: of copies of a part it has the first one.
+struct Consumed<'a> {
+    /// The parts in their order.
+    parts: Vec<(Instant, &'a TransactionsUpdated)>,
+    ids: Vec<i64>,
 }
 
-/// An update that succeeded tells at least what it imported, over all its parts.
-pub(crate) fn what_an_update_brought_is_told(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+/// An outcome's transactions are real ones of its connection, each once.
+pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        let id = refresh.command.bank_connection_id;
-        let connections = &ledger.scenario.sandbox.connections;
-        let script = connections
-            .iter()
-            .find(|connection| connection.connection_id == id)
-            .map(|c| &c.script);
-        let brought = script.map_or(0, |script| script.transactions.per_update);
-        let mut told = 0;
-        for event in &refresh.events {
-            let Event::TransactionsUpdated(event) = &event.event else {
-                continue;
-            };
-            told += event.transactions.len();
-            let updated = matches!(event.origin(), UpdateOrigin::Silent | UpdateOrigin::UserActed);
-            if updated && event.new_transactions < brought {
-                let count = event.new_transactions;
-                violated.push(format!(
-                    "command {}: {count} new transactions, of {brought} at least",
-                    refresh.id
-                ));
+        let consumed = consumed(refresh);
+        let imports = imports(ledger, refresh);
+        let mut before = BTreeSet::new();
+        for id in &consumed.ids {
+            if !before.insert(*id) {
+                findings.push(format!("command {} published transaction {id} twice", refresh.id));
             }
-            let whole = event.part == event.parts && refresh.runs() == 1;
-            let count = event.new_transactions as usize;
-            // What another update adds meanwhile with lower ids is counted, and told by its own refresh.
-            let fits = told == count || told < count && updates(ledger, id) > 1;
-            if whole && !fits {
-                violated.push(format!(
-                    "command {}: {told} transactions in all parts, of {count}",
-                    refresh.id
-                ));
+            if !imports.iter().any(|import| ids(import).contains(id)) {
+                findings.push(format!("command {} published transaction {id}, which finAPI never imported", refresh.id));
             }
         }
     }
+}
+
+/// An outcome has all transactions that finAPI imported by the update: by its task, or where it names none by those that the command
+/// started.
+pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings: &mut Findings) {
+    for refresh in ledger.refreshes.values() {
+        let consumed = consumed(refresh);
+        let Some((at, last)) = consumed.parts.last().filter(|(_, last)| last.part >= last.parts) else {
+            continue;
+        };
+        let published: BTreeSet<i64> = consumed.ids.iter().copied().collect();
+        let tasks = match (last.origin(), &last.refresh) {
+            (UpdateOrigin::Silent | UpdateOrigin::UserActed, Some(context)) => vec![context.task_id.as_str()],
+            _ => own_tasks(ledger, refresh),
+        };
+        let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
+        let by_task = |import: &&Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
+        let imports = imports(ledger, refresh).iter().filter(by_task).filter(by_then);
+        let missing: Vec<i64> = imports.flat_map(ids).filter(|id| !published.contains(id)).collect();
+        if !missing.is_empty() {
+            findings.push(format!("command {} ({:?}) did not publish {missing:?}", refresh.id, last.origin()));
+        }
+        let said = last.new_transactions as usize;
+        if said < published.len() || last.parts == 1 && said != published.len() {
+            findings.push(format!("command {} said {said} transactions and published {}", refresh.id, published.len()));
+        }
+    }
+}
+
+/// The parts before an end, in the order of their numbers.
+fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
+    let mut first: BTreeMap<&str, (Instant, &Event)> = BTreeMap::new();
+    for told in &refresh.events {
+        if let Some(context) = told.event.context() {
+            first.entry(&context.event_id).or_insert((told.at, &told.event));
+        }
+    }
+    let numbers = 1..=u32::try_from(refresh.events.len()).unwrap_or(u32::MAX);
+    let part = |number: u32| match first.get(refresh.event_id(&format!("outcome/{number}")).as_str()) {
+        Some((at, Event::TransactionsUpdated(event))) => Some((*at, event)),
+        _ => None,
+    };
+    let parts: Vec<_> = numbers.map_while(part).collect();
+    let transactions = parts.iter().flat_map(|(_, event)| &event.transactions);
+    let ids = transactions.map(|transaction| transaction.id).collect();
+    Consumed { parts, ids }
+}
+
+fn imports<'a>(ledger: &'a Ledger<'_>, refresh: &Refresh<'_>) -> &'a [Imported] {
+    let asked = ledger.history.asked.connections.get(&refresh.command.bank_connection_id);
+    asked.map(|asked| asked.imports.as_slice()).unwrap_or_default()
+}
+
+fn ids(import: &Imported) -> std::ops::Range<i64> {
+    import.first_id..import.first_id + i64::from(import.count)
+}
+
+fn own_tasks<'a>(ledger: &'a Ledger<'_>, refresh: &Refresh<'_>) -> Vec<&'a str> {
+    let own = |call: &'a crate::line::Call| match &call.endpoint {
+        Endpoint::Start { command, made, .. } if command == refresh.id => made.as_deref(),
+        _ => None,
+    };
+    ledger.history.calls.iter().filter_map(own).collect()
 }

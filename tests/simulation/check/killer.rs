@@ -4,6 +4,7 @@ use bankrefresh::broker::Header;
 use bankrefresh::proto::FailureReason;
 use bankrefresh::refresh::event::Event;
 
+use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 
 /// Three deaths until it is tried alone, and 21 until the broker gives it up there.
@@ -13,7 +14,7 @@ const DEATHS_MAX: usize = DEATHS_MIN + 21;
 
 /// The killer is a dead letter in the end, by the broker's delivery limit, unless its refresh was over before because of its time.
 /// Nobody else is given up.
-pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Findings) {
     let Some(killer) = &ledger.scenario.killer else { return };
     let id = &ledger.scenario.commands[killer.command].id;
     let deaths = ledger.history.killed_by_message();

@@ -8,10 +8,13 @@ use bankrefresh::broker::memory::What;
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::event::Event;
+use bankrefresh::sandbox::AskedOfTask;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::commands::Is;
+use crate::line::Call;
 use crate::scenario::Scenario;
 use crate::world::{self, History};
 
@@ -22,6 +25,23 @@ pub(crate) struct Ledger<'a> {
     pub(crate) topology: Topology,
     /// Of every valid command.
     pub(crate) refreshes: BTreeMap<String, Refresh<'a>>,
+    /// When each client was without a connection.
+    disconnections: BTreeMap<u64, Vec<Disconnection>>,
+}
+
+/// A time in which a client had no connection to the broker.
+#[derive(Debug)]
+pub(crate) struct Disconnection {
+    pub(crate) from: Instant,
+    /// None: it did not come back.
+    to: Option<Instant>,
+}
+
+impl Disconnection {
+    /// Whether it lasted at a moment. The moments at which it begins and ends don't count: what happens in them may come before or after.
+    pub(crate) fn contains(&self, at: Instant) -> bool {
+        self.from < at && self.to.is_none_or(|to| at < to)
+    }
 }
 
 /// All that happened to a valid command.
@@ -71,6 +91,7 @@ impl<'a> Ledger<'a> {
             history,
             topology: world::topology(),
             refreshes,
+            disconnections: BTreeMap::new(),
         };
         for seen in &history.broker {
             ledger.enter(seen.at, &seen.what);
@@ -88,17 +109,42 @@ impl<'a> Ledger<'a> {
         queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("tap.")
     }
 
-    /// The refreshes that may have looked at a task: those that name it, and those of its connection that were cut short and
-    /// may have gone another way then.
-    pub(crate) fn followers(&self, task: &str) -> Vec<&Refresh<'a>> {
-        let connections = self.history.asked.connections.iter();
-        let mut owners = connections.filter(|(_, asked)| asked.tasks.iter().any(|asked| asked.id == task));
-        let connection = owners.next().map(|(id, _)| *id).unwrap_or_default();
-        let may_follow = |refresh: &&Refresh<'_>| {
-            let was_cut_short = refresh.runs() > 1 && refresh.command.bank_connection_id == connection;
-            refresh.names(task) || was_cut_short
-        };
-        self.refreshes.values().filter(may_follow).collect()
+    /// The moment that finAPI's clock says as text.
+    pub(crate) fn instant_of(&self, text: &str) -> Instant {
+        let start = self.scenario.sandbox.start.unwrap_or(self.scenario.start);
+        let at: Timestamp = text.parse().expect("a time of the sandbox");
+        // What was before the beginning was before all that is asked about.
+        self.history.began + Duration::try_from(at.duration_since(start)).unwrap_or_default()
+    }
+
+    /// Which command's refresh made a call; none where it was no refresh.
+    pub(crate) fn command_of(&self, call: &Call) -> Option<&str> {
+        let run = self.history.runs.get(&call.run?)?;
+        Some(&run.command)
+    }
+
+    /// A client's number is that of its worker's life.
+    pub(crate) fn disconnections(&self, client: u64) -> &[Disconnection] {
+        self.disconnections.get(&client).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a call was sent before its worker lost the broker and arrived after that.
+    pub(crate) fn lost_the_broker_on_its_way(&self, call: &Call) -> bool {
+        let mut lost = self.disconnections(call.life).iter();
+        lost.any(|lost| call.sent <= lost.from && lost.from <= call.at)
+    }
+
+    /// Whether the broker gave up a message of a refresh that the scenario lets kill its workers.
+    pub(crate) fn was_given_up_as_planned(&self, refresh: &Refresh<'_>) -> bool {
+        let killer = self.scenario.killer.as_ref();
+        let id = killer.map(|killer| self.scenario.commands[killer.command].id.as_str());
+        id == Some(refresh.id) && refresh.given_up
+    }
+
+    /// What finAPI knows of a task.
+    pub(crate) fn asked_of_task(&self, connection: i64, task: &str) -> Option<&AskedOfTask> {
+        let connection = self.history.asked.connections.get(&connection)?;
+        connection.tasks.iter().find(|asked| asked.id == task)
     }
 
     fn enter(&mut self, at: Instant, what: &What) {
@@ -134,6 +180,16 @@ impl<'a> Ledger<'a> {
                 refresh.moving = *reason == "expired";
                 refresh.given_up |= *reason == "delivery_limit";
             }),
+            What::Disconnected { client } => {
+                let lost = Disconnection { from: at, to: None };
+                self.disconnections.entry(*client).or_default().push(lost);
+            }
+            What::Connected { client } => {
+                let lost = self.disconnections.get_mut(client).and_then(|lost| lost.last_mut());
+                if let Some(lost) = lost {
+                    lost.to = Some(at);
+                }
+            }
             What::Returned { message, .. } => self.of(message, |refresh| {
                 refresh.returned += 1;
                 if std::mem::take(&mut refresh.replacing) {
@@ -217,6 +273,11 @@ impl<'a> Refresh<'a> {
     pub(crate) fn names(&self, task: &str) -> bool {
         let mut contexts = self.events.iter().filter_map(|told| told.event.context());
         contexts.any(|context| context.task_id == task)
+    }
+
+    /// The timestamp of the message that it is sent as.
+    pub(crate) fn timestamp(&self) -> Option<u64> {
+        self.message.properties.timestamp
     }
 
     /// The id of an event of it, by what happened.

@@ -7,6 +7,7 @@ use bankrefresh::broker::Header;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::worker::message::REASON_HEADER;
 
+use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;
 
@@ -17,39 +18,42 @@ struct Part {
     failed: bool,
     /// A part that says that it is the last.
     last: bool,
+    /// The first copy of it is an end.
+    ends_first: bool,
 }
 
-/// A message that came back so often from dying workers is given up by the broker.
-const GIVEN_UP_AFTER: usize = 6;
+pub(super) const GIVEN_UP: &str = "no outcome: the broker gave up a message that was planned to kill its workers";
+
+pub(super) const DEAD_AS_PLANNED: &str = "dead letter: a message that was planned to kill its workers";
+
 const PARTS_MAX: u32 = 100;
 
-/// A valid command has an outcome, complete; the only other end is that it was in the hands of too many dying workers.
-pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+/// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
+/// copies of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
+pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        if refresh.given_up && refresh.returned > GIVEN_UP_AFTER {
-            continue;
-        }
         match parts(refresh) {
             Err(what) => violated.push(what),
+            Ok(parts) if is_complete(&parts) => {}
+            Ok(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
             Ok(parts) => {
-                let ends = (1..)
-                    .zip(parts.values())
-                    .any(|(number, part)| part.failed || part.last && part.updated && number > 0);
-                let complete = (1..).zip(parts.keys()).all(|(number, part)| number == *part);
-                if !ends || !complete {
-                    let told: Vec<_> = parts.keys().collect();
-                    violated.push(format!(
-                        "command {} has no complete outcome, only parts {told:?}",
-                        refresh.id
-                    ));
-                }
+                let told: Vec<_> = parts.keys().collect();
+                violated.push(format!(
+                    "command {} has no complete outcome, only parts {told:?}",
+                    refresh.id
+                ));
             }
         }
     }
 }
 
+fn is_complete(parts: &BTreeMap<u32, Part>) -> bool {
+    let mut parts = (1..).map_while(|number| parts.get(&number));
+    parts.any(|part| part.ends_first)
+}
+
 /// Different ends of one command, or ends at different parts, need two runs that did not know of each other.
-pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| refresh.runs() <= 1) {
         if conflicts(refresh) {
             violated.push(format!("command {} ended in two ways in one run", refresh.id));
@@ -92,7 +96,9 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
                 told.event.summary()
             ));
         }
+        let is_first = !parts.contains_key(&number);
         let part = parts.entry(number).or_default();
+        part.ends_first |= is_first && told.event.is_last();
         match &told.event {
             Event::TransactionsUpdated(event) => {
                 part.updated = true;
@@ -105,7 +111,7 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
 }
 
 /// What can't be read is a dead letter with a reason and leads to nothing; what only a newer worker reads is still there.
-pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: &mut Findings) {
     let dead = ledger.topology.dead_letters();
     let (letters, others): (Vec<_>, Vec<_>) = ledger.history.left.iter().partition(|(queue, _)| *queue == dead);
     let letters: Vec<_> = letters.into_iter().flat_map(|(_, messages)| messages).collect();
@@ -126,12 +132,12 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
         let given_up = |reason: &bool| !*reason;
         match &command.is {
             Is::Valid(_) => {
-                let known = ledger
-                    .refreshes
-                    .get(&command.id)
-                    .is_some_and(|refresh| refresh.given_up);
-                let excused = known && reasons.iter().all(given_up);
-                if !reasons.is_empty() && !excused {
+                let refresh = ledger.refreshes.get(&command.id);
+                let is_planned = refresh.is_some_and(|refresh| ledger.was_given_up_as_planned(refresh));
+                let excused = is_planned && reasons.iter().all(given_up);
+                if !reasons.is_empty() && excused {
+                    violated.excuse(DEAD_AS_PLANNED);
+                } else if !reasons.is_empty() {
                     violated.push(format!("command {} is valid and a dead letter", command.id));
                 }
             }
@@ -153,7 +159,7 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
 }
 
 /// An event is published again only by a run of its own: another copy, or a message that came back.
-pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (id, count) in repeats(refresh) {
             if count > refresh.runs() {
@@ -177,7 +183,7 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
 }
 
 /// Once all is well, nothing takes longer than a web form and a while: one worker with two slow calls at a time takes its time.
-pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings) {
     const WHILE: Duration = Duration::from_secs(1200);
     let calm = ledger.history.began + ledger.scenario.calm_at;
     let limit = ledger.scenario.sandbox.web_form_life;
@@ -186,6 +192,14 @@ pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Vec<Stri
             continue;
         };
         let due = calm.max(since + limit) + WHILE;
+        if std::env::var_os("LATE").is_some() {
+            let s = ledger.scenario;
+            println!(
+                "LATE {} calls_max={} in_flight={} workers={} commands={} hold_max={:?} hold_wait={:?} fin={:?} broker={:?} locked_max={:?} form={:?} seed={} returned={} {}",
+                last.at.saturating_duration_since(calm.max(since + limit)).as_secs(),
+                s.calls_max, s.settings.in_flight, s.workers, s.commands.len(), s.settings.hold_max, s.settings.hold_wait_max, s.finapi_latency, s.broker_latency.publish, s.policy.polling.locked_max, limit, s.seed, refresh.returned, last.event.summary()
+            );
+        }
         if last.at > due {
             let late = last.at.duration_since(due).as_secs();
             violated.push(format!("command {}: its last event was {late} s late", refresh.id));

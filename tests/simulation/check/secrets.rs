@@ -5,6 +5,7 @@ use bankrefresh::broker::memory::What;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::worker::message::REASON_HEADER;
 
+use super::findings::Findings;
 use super::ledger::{Ledger, decode};
 use crate::platform::{BANK_MESSAGE, CLIENT_SECRET, WEB_FORM_URL};
 
@@ -27,7 +28,7 @@ const SECRETS: [&str; 11] = [
 const TOKEN_DIGITS: usize = 40;
 
 /// No log line, no error text and no reason of a dead letter has a secret in it.
-pub(crate) fn nothing_secret_is_said(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn nothing_secret_is_said(ledger: &Ledger<'_>, violated: &mut Findings) {
     for (_, line) in &ledger.history.logs {
         check("a log line", line, violated);
     }
@@ -48,7 +49,7 @@ pub(crate) fn nothing_secret_is_said(ledger: &Ledger<'_>, violated: &mut Vec<Str
     }
 }
 
-fn check(what: &str, text: &str, violated: &mut Vec<String>) {
+fn check(what: &str, text: &str, violated: &mut Findings) {
     let secret = SECRETS.iter().any(|secret| text.contains(secret));
     if secret || has_token(text) {
         violated.push(format!("{what} says {text:?}"));

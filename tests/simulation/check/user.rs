@@ -3,12 +3,15 @@
 use bankrefresh::proto::{FailureReason, UpdateOrigin};
 use bankrefresh::refresh::event::Event;
 
+use super::findings::Findings;
 use super::ledger::{Ledger, Refresh, Told};
 use crate::line::Endpoint;
 
+pub(super) const GAVE_UP: &str = "web form nobody was told of: the refresh failed before";
+
 /// Before an outcome that a user made, the user was told; and who made a task tells its user of the web form, unless it gave up
 /// before that.
-pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Vec<String>) {
+pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (index, told) in refresh.events.iter().enumerate() {
             let Some(context) = told.event.context() else { continue };
@@ -45,7 +48,12 @@ pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Vec<Str
                 .refreshes
                 .values()
                 .any(|any| any.events.iter().any(|event| asks(event, task)));
-            if has_form && !told && !gave_up(refresh) && refresh.names(task) {
+            if !has_form || told || !refresh.names(task) {
+                continue;
+            }
+            if gave_up(refresh) || ledger.was_given_up_as_planned(refresh) {
+                violated.excuse(GAVE_UP);
+            } else {
                 violated.push(format!(
                     "command {command} told nobody of the web form of its task {task}"
                 ));
@@ -71,8 +79,7 @@ fn is_made_by_user(event: &Event) -> bool {
 
 /// Whether it stopped for finAPI's sake or for time's.
 fn gave_up(refresh: &Refresh<'_>) -> bool {
-    refresh.given_up
-        || refresh.events.iter().any(|told| match &told.event {
+    refresh.events.iter().any(|told| match &told.event {
             Event::RefreshFailed(event) => matches!(
                 event.reason(),
                 FailureReason::TimedOut

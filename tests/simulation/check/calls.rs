@@ -1,0 +1,40 @@
+//! What a refresh costs in calls.
+
+use std::collections::BTreeMap;
+
+use super::findings::Findings;
+use super::ledger::{Ledger, Refresh};
+use crate::scenario::Act;
+
+/// A refresh costs few calls, and then one a second at most while it waits; three where it begins again with the connection, as it does
+/// while a part of a host is down that does not count as down by that.
+pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, findings: &mut Findings) {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in &ledger.history.calls {
+        if let Some(command) = ledger.command_of(call) {
+            *calls.entry(command).or_default() += 1;
+        }
+    }
+    for refresh in ledger.refreshes.values() {
+        let calls = calls.get(refresh.id).copied().unwrap_or_default();
+        let most = most(ledger, refresh);
+        if std::env::var_os("CALLS").is_some() {
+            println!("CALLS {calls} {most} {} {}", refresh.runs(), ledger.scenario.seed);
+        }
+        if calls > most {
+            findings.push(format!("command {} took {calls} calls, of {most} at most", refresh.id));
+        }
+    }
+}
+
+fn most(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> usize {
+    const FOR_EACH_RUN: usize = 60;
+    let end = ledger.history.quiet_at.unwrap_or(ledger.history.began);
+    let mut acts = ledger.history.acts.iter();
+    let in_part = acts.any(|(_, act)| matches!(act, Act::FinapiDown(Some((_, endpoints))) if endpoints.len() == 2));
+    let each_second = if in_part { 3 } else { 1 };
+    let last = refresh.events.last().map_or(end, |told| told.at);
+    let lasted = refresh.since.map(|since| last.saturating_duration_since(since));
+    let seconds = usize::try_from(lasted.unwrap_or_default().as_secs()).unwrap_or(usize::MAX);
+    refresh.runs() * FOR_EACH_RUN + seconds * each_second
+}

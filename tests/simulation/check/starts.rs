@@ -1,0 +1,133 @@
+//! Which updates finAPI was asked to start.
+
+use std::collections::BTreeMap;
+
+use bankrefresh::refresh::command;
+use tokio::task::Id;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::findings::Findings;
+use super::ledger::{Ledger, Refresh};
+use crate::line::{Call, Endpoint};
+
+pub(super) const UNOPENED_FORM: &str = "second start: the first task's form was unopened";
+pub(super) const UNDATED: &str = "second start: the command has no date of any kind";
+pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
+pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
+
+/// A task that was made.
+struct Made<'a> {
+    at: Instant,
+    connection: i64,
+    task: &'a str,
+}
+
+/// A command starts one task. There are two excuses. Two runs that don't know of each other may both find no task, and finAPI accepts
+/// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can tell
+/// whether a task is older than a command that has no date of any kind, once such a command has come back or come twice.
+pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Findings) {
+    for (command, tasks) in made(ledger) {
+        let Some(refresh) = ledger.refreshes.get(command) else {
+            findings.push(format!("a task was started for {command}, which is no valid command"));
+            continue;
+        };
+        for pair in tasks.windows(2) {
+            if has_unopened_form(ledger, &pair[0], pair[1].at) {
+                findings.excuse(UNOPENED_FORM);
+            } else if is_undated(refresh) && refresh.runs() > 1 {
+                findings.excuse(UNDATED);
+            } else {
+                let at = ledger.time(pair[1].at);
+                findings.push(format!("command {command} started a second task at {at:?}"));
+            }
+        }
+    }
+}
+
+fn made<'a>(ledger: &'a Ledger<'_>) -> BTreeMap<&'a str, Vec<Made<'a>>> {
+    let mut made: BTreeMap<&str, Vec<Made<'_>>> = BTreeMap::new();
+    for call in &ledger.history.calls {
+        if let Endpoint::Start {
+            command,
+            connection,
+            made: Some(task),
+        } = &call.endpoint
+        {
+            let (at, connection) = (call.at, *connection);
+            made.entry(command).or_default().push(Made { at, connection, task });
+        }
+    }
+    made
+}
+
+/// Whether a task had led to a web form by then, which its user had not opened and which was not over.
+fn has_unopened_form(ledger: &Ledger<'_>, made: &Made<'_>, at: Instant) -> bool {
+    let by_then = |moment: &Option<String>| moment.as_ref().is_some_and(|moment| ledger.instant_of(moment) <= at);
+    ledger.asked_of_task(made.connection, made.task).is_some_and(|task| {
+        by_then(&task.web_form_created_at) && !by_then(&task.web_form_opened_at) && !by_then(&task.web_form_ended_at)
+    })
+}
+
+/// A command that says in no way when it was sent: no `requested_at`, no timestamp of its message, no UUIDv7.
+fn is_undated(refresh: &Refresh<'_>) -> bool {
+    let made_at = Uuid::parse_str(refresh.id).ok().and_then(|id| id.get_timestamp());
+    refresh.command.requested_at.is_none() && refresh.timestamp().is_none() && made_at.is_none()
+}
+
+/// Who can know that a task of a connection runs does not ask for another one: neither the run that has read the list of tasks, nor
+/// any other in the same worker. There are two excuses. A task that runs does not serve a command that asks for more. And the run
+/// that starts may have read its list before the other one's task was made.
+pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findings: &mut Findings) {
+    let made: BTreeMap<&str, Instant> = made(ledger)
+        .into_values()
+        .flatten()
+        .map(|made| (made.task, made.at))
+        .collect();
+    for call in &ledger.history.calls {
+        let Endpoint::Start { command, connection, .. } = &call.endpoint else {
+            continue;
+        };
+        let list = list_of(ledger, call.run, call.sent);
+        for task in running(ledger, call.life, *connection, call.sent) {
+            let refresh = ledger.refreshes.get(command);
+            let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
+            if refresh.is_some_and(|refresh| command::asks_for_more(refresh.command)) {
+                findings.excuse(WANTS_MORE);
+            } else if began_after_list {
+                findings.excuse(OLDER_LIST);
+            } else {
+                let at = ledger.time(call.sent);
+                findings.push(format!(
+                    "command {command} asked for a start at {at:?} although its worker knew that task {task} runs"
+                ));
+            }
+        }
+    }
+}
+
+/// When finAPI made the list of tasks that a run read last.
+fn list_of(ledger: &Ledger<'_>, run: Option<Id>, before: Instant) -> Option<Instant> {
+    let calls = ledger.history.calls.iter();
+    let lists = calls.filter(|call| call.run == run && call.endpoint == Endpoint::FindTask);
+    let read = |call: &&Call| matches!(call.answered, Some((at, 200)) if at <= before);
+    lists.filter(read).map(|call| call.at).max()
+}
+
+/// The tasks of a connection that run, as far as a worker's life can know at a moment. Of several responses the one that finAPI made
+/// last counts.
+fn running<'a>(ledger: &'a Ledger<'_>, life: u64, connection: i64, at: Instant) -> Vec<&'a str> {
+    let mut last: BTreeMap<&str, (Instant, bool)> = BTreeMap::new();
+    let calls = ledger.history.calls.iter().filter(|call| call.life == life);
+    let seen = calls.filter(|call| call.answered.is_some_and(|(answered, _)| answered <= at));
+    for call in seen {
+        for shown in call.shows.iter().filter(|shown| shown.connection == connection) {
+            let entry = last.entry(&shown.task).or_insert((call.at, shown.is_running));
+            if call.at >= entry.0 {
+                *entry = (call.at, shown.is_running);
+            }
+        }
+    }
+    let running = last.into_iter().filter(|(_, (_, is_running))| *is_running);
+    running.map(|(task, _)| task).collect()
+}

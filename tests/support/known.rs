@@ -1,0 +1,46 @@
+//! Known violations: what a check finds broken today and a later issue fixes. They stand in `tests/known-violations.txt`, one a line:
+//! the check, the promise that it breaks, and the number of the issue, with `|` between them. Lines that begin with `#` are comments.
+//!
+//! A run prints each entry with how often it occurred. It fails on a violation that is not listed, and on an entry that no longer occurs,
+//! so the file only lists what is broken now.
+
+/// A promise that is broken today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The check, such as `simulation/data`. What stands before the slash is the test that makes it.
+    pub(crate) check: &'static str,
+    pub(crate) promise: &'static str,
+    /// The issue that fixes it.
+    pub(crate) issue: u32,
+}
+
+const FILE: &str = include_str!("../known-violations.txt");
+
+/// The entries of one test.
+///
+/// # Panics
+///
+/// When the file has a line that is no entry.
+pub(crate) fn of(test: &str) -> Vec<Known> {
+    read(FILE)
+        .into_iter()
+        .filter(|known| known.check.split('/').next() == Some(test))
+        .collect()
+}
+
+fn read(text: &'static str) -> Vec<Known> {
+    let lines = text.lines().map(str::trim);
+    let entries = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    entries.map(entry).collect()
+}
+
+fn entry(line: &'static str) -> Known {
+    let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+    let [check, promise, issue] = fields[..] else {
+        panic!("known-violations.txt: not `check | promise | issue`: {line}");
+    };
+    let issue = issue
+        .parse()
+        .unwrap_or_else(|_| panic!("known-violations.txt: not the number of an issue: {line}"));
+    Known { check, promise, issue }
+}
