@@ -39,6 +39,13 @@ pub(crate) struct Call {
     pub(crate) shows: Vec<Shown>,
 }
 
+impl Call {
+    /// Whether the worker had the response by then.
+    pub(crate) fn is_answered_by(&self, at: Instant) -> bool {
+        self.answered.is_some_and(|(answered, _)| answered <= at)
+    }
+}
+
 /// An update, as a response showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {

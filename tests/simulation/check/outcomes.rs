@@ -7,6 +7,8 @@ use bankrefresh::broker::Header;
 use bankrefresh::refresh::event::Event;
 use bankrefresh::worker::message::REASON_HEADER;
 
+use tokio::time::Instant;
+
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;
@@ -25,6 +27,9 @@ struct Part {
 pub(super) const GIVEN_UP: &str = "no outcome: the broker gave up a message that was planned to kill its workers";
 
 pub(super) const DEAD_AS_PLANNED: &str = "dead letter: a message that was planned to kill its workers";
+
+/// The longest time that an update takes in a scenario, without its web form.
+const UPDATE_MAX: Duration = Duration::from_secs(15);
 
 const PARTS_MAX: u32 = 100;
 
@@ -182,27 +187,45 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
     counts
 }
 
-/// Once all is well, nothing takes longer than a web form and a while: one worker with two slow calls at a time takes its time.
+/// Once all is well, an outcome comes a while after nothing keeps it any more: its command was sent, and no update of its connection
+/// runs or waits for a user.
 pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings) {
-    const WHILE: Duration = Duration::from_secs(1200);
     let calm = ledger.history.began + ledger.scenario.calm_at;
-    let limit = ledger.scenario.sandbox.web_form_life;
+    let allowed = time_allowed(ledger.scenario);
     for refresh in ledger.refreshes.values() {
         let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
             continue;
         };
-        let due = calm.max(since + limit) + WHILE;
+        let kept_until = kept_until(ledger, refresh, last.at);
+        let late = last.at.saturating_duration_since(calm.max(since).max(kept_until));
         if std::env::var_os("LATE").is_some() {
             let s = ledger.scenario;
             println!(
-                "LATE {} calls_max={} in_flight={} workers={} commands={} hold_max={:?} hold_wait={:?} fin={:?} broker={:?} locked_max={:?} form={:?} seed={} returned={} {}",
-                last.at.saturating_duration_since(calm.max(since + limit)).as_secs(),
-                s.calls_max, s.settings.in_flight, s.workers, s.commands.len(), s.settings.hold_max, s.settings.hold_wait_max, s.finapi_latency, s.broker_latency.publish, s.policy.polling.locked_max, limit, s.seed, refresh.returned, last.event.summary()
+                "LATE {} calls_max={} in_flight={} workers={} commands={} hold_max={:?} hold_wait={:?} fin={:?} broker={:?} locked_max={:?} copies={} seed={} returned={} {} {}",
+                late.as_secs(),
+                s.calls_max, s.settings.in_flight, s.workers, s.commands.len(), s.settings.hold_max, s.settings.hold_wait_max, s.finapi_latency, s.broker_latency.publish, s.policy.polling.locked_max, refresh.copies, s.seed, refresh.returned, last.event.summary(), refresh.id
             );
         }
-        if last.at > due {
-            let late = last.at.duration_since(due).as_secs();
-            violated.push(format!("command {}: its last event was {late} s late", refresh.id));
+        if late > allowed {
+            let late = late.as_secs();
+            violated.push(format!("command {}: its last event came after {late} s, {allowed:?} at most", refresh.id));
         }
     }
+}
+
+fn time_allowed(_scenario: &crate::scenario::Scenario) -> Duration {
+    Duration::from_secs(600)
+}
+
+/// Until when updates of its connection had kept a refresh, before it ended.
+fn kept_until(ledger: &Ledger<'_>, refresh: &Refresh<'_>, ended: Instant) -> Instant {
+    let id = refresh.command.bank_connection_id;
+    let tasks = ledger.history.asked.connections.get(&id).map(|asked| asked.tasks.as_slice());
+    let ends = tasks.unwrap_or_default().iter().map(|task| {
+        let created = ledger.instant_of(&task.created_at);
+        let form = task.web_form_ended_at.as_ref().map(|ended| ledger.instant_of(ended));
+        form.unwrap_or(created + UPDATE_MAX)
+    });
+    let before = ends.filter(|end| *end <= ended).max();
+    before.unwrap_or(ledger.history.began)
 }

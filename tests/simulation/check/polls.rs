@@ -8,13 +8,13 @@ use super::ledger::Ledger;
 use crate::line::{Call, Endpoint};
 
 pub(super) const ON_ITS_WAY: &str = "poll within a second: the other one was sent before its worker lost the broker";
-pub(super) const TWO_COPIES: &str = "poll within a second: another worker has another copy of the command";
+pub(super) const TWO_COPIES: &str = "poll within a second: by the run of another copy of the command";
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A refresh polls its task once a second at most. Each poll belongs to one refresh in one life of a worker. There are two excuses. A
-/// poll that was on its way when its worker lost the broker may arrive a moment before that of whoever has the refresh now. And two
-/// copies of a command at two workers don't know of each other's polls, so there may be as many polls as there are copies.
+/// A refresh polls its task once a second at most. Each poll belongs to one run of one refresh in one life of a worker. There are two
+/// excuses. A poll that was on its way when its worker lost the broker may arrive a moment before that of whoever has the refresh now.
+/// And two copies of a command don't know of each other's polls, so there may be as many polls as there are copies, by runs of their own.
 pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
     for ((task, command), polls) in polls(ledger) {
         for (index, poll) in polls.iter().enumerate() {
@@ -30,8 +30,8 @@ pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findi
                 .refreshes
                 .get(command)
                 .map_or(0, |refresh| refresh.live_max(from, poll.at));
-            let is_elsewhere = before.iter().all(|before| before.life != poll.life);
-            if is_elsewhere && usize::try_from(copies).is_ok_and(|copies| before.len() < copies) {
+            let is_run_of_its_own = before.iter().all(|before| before.run != poll.run);
+            if is_run_of_its_own && usize::try_from(copies).is_ok_and(|copies| before.len() < copies) {
                 findings.excuse(TWO_COPIES);
             } else {
                 findings.push(format!(

@@ -84,12 +84,14 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         .flatten()
         .map(|made| (made.task, made.at))
         .collect();
-    for call in &ledger.history.calls {
+    for (index, call) in ledger.history.calls.iter().enumerate() {
         let Endpoint::Start { command, connection, .. } = &call.endpoint else {
             continue;
         };
-        let list = list_of(ledger, call.run, call.sent);
-        for task in running(ledger, call.life, *connection, call.sent) {
+        let calls = &ledger.history.calls[..index];
+        let seen: Vec<&Call> = calls.iter().filter(|seen| seen.is_answered_by(call.sent)).collect();
+        let list = list_of(&seen, call.run);
+        for task in running(&seen, call.life, *connection) {
             let refresh = ledger.refreshes.get(command);
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
             if refresh.is_some_and(|refresh| command::asks_for_more(refresh.command)) {
@@ -107,27 +109,21 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
 }
 
 /// When finAPI made the list of tasks that a run read last.
-fn list_of(ledger: &Ledger<'_>, run: Option<Id>, before: Instant) -> Option<Instant> {
-    let calls = ledger.history.calls.iter();
-    let lists = calls.filter(|call| call.run == run && call.endpoint == Endpoint::FindTask);
-    let read = |call: &&Call| matches!(call.answered, Some((at, 200)) if at <= before);
-    lists.filter(read).map(|call| call.at).max()
+fn list_of(seen: &[&Call], run: Option<Id>) -> Option<Instant> {
+    let is_list = |call: &&&Call| call.run == run && call.endpoint == Endpoint::FindTask;
+    let is_read = |call: &&&Call| call.answered.is_some_and(|(_, status)| status == 200);
+    seen.iter().filter(is_list).filter(is_read).map(|call| call.at).max()
 }
 
-/// The tasks of a connection that run, as far as a worker's life can know at a moment. Of several responses the one that finAPI made
-/// last counts.
-fn running<'a>(ledger: &'a Ledger<'_>, life: u64, connection: i64, at: Instant) -> Vec<&'a str> {
-    let mut last: BTreeMap<&str, (Instant, bool)> = BTreeMap::new();
-    let calls = ledger.history.calls.iter().filter(|call| call.life == life);
-    let seen = calls.filter(|call| call.answered.is_some_and(|(answered, _)| answered <= at));
-    for call in seen {
+/// The tasks of a connection that run, as far as a worker's life can know from the responses it has seen. Of several responses the one
+/// that finAPI made last counts.
+fn running<'a>(seen: &[&'a Call], life: u64, connection: i64) -> Vec<&'a str> {
+    let mut last: BTreeMap<&str, bool> = BTreeMap::new();
+    for call in seen.iter().filter(|call| call.life == life) {
         for shown in call.shows.iter().filter(|shown| shown.connection == connection) {
-            let entry = last.entry(&shown.task).or_insert((call.at, shown.is_running));
-            if call.at >= entry.0 {
-                *entry = (call.at, shown.is_running);
-            }
+            last.insert(&shown.task, shown.is_running);
         }
     }
-    let running = last.into_iter().filter(|(_, (_, is_running))| *is_running);
+    let running = last.into_iter().filter(|(_, is_running)| *is_running);
     running.map(|(task, _)| task).collect()
 }
