@@ -133,6 +133,8 @@ struct Taken {
     since: Instant,
     /// It came from the suspects' queue and must not keep others there waiting.
     suspect: bool,
+    /// It came back from a worker that had it before, and did not run since. The broker counts how often, for this message alone.
+    came_back: bool,
 }
 
 /// Refreshes that wait for something else than time.
@@ -294,6 +296,7 @@ impl Worker {
             tag: delivery.tag,
             since: Instant::now(),
             suspect: delivery.queue == topology.suspects(),
+            came_back: delivery.redeliveries > 0,
         };
         if delivery.redeliveries >= SUSPECT_REDELIVERIES && !taken.suspect {
             let redeliveries = delivery.redeliveries;
@@ -392,8 +395,9 @@ impl Worker {
             && held_for <= self.settings.hold_max
             && self.held.len() < usize::from(self.settings.in_flight)
             && !taken.suspect;
-        // No delay queue is that short: parked, it would come straight back, again and again.
-        let is_brief = wait < DELAYS[0].1 && !taken.suspect;
+        // No delay queue is that short: parked, it would come straight back, again and again. And what came back would become a message that
+        // never did: one that kills every worker that runs it would do so for ever.
+        let is_brief = (wait < DELAYS[0].1 || taken.came_back && wait <= LOOK_INTERVAL_MIN) && !taken.suspect;
         if (may_hold || is_brief) && !self.is_draining() {
             self.held.insert(refresh, taken, due);
         } else {
@@ -477,7 +481,10 @@ impl Worker {
             self.settled(taken.tag);
         }
         match ran {
-            Ok((_, Ran::Waits(refresh))) if !stale => return self.go_on(refresh, taken),
+            Ok((_, Ran::Waits(refresh))) if !stale => {
+                let came_back = false;
+                return self.go_on(refresh, Taken { came_back, ..taken });
+            }
             Ok((_, Ran::Waits(_) | Ran::Settled | Ran::Lost)) => {}
             // Its delivery stays unacknowledged and comes again when this worker ends.
             Err(error) => tracing::error!(%error, "a refresh's task ended by itself"),

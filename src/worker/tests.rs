@@ -1,5 +1,7 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
+mod returned;
+
 use std::sync::atomic::AtomicU64;
 
 use axum::Router;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use bankrefresh::broker::memory::{Client, PublishFault, Seen, Server, What};
+use bankrefresh::broker::memory::{Client, Seen, Server, What};
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Message, Outgoing};
 use bankrefresh::callbacks;
@@ -47,14 +47,6 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// What failed publishes met, in the order in which their clients learnt of it.
-    pub(crate) fn publish_faults(&self) -> impl Iterator<Item = PublishFault> {
-        self.broker.iter().filter_map(|seen| match seen.what {
-            What::PublishFailed { fault, .. } => Some(fault),
-            _ => None,
-        })
-    }
-
     /// How many workers the message that kills workers has killed.
     pub(crate) fn killed_by_message(&self) -> usize {
         let is_death = |(_, act): &&(Instant, Act)| matches!(act, Act::KillByMessage(_));

@@ -10,6 +10,8 @@ fn config() -> SandboxConfig {
     SandboxConfig {
         seed: 7,
         fault_rate: 0.4,
+        // An answer that takes a while would let time pass for others, too.
+        random_faults: vec![FaultKind::Dropped, FaultKind::AnswerLost, FaultKind::Malformed],
         default_script: Script {
             batch_update: Some(between),
             ..Script::of(Behaviour::WebFormDuring {
@@ -69,7 +71,7 @@ async fn what_others_do_changes_no_draw_of_a_user_or_a_connection() {
     let alone = drawn(&Probe::of(config()), "anna", 1, &[]).await;
     let among_others = drawn(&Probe::of(config()), "anna", 1, &["berta", "carla"]).await;
     assert_eq!(alone, among_others);
-    // Faults of all kinds came by, and tasks were made.
+    // Faults came by, and tasks were made.
     assert!(alone.iter().any(|what| what == "dropped"));
     assert!(alone.iter().any(|what| what.contains("NOT_YET_STARTED")), "{alone:?}");
     let other = drawn(&Probe::of(config()), "anna", 2, &[]).await;

@@ -18,9 +18,6 @@ pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         let calls = calls.get(refresh.id).copied().unwrap_or_default();
         let most = most(ledger, refresh);
-        if std::env::var_os("CALLS").is_some() {
-            println!("CALLS {calls} {most} runs={} seed={}", refresh.runs(), ledger.scenario.seed);
-        }
         if calls > most {
             findings.push(format!("command {} took {calls} calls, of {most} at most", refresh.id));
         }
@@ -36,8 +33,5 @@ fn most(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> usize {
     let last = refresh.events.last().map_or(end, |told| told.at);
     let lasted = refresh.since.map(|since| last.saturating_duration_since(since));
     let seconds = usize::try_from(lasted.unwrap_or_default().as_secs()).unwrap_or(usize::MAX);
-    if std::env::var_os("CALLS").is_some() {
-        println!("SEC {seconds} {each_second}");
-    }
     refresh.runs() * FOR_EACH_RUN + seconds * each_second
 }

@@ -29,7 +29,10 @@ pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: 
                 findings.push(format!("command {} published transaction {id} twice", refresh.id));
             }
             if !imports.iter().any(|import| ids(import).contains(id)) {
-                findings.push(format!("command {} published transaction {id}, which finAPI never imported", refresh.id));
+                findings.push(format!(
+                    "command {} published transaction {id}, which finAPI never imported",
+                    refresh.id
+                ));
             }
         }
     }
@@ -53,11 +56,19 @@ pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings:
         let imports = imports(ledger, refresh).iter().filter(by_task).filter(by_then);
         let missing: Vec<i64> = imports.flat_map(ids).filter(|id| !published.contains(id)).collect();
         if !missing.is_empty() {
-            findings.push(format!("command {} ({:?}) did not publish {missing:?}", refresh.id, last.origin()));
+            findings.push(format!(
+                "command {} ({:?}) did not publish {missing:?}",
+                refresh.id,
+                last.origin()
+            ));
         }
         let said = last.new_transactions as usize;
         if said < published.len() || last.parts == 1 && said != published.len() {
-            findings.push(format!("command {} said {said} transactions and published {}", refresh.id, published.len()));
+            findings.push(format!(
+                "command {} said {said} transactions and published {}",
+                refresh.id,
+                published.len()
+            ));
         }
     }
 }
@@ -82,7 +93,11 @@ fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
 }
 
 fn imports<'a>(ledger: &'a Ledger<'_>, refresh: &Refresh<'_>) -> &'a [Imported] {
-    let asked = ledger.history.asked.connections.get(&refresh.command.bank_connection_id);
+    let asked = ledger
+        .history
+        .asked
+        .connections
+        .get(&refresh.command.bank_connection_id);
     asked.map(|asked| asked.imports.as_slice()).unwrap_or_default()
 }
 

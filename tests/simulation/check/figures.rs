@@ -47,7 +47,10 @@ impl Figures {
         let minutes = history.quiet_at.map(|at| ledger.time(at).as_secs() / 60);
         let minutes = usize::try_from(minutes.unwrap_or_default()).unwrap_or_default();
         self.count("virtual minutes", minutes);
-        self.count("message that kills workers", usize::from(ledger.scenario.killer.is_some()));
+        self.count(
+            "message that kills workers",
+            usize::from(ledger.scenario.killer.is_some()),
+        );
     }
 
     fn count_act(&mut self, act: &Act) {

@@ -43,7 +43,10 @@ pub(crate) fn probes_are_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
     for call in probes.filter(|call| ledger.command_of(call).is_none()) {
         let at = ledger.time(call.sent);
         let Some(host) = probed(call) else {
-            findings.push(format!("worker {} sent {:?} at {at:?} in no run", call.life, call.endpoint));
+            findings.push(format!(
+                "worker {} sent {:?} at {at:?} in no run",
+                call.life, call.endpoint
+            ));
             continue;
         };
         let before = last.insert((call.life, host as usize), call.sent);

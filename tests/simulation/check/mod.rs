@@ -44,29 +44,87 @@ const fn check(name: &'static str, promise: &'static str, check: fn(&Ledger<'_>,
 /// A promise that may be known to be broken is a check of its own.
 const CHECKS: &[Check] = &[
     check("quiet", "all is done in the end", broker::all_is_quiet_in_the_end),
-    check("outcome", "every command has one complete outcome", outcomes::every_command_has_one),
-    check("conflicts", "a command ends in one way in one run", outcomes::conflicts_need_a_second_run),
-    check("dead letters", "only what can't be read is a dead letter", outcomes::dead_letters_are_what_cant_be_read),
-    check("repeats", "an event comes again only with its delivery", outcomes::events_repeat_only_with_their_delivery),
+    check(
+        "outcome",
+        "every command has one complete outcome",
+        outcomes::every_command_has_one,
+    ),
+    check(
+        "conflicts",
+        "a command ends in one way in one run",
+        outcomes::conflicts_need_a_second_run,
+    ),
+    check(
+        "dead letters",
+        "only what can't be read is a dead letter",
+        outcomes::dead_letters_are_what_cant_be_read,
+    ),
+    check(
+        "repeats",
+        "an event comes again only with its delivery",
+        outcomes::events_repeat_only_with_their_delivery,
+    ),
     check("time", "an outcome comes in time", outcomes::outcomes_come_in_time),
-    check("one start", "a command starts one task", starts::a_command_starts_one_task),
-    check("starts", "who knows of a running task starts none", starts::who_knows_of_a_running_task_starts_none),
-    check("polls", "a refresh polls its task once a second at most", polls::polls_are_a_second_apart),
-    check("lost", "who has lost the broker sends nothing", lost::who_lost_the_broker_sends_nothing),
-    check("probes", "what is sent in no run is a probe, and probes are apart", lost::probes_are_apart),
+    check(
+        "one start",
+        "a command starts one task",
+        starts::a_command_starts_one_task,
+    ),
+    check(
+        "starts",
+        "who knows of a running task starts none",
+        starts::who_knows_of_a_running_task_starts_none,
+    ),
+    check(
+        "polls",
+        "a refresh polls its task once a second at most",
+        polls::polls_are_a_second_apart,
+    ),
+    check(
+        "lost",
+        "who has lost the broker sends nothing",
+        lost::who_lost_the_broker_sends_nothing,
+    ),
+    check(
+        "probes",
+        "what is sent in no run is a probe, and probes are apart",
+        lost::probes_are_apart,
+    ),
     check("calls", "a refresh costs few calls", calls::calls_are_bounded),
-    check("web form", "the user is told before anything comes of a web form", user::the_user_is_told_first),
-    check("real data", "a transaction is real and published once", data::transactions_are_real_and_distinct),
-    check("data", "what an update brought is published", data::what_an_update_brought_is_published),
+    check(
+        "web form",
+        "the user is told before anything comes of a web form",
+        user::the_user_is_told_first,
+    ),
+    check(
+        "real data",
+        "a transaction is real and published once",
+        data::transactions_are_real_and_distinct,
+    ),
+    check(
+        "data",
+        "what an update brought is published",
+        data::what_an_update_brought_is_published,
+    ),
     check("messages", "messages are few and short", broker::messages_are_bounded),
-    check("settling", "a delivery is acknowledged once", broker::deliveries_are_settled_once),
-    check("killer", "a message that kills workers takes no other with it", killer::it_takes_no_other_with_it),
+    check(
+        "settling",
+        "a delivery is acknowledged once",
+        broker::deliveries_are_settled_once,
+    ),
+    check(
+        "killer",
+        "a message that kills workers takes no other with it",
+        killer::it_takes_no_other_with_it,
+    ),
     check("secrets", "nothing secret is said", secrets::nothing_secret_is_said),
 ];
 
 /// Whether there is such a check with such a promise.
 pub(crate) fn exists(name: &str, promise: &str) -> bool {
-    CHECKS.iter().any(|check| check.name == name && check.promise == promise)
+    CHECKS
+        .iter()
+        .any(|check| check.name == name && check.promise == promise)
 }
 
 /// Everything that was violated, and how much happened.

@@ -20,8 +20,9 @@ pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findi
         for (index, poll) in polls.iter().enumerate() {
             let from = poll.at.checked_sub(SECOND).unwrap_or(poll.at);
             let before = polls[..index].iter().filter(|before| before.at > from);
-            let (lost, before): (Vec<&Call>, Vec<&Call>) =
-                before.copied().partition(|before| ledger.lost_the_broker_on_its_way(before));
+            let (lost, before): (Vec<&Call>, Vec<&Call>) = before
+                .copied()
+                .partition(|before| ledger.lost_the_broker_on_its_way(before));
             (0..lost.len()).for_each(|_| findings.excuse(ON_ITS_WAY));
             if before.is_empty() {
                 continue;

@@ -1,6 +1,7 @@
 //! Which updates finAPI was asked to start.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bankrefresh::refresh::command;
 use tokio::task::Id;
@@ -13,6 +14,7 @@ use crate::line::{Call, Endpoint};
 
 pub(super) const UNOPENED_FORM: &str = "second start: the first task's form was unopened";
 pub(super) const UNDATED: &str = "second start: the command has no date of any kind";
+pub(super) const DATED_AHEAD: &str = "second start: the command's date was ahead when it was first read";
 pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
 pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
 
@@ -23,9 +25,10 @@ struct Made<'a> {
     task: &'a str,
 }
 
-/// A command starts one task. There are two excuses. Two runs that don't know of each other may both find no task, and finAPI accepts
+/// A command starts one task. There are three excuses. Two runs that don't know of each other may both find no task, and finAPI accepts
 /// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can tell
-/// whether a task is older than a command that has no date of any kind, once such a command has come back or come twice.
+/// whether a task is older than a command that has no date of any kind, once such a command has come back or come twice. The same goes
+/// for a command whose only date was ahead of the clock of the worker that read it first.
 pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Findings) {
     for (command, tasks) in made(ledger) {
         let Some(refresh) = ledger.refreshes.get(command) else {
@@ -37,6 +40,8 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
                 findings.excuse(UNOPENED_FORM);
             } else if is_undated(refresh) && refresh.runs() > 1 {
                 findings.excuse(UNDATED);
+            } else if is_dated_ahead(ledger, refresh) && refresh.runs() > 1 {
+                findings.excuse(DATED_AHEAD);
             } else {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!("command {command} started a second task at {at:?}"));
@@ -75,6 +80,16 @@ fn is_undated(refresh: &Refresh<'_>) -> bool {
     refresh.command.requested_at.is_none() && refresh.timestamp().is_none() && made_at.is_none()
 }
 
+/// A command whose only date is the timestamp of its message, which was in the future when the broker first had it.
+fn is_dated_ahead(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> bool {
+    let (None, Some(stamp), Some(since)) = (refresh.command.requested_at, refresh.timestamp(), refresh.since) else {
+        return false;
+    };
+    let start = ledger.scenario.start.as_second();
+    let ahead = i64::try_from(stamp).unwrap_or(i64::MAX).saturating_sub(start);
+    u64::try_from(ahead).is_ok_and(|ahead| Duration::from_secs(ahead) > ledger.time(since))
+}
+
 /// Who can know that a task of a connection runs does not ask for another one: neither the run that has read the list of tasks, nor
 /// any other in the same worker. There are two excuses. A task that runs does not serve a command that asks for more. And the run
 /// that starts may have read its list before the other one's task was made.
@@ -85,14 +100,21 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         .map(|made| (made.task, made.at))
         .collect();
     for (index, call) in ledger.history.calls.iter().enumerate() {
-        let Endpoint::Start { command, connection, .. } = &call.endpoint else {
+        let Endpoint::Start {
+            command, connection, ..
+        } = &call.endpoint
+        else {
             continue;
         };
+        // finAPI shows nobody the tasks of another user's connection.
+        let refresh = ledger.refreshes.get(command);
+        if !refresh.is_some_and(|refresh| ledger.owns_connection(refresh)) {
+            continue;
+        }
         let calls = &ledger.history.calls[..index];
         let seen: Vec<&Call> = calls.iter().filter(|seen| seen.is_answered_by(call.sent)).collect();
         let list = list_of(&seen, call.run);
         for task in running(&seen, call.life, *connection) {
-            let refresh = ledger.refreshes.get(command);
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
             if refresh.is_some_and(|refresh| command::asks_for_more(refresh.command)) {
                 findings.excuse(WANTS_MORE);

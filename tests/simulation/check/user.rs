@@ -80,13 +80,13 @@ fn is_made_by_user(event: &Event) -> bool {
 /// Whether it stopped for finAPI's sake or for time's.
 fn gave_up(refresh: &Refresh<'_>) -> bool {
     refresh.events.iter().any(|told| match &told.event {
-            Event::RefreshFailed(event) => matches!(
-                event.reason(),
-                FailureReason::TimedOut
-                    | FailureReason::FinapiUnavailable
-                    | FailureReason::UnexpectedAnswer
-                    | FailureReason::UserUnauthorized
-            ),
-            _ => false,
-        })
+        Event::RefreshFailed(event) => matches!(
+            event.reason(),
+            FailureReason::TimedOut
+                | FailureReason::FinapiUnavailable
+                | FailureReason::UnexpectedAnswer
+                | FailureReason::UserUnauthorized
+        ),
+        _ => false,
+    })
 }

@@ -1,0 +1,29 @@
+//! Deliveries that came back from a worker that died.
+
+use super::*;
+
+/// Parked, it would be a new message, which never came back: one that kills every worker would do so for ever.
+#[tokio::test(start_paused = true)]
+async fn what_came_back_waits_where_the_broker_counts_how_often() {
+    for room in [1, 2000] {
+        let alone = Alone::new();
+        let lane = alone.topology.interactive();
+        alone.send("interactive", 1).await;
+        let settings = Settings {
+            hold_wait_max: Duration::ZERO,
+            in_flight: room,
+            ..Settings::default()
+        };
+        let (dying, notices) = alone.server.connect(subscriptions(&alone.topology, &settings));
+        assert_eq!(alone.server.depths()[&lane], (0, 1));
+        dying.kill();
+        drop(notices);
+        alone.start_with(StatusCode::NOT_FOUND, settings);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // The worker that died may have polled just before.
+        assert_eq!(alone.calls(), 0);
+        assert_eq!((alone.server.depths()[&lane], alone.parked()), ((0, 1), 0));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(alone.calls(), 1);
+    }
+}
