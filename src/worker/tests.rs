@@ -166,16 +166,6 @@ async fn a_suspects_task_is_not_looked_at_within_a_second_of_the_last_look_and_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
-    let alone = Alone::new();
-    alone.suspect().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    alone.start(StatusCode::NOT_FOUND);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(alone.calls(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_suspect_that_was_tried_and_waits_makes_way_for_the_next() {
     let alone = Alone::new();
     alone.suspect().await;

@@ -107,7 +107,7 @@ impl Server {
 
     /// The next publish of any client meets this; asked for several times, the next ones do, one each.
     pub fn fail_next_publish(&self, fault: PublishFault) {
-        self.shared.state().fail_next_publish(fault);
+        self.shared.state().faults.push_back(fault);
     }
 
     /// Takes back what [`Self::fail_next_publish`] and [`Self::lose_next_confirm`] asked for and no publish has met yet.

@@ -23,7 +23,7 @@ pub(super) struct State {
     outage: bool,
     lose_confirm: bool,
     /// What the next publishes meet, one each.
-    faults: VecDeque<PublishFault>,
+    pub(super) faults: VecDeque<PublishFault>,
     /// A client has lost its connection, and nobody was told of it yet.
     lost: bool,
     pub(super) watch: Watch,
@@ -201,10 +201,6 @@ impl State {
         self.lose_confirm = true;
     }
 
-    pub(super) fn fail_next_publish(&mut self, fault: PublishFault) {
-        self.faults.push_back(fault);
-    }
-
     pub(super) fn fail_no_more(&mut self) {
         self.faults.clear();
         self.lose_confirm = false;
@@ -262,7 +258,7 @@ impl State {
                 message: message.clone(),
             });
             if let Some(message) = dropped {
-                self.watch.see(|| left(queue, message, "maxlen"));
+                self.watch.see(|| What::left(queue, message, "maxlen"));
             }
             self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();
             self.dispatch(queue);
@@ -277,7 +273,7 @@ impl State {
             target,
             message,
         } = dead;
-        self.watch.see(|| left(&queue, message.clone(), reason));
+        self.watch.see(|| What::left(&queue, message.clone(), reason));
         if let Some(target) = target {
             self.route(&target.exchange, &target.key, message);
         }
@@ -396,13 +392,5 @@ impl State {
         for queue in queues {
             self.dispatch(&queue);
         }
-    }
-}
-
-fn left(queue: &str, message: Message, reason: &'static str) -> What {
-    What::Left {
-        queue: queue.to_owned(),
-        message,
-        reason,
     }
 }

@@ -94,6 +94,16 @@ pub enum What {
     },
 }
 
+impl What {
+    pub(super) fn left(queue: &str, message: Message, reason: &'static str) -> Self {
+        Self::Left {
+            queue: queue.to_owned(),
+            message,
+            reason,
+        }
+    }
+}
+
 /// The longest times on the way between a client and the broker. Each time is drawn from none at all up to its longest, by
 /// [a stream](crate::random) of the message's own: by its id, and by where it goes or comes from.
 #[derive(Clone, Copy, Debug, Default)]

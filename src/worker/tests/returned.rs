@@ -27,3 +27,13 @@ async fn what_came_back_waits_where_the_broker_counts_how_often() {
         assert_eq!(alone.calls(), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
+    let alone = Alone::new();
+    alone.suspect().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(alone.calls(), 1);
+}
