@@ -81,6 +81,7 @@ pub mod finapi;
 pub mod lease;
 pub mod message;
 pub mod proto;
+pub mod random;
 pub mod rate_limit;
 pub mod refresh;
 pub mod sandbox;

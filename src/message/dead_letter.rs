@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::command::COMMAND_NAME;
-use super::headers::{QUEUE_HEADER, forwarded, moment, origin};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment, origin};
 use super::quarantine::SUSPECT_SINCE_HEADER;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
@@ -34,7 +34,13 @@ pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: 
 #[must_use]
 pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {
     let mut message = forwarded(message);
-    for header in [REASON_HEADER, QUEUE_HEADER, DIED_AT_HEADER, SUSPECT_SINCE_HEADER] {
+    for header in [
+        REASON_HEADER,
+        QUEUE_HEADER,
+        DIED_AT_HEADER,
+        SUSPECT_SINCE_HEADER,
+        REDELIVERIES_HEADER,
+    ] {
         message.properties.headers.remove(header);
     }
     let is_tried_alone = queue == topology.suspects();

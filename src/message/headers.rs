@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Delivery, Header, Message, Properties, outgoing};
+use crate::broker::{Delivery, Header, Message, Outgoing, Properties, outgoing};
 use crate::refresh::Envelope;
 
 /// `content_type` of everything published here.
@@ -12,6 +12,27 @@ pub const CONTENT_TYPE: &str = "application/protobuf";
 pub const APP_ID: &str = "bankrefresh";
 /// The header of a dead letter, or of a message that is tried alone, that says which queue it came from.
 pub const QUEUE_HEADER: &str = "bankrefresh_queue";
+
+/// The header of a message that was published again before it ran: how often it had come back until then.
+pub(super) const REDELIVERIES_HEADER: &str = "bankrefresh_redeliveries";
+
+/// Has a message keep count of how often it came back, because the broker counts from zero for what is published again.
+pub fn keep_redeliveries(outgoing: &mut Outgoing, redeliveries: u32) {
+    if redeliveries > 0 {
+        let headers = &mut outgoing.message.properties.headers;
+        headers.insert(REDELIVERIES_HEADER.to_owned(), Header::Integer(redeliveries.into()));
+    }
+}
+
+/// How often a delivery came back, by the broker's count and by its own.
+#[must_use]
+pub fn redeliveries(delivery: &Delivery) -> u32 {
+    let own = match delivery.message.properties.headers.get(REDELIVERIES_HEADER) {
+        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default(),
+        Some(Header::Text(_) | Header::Boolean(_)) | None => 0,
+    };
+    delivery.redeliveries.saturating_add(own)
+}
 
 /// The queue a delivery first came by: what is tried alone says which one that was.
 pub(super) fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{QUEUE_HEADER, forwarded, moment};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
 
@@ -16,6 +16,8 @@ pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outg
     let headers = &mut message.properties.headers;
     headers.insert(SUSPECT_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
     headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
+    // In the quarantine it counts from zero.
+    headers.remove(REDELIVERIES_HEADER);
     Outgoing {
         exchange: topology.steps(),
         routing_key: topology.suspects(),

@@ -140,7 +140,8 @@ impl State {
         }
         connection.began = Some(self.now);
         if let Some(takes) = connection.script.batch_update {
-            connection.batch_update_ends = Some(later(self.now, takes.draw(&mut self.rng)));
+            let mut rng = self.random.next(&format!("batch-update/{id}"));
+            connection.batch_update_ends = Some(later(self.now, takes.draw(&mut rng)));
         }
         let older = connection.script.transactions.older;
         let midnight = german_midnight(self.now);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::call::{Call, Reply};
 use super::clock::{later, web_form_time};
 use super::refusal::Refusal;
 use super::script::UserDoes;
-use super::state::State;
+use super::state::{State, secret, uuid};
 use super::tasks::{Ending, Task};
 
 /// A web form. Its whole life is known when it is made, unless someone plays its user by hand.
@@ -141,8 +142,8 @@ impl State {
     }
 
     /// Makes the web form that a task leads to.
-    pub(super) fn make_form(&mut self, task: &Task, created: Timestamp, user: &UserDoes) -> Uuid {
-        let (id, secret) = (self.uuid(), self.secret());
+    pub(super) fn make_form(&mut self, task: &Task, created: Timestamp, user: &UserDoes, rng: &mut Rng) -> Uuid {
+        let (id, secret) = (uuid(rng), secret(rng));
         let expires = later(created, self.config.web_form_life);
         let (after, end) = match user {
             UserDoes::Completes { after } => (Some(*after), FormEnd::Completed),
@@ -150,7 +151,7 @@ impl State {
             UserDoes::FailsWith { after, code } => (Some(*after), FormEnd::Failed(code.clone())),
             UserDoes::Expires | UserDoes::Waits => (None, FormEnd::Expired),
         };
-        let after = after.map(|after| after.draw(&mut self.rng));
+        let after = after.map(|after| after.draw(rng));
         let ends = after.map_or(expires, |after| later(created, after));
         let form = Form {
             id,

@@ -2,7 +2,8 @@
 //!
 //! It is as strict as finAPI could be: it refuses unknown fields and parameters, missing ones and wrong types. Nothing runs in the
 //! background: what a task, a web form or a connection is by now is computed when it is looked at, from `tokio::time`, so that the
-//! sandbox lives in virtual time as well as in real time. All randomness comes from one seed. [`router`](Sandbox::router) may be called in
+//! sandbox lives in virtual time as well as in real time. All randomness comes from one seed, and each user and each connection draws from
+//! [streams of its own](crate::random). [`router`](Sandbox::router) may be called in
 //! process; there a connection that drops is a response with [`ConnectionDropped`] among its extensions.
 //!
 //! # Users

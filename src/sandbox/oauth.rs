@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::call::{Call, Reply};
 use super::clock::later;
+use super::endpoint::Endpoint;
 use super::params::Params;
 use super::refusal::Refusal;
-use super::state::State;
+use super::state::{State, secret};
 
 /// What an access token stands for.
 #[derive(Clone, Debug)]
@@ -30,7 +31,29 @@ struct Token<'a> {
     scope: &'static str,
 }
 
+impl Grant {
+    /// None: it is the client's own.
+    pub(super) fn user(&self) -> Option<Arc<str>> {
+        self.user.clone()
+    }
+}
+
 impl State {
+    /// The user a token is asked for, if this call asks for one.
+    pub(super) fn asks_for_token(&self, call: &Call) -> Option<Arc<str>> {
+        if call.endpoint != Endpoint::Token {
+            return None;
+        }
+        let given = |name: &str| {
+            let mut fields = url::form_urlencoded::parse(&call.body);
+            fields.find(|(key, _)| key == name).map(|(_, value)| value)
+        };
+        match given("username") {
+            Some(user) => Some(Arc::from(&*user)),
+            None => self.refresh_tokens.get(&*given("refresh_token")?).cloned(),
+        }
+    }
+
     /// The user whose token a call carries.
     pub(super) fn authorize(&self, call: &Call) -> Result<Arc<str>, Refusal> {
         let grant = call.bearer.as_ref().and_then(|token| self.grants.get(token));
@@ -112,7 +135,7 @@ impl State {
         user.token_answers += 1;
         let (old, refresh) = (user.access_token.clone(), user.refresh_token.clone());
         let (token, made) = self.living_or_new(old, Some(id));
-        let refresh = refresh.unwrap_or_else(|| self.secret());
+        let refresh = refresh.unwrap_or_else(|| secret(&mut self.random.next(&format!("refresh-token/{id}"))));
         self.refresh_tokens.insert(refresh.clone(), Arc::clone(id));
         let user = self.user(id);
         user.tokens_made += u64::from(made);
@@ -135,7 +158,8 @@ impl State {
             }
             self.grants.remove(&old);
         }
-        let token = self.secret();
+        let stream = user.map_or_else(|| "client-token".to_owned(), |user| format!("token/{user}"));
+        let token = secret(&mut self.random.next(&stream));
         let life = self.config.token_life;
         let expires = (!life.is_zero()).then(|| later(self.now, life));
         let grant = Grant {

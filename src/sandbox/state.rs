@@ -22,6 +22,7 @@ use super::refusal::{Refusal, usual_code};
 use super::script::Script;
 use super::table::{Pick, pick};
 use super::tasks::Task;
+use crate::random::Streams;
 
 /// The state. Maps are ordered, so that nothing depends on a hash.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) struct State {
     pub(super) clock: Clock,
     /// The moment of this turn.
     pub(super) now: Timestamp,
-    pub(super) rng: Rng,
+    pub(super) random: Streams,
     pub(super) down: Option<(FaultKind, Vec<Endpoint>)>,
     pub(super) users: BTreeMap<Arc<str>, User>,
     pub(super) grants: BTreeMap<String, Grant>,
@@ -75,7 +76,7 @@ impl State {
         let mut state = Self {
             now: clock.now(),
             clock,
-            rng: Rng::with_seed(config.seed),
+            random: Streams::new(config.seed),
             down: None,
             users: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -133,21 +134,12 @@ impl State {
         self.users.entry(Arc::clone(id)).or_default()
     }
 
-    pub(super) fn uuid(&mut self) -> Uuid {
-        Builder::from_random_bytes(self.rng.u128(..).to_be_bytes()).into_uuid()
-    }
-
-    /// Text that can't be guessed by who doesn't know the seed.
-    pub(super) fn secret(&mut self) -> String {
-        format!("{:032x}{:032x}", self.rng.u128(..), self.rng.u128(..))
-    }
-
     pub(super) fn answer(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
         self.counters.call(call.endpoint);
         if let Some((kind, endpoints)) = self.down.clone()
             && endpoints.contains(&call.endpoint)
         {
-            self.suffer(call, &kind)?;
+            self.suffer(call, &kind, None)?;
         }
         call.check_request_id()?;
         match call.endpoint {
@@ -169,30 +161,49 @@ impl State {
 
     /// Meets a fault, if there is one for this call: once per call, when it is known which connection it is about.
     pub(super) fn faults(&mut self, call: &mut Call, connection: Option<i64>) -> Result<(), Refusal> {
-        let connection = connection.and_then(|id| self.connections.get_mut(&id));
-        let of_script = connection.and_then(|connection| {
+        let scripted = connection.and_then(|id| self.connections.get_mut(&id));
+        let of_script = scripted.and_then(|connection| {
             let script = Arc::clone(&connection.script);
             meet(&script.faults, &mut connection.faults_met, call.endpoint).cloned()
         });
-        let scripted = of_script
+        let fault = of_script
             .or_else(|| meet(&self.config.faults, &mut self.faults_met, call.endpoint).cloned())
-            .or_else(|| self.random_fault());
-        match scripted {
-            Some(fault) => self.suffer(call, &fault),
+            .or_else(|| self.random_fault(call, connection));
+        match fault {
+            Some(fault) => self.suffer(call, &fault, connection),
             None => Ok(()),
         }
     }
 
-    fn random_fault(&mut self) -> Option<FaultKind> {
-        if self.config.fault_rate <= 0.0 || self.rng.f64() >= self.config.fault_rate {
-            return None;
+    /// Whose stream decides what this call meets: the connection's, else the user's, else the client's.
+    fn caller(&self, call: &Call, connection: Option<i64>) -> String {
+        if let Some(id) = connection {
+            return format!("connection/{id}");
         }
-        self.rng.choice(&self.config.random_faults).cloned()
+        let of_token = call.bearer.as_ref().and_then(|token| self.grants.get(token));
+        match of_token.and_then(Grant::user).or_else(|| self.asks_for_token(call)) {
+            Some(user) => format!("user/{user}"),
+            None => "client".to_owned(),
+        }
     }
 
-    fn suffer(&mut self, call: &mut Call, fault: &FaultKind) -> Result<(), Refusal> {
+    fn random_fault(&mut self, call: &Call, connection: Option<i64>) -> Option<FaultKind> {
+        if self.config.fault_rate <= 0.0 {
+            return None;
+        }
+        let who = self.caller(call, connection);
+        let mut rng = self.random.next(&format!("fault/{:?}/{who}", call.endpoint));
+        if rng.f64() >= self.config.fault_rate {
+            return None;
+        }
+        rng.choice(&self.config.random_faults).cloned()
+    }
+
+    fn suffer(&mut self, call: &mut Call, fault: &FaultKind, connection: Option<i64>) -> Result<(), Refusal> {
         self.counters.faults += 1;
-        match fault.effect(&mut self.rng) {
+        let who = self.caller(call, connection);
+        let mut rng = self.random.next(&format!("suffered/{:?}/{who}", call.endpoint));
+        match fault.effect(&mut rng) {
             Effect::Drop => Err(Refusal::Drop),
             Effect::After(then) => {
                 call.then = Some(then);
@@ -257,4 +268,14 @@ impl State {
             _ => false,
         }
     }
+}
+
+/// An id, as finAPI makes them.
+pub(super) fn uuid(rng: &mut Rng) -> Uuid {
+    Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid()
+}
+
+/// Text that nobody can guess who does not know the seed.
+pub(super) fn secret(rng: &mut Rng) -> String {
+    format!("{:032x}{:032x}", rng.u128(..), rng.u128(..))
 }

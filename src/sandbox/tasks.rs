@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::clock::{later, web_form_time};
 use super::params::{Order, Paging, Params};
 use super::refusal::Refusal;
 use super::script::{AccountType, After, Behaviour, UserDoes};
-use super::state::State;
+use super::state::{State, uuid};
 use super::update_request::UpdateRequest;
 
 /// A task. Its whole life is known when it is made.
@@ -191,7 +192,9 @@ impl State {
         } else {
             script.update(number)
         };
-        let id = self.uuid();
+        // Each task of a connection draws by itself, also when the connection is scripted again.
+        let mut rng = self.random.next(&format!("task/{}", request.connection));
+        let id = uuid(&mut rng);
         let mut task = Task {
             id,
             user,
@@ -201,20 +204,20 @@ impl State {
             ends: self.now,
             ending: Ending::Completed,
             import: request.import,
-            settles: script.settles.draw(&mut self.rng),
-            categorizes: script.categorizes.draw(&mut self.rng),
+            settles: script.settles.draw(&mut rng),
+            categorizes: script.categorizes.draw(&mut rng),
             callbacks: request.callbacks,
             looks: 0,
             last_look: None,
             smallest_interval: None,
         };
-        self.plan(&mut task, behaviour);
+        self.plan(&mut task, behaviour, &mut rng);
         self.keep_task(task, request.user_present);
         id
     }
 
     /// Decides when and how a task ends. It has not started for the first quarter of its time.
-    fn plan(&mut self, task: &mut Task, behaviour: Behaviour) {
+    fn plan(&mut self, task: &mut Task, behaviour: Behaviour, rng: &mut Rng) {
         let (after, user): (Option<After>, Option<UserDoes>) = match behaviour {
             Behaviour::Silent { after } => (Some(after), None),
             Behaviour::WebFormDuring { after, user } => (Some(after), Some(user)),
@@ -231,11 +234,11 @@ impl State {
                 (Some(after), None)
             }
         };
-        let takes = after.map_or(Duration::ZERO, |after| after.draw(&mut self.rng));
+        let takes = after.map_or(Duration::ZERO, |after| after.draw(rng));
         task.starts = later(task.created, takes / 4);
         task.ends = later(task.created, takes);
         if let Some(user) = user {
-            task.ending = Ending::Form(self.make_form(task, task.ends, &user));
+            task.ending = Ending::Form(self.make_form(task, task.ends, &user, rng));
             if after.is_none() {
                 // The POST's answer has the web form, so nobody is called back for it.
                 task.callbacks.web_form_required = None;

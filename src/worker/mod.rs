@@ -270,7 +270,12 @@ impl Worker {
         if delivery.redeliveries > 0 {
             context.metrics.redelivered();
         }
-        let receipt = Receipt::new(delivery.tag, origin(topology, &delivery), delivery.redeliveries, now);
+        let receipt = Receipt::new(
+            delivery.tag,
+            origin(topology, &delivery),
+            message::redeliveries(&delivery),
+            now,
+        );
         let content = self.read(&delivery, &receipt, now);
         self.scheduler.on_delivery(receipt, content, now);
     }
@@ -340,7 +345,8 @@ impl Worker {
             };
             self.start(run, permit);
         }
-        self.scheduler.release_careful();
+        let now = self.now();
+        self.scheduler.release_careful(now);
         self.perform_actions();
     }
 

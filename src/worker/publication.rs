@@ -35,10 +35,10 @@ const REFUSED_WAIT: Duration = Duration::from_secs(60);
 pub(super) enum Publication {
     /// What a step led to.
     Step(Box<Decision>),
-    /// A checkpoint, to a delay queue or to the steps queue.
-    Park(Box<Refresh>),
-    /// A command that was not begun, to the end of its lane.
-    Requeue(Box<Refresh>),
+    /// A checkpoint, to a delay queue or to the steps queue; and how often it came back before it ran.
+    Park(Box<Refresh>, u32),
+    /// A command that was not begun, to the end of its lane; and how often it came back.
+    Requeue(Box<Refresh>, u32),
     /// A message as it came.
     Forward(Box<Forward>),
 }
@@ -75,7 +75,7 @@ impl Publication {
     pub(super) fn span(&self) -> Span {
         match self {
             Self::Step(decision) => context::span(&decision.before),
-            Self::Park(refresh) | Self::Requeue(refresh) => context::span(refresh),
+            Self::Park(refresh, _) | Self::Requeue(refresh, _) => context::span(refresh),
             Self::Forward(_) => Span::none(),
         }
     }
@@ -107,15 +107,17 @@ impl Context {
     /// Publishes what takes the place of a delivery.
     async fn replace(&self, tag: Tag, publication: &mut Publication) -> Result<Fate, Failed> {
         match publication {
-            Publication::Park(refresh) => {
+            Publication::Park(refresh, redeliveries) => {
                 let sending = Sending::alone(&refresh.envelope);
-                let checkpoint = self.checkpoint(refresh, sending);
-                self.send(vec![checkpoint], tag, None).await?;
+                let (mut checkpoint, sending) = self.checkpoint(refresh, sending);
+                message::keep_redeliveries(&mut checkpoint, *redeliveries);
+                self.send(vec![(checkpoint, sending)], tag, None).await?;
                 tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh");
                 Ok(Fate::Parked)
             }
-            Publication::Requeue(refresh) => {
-                let outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
+            Publication::Requeue(refresh, redeliveries) => {
+                let mut outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
+                message::keep_redeliveries(&mut outgoing, *redeliveries);
                 // A command belongs to the trace that it came with.
                 self.send(vec![(outgoing, Sending::default())], tag, None).await?;
                 tracing::debug!("requeued the command");

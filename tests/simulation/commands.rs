@@ -11,7 +11,7 @@ use bankrefresh::proto::{
 use jiff::Timestamp;
 use prost::Message as _;
 
-use crate::draw::Draw;
+use crate::draw::{Draw, Source};
 use crate::platform::Platform;
 
 /// A message that is published at least once.
@@ -66,24 +66,72 @@ impl Command {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// The user of the command that kills workers.
+pub(crate) const KILLER: &str = "killer";
+const KILLERS_CONNECTION: i64 = 99;
 
-pub(crate) fn draw(draw: &mut Draw, platform: &Platform, start: Timestamp) -> Vec<Command> {
-    let most = draw.pick(&[4, 6, 6, 10, 25]);
-    let count = draw.usize(3..=most);
-    let span = draw.pick(&[SECOND, 30 * SECOND, 120 * SECOND]);
-    (0..count)
-        .map(|_| {
-            let at = draw.up_to(span);
-            one(draw, platform, start, at)
+/// How many commands come, and how fast.
+pub(crate) struct Load {
+    pub(crate) count: usize,
+    /// They all come within this time.
+    pub(crate) span: Duration,
+}
+
+impl Load {
+    pub(crate) fn draw(source: &Source) -> Self {
+        let mut draw = source.whole("load");
+        let most = draw.pick(&[4, 6, 6, 10, 25]);
+        Self {
+            count: draw.usize(3..=most),
+            span: draw.pick(&[SECOND, 30 * SECOND, 120 * SECOND]),
+        }
+    }
+}
+
+pub(crate) fn draw(source: &Source, load: &Load, platform: &Platform, start: Timestamp) -> Vec<Command> {
+    let numbers = source.numbers("command", load.count);
+    numbers
+        .map(|number| {
+            let mut draw = source.of("command", number);
+            let target = match number > load.count {
+                true => platform.connections[platform.connections.len() - 1].clone(),
+                false => platform.connection(&mut draw),
+            };
+            let at = draw.up_to(load.span);
+            one(&mut draw, target, start, at)
         })
         .collect()
 }
 
-fn one(draw: &mut Draw, platform: &Platform, start: Timestamp, at: Duration) -> Command {
+/// The command whose message kills every worker that begins to run it. Its user, whom no other command has, is known by that.
+pub(crate) fn killer(draw: &mut Draw, load: &Load, start: Timestamp) -> Command {
+    let at = draw.up_to(load.span);
+    let id = draw.uuid().to_string();
+    let plain = RefreshConnection {
+        profile_id: id.clone(),
+        command_id: id.clone(),
+        user_id: KILLER.to_owned(),
+        bank_connection_id: KILLERS_CONNECTION,
+        requested_at: Some(from_timestamp(start + at)),
+        ..RefreshConnection::default()
+    };
+    Command {
+        id,
+        at,
+        copies: Vec::new(),
+        interactive: draw.chance(0.5),
+        body: plain.encode_to_vec(),
+        kind: Some(COMMAND_NAME),
+        timestamp: None,
+        is: Is::Valid(Box::new(plain)),
+    }
+}
+
+fn one(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration) -> Command {
     let copies = (0..draw.up_to_number(2, 0.15))
         .map(|_| at + draw.up_to(40 * SECOND))
         .collect();
-    let plain = plain(draw, platform, start, at);
+    let plain = plain(draw, target, start, at);
     let command = Command {
         id: plain.command_id.clone(),
         at,
@@ -119,9 +167,9 @@ fn one(draw: &mut Draw, platform: &Platform, start: Timestamp, at: Duration) -> 
     }
 }
 
-fn plain(draw: &mut Draw, platform: &Platform, start: Timestamp, at: Duration) -> RefreshConnection {
+fn plain(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration) -> RefreshConnection {
     let id = draw.uuid().to_string();
-    let (connection, user) = draw.pick(&platform.connections);
+    let (connection, user) = target;
     let asked_before = draw.pick(&[Duration::ZERO, Duration::ZERO, SECOND, 10 * SECOND]);
     let requested_at = start + at - draw.up_to(asked_before);
     let mut command = RefreshConnection {

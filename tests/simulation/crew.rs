@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::Request;
 use bankrefresh::broker::Broker;
 use bankrefresh::broker::memory::{Client, Server};
 use bankrefresh::broker::topology::Topology;
@@ -10,14 +12,19 @@ use bankrefresh::clock::Clock;
 use bankrefresh::finapi::credentials::Credentials;
 use bankrefresh::finapi::transport::Transport;
 use bankrefresh::finapi::{self, FinApi};
+use bankrefresh::random::stream;
 use bankrefresh::setting::HttpUrl;
 use bankrefresh::worker::{Worker, WorkerError, WorkerParts, subscriptions};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tower::ServiceExt as _;
 
+use crate::commands::KILLER;
 use crate::line::Line;
 use crate::platform::CLIENT_SECRET;
-use crate::scenario::Scenario;
+use crate::scenario::{Killer, Scenario};
 
 /// The workers of a run.
 pub(crate) struct Crew<'a> {
@@ -31,6 +38,10 @@ pub(crate) struct Crew<'a> {
     /// Told to stop and not done yet.
     leaving: Vec<Running>,
     lives: u64,
+    /// How often the worker of each slot was started.
+    starts: Vec<u64>,
+    /// Told of every life that is to end of the message that kills workers.
+    deaths: UnboundedSender<u64>,
 }
 
 struct Running {
@@ -51,6 +62,7 @@ impl<'a> Crew<'a> {
         topology: &Topology,
         clock: Clock,
         callbacks: callbacks::Settings,
+        deaths: UnboundedSender<u64>,
     ) -> Self {
         Self {
             scenario,
@@ -62,6 +74,8 @@ impl<'a> Crew<'a> {
             slots: (0..scenario.workers).map(|_| None).collect(),
             leaving: Vec::new(),
             lives: 0,
+            starts: vec![0; scenario.workers],
+            deaths,
         }
     }
 
@@ -75,6 +89,8 @@ impl<'a> Crew<'a> {
             return;
         }
         self.lives += 1;
+        self.starts[slot] += 1;
+        let of_life = format!("worker/{slot}/{}", self.starts[slot]);
         let settings = self.scenario.settings.clone();
         let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
         let worker = Worker::new(WorkerParts {
@@ -84,7 +100,7 @@ impl<'a> Crew<'a> {
             policy: self.scenario.policy.clone(),
             settings,
             clock: self.clock,
-            seed: self.scenario.seed.wrapping_add(self.lives),
+            seed: stream(self.scenario.seed, &of_life).get_seed(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(worker.run(notices, async move {
@@ -135,6 +151,25 @@ impl<'a> Crew<'a> {
         well
     }
 
+    /// The line, on which a worker does not survive to ask for the killer's password.
+    fn way_to_finapi(&self) -> Router {
+        let line = self.line.router(self.lives);
+        let Some(Killer { after, .. }) = self.scenario.killer else {
+            return line;
+        };
+        let (life, deaths) = (self.lives, self.deaths.clone());
+        let deadly = format!("/sandbox/credentials/{KILLER}");
+        Router::new().fallback(move |request: Request| async move {
+            if request.uri().path() != deadly {
+                return line.oneshot(request).await;
+            }
+            sleep(after).await;
+            // Nobody needs to hear of it any more once the run is over.
+            let _ = deaths.send(life);
+            std::future::pending().await
+        })
+    }
+
     fn finapi(&self) -> FinApi {
         let url: HttpUrl = FINAPI.parse().expect("a URL");
         let secret = CLIENT_SECRET.parse().expect("a secret");
@@ -155,7 +190,7 @@ impl<'a> Crew<'a> {
             bearer: None,
             timeout: settings.timeout,
         };
-        let transport = Transport::InProcess(self.line.router(self.lives));
+        let transport = Transport::InProcess(self.way_to_finapi());
         let breaker = self.scenario.breaker.clone();
         FinApi::new(transport, settings, credentials, breaker, self.callbacks.signer())
     }

@@ -1,20 +1,66 @@
 //! Drawing from a seed.
+//!
+//! Every user, connection, command and fault draws from a stream of its own, and so does every group of settings: see
+//! [`bankrefresh::random`]. The name of a stream is the kind and the number of what draws. How many things of a kind there are is drawn
+//! from a stream, too, and choices among them (whose connection is it?) are made among those that the seed has. So a [`Variant`] of a
+//! seed changes nothing but what it names.
 
-use std::ops::RangeInclusive;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use bankrefresh::random::stream;
 use bankrefresh::sandbox::After;
 use fastrand::Rng;
 use uuid::{Builder, Uuid};
+
+/// What is different from what the seed alone gives. What it adds belongs to what it adds: a connection to a user, a command to a
+/// connection, if it adds such.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variant {
+    /// How many more there are of a kind.
+    pub(crate) more: BTreeMap<&'static str, usize>,
+    /// What draws from another stream: kinds and numbers.
+    pub(crate) redrawn: BTreeSet<(&'static str, usize)>,
+}
+
+/// Where everything in a run draws from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) seed: u64,
+    variant: Variant,
+}
+
+impl Source {
+    pub(crate) fn new(seed: u64, variant: Variant) -> Self {
+        Self { seed, variant }
+    }
+
+    /// What the thing of this kind and number draws from.
+    pub(crate) fn of(&self, kind: &'static str, number: usize) -> Draw {
+        let again = if self.variant.redrawn.contains(&(kind, number)) {
+            "/again"
+        } else {
+            ""
+        };
+        Draw(stream(self.seed, &format!("{kind}/{number}{again}")))
+    }
+
+    /// What the whole run draws something from once.
+    pub(crate) fn whole(&self, what: &str) -> Draw {
+        Draw(stream(self.seed, what))
+    }
+
+    /// The numbers of a kind of which the seed has so many: these, and those that the variant adds.
+    pub(crate) fn numbers(&self, kind: &'static str, count: usize) -> Range<usize> {
+        1..1 + count + self.variant.more.get(kind).copied().unwrap_or_default()
+    }
+}
 
 /// Draws, one after another.
 pub(crate) struct Draw(Rng);
 
 impl Draw {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(Rng::with_seed(seed))
-    }
-
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.0.f64() < probability
     }
@@ -47,7 +93,7 @@ impl Draw {
         }
     }
 
-    /// The same for the sandbox: drawn anew at each use.
+    /// The same for the sandbox, which draws again at each use.
     pub(crate) fn after(&mut self, longest: Duration) -> After {
         let (min, max) = (self.up_to(longest), self.up_to(longest));
         match self.chance(0.5) {

@@ -1,6 +1,6 @@
 //! The line between a worker and finAPI: it takes time, and writes down what was asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::response::Response;
-use bankrefresh::finapi::transport::ConnectionDropped;
+use bankrefresh::random::Streams;
+use bankrefresh::sandbox::ConnectionDropped;
 use bankrefresh::sandbox::Sandbox;
-use fastrand::Rng;
 use serde_json::Value;
 use tokio::task::{Id, try_id};
 use tokio::time::{Instant, sleep};
@@ -81,7 +83,9 @@ pub(crate) struct Line {
 }
 
 struct State {
-    rng: Rng,
+    streams: Streams,
+    /// How long each question of a name was on its way to finAPI, in the order in which they were asked.
+    delays: BTreeMap<String, Vec<Duration>>,
     calls: Vec<Call>,
     tasks: BTreeSet<String>,
 }
@@ -95,7 +99,8 @@ impl Line {
             sandbox,
             longest,
             state: Mutex::new(State {
-                rng: Rng::with_seed(seed),
+                streams: Streams::new(seed),
+                delays: BTreeMap::new(),
                 calls: Vec::new(),
                 tasks: BTreeSet::new(),
             }),
@@ -112,12 +117,20 @@ impl Line {
         self.state().calls.clone()
     }
 
+    pub(crate) fn delays(&self) -> BTreeMap<String, Vec<Duration>> {
+        self.state().delays.clone()
+    }
+
     async fn call(&self, life: u64, request: Request) -> Response {
         let sent = Instant::now();
-        self.pass().await;
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
         let endpoint = read(parts.uri.path(), parts.uri.query().unwrap_or_default(), &body);
+        let name = name(&endpoint, &parts, &body);
+        let mut rng = self.state().streams.next(&name);
+        let takes = self.longest.mul_f64(rng.f64());
+        self.state().delays.entry(name).or_default().push(takes);
+        pass(takes).await;
         let number = self.arrived(life, sent, endpoint);
         let request = Request::from_parts(parts, Body::from(body));
         let mut work = pin!(self.router.clone().oneshot(request));
@@ -129,7 +142,7 @@ impl Line {
             Poll::Pending => work.await,
         };
         let Ok(answer) = answer;
-        self.pass().await;
+        pass(self.longest.mul_f64(rng.f64())).await;
         let status = answer.status().as_u16();
         let (answer, shows) = self.read_shown(number, answer).await;
         let call = &mut self.state().calls[number];
@@ -152,13 +165,6 @@ impl Line {
         let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
         let shown = shown(&body);
         (Response::from_parts(parts, Body::from(body)), shown)
-    }
-
-    async fn pass(&self) {
-        if !self.longest.is_zero() {
-            let fraction = self.state().rng.f64();
-            sleep(self.longest.mul_f64(fraction)).await;
-        }
     }
 
     fn arrived(&self, life: u64, sent: Instant, endpoint: Endpoint) -> usize {
@@ -192,6 +198,12 @@ impl Line {
     }
 }
 
+async fn pass(takes: Duration) {
+    if !takes.is_zero() {
+        sleep(takes).await;
+    }
+}
+
 fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
     let last = path.rsplit('/').next().unwrap_or_default();
     match path {
@@ -205,6 +217,30 @@ fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
         _ if path.starts_with("/sandbox/credentials/") => Endpoint::Credentials,
         _ => Endpoint::Connection(last.parse().unwrap_or_default()),
     }
+}
+
+/// The name of a question, from which its times are drawn: what it asks for and, where that does not say it, for whom.
+fn name(endpoint: &Endpoint, parts: &Parts, body: &Bytes) -> String {
+    let whose = match endpoint {
+        Endpoint::Start { command, .. } => command.clone(),
+        // Each user draws its own tokens.
+        Endpoint::FindTask => {
+            let bearer = parts.headers.get(AUTHORIZATION);
+            bearer
+                .and_then(|bearer| bearer.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        }
+        Endpoint::Token => {
+            let body = String::from_utf8_lossy(body);
+            let mut fields = body
+                .split('&')
+                .filter(|field| field.starts_with("username=") || field.starts_with("refresh_token="));
+            fields.next().unwrap_or_default().to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("{} {whose}", parts.uri)
 }
 
 fn start(body: &Bytes) -> Endpoint {

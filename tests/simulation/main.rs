@@ -11,6 +11,7 @@ mod draw;
 mod known;
 mod line;
 mod logs;
+mod pairs;
 mod platform;
 #[expect(unreachable_pub, reason = "shared with another test")]
 #[path = "../support/runner.rs"]
@@ -48,5 +49,13 @@ fn main() -> ExitCode {
         };
         Ok(played?)
     });
-    runner::run(&arguments, vec![test])
+    let pairs = Trial::test("pairs", || {
+        let differs = pairs::check();
+        if differs.is_empty() {
+            Ok(())
+        } else {
+            Err(differs.join("\n").into())
+        }
+    });
+    runner::run(&arguments, vec![pairs, test])
 }

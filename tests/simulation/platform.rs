@@ -8,7 +8,7 @@ use bankrefresh::sandbox::{
 };
 use jiff::Timestamp;
 
-use crate::draw::Draw;
+use crate::draw::{Draw, Source};
 
 pub(crate) const CLIENT_SECRET: &str = "the-clients-own-secret";
 pub(crate) const WEB_FORM_URL: &str = "https://webform.simulated.test";
@@ -20,37 +20,62 @@ pub(crate) struct Platform {
     pub(crate) users: Vec<String>,
     /// Each with its owner.
     pub(crate) connections: Vec<(i64, String)>,
-    pub(crate) scripted_users: Vec<ScriptedUser>,
+    /// How many users and connections the seed alone has.
+    of_seed: (usize, usize),
+    scripted_users: Vec<ScriptedUser>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Platform {
-    pub(crate) fn draw(draw: &mut Draw) -> Self {
-        let users: Vec<String> = (1..=draw.usize(1..=3)).map(|number| format!("user-{number}")).collect();
-        let connections = (1..=draw.usize(1..=5))
-            .map(|id| (id as i64, draw.pick(&users)))
-            .collect();
-        let special = draw.chance(0.06).then(|| ScriptedUser {
-            user_id: draw.pick(&users),
-            locked: draw.chance(0.5),
-            unverified: true,
-            password: None,
-        });
-        Self {
-            users,
-            connections,
-            scripted_users: special.into_iter().collect(),
+    pub(crate) fn draw(source: &Source) -> Self {
+        let mut whole = source.whole("platform");
+        let of_seed = (whole.usize(1..=3), whole.usize(1..=5));
+        let users = source.numbers("user", of_seed.0);
+        let mut platform = Self {
+            users: users.clone().map(|number| format!("user-{number}")).collect(),
+            connections: Vec::new(),
+            of_seed,
+            scripted_users: Vec::new(),
+        };
+        for number in users {
+            let mut draw = source.of("user", number);
+            platform.scripted_users.extend(draw.chance(0.03).then(|| ScriptedUser {
+                user_id: platform.users[number - 1].clone(),
+                locked: draw.chance(0.5),
+                unverified: true,
+                password: None,
+            }));
         }
+        for number in source.numbers("connection", of_seed.1) {
+            let mut draw = source.of("connection", number);
+            let owner = match number > of_seed.1 {
+                true => platform.users[platform.users.len() - 1].clone(),
+                false => platform.user(&mut draw),
+            };
+            platform.connections.push((number as i64, owner));
+        }
+        platform
+    }
+
+    /// One of the users that the seed has.
+    pub(crate) fn user(&self, draw: &mut Draw) -> String {
+        draw.pick(&self.users[..self.of_seed.0])
+    }
+
+    /// One of the connections that the seed has.
+    pub(crate) fn connection(&self, draw: &mut Draw) -> (i64, String) {
+        draw.pick(&self.connections[..self.of_seed.1])
     }
 
     /// The sandbox, whose clock may differ from the workers' a little.
-    pub(crate) fn sandbox(&self, draw: &mut Draw, seed: u64, start: Timestamp) -> SandboxConfig {
+    pub(crate) fn sandbox(&self, source: &Source, start: Timestamp) -> SandboxConfig {
+        let mut draw = source.whole("sandbox");
         let ahead = draw.pick(&[0, 0, 0, -1900, 700, 20_000]);
         let scripted = |(id, user): &(i64, String)| ScriptedConnection {
             user_id: Some(user.clone()),
             connection_id: *id,
-            script: script(draw),
+            script: script(&mut source.of("script", *id as usize)),
         };
         let connections = self.connections.iter().map(scripted).collect();
         let random_faults = match draw.chance(0.5) {
@@ -59,7 +84,7 @@ impl Platform {
         };
         SandboxConfig {
             start: Some(start + jiff::SignedDuration::from_millis(ahead)),
-            seed,
+            seed: source.seed,
             client_secret: CLIENT_SECRET.to_owned(),
             token_life: draw.pick(&[15 * SECOND, 3600 * SECOND, 3600 * SECOND, Duration::ZERO]),
             web_form_life: draw.pick(&[30 * SECOND, 120 * SECOND, 300 * SECOND]),

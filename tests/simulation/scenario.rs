@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bankrefresh::broker::memory::Latency;
+use bankrefresh::broker::memory::{Latency, PublishFault};
 use bankrefresh::finapi::breaker;
 use bankrefresh::refresh::Policy;
 use bankrefresh::sandbox::{Endpoint, FaultKind, SandboxConfig};
 use bankrefresh::worker;
 use jiff::Timestamp;
 
-use crate::commands::{self, Command};
-use crate::draw::Draw;
-use crate::platform;
+use crate::commands::{self, Command, Load};
+use crate::draw::{Draw, Source, Variant};
+use crate::platform::{self, Platform};
 
 /// One run.
 #[derive(Debug)]
@@ -36,8 +36,19 @@ pub(crate) struct Scenario {
     pub(crate) plan: Vec<(Duration, Act)>,
     /// After these effects on the broker, counted over all workers, the one that had it dies, before its next.
     pub(crate) deadly: BTreeSet<u32>,
-    /// From here on nothing goes wrong any more.
+    /// A message that kills workers.
+    pub(crate) killer: Option<Killer>,
+    /// From here on nothing goes wrong any more, but for what the killer does.
     pub(crate) calm_at: Duration,
+}
+
+/// A message that kills every worker that begins to run it, until it is a dead letter.
+#[derive(Clone, Debug)]
+pub(crate) struct Killer {
+    /// The number of its command.
+    pub(crate) command: usize,
+    /// How long a worker lives after it has begun.
+    pub(crate) after: Duration,
 }
 
 /// Something that happens at a time.
@@ -51,12 +62,16 @@ pub(crate) enum Act {
     Stop(usize),
     /// The worker dies right after something it did at the broker, and is started again.
     KillAfterEffect(usize),
+    /// The worker dies of the message that kills workers, and is started again.
+    KillByMessage(usize),
     /// A worker is started in its place.
     Start(usize),
     /// The broker goes away, or comes back.
     BrokerDown(bool),
     /// The confirm of the next publish is lost.
     LoseConfirm,
+    /// The next publish fails like this.
+    FailPublish(PublishFault),
     /// finAPI goes down at these endpoints, or comes back.
     FinapiDown(Option<(FaultKind, Vec<Endpoint>)>),
     /// A user's token dies.
@@ -69,49 +84,47 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Scenario {
     pub(crate) fn draw(seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
-        let start = draw.pick(&[
-            "2026-03-10T09:36:15Z",
-            "2026-03-10T22:58:40Z",
-            "2026-03-29T00:58:30Z",
-            "2026-10-25T00:40:00Z",
-            "2026-12-31T22:59:00Z",
-        ]);
-        let start: Timestamp = start.parse().expect("a timestamp");
-        let platform = platform::Platform::draw(&mut draw);
-        let commands = commands::draw(&mut draw, &platform, start);
-        let workers = draw.usize(1..=3);
-        let busy_until = commands.iter().map(|command| command.at).max().unwrap_or_default();
-        let trouble_until = busy_until + draw.up_to(60 * SECOND);
-        let mut plan = Vec::new();
-        for (number, command) in commands.iter().enumerate() {
-            plan.push((command.at, Act::Publish(number)));
-            plan.extend(command.copies.iter().map(|at| (*at, Act::Publish(number))));
-        }
-        trouble(&mut draw, workers, trouble_until, &platform, &mut plan);
+        Self::variant(seed, Variant::default())
+    }
+
+    pub(crate) fn variant(seed: u64, variant: Variant) -> Self {
+        let source = Source::new(seed, variant);
+        let start = start(&mut source.whole("start"));
+        let platform = Platform::draw(&source);
+        let load = Load::draw(&source);
+        let mut commands = commands::draw(&source, &load, &platform, start);
+        let killer = killer(&mut source.whole("killer"), &load, start, &mut commands);
+        let mut whole = source.whole("workers");
+        let workers = whole.usize(1..=3);
+        let trouble = Trouble {
+            source: &source,
+            platform: &platform,
+            workers,
+            until: load.span + whole.up_to(60 * SECOND),
+        };
+        let mut plan = published(&commands);
+        plan.extend(trouble.draw());
         plan.sort_by_key(|(at, _)| *at);
-        let calm_at = plan.last().map_or(trouble_until, |(at, _)| trouble_until.max(*at));
+        let calm_at = plan.last().map_or(trouble.until, |(at, _)| trouble.until.max(*at));
+        let mut whole = source.whole("limits");
         Self {
             seed,
             start,
-            workers,
-            settings: settings(&mut draw),
-            policy: policy(&mut draw),
+            workers: source.numbers("worker", workers).len(),
+            settings: settings(&mut source.whole("settings")),
+            policy: policy(&mut source.whole("policy")),
             breaker: breaker::Settings {
-                failures: draw.pick(&[3, 20]),
+                failures: whole.pick(&[3, 20]),
                 ..breaker::Settings::default()
             },
-            calls_max: draw.pick(&[1, 2, 64, 64]),
-            page_size: draw.pick(&[20, 500, 500]),
-            finapi_latency: latency(&mut draw),
-            broker_latency: Latency {
-                publish: latency(&mut draw),
-                confirm: latency(&mut draw),
-                ack: latency(&mut draw),
-            },
-            sandbox: platform.sandbox(&mut draw, seed, start),
-            callbacks: draw.chance(0.4),
-            deadly: deadly(&mut draw, commands.len()),
+            calls_max: whole.pick(&[1, 2, 64, 64]),
+            page_size: whole.pick(&[20, 500, 500]),
+            finapi_latency: latency(&mut source.whole("finapi latency")),
+            broker_latency: broker_latency(&mut source.whole("broker latency")),
+            sandbox: platform.sandbox(&source, start),
+            callbacks: source.whole("callbacks").chance(0.4),
+            deadly: deadly(&source, load.count),
+            killer,
             commands,
             plan,
             calm_at,
@@ -119,11 +132,55 @@ impl Scenario {
     }
 }
 
+fn start(draw: &mut Draw) -> Timestamp {
+    let start = draw.pick(&[
+        "2026-03-10T09:36:15Z",
+        "2026-03-10T22:58:40Z",
+        "2026-03-29T00:58:30Z",
+        "2026-10-25T00:40:00Z",
+        "2026-12-31T22:59:00Z",
+    ]);
+    start.parse().expect("a timestamp")
+}
+
+/// In one of 50 runs there is a message that kills workers.
+fn killer(draw: &mut Draw, load: &Load, start: Timestamp, commands: &mut Vec<Command>) -> Option<Killer> {
+    if !draw.chance(0.02) {
+        return None;
+    }
+    let killer = Killer {
+        command: commands.len(),
+        after: draw.pick(&[Duration::ZERO, Duration::from_millis(50), SECOND]),
+    };
+    commands.push(commands::killer(draw, load, start));
+    Some(killer)
+}
+
+fn published(commands: &[Command]) -> Vec<(Duration, Act)> {
+    let mut plan = Vec::new();
+    for (number, command) in commands.iter().enumerate() {
+        plan.push((command.at, Act::Publish(number)));
+        plan.extend(command.copies.iter().map(|at| (*at, Act::Publish(number))));
+    }
+    plan
+}
+
 /// Some of about as many effects as so many commands take.
-fn deadly(draw: &mut Draw, commands: usize) -> BTreeSet<u32> {
+fn deadly(source: &Source, commands: usize) -> BTreeSet<u32> {
     let effects = 8 * u32::try_from(commands).unwrap_or(u32::MAX).max(1);
-    let count = draw.up_to_number(6, 0.7);
-    (0..count).map(|_| draw.u32(1..=effects)).collect()
+    let count = source.whole("deadly effects").up_to_number(6, 0.7);
+    let numbers = source.numbers("deadly effect", count as usize);
+    numbers
+        .map(|number| source.of("deadly effect", number).u32(1..=effects))
+        .collect()
+}
+
+fn broker_latency(draw: &mut Draw) -> Latency {
+    Latency {
+        publish: latency(draw),
+        confirm: latency(draw),
+        ack: latency(draw),
+    }
 }
 
 fn latency(draw: &mut Draw) -> Duration {
@@ -158,16 +215,61 @@ fn policy(draw: &mut Draw) -> Policy {
     policy
 }
 
-fn trouble(
-    draw: &mut Draw,
+/// What goes wrong.
+struct Trouble<'a> {
+    source: &'a Source,
+    platform: &'a Platform,
     workers: usize,
     until: Duration,
-    platform: &platform::Platform,
-    plan: &mut Vec<(Duration, Act)>,
-) {
-    for _ in 0..draw.up_to_number(5, 0.6) {
-        let at = draw.up_to(until);
-        let worker = draw.usize(0..=workers - 1);
+}
+
+/// Puts one thing that goes wrong into the plan.
+type Goes = fn(&Trouble<'_>, &mut Draw, &mut Vec<(Duration, Act)>);
+
+/// Each kind of trouble: the most of it in one run, and how probable it is that there is any.
+const TROUBLE: [(&str, u32, f64, Goes); 9] = [
+    ("worker ends", 5, 0.6, |trouble, draw, plan| {
+        trouble.worker_ends(draw, plan)
+    }),
+    ("broker outage", 2, 0.3, |trouble, draw, plan| {
+        trouble.broker_outage(draw, plan)
+    }),
+    ("lost confirm", 3, 0.3, |trouble, draw, plan| {
+        trouble.lost_confirm(draw, plan)
+    }),
+    ("refused publish", 3, 0.2, |trouble, draw, plan| {
+        trouble.refused(draw, plan)
+    }),
+    ("unconfirmed publish", 2, 0.2, |trouble, draw, plan| {
+        trouble.unconfirmed(draw, plan)
+    }),
+    ("late confirm", 2, 0.2, |trouble, draw, plan| trouble.late(draw, plan)),
+    ("finAPI outage", 1, 0.25, |trouble, draw, plan| {
+        trouble.finapi_outage(draw, plan)
+    }),
+    ("revoked token", 2, 0.2, |trouble, draw, plan| {
+        trouble.revoked_token(draw, plan)
+    }),
+    ("batch update", 1, 0.2, |trouble, draw, plan| {
+        trouble.batch_update(draw, plan)
+    }),
+];
+
+impl Trouble<'_> {
+    fn draw(&self) -> Vec<(Duration, Act)> {
+        let mut plan = Vec::new();
+        for (kind, most, probability, goes) in TROUBLE {
+            let count = self.source.whole(kind).up_to_number(most, probability);
+            for number in self.source.numbers(kind, count as usize) {
+                goes(self, &mut self.source.of(kind, number), &mut plan);
+            }
+        }
+        plan
+    }
+
+    fn worker_ends(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
+        let worker = draw.usize(0..=self.workers - 1);
         let away = draw.pick(&[Duration::ZERO, SECOND, 20 * SECOND]);
         let ends = if draw.chance(0.7) {
             Act::Kill(worker)
@@ -177,30 +279,54 @@ fn trouble(
         plan.push((at, ends));
         plan.push((at + draw.up_to(away), Act::Start(worker)));
     }
-    for _ in 0..draw.up_to_number(2, 0.3) {
-        let at = draw.up_to(until);
+
+    fn broker_outage(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
         let lasts = draw.pick(&[0, 1, 10, 90]);
         plan.push((at, Act::BrokerDown(true)));
         plan.push((at + draw.up_to(lasts * SECOND), Act::BrokerDown(false)));
     }
-    for _ in 0..draw.up_to_number(3, 0.3) {
-        plan.push((draw.up_to(until), Act::LoseConfirm));
+
+    fn lost_confirm(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        plan.push((draw.up_to(self.until), Act::LoseConfirm));
     }
-    if draw.chance(0.25) {
-        let at = draw.up_to(until);
-        let faults = platform::outages();
-        let kind = draw.pick(&faults);
+
+    /// Some in a row, as while a queue has no leader.
+    fn refused(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
+        for _ in 0..draw.usize(1..=3) {
+            let which = draw.usize(0..=2);
+            plan.push((at, Act::FailPublish(PublishFault::Refused { which })));
+        }
+    }
+
+    fn unconfirmed(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let taken = draw.chance(0.5);
+        let fault = PublishFault::Unconfirmed { taken };
+        plan.push((draw.up_to(self.until), Act::FailPublish(fault)));
+    }
+
+    fn late(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let by = draw.up_to(20 * SECOND);
+        plan.push((draw.up_to(self.until), Act::FailPublish(PublishFault::Late { by })));
+    }
+
+    fn finapi_outage(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
+        let kind = draw.pick(&platform::outages());
         let endpoints = draw.pick(&platform::hosts());
         plan.push((at, Act::FinapiDown(Some((kind, endpoints)))));
         plan.push((at + draw.up_to(120 * SECOND), Act::FinapiDown(None)));
     }
-    for _ in 0..draw.up_to_number(2, 0.2) {
-        let user = draw.pick(&platform.users);
-        plan.push((draw.up_to(until), Act::RevokeToken(user)));
+
+    fn revoked_token(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let user = self.platform.user(draw);
+        plan.push((draw.up_to(self.until), Act::RevokeToken(user)));
     }
-    if draw.chance(0.2) {
-        let (connection, _) = draw.pick(&platform.connections);
+
+    fn batch_update(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let (connection, _) = self.platform.connection(draw);
         let takes = draw.up_to(30 * SECOND);
-        plan.push((draw.up_to(until), Act::BatchUpdate(connection, takes)));
+        plan.push((draw.up_to(self.until), Act::BatchUpdate(connection, takes)));
     }
 }

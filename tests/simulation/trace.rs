@@ -91,6 +91,14 @@ fn tell_seen(seen: &Seen) -> Option<String> {
         What::Connected { client } => format!("up    {client}"),
         What::Disconnected { client } => format!("down  {client}"),
         What::Returned { client, queue, message } => format!("back  {queue} from {client}: {}", name(message)),
+        What::PublishFailed {
+            client,
+            fault,
+            messages,
+        } => {
+            let first = messages.first().map(|outgoing| name(&outgoing.message));
+            format!("fail  {fault:?} at {client}: {}", first.unwrap_or_default())
+        }
         What::Left { queue, message, reason } => format!("left  {queue}, {reason}: {}", name(message)),
     })
 }

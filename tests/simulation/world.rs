@@ -13,7 +13,7 @@ use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::sandbox::{Asked, Sandbox};
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::ServiceExt as _;
@@ -42,6 +42,16 @@ pub(crate) struct History {
     pub(crate) left_well: bool,
     /// What is in each queue in the end.
     pub(crate) left: Vec<(String, Vec<Message>)>,
+    /// How long the questions of each name were on their way to finAPI.
+    pub(crate) delays: BTreeMap<String, Vec<Duration>>,
+}
+
+impl History {
+    /// How many workers the message that kills workers has killed.
+    pub(crate) fn killed_by_message(&self) -> usize {
+        let is_death = |(_, act): &&(Instant, Act)| matches!(act, Act::KillByMessage(_));
+        self.acts.iter().filter(is_death).count()
+    }
 }
 
 /// Nothing may take longer than this once nothing goes wrong any more.
@@ -81,6 +91,8 @@ struct World<'a> {
     sandbox: Arc<Sandbox>,
     line: Arc<Line>,
     crew: Crew<'a>,
+    /// Lives that end of the message that kills workers.
+    deaths: UnboundedReceiver<u64>,
     sender: Client,
     sending: JoinSet<()>,
     acts: Vec<(Instant, Act)>,
@@ -88,6 +100,8 @@ struct World<'a> {
     books: Vec<Seen>,
     /// What workers did at the broker so far.
     effects: u32,
+    /// Nothing goes wrong any more.
+    calm: bool,
     quiet_at: Option<Instant>,
 }
 
@@ -108,7 +122,8 @@ impl<'a> World<'a> {
             let router = callbacks::router(&callbacks, Broker::Memory(sender.clone()), topology.clone(), clock);
             tokio::spawn(call_back(Arc::clone(&sandbox), router));
         }
-        let crew = Crew::new(scenario, &server, &line, &topology, clock, callbacks);
+        let (deadly, deaths) = unbounded_channel();
+        let crew = Crew::new(scenario, &server, &line, &topology, clock, callbacks, deadly);
         Self {
             scenario,
             began: Instant::now(),
@@ -118,11 +133,13 @@ impl<'a> World<'a> {
             sandbox,
             line,
             crew,
+            deaths,
             sender,
             sending: JoinSet::new(),
             acts: Vec::new(),
             books: Vec::new(),
             effects: 0,
+            calm: false,
             quiet_at: None,
         }
     }
@@ -134,9 +151,11 @@ impl<'a> World<'a> {
             self.act(act);
         }
         self.watch_until(self.began + self.scenario.calm_at).await;
+        self.calm = true;
         self.sandbox.come_up();
         self.sandbox.set_fault_rate(0.0);
         self.server.outage(false);
+        self.server.fail_no_more();
         self.crew.start_all();
         self.quiet_at = self.wait_until_quiet().await;
     }
@@ -146,6 +165,7 @@ impl<'a> World<'a> {
             tokio::select! {
                 biased;
                 Some(seen) = self.seen.recv() => self.saw(seen),
+                Some(life) = self.deaths.recv() => self.dies(life),
                 () = sleep_until(at) => return,
             }
         }
@@ -155,6 +175,7 @@ impl<'a> World<'a> {
         // The sender came first.
         if let What::Sent { client, .. } | What::Acked { client, .. } = &seen.what
             && *client > 0
+            && !self.calm
         {
             self.effects += 1;
             if self.scenario.deadly.contains(&self.effects)
@@ -166,6 +187,12 @@ impl<'a> World<'a> {
         self.books.push(seen);
     }
 
+    fn dies(&mut self, life: u64) {
+        if let Some(slot) = self.crew.slot_of(life) {
+            self.act(&Act::KillByMessage(slot));
+        }
+    }
+
     fn act(&mut self, act: &Act) {
         self.acts.push((Instant::now(), act.clone()));
         match act {
@@ -174,7 +201,7 @@ impl<'a> World<'a> {
                 self.sending.spawn(send(self.sender.clone(), outgoing));
             }
             Act::Kill(slot) => self.crew.kill(*slot),
-            Act::KillAfterEffect(slot) => {
+            Act::KillAfterEffect(slot) | Act::KillByMessage(slot) => {
                 self.crew.kill(*slot);
                 self.crew.start(*slot);
             }
@@ -182,6 +209,7 @@ impl<'a> World<'a> {
             Act::Start(slot) => self.crew.start(*slot),
             Act::BrokerDown(down) => self.server.outage(*down),
             Act::LoseConfirm => self.server.lose_next_confirm(),
+            Act::FailPublish(fault) => self.server.fail_next_publish(*fault),
             Act::FinapiDown(Some((kind, endpoints))) => self.sandbox.go_down_at(kind.clone(), endpoints),
             Act::FinapiDown(None) => self.sandbox.come_up(),
             Act::RevokeToken(user) => self.sandbox.revoke_token(user),
@@ -192,13 +220,13 @@ impl<'a> World<'a> {
     }
 
     async fn wait_until_quiet(&mut self) -> Option<Instant> {
-        while self.sending.join_next().await.is_some() {}
         let began = Instant::now();
         while began.elapsed() < QUIET_MAX {
-            if self.is_quiet() {
+            while self.sending.try_join_next().is_some() {}
+            if self.sending.is_empty() && self.is_quiet() {
                 return Some(Instant::now());
             }
-            sleep(Duration::from_secs(2)).await;
+            self.watch_until(Instant::now() + Duration::from_secs(2)).await;
         }
         None
     }
@@ -237,6 +265,7 @@ impl<'a> World<'a> {
             began: self.began,
             broker,
             calls: self.line.calls(),
+            delays: self.line.delays(),
             logs: Vec::new(),
             runs: BTreeMap::new(),
             acts: self.acts,

@@ -2,10 +2,12 @@
 //! simulation in virtual time. Nothing in it is random but the times that a simulation asks for ([`Server::slow_down`]), and
 //! nothing is kept when it is dropped.
 //!
-//! What differs from RabbitMQ: a message is confirmed at once, an exchange that is missing is an unroutable message
+//! What differs from RabbitMQ: a message is confirmed at once unless a simulation wants something else
+//! ([`Server::fail_next_publish`]), an exchange that is missing is an unroutable message
 //! and no lost connection, a dead letter that finds no queue is dropped, no acknowledgement gets lost when a client closes, and
 //! nobody loses patience with what is not acknowledged.
 
+mod faults;
 mod queue;
 mod routing;
 mod session;
@@ -15,12 +17,12 @@ mod watch;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+pub use self::faults::{CONFIRM_TIMEOUT, PublishFault};
 pub use self::watch::{Latency, Seen, What};
 
 use self::state::State;
@@ -44,6 +46,8 @@ struct Shared {
     state: Mutex<State>,
     /// Tells the clock that a message expires sooner than it knows.
     sooner: Arc<Notify>,
+    /// Tells who waits for a confirm that a client has lost its connection.
+    lost: Notify,
 }
 
 struct Handle {
@@ -51,6 +55,8 @@ struct Handle {
     shared: Arc<Shared>,
     /// Acknowledgements on their way to the broker.
     acks: Mutex<JoinSet<()>>,
+    /// Messages that the broker takes after their confirm was given up.
+    late: Mutex<JoinSet<()>>,
 }
 
 impl Server {
@@ -64,6 +70,7 @@ impl Server {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(topology)),
             sooner: Arc::default(),
+            lost: Notify::new(),
         });
         let sooner = Arc::clone(&shared.sooner);
         tokio::spawn(keep_time(Arc::downgrade(&shared), sooner));
@@ -77,8 +84,12 @@ impl Server {
         let (notices, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
         let id = self.shared.state().connect(subscriptions, notices);
         let shared = Arc::clone(&self.shared);
-        let acks = Mutex::default();
-        let handle = Arc::new(Handle { id, shared, acks });
+        let handle = Arc::new(Handle {
+            id,
+            shared,
+            acks: Mutex::default(),
+            late: Mutex::default(),
+        });
         (Client { handle }, receiver)
     }
 
@@ -92,6 +103,16 @@ impl Server {
     /// is disconnected and comes back.
     pub fn lose_next_confirm(&self) {
         self.shared.state().lose_next_confirm();
+    }
+
+    /// The next publish of any client meets this; asked for several times, the next ones do, one each.
+    pub fn fail_next_publish(&self, fault: PublishFault) {
+        self.shared.state().faults.push_back(fault);
+    }
+
+    /// Takes back what [`Self::fail_next_publish`] and [`Self::lose_next_confirm`] asked for and no publish has met yet.
+    pub fn fail_no_more(&self) {
+        self.shared.state().fail_no_more();
     }
 
     /// Lets the consumers of a queue die unnoticed: their connections live, but bring nothing of it until they are made anew.
@@ -146,27 +167,15 @@ impl Client {
     /// Over the connection of one of this client's lives.
     async fn publish_within(&self, life: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         let Handle { id, shared, .. } = &*self.handle;
-        let (there, back) = shared.change(|state| state.sending(*id, &messages));
+        let sending = shared.change(|state| state.sending(*id, &messages));
         let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let is_lost = |state: &State| state.generation(*id) != life;
-        pass(there).await;
-        let outcome = shared.change(|state| {
-            if is_lost(state) {
-                return Err(PublishError::Down);
-            }
-            state.publish(*id, messages)
-        });
-        pass(back).await;
-        if is_lost(&shared.state()) {
-            return Err(PublishError::Down);
-        }
-        outcome
+        self.send(life, sending, messages).await
     }
 
     /// As [`super::Broker::ack`].
     pub fn ack(&self, tag: Tag) {
-        let Handle { id, shared, acks } = &*self.handle;
-        let takes = shared.state().watch.ack_takes();
+        let Handle { id, shared, acks, .. } = &*self.handle;
+        let takes = shared.state().ack_takes(*id, tag);
         if takes.is_zero() {
             return shared.change(|state| state.ack(*id, tag));
         }
@@ -218,6 +227,12 @@ impl Client {
     }
 }
 
+impl Handle {
+    fn late(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.change(|state| state.kill(self.id));
@@ -236,6 +251,9 @@ impl Shared {
         if state.expires_sooner() {
             self.sooner.notify_one();
         }
+        if state.take_lost() {
+            self.lost.notify_waiters();
+        }
         outcome
     }
 }
@@ -243,12 +261,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.sooner.notify_one();
-    }
-}
-
-async fn pass(time: Duration) {
-    if !time.is_zero() {
-        sleep(time).await;
     }
 }
 

@@ -32,6 +32,13 @@ pub(super) struct Consuming {
 }
 
 impl Session {
+    /// What a delivery of this generation came by.
+    pub(super) fn consuming(&self, tag: Tag) -> Option<&Consuming> {
+        let index = usize::try_from(tag.subscription).ok()?;
+        let is_current = self.up && self.generation == tag.generation;
+        self.subscriptions.get(index).filter(|_| is_current)
+    }
+
     /// The place of a message that needs no acknowledgement.
     pub(super) fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
         let (place, redeliveries, message) = taken;

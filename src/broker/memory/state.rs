@@ -1,11 +1,12 @@
 //! What a broker knows: queues, routes and clients. Every method leaves each ready message with whoever may have it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
 use super::session::{Consuming, Session, TAP};
@@ -21,6 +22,10 @@ pub(super) struct State {
     next_client: u64,
     outage: bool,
     lose_confirm: bool,
+    /// What the next publishes meet, one each.
+    pub(super) faults: VecDeque<PublishFault>,
+    /// A client has lost its connection, and nobody was told of it yet.
+    lost: bool,
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
@@ -40,6 +45,8 @@ impl State {
             next_client: 0,
             outage: false,
             lose_confirm: false,
+            faults: VecDeque::new(),
+            lost: false,
             watch: Watch::default(),
             alarm: None,
             sooner: None,
@@ -61,15 +68,21 @@ impl State {
         id
     }
 
-    /// How long messages take to the broker, and their confirm back.
-    pub(super) fn sending(&mut self, client: u64, messages: &[Outgoing]) -> (Duration, Duration) {
+    /// How long messages take to the broker, how long their confirm takes back, and what they meet.
+    pub(super) fn sending(&mut self, client: u64, messages: &[Outgoing]) -> Sending {
         for outgoing in messages {
             self.watch.see(|| What::Sent {
                 client,
                 outgoing: outgoing.clone(),
             });
         }
-        self.watch.publish_takes()
+        let (there, back) = self.watch.publish_takes(client, messages);
+        // Nothing is sent by a client that is down, so it can meet nothing.
+        let fault = match self.generation(client) {
+            Some(_) if !messages.is_empty() => self.faults.pop_front(),
+            _ => None,
+        };
+        Sending { there, back, fault }
     }
 
     /// Which life of its connection a client is in; none while it has none.
@@ -98,6 +111,17 @@ impl State {
             return Err(PublishError::Down);
         }
         outcome
+    }
+
+    /// How long an acknowledgement takes to the broker.
+    pub(super) fn ack_takes(&mut self, client: u64, tag: Tag) -> Duration {
+        let consuming = self.clients.get(&client).and_then(|session| session.consuming(tag));
+        let place = consuming.and_then(|consuming| Some((&consuming.queue, *consuming.unacked.get(&tag.number)?)));
+        let message = place.and_then(|(queue, place)| Some((queue, self.queues.get(queue)?.unacked(place))));
+        match message {
+            Some((queue, message)) => self.watch.ack_takes(client, queue, &message),
+            None => Duration::ZERO,
+        }
     }
 
     pub(super) fn ack(&mut self, client: u64, tag: Tag) {
@@ -168,6 +192,7 @@ impl State {
     pub(super) fn kill(&mut self, client: u64) {
         // Gone first, so that it is not told.
         if let Some(session) = self.clients.remove(&client) {
+            self.lost = true;
             self.release(client, session.subscriptions);
         }
     }
@@ -186,6 +211,16 @@ impl State {
 
     pub(super) fn lose_next_confirm(&mut self) {
         self.lose_confirm = true;
+    }
+
+    pub(super) fn fail_no_more(&mut self) {
+        self.faults.clear();
+        self.lose_confirm = false;
+    }
+
+    /// Whether a client has lost its connection since this was last asked.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     /// Dead-letters what has expired, and says when to look again.
@@ -235,7 +270,7 @@ impl State {
                 message: message.clone(),
             });
             if let Some(message) = dropped {
-                self.watch.see(|| left(queue, message, "maxlen"));
+                self.watch.see(|| What::left(queue, message, "maxlen"));
             }
             self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();
             self.dispatch(queue);
@@ -250,7 +285,7 @@ impl State {
             target,
             message,
         } = dead;
-        self.watch.see(|| left(&queue, message.clone(), reason));
+        self.watch.see(|| What::left(&queue, message.clone(), reason));
         if let Some(target) = target {
             self.route(&target.exchange, &target.key, message);
         }
@@ -330,6 +365,7 @@ impl State {
         let Some(session) = self.clients.get_mut(&client).filter(|session| session.up) else {
             return;
         };
+        self.lost = true;
         session.up = false;
         let generation = session.generation;
         let reason = reason.to_owned();
@@ -368,13 +404,5 @@ impl State {
         for queue in queues {
             self.dispatch(&queue);
         }
-    }
-}
-
-fn left(queue: &str, message: Message, reason: &'static str) -> What {
-    What::Left {
-        queue: queue.to_owned(),
-        message,
-        reason,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use fastrand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::faults::PublishFault;
 use crate::broker::{Message, Outgoing, Tag};
+use crate::random::Streams;
 
 /// Something that happened in the broker.
 #[derive(Debug)]
@@ -82,9 +83,29 @@ pub enum What {
         /// As RabbitMQ names it: `expired`, `delivery_limit` or `maxlen`.
         reason: &'static str,
     },
+    /// A publish failed as [`Server::fail_next_publish`](super::Server::fail_next_publish) asked for.
+    PublishFailed {
+        /// The client that published.
+        client: u64,
+        /// What it met.
+        fault: PublishFault,
+        /// What it published, as it gave it.
+        messages: Vec<Outgoing>,
+    },
 }
 
-/// The longest times on the way between a client and the broker. Each time is drawn from none at all up to its longest.
+impl What {
+    pub(super) fn left(queue: &str, message: Message, reason: &'static str) -> Self {
+        Self::Left {
+            queue: queue.to_owned(),
+            message,
+            reason,
+        }
+    }
+}
+
+/// The longest times on the way between a client and the broker. Each time is drawn from none at all up to its longest, by
+/// [a stream](crate::random) of the message's own: by its id, and by where it goes or comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Latency {
     /// From a publish to the broker. Publishes that are under way together may overtake each other.
@@ -100,7 +121,7 @@ pub struct Latency {
 pub(super) struct Watch {
     seen: Option<mpsc::UnboundedSender<Seen>>,
     latency: Latency,
-    rng: Rng,
+    streams: Streams,
 }
 
 impl Watch {
@@ -112,7 +133,7 @@ impl Watch {
 
     pub(super) fn slow_down(&mut self, latency: Latency, seed: u64) {
         self.latency = latency;
-        self.rng = Rng::with_seed(seed);
+        self.streams = Streams::new(seed);
     }
 
     pub(super) fn see(&self, what: impl FnOnce() -> What) {
@@ -123,19 +144,30 @@ impl Watch {
         }
     }
 
-    /// The times to the broker and back.
-    pub(super) fn publish_takes(&mut self) -> (Duration, Duration) {
-        (self.draw(self.latency.publish), self.draw(self.latency.confirm))
+    /// The times to the broker and back. What is published together goes by its first message.
+    pub(super) fn publish_takes(&mut self, client: u64, messages: &[Outgoing]) -> (Duration, Duration) {
+        let Latency { publish, confirm, .. } = self.latency;
+        let Some(first) = messages.first().filter(|_| !(publish.is_zero() && confirm.is_zero())) else {
+            return (Duration::ZERO, Duration::ZERO);
+        };
+        let id = id(client, &first.message);
+        let name = format!("publish/{}/{}/{id}", first.exchange, first.routing_key);
+        let mut rng = self.streams.next(&name);
+        (publish.mul_f64(rng.f64()), confirm.mul_f64(rng.f64()))
     }
 
-    pub(super) fn ack_takes(&mut self) -> Duration {
-        self.draw(self.latency.ack)
-    }
-
-    fn draw(&mut self, longest: Duration) -> Duration {
+    pub(super) fn ack_takes(&mut self, client: u64, queue: &str, message: &Message) -> Duration {
+        let longest = self.latency.ack;
         if longest.is_zero() {
             return Duration::ZERO;
         }
-        longest.mul_f64(self.rng.f64())
+        let name = format!("ack/{queue}/{}", id(client, message));
+        longest.mul_f64(self.streams.next(&name).f64())
     }
+}
+
+/// What a message is known by; the client, when it has no id.
+fn id(client: u64, message: &Message) -> String {
+    let id = message.properties.message_id.clone();
+    id.unwrap_or_else(|| format!("client {client}"))
 }

@@ -4,6 +4,7 @@ mod access;
 mod by_hand;
 mod faults;
 mod oauth;
+mod random;
 mod tasks;
 mod update;
 

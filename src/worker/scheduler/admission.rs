@@ -16,6 +16,9 @@ use crate::worker::publication::{Forward, Publication};
 /// that room for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How long a message is parked that may not wait here for a permit.
+const CAREFUL_WAIT: Duration = Duration::from_secs(1);
+
 /// A delivery as the codec read it.
 #[derive(Debug)]
 pub(in crate::worker) enum Content {
@@ -36,7 +39,10 @@ impl Scheduler {
     pub(in crate::worker) fn on_delivery(&mut self, receipt: Receipt, content: Content, now: Now) {
         match content {
             Content::Forward(forward) => self.publish(receipt, None, Publication::Forward(forward)),
-            Content::Undated(refresh) => self.publish(receipt, None, Publication::Requeue(refresh)),
+            Content::Undated(refresh) => {
+                let redeliveries = receipt.redeliveries();
+                self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
+            }
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
@@ -52,7 +58,8 @@ impl Scheduler {
             // of the outcome is published, the first would have to publish all parts again.
             if first_is_busy || job.refresh.is_half_told() {
                 job.refresh.due_at = later(now.time, DUPLICATE_WAIT);
-                return self.publish(job.receipt, None, Publication::Park(job.refresh));
+                let redeliveries = job.redeliveries_to_keep();
+                return self.publish(job.receipt, None, Publication::Park(job.refresh, redeliveries));
             }
             // The broker keeps the first until what follows from it is confirmed.
             self.actions.push_back(Action::ReportDuplicate(job.refresh));
@@ -120,12 +127,14 @@ impl Scheduler {
     }
 
     /// Publishes again what may not wait here. To be called when no permit is left.
-    pub(in crate::worker) fn release_careful(&mut self) {
+    pub(in crate::worker) fn release_careful(&mut self, now: Now) {
         if self.careful == 0 {
             return;
         }
         for index in 0..self.runnable.len() {
-            for job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
+            for mut job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
+                // It would come straight back.
+                job.refresh.due_at = later(now.time, CAREFUL_WAIT);
                 self.park(job);
             }
         }

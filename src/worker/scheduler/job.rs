@@ -11,8 +11,8 @@ use crate::refresh::failure::Failure;
 /// A message that came back this often goes to the quarantine, so that the others survive if it kills workers.
 pub(in crate::worker) const QUARANTINE_REDELIVERIES: u32 = 3;
 
-/// A message that came back this often no longer waits here under its old count. It runs at once, or the worker publishes it again:
-/// if another message kills this worker, only what really ran then looks like the culprit.
+/// A message that came back this often no longer waits here. It runs at once, or the worker publishes it again with its count: if another
+/// message kills this worker then, only what really ran comes back once more.
 const CAREFUL_REDELIVERIES: u32 = QUARANTINE_REDELIVERIES - 1;
 
 /// In the quarantine a message is alone with its worker. One that came back this often from there is a dead letter. Workers die for
@@ -103,7 +103,7 @@ impl Receipt {
         self.origin == Origin::Quarantine
     }
 
-    /// Whether it may not wait here under its old count.
+    /// Whether it may not wait here.
     pub(super) fn is_careful(&self) -> bool {
         !self.is_quarantined() && self.redeliveries >= CAREFUL_REDELIVERIES
     }
@@ -135,6 +135,14 @@ impl Job {
             is_tried: false,
             renewals: 0,
             failure: None,
+        }
+    }
+
+    /// What is published before it ran keeps its count, because it may be what kills workers.
+    pub(super) fn redeliveries_to_keep(&self) -> u32 {
+        match self.is_tried || self.receipt.is_quarantined() {
+            true => 0,
+            false => self.receipt.redeliveries(),
         }
     }
 

@@ -371,12 +371,14 @@ impl Scheduler {
 
     fn park(&mut self, job: Job) {
         let command_id = Some(job.refresh.command.command_id.clone());
-        self.publish(job.receipt, command_id, Publication::Park(job.refresh));
+        let redeliveries = job.redeliveries_to_keep();
+        self.publish(job.receipt, command_id, Publication::Park(job.refresh, redeliveries));
     }
 
     fn requeue(&mut self, job: Job) {
         let command_id = Some(job.refresh.command.command_id.clone());
-        self.publish(job.receipt, command_id, Publication::Requeue(job.refresh));
+        let redeliveries = job.redeliveries_to_keep();
+        self.publish(job.receipt, command_id, Publication::Requeue(job.refresh, redeliveries));
     }
 
     fn await_token(&mut self, job: Job) {

@@ -209,7 +209,7 @@ impl World {
                 self.delay(&mut refresh);
                 RunEnd::Waits(refresh)
             }
-            5..=7 => RunEnd::Publishes(Publication::Park(refresh)),
+            5..=7 => RunEnd::Publishes(Publication::Park(refresh, 0)),
             8 => RunEnd::NeedsToken(refresh, run.renewals),
             _ => RunEnd::Stopped(refresh),
         };
@@ -223,8 +223,8 @@ impl World {
         let index = self.random.usize(..self.publishing.len());
         let (id, _, publication) = self.publishing.swap_remove(index);
         let end = match (self.random.u8(..20), publication) {
-            (0, Publication::Park(refresh)) => PublishEnd::Continues(refresh),
-            (1, Publication::Park(mut refresh)) => {
+            (0, Publication::Park(refresh, _)) => PublishEnd::Continues(refresh),
+            (1, Publication::Park(mut refresh, _)) => {
                 self.delay(&mut refresh);
                 PublishEnd::Refused(refresh)
             }
@@ -275,7 +275,7 @@ impl World {
             assert!(self.connected);
             self.running.push(run);
         }
-        self.scheduler.release_careful();
+        self.scheduler.release_careful(self.now);
         self.perform_actions();
     }
 
@@ -284,8 +284,8 @@ impl World {
             match action {
                 Action::Publish(id, tag, publication) => {
                     match publication {
-                        Publication::Park(_) => self.stats.parked += 1,
-                        Publication::Requeue(_) => self.stats.requeued += 1,
+                        Publication::Park(..) => self.stats.parked += 1,
+                        Publication::Requeue(..) => self.stats.requeued += 1,
                         _ => {}
                     }
                     self.publishing.push((id, tag, publication));

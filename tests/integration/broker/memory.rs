@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bankrefresh::broker::PublishError;
-use bankrefresh::broker::memory::Server;
+use bankrefresh::broker::memory::{CONFIRM_TIMEOUT, Latency, PublishFault, Server};
 use bankrefresh::broker::topology::{DELAYS, Topology, UNROUTED_EVENTS_MAX};
+use bankrefresh::broker::{Outgoing, PublishError};
 use tokio::time::Instant;
 
 use super::subject::{bodies, delivery, down, ended, message, outgoing, queue, up};
@@ -132,4 +132,105 @@ async fn two_clients_share_a_queue() {
     assert_eq!(bodies(&mut first, 2).await, ["1", "3"]);
     assert_eq!(bodies(&mut second, 2).await, ["2", "4"]);
     assert_eq!(server.depths()[&topology.steps()], (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_is_not_confirmed_ends_its_connection_whether_or_not_it_was_taken() {
+    let (server, topology) = server();
+    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
+    up(&mut notices).await;
+    let sent = |body| vec![outgoing(topology.steps(), &topology.steps(), body)];
+    for (generation, taken, body) in [(1, false, "not taken"), (2, true, "taken")] {
+        let since = Instant::now();
+        server.fail_next_publish(PublishFault::Unconfirmed { taken });
+        assert_eq!(client.publish(sent(body)).await, Err(PublishError::TimedOut));
+        assert_eq!(since.elapsed(), CONFIRM_TIMEOUT);
+        if taken {
+            assert_eq!(bodies(&mut notices, 1).await, [body]);
+        }
+        assert_eq!(down(&mut notices).await.0, generation);
+        assert_eq!(up(&mut notices).await, generation + 1);
+    }
+    assert_eq!(delivery(&mut notices).await.message.body, "taken");
+    client.publish(sent("next")).await.unwrap();
+    assert_eq!(bodies(&mut notices, 1).await, ["next"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_confirm_learns_at_once_that_the_connection_is_lost() {
+    let (server, topology) = server();
+    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
+    up(&mut notices).await;
+    server.fail_next_publish(PublishFault::Unconfirmed { taken: false });
+    let since = Instant::now();
+    let publish = client.publish(vec![outgoing(topology.steps(), &topology.steps(), "body")]);
+    let outage = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        server.outage(true);
+    };
+    let (published, ()) = tokio::join!(publish, outage);
+    assert_eq!(published, Err(PublishError::Down));
+    assert_eq!(since.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_taken_late_is_lost_with_its_connection() {
+    let (server, topology) = server();
+    let (client, mut notices) = server.connect(Vec::new());
+    up(&mut notices).await;
+    let by = Duration::from_secs(5);
+    let sent = |body| vec![outgoing(topology.steps(), &topology.steps(), body)];
+    server.fail_next_publish(PublishFault::Late { by });
+    assert_eq!(client.publish(sent("late")).await, Err(PublishError::TimedOut));
+    assert_eq!(server.depths()[&topology.steps()], (0, 0));
+    tokio::time::sleep(2 * by).await;
+    assert_eq!(server.depths()[&topology.steps()], (1, 0));
+    server.fail_next_publish(PublishFault::Late { by });
+    assert_eq!(client.publish(sent("lost")).await, Err(PublishError::TimedOut));
+    client.reconnect("a test");
+    tokio::time::sleep(2 * by).await;
+    assert_eq!(server.peek(&topology.steps()), [message("late")]);
+    assert_eq!(up_again(&mut notices).await, 2);
+}
+
+async fn up_again(notices: &mut bankrefresh::broker::Notices) -> u64 {
+    down(notices).await;
+    up(notices).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_message_takes_depends_on_no_other() {
+    let longest = Duration::from_millis(500);
+    let mut seen = Vec::new();
+    for others in [0, 5] {
+        let (server, topology) = server();
+        let latency = Latency {
+            publish: longest,
+            confirm: longest,
+            ack: longest,
+        };
+        server.slow_down(latency, 7);
+        let (client, _notices) = server.connect(Vec::new());
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            for other in 0..others {
+                client
+                    .publish(known(&topology, &format!("other {other}")))
+                    .await
+                    .unwrap();
+            }
+            let since = Instant::now();
+            client.publish(known(&topology, "mine")).await.unwrap();
+            took.push(since.elapsed());
+        }
+        seen.push(took);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_ne!(seen[0][0], seen[0][1]);
+}
+
+fn known(topology: &Topology, id: &str) -> Vec<Outgoing> {
+    let mut known = outgoing(topology.steps(), &topology.steps(), id);
+    known.message.properties.message_id = Some(id.to_owned());
+    vec![known]
 }

@@ -48,6 +48,8 @@ promises! {
     a_pause_leaves_the_prefetch_as_it_was,
     what_is_settled_after_a_pause_makes_room_before_all_of_it_is,
     a_pause_outlives_the_connection,
+    a_refused_message_is_an_error_and_its_neighbours_are_taken,
+    a_confirm_that_comes_too_late_is_an_error_and_the_message_is_taken,
 }
 
 async fn a_confirmed_message_is_delivered_as_it_was_published(subject: Subject) {
@@ -113,6 +115,40 @@ async fn a_message_without_a_queue_is_an_error(subject: Subject) {
     // Its neighbours were taken all the same, and in order.
     let expected: Vec<_> = (0..100).map(|n| n.to_string()).collect();
     assert_eq!(bodies(&mut notices, 100).await, expected);
+}
+
+async fn a_refused_message_is_an_error_and_its_neighbours_are_taken(subject: Subject) {
+    let topology = &subject.topology;
+    let (broker, mut notices) = subject.connect(queue(topology.steps(), 10)).await;
+    subject.refuse(&broker).await;
+    let batch = [
+        outgoing(topology.steps(), &topology.steps(), "1"),
+        outgoing(topology.commands(), "background", "refused"),
+        outgoing(topology.steps(), &topology.steps(), "2"),
+    ];
+    assert_eq!(broker.publish(batch.into()).await, Err(PublishError::Refused));
+    assert_eq!(bodies(&mut notices, 2).await, ["1", "2"]);
+    // The connection stays.
+    broker
+        .publish(vec![outgoing(topology.steps(), &topology.steps(), "3")])
+        .await
+        .unwrap();
+    assert_eq!(delivery(&mut notices).await.tag.generation, 1);
+}
+
+async fn a_confirm_that_comes_too_late_is_an_error_and_the_message_is_taken(subject: Subject) {
+    let subject = subject.on_its_own().await;
+    let topology = &subject.topology;
+    let (broker, _notices) = subject.connect(Vec::new()).await;
+    subject.block().await;
+    let sent = vec![outgoing(topology.steps(), &topology.steps(), "late")];
+    assert_eq!(broker.publish(sent).await, Err(PublishError::TimedOut));
+    subject.ready(&topology.steps(), 0).await;
+    subject.unblock().await;
+    subject.ready(&topology.steps(), 1).await;
+    // Over the same connection.
+    broker.close().await;
+    subject.ready(&topology.steps(), 1).await;
 }
 
 async fn headers_of_the_broker_are_not_published(subject: Subject) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bankrefresh::broker::memory::PublishFault;
 use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, Properties, Subscription, memory};
@@ -21,7 +22,12 @@ pub struct Subject {
 enum Server {
     Memory(memory::Server),
     Rabbit(&'static RabbitMq),
+    /// One that no other test uses.
+    Own(Box<RabbitMq>),
 }
+
+/// How long a client waits for a confirm of a RabbitMQ that no other test uses.
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Subject {
     pub fn memory() -> Self {
@@ -38,6 +44,62 @@ impl Subject {
         Self { topology, server }
     }
 
+    /// The same, with a RabbitMQ that no other test uses: what is done to it strikes everyone.
+    pub async fn on_its_own(self) -> Self {
+        if let Server::Memory(_) = self.server {
+            return self;
+        }
+        let server = RabbitMq::start().await;
+        let topology = self.topology;
+        rabbit::declare(&settings(&server, &topology), &topology).await.unwrap();
+        let server = Server::Own(Box::new(server));
+        Self { topology, server }
+    }
+
+    fn rabbit_server(&self) -> Option<&RabbitMq> {
+        match &self.server {
+            Server::Memory(_) => None,
+            Server::Rabbit(server) => Some(server),
+            Server::Own(server) => Some(server),
+        }
+    }
+
+    /// Sees to it that the broker refuses the second message of the next publish, if that goes to the background lane.
+    pub async fn refuse(&self, broker: &Broker) {
+        let name = self.topology.background();
+        match &self.server {
+            Server::Memory(server) => server.fail_next_publish(PublishFault::Refused { which: 1 }),
+            Server::Rabbit(_) | Server::Own(_) => {
+                let server = self.rabbit_server().expect("a RabbitMQ");
+                let full = r#"{"max-length": 1}"#;
+                server.set_policy(&name, &format!("^{name}$"), full).await;
+                let filled = async {
+                    let one = || vec![outgoing(self.topology.commands(), "background", "fills it")];
+                    while broker.publish(one()).await.is_ok() {}
+                };
+                timeout(LIMIT, filled).await.expect("it is full one day");
+            }
+        }
+    }
+
+    /// Lets the next publish wait until [`Self::unblock`].
+    pub async fn block(&self) {
+        match &self.server {
+            Server::Memory(server) => server.fail_next_publish(PublishFault::Late {
+                by: Duration::from_secs(5),
+            }),
+            Server::Rabbit(_) | Server::Own(_) => self.rabbit_server().expect("a RabbitMQ").memory_alarm(true).await,
+        }
+    }
+
+    /// Takes what [`Self::block`] let wait.
+    pub async fn unblock(&self) {
+        match self.rabbit_server() {
+            Some(server) => server.memory_alarm(false).await,
+            None => tokio::time::sleep(Duration::from_secs(10)).await,
+        }
+    }
+
     /// Connects, and waits until it is up.
     pub async fn connect(&self, subscriptions: Vec<Subscription>) -> (Broker, Notices) {
         let (broker, mut notices) = match &self.server {
@@ -45,8 +107,11 @@ impl Subject {
                 let (client, notices) = server.connect(subscriptions);
                 (Broker::Memory(client), notices)
             }
-            Server::Rabbit(server) => {
-                let settings = settings(server, &self.topology);
+            Server::Rabbit(_) | Server::Own(_) => {
+                let mut settings = settings(self.rabbit_server().expect("a RabbitMQ"), &self.topology);
+                if let Server::Own(_) = self.server {
+                    settings.confirm_timeout = CONFIRM_TIMEOUT;
+                }
                 let topology = self.topology.clone();
                 let connected = rabbit::connect(settings, topology, subscriptions).unwrap();
                 (Broker::Rabbit(connected.0), connected.1)
@@ -64,6 +129,7 @@ impl Subject {
                 server.outage(false);
             }
             Server::Rabbit(server) => server.close_connections(&name(&self.topology)).await,
+            Server::Own(server) => server.close_connections(&name(&self.topology)).await,
         }
     }
 
@@ -74,6 +140,7 @@ impl Subject {
                 let ready = match &self.server {
                     Server::Memory(server) => u32::try_from(server.depths()[queue].0).unwrap(),
                     Server::Rabbit(server) => server.depth(queue).await.0,
+                    Server::Own(server) => server.depth(queue).await.0,
                 };
                 if ready == expected {
                     return;
@@ -86,7 +153,7 @@ impl Subject {
 
     /// Waits until nobody is sent anything of a queue, though what it was sent may not be acknowledged.
     pub async fn cancelled(&self, queue: &str) {
-        if let Server::Rabbit(server) = &self.server {
+        if let Some(server) = self.rabbit_server() {
             timeout(LIMIT, server.cancelled(queue))
                 .await
                 .expect("no consumer is left");
@@ -96,7 +163,7 @@ impl Subject {
     /// Waits until nobody consumes a queue. A consumer counts for as long as it has not acknowledged something.
     pub async fn unattended(&self, queue: &str) {
         // The one in this process stops at once.
-        if let Server::Rabbit(server) = &self.server {
+        if let Some(server) = self.rabbit_server() {
             let unattended = async { while server.depth(queue).await.1 > 0 {} };
             timeout(LIMIT, unattended).await.expect("nobody consumes the queue");
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use bankrefresh::broker::memory::What;
+use bankrefresh::broker::memory::{PublishFault, What};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::sandbox::Endpoint as Part;
 
@@ -47,11 +47,16 @@ impl Figures {
         let minutes = history.quiet_at.map(|at| ledger.time(at).as_secs() / 60);
         let minutes = usize::try_from(minutes.unwrap_or_default()).unwrap_or_default();
         self.count("virtual minutes", minutes);
+        self.count(
+            "message that kills workers",
+            usize::from(ledger.scenario.killer.is_some()),
+        );
     }
 
     fn count_act(&mut self, act: &Act) {
         let name = match act {
             Act::Kill(_) => "worker killed",
+            Act::KillByMessage(_) => "worker killed by a message",
             Act::KillAfterEffect(_) => "worker killed right after an effect",
             Act::Stop(_) => "worker told to stop",
             Act::BrokerDown(true) => "outage of the broker",
@@ -74,6 +79,7 @@ impl Figures {
                 "command requeued"
             }
             What::Handed { queue, .. } if queue.starts_with("tap.") => "wake-up after a callback",
+            What::PublishFailed { fault, .. } => failed(fault),
             What::Left { reason, .. } if *reason == "delivery_limit" => "given up after killing workers",
             _ => return,
         };
@@ -169,6 +175,16 @@ impl Figures {
 /// A limit for [`PER_SEEDS`], for so many seeds.
 fn scaled(limit: u64, seeds: u64) -> u64 {
     limit * seeds / PER_SEEDS
+}
+
+/// How a publish failed.
+fn failed(fault: &PublishFault) -> &'static str {
+    match fault {
+        PublishFault::Refused { .. } => "publish refused",
+        PublishFault::Unconfirmed { taken: false } => "publish timed out: not taken",
+        PublishFault::Unconfirmed { taken: true } => "publish timed out: taken",
+        PublishFault::Late { .. } => "publish timed out: taken late",
+    }
 }
 
 /// Which part of finAPI goes down together.

@@ -66,6 +66,10 @@ pub(crate) struct Refresh<'a> {
     pub(crate) events: Vec<Told>,
     /// How many messages workers sent for it.
     pub(crate) sent: usize,
+    /// How many messages of it may be there twice, because a publish of theirs failed after the broker took some of it.
+    doubled: usize,
+    /// How many of its events may be there twice for that reason.
+    pub(crate) published_again: usize,
     /// It was given up after killing workers.
     pub(crate) given_up: bool,
 }
@@ -136,9 +140,9 @@ impl<'a> Ledger<'a> {
 
     /// Whether the broker gave up a message of a refresh that the scenario lets kill its workers.
     pub(crate) fn was_given_up_as_planned(&self, refresh: &Refresh<'_>) -> bool {
-        // No scenario plans that yet.
-        let is_planned = false;
-        is_planned && refresh.given_up
+        let killer = self.scenario.killer.as_ref();
+        let id = killer.map(|killer| self.scenario.commands[killer.command].id.as_str());
+        id == Some(refresh.id) && refresh.given_up
     }
 
     /// Whether the connection that a refresh is for belongs to its user.
@@ -187,6 +191,16 @@ impl<'a> Ledger<'a> {
                 refresh.moving = *reason == "expired";
                 refresh.given_up |= *reason == "delivery_limit";
             }),
+            // A command that its sender sends again is a copy.
+            What::PublishFailed { client, messages, .. } if *client > 0 => {
+                for outgoing in messages {
+                    if outgoing.exchange != topology.events() {
+                        self.of(&outgoing.message, |refresh| refresh.doubled += 1);
+                    } else if let Some(id) = decode(&outgoing.message).and_then(|event| command_of(&event)) {
+                        self.by_id(&id, |refresh| refresh.published_again += 1);
+                    }
+                }
+            }
             What::Disconnected { client } => {
                 let lost = Disconnection { from: at, to: None };
                 self.disconnections.entry(*client).or_default().push(lost);
@@ -250,6 +264,8 @@ impl<'a> Refresh<'a> {
             moving: false,
             events: Vec::new(),
             sent: 0,
+            doubled: 0,
+            published_again: 0,
             given_up: false,
         }
     }
@@ -259,9 +275,10 @@ impl<'a> Refresh<'a> {
         self.live.push((at, before + change));
     }
 
-    /// How often it may have been gone about: once for each copy, and once more whenever a message of it came back.
+    /// How often it may have been gone about: once for each copy, and once more whenever a message of it came back, or was published again
+    /// because its worker did not know that the broker had it.
     pub(crate) fn runs(&self) -> usize {
-        self.copies + self.returned
+        self.copies + self.returned + self.doubled
     }
 
     /// The most copies of it at a time, from one moment to another.

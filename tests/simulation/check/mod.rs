@@ -5,6 +5,7 @@ mod calls;
 mod data;
 mod figures;
 mod findings;
+mod killer;
 mod ledger;
 mod limits;
 mod lost;
@@ -110,6 +111,11 @@ const CHECKS: &[Check] = &[
         "settling",
         "a delivery is acknowledged once",
         broker::deliveries_are_settled_once,
+    ),
+    check(
+        "killer",
+        "a message that kills workers takes no other with it",
+        killer::it_takes_no_other_with_it,
     ),
     check("secrets", "nothing secret is said", secrets::nothing_secret_is_said),
 ];

@@ -165,11 +165,11 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
     }
 }
 
-/// An event is published again only by a run of its own: another copy, or a message that came back.
+/// An event is published again only by a run of its own (another copy, or a message that came back), or because publishing it failed.
 pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (id, count) in repeats(refresh) {
-            if count > refresh.runs() {
+            if count > refresh.runs() + refresh.published_again {
                 let runs = refresh.runs();
                 violated.push(format!(
                     "command {}: event {id} was told {count} times in {runs} runs",

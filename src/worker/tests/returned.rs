@@ -1,0 +1,49 @@
+//! Deliveries that came back from a worker that died.
+
+use super::*;
+
+/// To the broker a parked message is a new one. One that kills every worker would do so for ever if it did not keep its count.
+#[tokio::test(start_paused = true)]
+async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
+    let alone = Alone::new();
+    let lane = alone.topology.interactive();
+    alone.send("interactive", 1).await;
+    let settings = Settings {
+        hold_wait_max: Duration::ZERO,
+        ..Settings::default()
+    };
+    for _ in 0..2 {
+        let (dying, notices) = alone.server.connect(subscriptions(&alone.topology, &settings));
+        assert_eq!(alone.server.depths()[&lane], (0, 1));
+        dying.kill();
+        drop(notices);
+    }
+    alone.start_with(StatusCode::NOT_FOUND, settings);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The worker that died may have polled just before.
+    assert_eq!((alone.calls(), alone.parked()), (0, 1));
+    let parked = alone.server.peek(&alone.topology.delay_queue("1s"));
+    let delivery = Delivery {
+        tag: Tag {
+            generation: 1,
+            subscription: 0,
+            number: 1,
+        },
+        queue: alone.topology.steps(),
+        redeliveries: 1,
+        message: parked[0].clone(),
+    };
+    assert_eq!(message::redeliveries(&delivery), 3);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(alone.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
+    let alone = Alone::new();
+    alone.suspect().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(alone.calls(), 1);
+}

@@ -1,0 +1,56 @@
+//! A message that kills workers ends as a dead letter, and takes no other with it.
+
+use bankrefresh::broker::Header;
+use bankrefresh::proto::FailureReason;
+use bankrefresh::refresh::event::Event;
+
+use super::findings::Findings;
+use super::ledger::{Ledger, Refresh};
+
+/// Three deaths until it is tried alone, and 21 until the broker gives it up there.
+pub(crate) const DEATHS_MIN: usize = 24;
+/// It may come back often from its lane as well, before a worker lives long enough to pass it on: 21 times more.
+const DEATHS_MAX: usize = DEATHS_MIN + 21;
+
+/// The killer is a dead letter in the end, by the broker's delivery limit, unless its refresh was over before because of its time.
+/// Nobody else is given up.
+pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Findings) {
+    let Some(killer) = &ledger.scenario.killer else { return };
+    let id = &ledger.scenario.commands[killer.command].id;
+    let deaths = ledger.history.killed_by_message();
+    let Some(refresh) = ledger.refreshes.get(id) else {
+        return;
+    };
+    if !is_given_up(ledger, id) && !timed_out(refresh) {
+        violated.push(format!("the killer {id} is no dead letter after {deaths} deaths"));
+    }
+    if deaths > DEATHS_MAX {
+        violated.push(format!(
+            "the killer {id} killed {deaths} workers, of {DEATHS_MAX} at most"
+        ));
+    }
+    for other in ledger.refreshes.values().filter(|other| other.id != id) {
+        if other.given_up {
+            violated.push(format!("command {} was given up beside the killer", other.id));
+        }
+    }
+}
+
+/// Whether the broker made it a dead letter.
+fn is_given_up(ledger: &Ledger<'_>, id: &String) -> bool {
+    let dead = ledger.topology.dead_letters();
+    let mut left = ledger.history.left.iter().filter(|(queue, _)| *queue == dead);
+    let mut letters = left.next().into_iter().flat_map(|(_, messages)| messages);
+    letters.any(|letter| {
+        let headers = &letter.properties.headers;
+        let reason = headers.get("x-first-death-reason").and_then(Header::as_text);
+        letter.properties.message_id.as_ref() == Some(id) && reason.is_some()
+    })
+}
+
+fn timed_out(refresh: &Refresh<'_>) -> bool {
+    refresh
+        .events
+        .iter()
+        .any(|told| matches!(&told.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
+}
