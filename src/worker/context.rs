@@ -50,6 +50,7 @@ impl Context {
 
     /// Fetches a token of a user.
     pub(super) async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
+        tracing::trace!("fetching a token");
         let fetching = AssertUnwindSafe(self.finapi.fetch_token(user_id)).catch_unwind();
         let panicked = |_| Err(Failure::new(FailureKind::Internal, "a panic while a token was fetched"));
         fetching.await.unwrap_or_else(panicked)

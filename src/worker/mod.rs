@@ -1,6 +1,7 @@
 //! The worker: performs what the [`scheduler`] decides. The loop below only does I/O: it receives what the broker and the tasks report,
 //! passes it on with the time, and performs the actions that follow. The fates of a delivery are in [`fate`].
 
+mod arrival;
 mod context;
 mod drain;
 pub mod fate;
@@ -14,7 +15,6 @@ mod status;
 mod tests;
 mod watchdog;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,19 +25,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Delivery, Notice, Notices, Subscription};
+use crate::broker::{Broker, Notice, Notices, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
-use crate::message::{self, Read};
+use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
-use crate::refresh::{Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces;
 use context::Context;
 use fate::Fate;
 use poll_planner::PollPlanner;
-use publication::Forward;
-use scheduler::{Action, Content, Now, Origin, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
+use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
 pub use settings::Settings;
 pub use status::{Handle, Status, observe};
 use watchdog::Watchdog;
@@ -221,7 +218,7 @@ impl Worker {
 
     fn now(&self) -> Now {
         Now {
-            elapsed: self.started.elapsed(),
+            since_start: self.started.elapsed(),
             time: self.context.clock.now(),
         }
     }
@@ -253,86 +250,6 @@ impl Worker {
         tracing::warn!(reason, "lost the connection to the broker");
         self.stop_runs.cancel();
         self.scheduler.on_disconnected();
-    }
-
-    fn on_delivery(&mut self, delivery: Delivery) {
-        let context = Arc::clone(&self.context);
-        let topology = &context.topology;
-        let now = self.now();
-        if delivery.queue == topology.wake() {
-            let command_id = String::from_utf8_lossy(&delivery.message.body);
-            return self.scheduler.on_wake_up(&command_id, now);
-        }
-        self.watchdog.delivered(delivery.tag.subscription);
-        context
-            .metrics
-            .delivered(context.destination(delivery.tag.subscription));
-        if delivery.redeliveries > 0 {
-            context.metrics.redelivered();
-        }
-        let receipt = Receipt::new(
-            delivery.tag,
-            origin(topology, &delivery),
-            message::redeliveries(&delivery),
-            now,
-        );
-        let content = self.read(&delivery, &receipt, now);
-        self.scheduler.on_delivery(receipt, content, now);
-    }
-
-    /// What came back too often is not even read, because reading may be what kills workers.
-    fn read(&self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
-        let topology = &self.context.topology;
-        if receipt.came_back_too_often() {
-            let reason = format!("it came back {} times", receipt.redeliveries());
-            return forward(
-                message::suspect(topology, delivery, now.time),
-                Fate::Quarantined,
-                reason,
-            );
-        }
-        if receipt.kills_workers() {
-            let reason = format!(
-                "{} workers died while they tried it alone, after others had died of it",
-                receipt.redeliveries()
-            );
-            let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
-            return forward(outgoing, Fate::DeadLettered, reason);
-        }
-        let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
-        let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
-        match read {
-            Read::Refresh { refresh, undated: true } => Content::Undated(refresh),
-            Read::Refresh { refresh, .. } => {
-                self.count_arrival(&refresh, delivery, now);
-                let released_at = match delivery.redeliveries {
-                    0 => message::suspect_since(&delivery.message).map(|since| since.min(now.time)),
-                    _ => Some(now.time),
-                };
-                Content::Refresh { refresh, released_at }
-            }
-            Read::Newer(version) => {
-                let reason = format!("a checkpoint of version {version} needs a newer release");
-                forward(message::put_aside(topology, delivery), Fate::Deferred, reason)
-            }
-            Read::Unreadable(reason) => {
-                let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
-                forward(outgoing, Fate::DeadLettered, reason)
-            }
-        }
-    }
-
-    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Now) {
-        let since = |moment: jiff::Timestamp| now.time.duration_since(moment).try_into().unwrap_or_default();
-        if delivery.queue == self.context.topology.steps() {
-            self.context.metrics.resumed(since(refresh.due_at));
-            if let Some(parked_at) = message::parked_at(&delivery.message) {
-                traces::parked(&refresh.envelope, parked_at, refresh.due_at);
-            }
-        } else {
-            let age = since(refresh.requested_at);
-            self.context.metrics.command_taken(age, refresh.envelope.interactive);
-        }
     }
 
     /// Performs everything that the last input led to, then starts runs as long as there are permits.
@@ -437,23 +354,6 @@ impl Worker {
         }
         status
     }
-}
-
-fn origin(topology: &Topology, delivery: &Delivery) -> Origin {
-    let queue = &delivery.queue;
-    if *queue == topology.interactive() {
-        Origin::Interactive
-    } else if *queue == topology.background() {
-        Origin::Background
-    } else if *queue == topology.suspects() {
-        Origin::Quarantine
-    } else {
-        Origin::Steps
-    }
-}
-
-fn forward(outgoing: crate::broker::Outgoing, fate: Fate, reason: String) -> Content {
-    Content::Forward(Box::new(Forward { outgoing, fate, reason }))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -16,13 +16,14 @@ use super::scheduler::{DUPLICATE_WAIT, QUARANTINE_REDELIVERIES};
 use super::*;
 use crate::broker::memory::{Client, Server};
 use crate::broker::topology::DELAYS;
-use crate::broker::{Header, Message, Outgoing, Properties, Tag};
+use crate::broker::{Delivery, Header, Message, Outgoing, Properties, Tag};
 use crate::finapi::breaker;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
+use crate::message;
 use crate::proto::{RefreshConnection, from_timestamp};
 use crate::refresh::schedule::LOOK_INTERVAL_MIN;
-use crate::refresh::{Envelope, Phase, TaskRef};
+use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
 struct Alone {

@@ -1,6 +1,6 @@
 //! What the workers log, kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,7 @@ pub(crate) struct Logs(Arc<Mutex<Kept>>);
 struct Kept {
     lines: Vec<(Instant, String)>,
     runs: BTreeMap<Id, Run>,
+    fetches: BTreeSet<Id>,
 }
 
 /// A run of a refresh: a task of the runtime that a worker works on one delivery with, until the refresh waits or ends.
@@ -28,6 +29,9 @@ pub(crate) struct Run {
 
 /// What a worker logs first in every run of a refresh.
 const RUN_BEGINS: &str = "running a refresh";
+
+/// What a worker logs first in every task that fetches a user's token.
+const FETCH_BEGINS: &str = "fetching a token";
 
 impl Logs {
     pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
@@ -45,6 +49,10 @@ impl Logs {
 
     pub(crate) fn runs(&self) -> BTreeMap<Id, Run> {
         self.kept().runs.clone()
+    }
+
+    pub(crate) fn fetches(&self) -> BTreeSet<Id> {
+        self.kept().fetches.clone()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -69,6 +77,8 @@ impl io::Write for Logs {
         if let (true, Some(id), Some(command)) = (text.contains(RUN_BEGINS), try_id(), quoted(&text, "command_id")) {
             let command = command.to_owned();
             kept.runs.insert(id, Run { began: at, command });
+        } else if let (true, Some(id)) = (text.contains(FETCH_BEGINS), try_id()) {
+            kept.fetches.insert(id);
         } else {
             kept.lines.push((at, text));
         }

@@ -1,6 +1,6 @@
 //! One run: everything in one thread, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(crate) struct History {
     pub(crate) logs: Vec<(Instant, String)>,
     /// The runs of refreshes, by the runtime's tasks.
     pub(crate) runs: BTreeMap<Id, Run>,
+    /// The tasks that fetch users' tokens.
+    pub(crate) fetches: BTreeSet<Id>,
     pub(crate) acts: Vec<(Instant, Act)>,
     /// What finAPI knows in the end.
     pub(crate) asked: Asked,
@@ -78,6 +80,7 @@ pub(crate) fn play(scenario: &Scenario) -> History {
     History {
         logs: logs.lines(),
         runs: logs.runs(),
+        fetches: logs.fetches(),
         ..history
     }
 }
@@ -268,6 +271,7 @@ impl<'a> World<'a> {
             delays: self.line.delays(),
             logs: Vec::new(),
             runs: BTreeMap::new(),
+            fetches: BTreeSet::new(),
             acts: self.acts,
             asked: self.sandbox.asked(),
             quiet_at: self.quiet_at,

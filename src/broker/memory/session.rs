@@ -66,6 +66,23 @@ impl Session {
         tap.then_some(place)
     }
 
+    /// Pauses every queue.
+    pub(super) fn cancel(&mut self) {
+        for consuming in &mut self.subscriptions {
+            consuming.paused |= matches!(consuming.subscription, Subscription::Queue { .. });
+        }
+    }
+
+    pub(super) fn kill_consumers(&mut self, queue: &str) {
+        for consuming in self
+            .subscriptions
+            .iter_mut()
+            .filter(|consuming| consuming.queue == queue)
+        {
+            consuming.dead = true;
+        }
+    }
+
     /// There is always room; who dropped the receiver does not want it.
     pub(super) fn notify(&self, notice: Notice) {
         let _ = self.notices.try_send(notice);

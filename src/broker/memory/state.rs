@@ -14,7 +14,6 @@ use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
 
-/// Everything.
 pub(super) struct State {
     routes: Routes,
     queues: BTreeMap<String, Messages>,
@@ -162,20 +161,13 @@ impl State {
 
     /// Pauses every queue of a client.
     pub(super) fn cancel(&mut self, client: u64) {
-        let Some(session) = self.clients.get_mut(&client) else {
-            return;
-        };
-        for consuming in &mut session.subscriptions {
-            consuming.paused |= matches!(consuming.subscription, Subscription::Queue { .. });
-        }
+        self.clients.get_mut(&client).into_iter().for_each(Session::cancel);
     }
 
     pub(super) fn kill_consumers(&mut self, queue: &str) {
-        let sessions = self.clients.values_mut();
-        let consumers = sessions.flat_map(|session| &mut session.subscriptions);
-        for consuming in consumers.filter(|consuming| consuming.queue == queue) {
-            consuming.dead = true;
-        }
+        self.clients
+            .values_mut()
+            .for_each(|session| session.kill_consumers(queue));
     }
 
     pub(super) fn ready(&self, client: u64, queue: &str) -> Option<u32> {

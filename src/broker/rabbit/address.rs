@@ -8,7 +8,6 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
-use super::Settings;
 use super::error::Error;
 use crate::secret::{HIDDEN, Secret};
 use crate::setting::Value;
@@ -24,19 +23,9 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Where to connect, if what TLS needs is there.
-    pub(super) fn of(settings: &Settings) -> Result<Self, Error> {
-        let Self { all } = settings.url.clone();
-        let tls = settings.tls();
-        match (all.iter().any(Address::is_tls), tls.given()) {
-            (true, _) => drop(tls.connector()?),
-            (false, Some(setting)) => {
-                let why = "it is for amqps, and amqp.url begins with amqp://".to_owned();
-                return Err(Error::Tls { setting, why });
-            }
-            (false, None) => {}
-        }
-        Ok(Self { all })
+    /// Whether any of them needs TLS.
+    pub(super) fn need_tls(&self) -> bool {
+        self.all.iter().any(Address::is_tls)
     }
 
     /// One address for each of the hosts that stand between commas.

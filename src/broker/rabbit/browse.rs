@@ -18,13 +18,13 @@ use lapin::{BasicProperties, Channel, Connection, Queue};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::Addresses;
 use super::check::{Depth, compare_queue};
+use super::connection;
 use super::connection::Purpose;
 use super::convert::{from_amqp, short};
 use super::error::{Difference, Error, refused};
 use super::publish::Publisher;
-use super::{Settings, connection};
+use super::settings::Settings;
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Outgoing, PublishError};
 
@@ -95,7 +95,7 @@ impl DeadLetters {
     ///
     /// There is no connection, or no such queue.
     pub async fn open(settings: &Settings, topology: &Topology) -> Result<Self, Error> {
-        let addresses = Addresses::of(settings)?;
+        let addresses = settings.addresses()?;
         let (_, [consuming, publishing]) =
             connection::open(&addresses, 0, settings, [Purpose::Consumer, Purpose::Publisher]).await?;
         let (fault, faults) = mpsc::channel(1);

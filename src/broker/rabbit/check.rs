@@ -2,11 +2,11 @@
 
 use lapin::Connection;
 
-use super::address::Addresses;
+use super::connection;
 use super::connection::Purpose;
 use super::declare::{declare_exchange, declare_queue};
 use super::error::{ACCESS_REFUSED, Difference, Error, NOT_FOUND, PRECONDITION_FAILED, refusal, refused};
-use super::{Settings, connection};
+use super::settings::Settings;
 use crate::broker::topology::{Exchange, Queue, Topology};
 
 /// Compares the broker's exchanges and queues with the topology and changes nothing. Bindings can't be read over AMQP
@@ -16,7 +16,7 @@ use crate::broker::topology::{Exchange, Queue, Topology};
 ///
 /// There is no connection.
 pub async fn check(settings: &Settings, topology: &Topology) -> Result<Vec<Difference>, Error> {
-    let addresses = Addresses::of(settings)?;
+    let addresses = settings.addresses()?;
     let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
     let outcome = compare(&connection, topology, Depth::Arguments).await;
     connection::close(&connection).await;

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::address::{Address, Addresses};
 use super::error::{ACCESS_REFUSED, Error, NOT_ALLOWED};
-use super::{Settings, tls};
+use super::settings::Settings;
+use super::tls;
 
 /// How long a connection may take to say goodbye before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

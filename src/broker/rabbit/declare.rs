@@ -4,11 +4,11 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 
-use super::address::Addresses;
+use super::connection;
 use super::connection::Purpose;
 use super::convert::short;
 use super::error::{Error, refused};
-use super::{Settings, connection};
+use super::settings::Settings;
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 
 /// Declares the topology: exchanges, queues and bindings, in its order. What is there already stays as it is.
@@ -18,7 +18,7 @@ use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 /// There is no connection, or something is there with other arguments: RabbitMQ changes none, so it is to be deleted
 /// once it is empty.
 pub async fn declare(settings: &Settings, topology: &Topology) -> Result<(), Error> {
-    let addresses = Addresses::of(settings)?;
+    let addresses = settings.addresses()?;
     let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
     let outcome = declare_on(&connection, topology).await;
     connection::close(&connection).await;

@@ -4,8 +4,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::consume;
 use super::declare::{exchange_arguments, queue_arguments};
-use super::{Settings, consume};
+use super::settings::Settings;
 use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
 
 /// A pattern that no name matches.

@@ -79,7 +79,7 @@ pub fn connect(
     topology: Topology,
     subscriptions: Vec<Subscription>,
 ) -> Result<(Rabbit, Notices), Error> {
-    let addresses = Addresses::of(&settings)?;
+    let addresses = settings.addresses()?;
     let shared = Arc::new(Shared::new(&subscriptions));
     let (notices, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
     let (closer, closers) = mpsc::unbounded_channel();

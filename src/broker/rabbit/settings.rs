@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::TlsFiles;
 use super::address::Addresses;
+use super::error::Error;
+use super::tls::TlsFiles;
 use crate::setting::{Declared, MINUTE, SECOND, Section};
 
 /// How to reach RabbitMQ (section `amqp`). For `amqps` the process must have installed a rustls crypto provider.
@@ -54,6 +55,20 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Where to connect, if what TLS needs is there.
+    pub(super) fn addresses(&self) -> Result<Addresses, Error> {
+        let tls = self.tls();
+        match (self.url.need_tls(), tls.given()) {
+            (true, _) => drop(tls.connector()?),
+            (false, Some(setting)) => {
+                let why = "it is for amqps, and amqp.url begins with amqp://".to_owned();
+                return Err(Error::Tls { setting, why });
+            }
+            (false, None) => {}
+        }
+        Ok(self.url.clone())
+    }
+
     /// The defaults, for a broker.
     #[must_use]
     pub fn new(url: Addresses) -> Self {

@@ -96,7 +96,7 @@ impl Scheduler {
     }
 
     fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {
-        let wait = due.saturating_sub(now.elapsed);
+        let wait = due.saturating_sub(now.since_start);
         if job.receipt.is_quarantined() {
             // Parked before its trial, it would be tried among others. After it, the next one is to be tried.
             return wait <= LOOK_INTERVAL_MIN && !job.is_tried;

@@ -30,7 +30,7 @@ impl Held {
         self.count += 1;
         let slot = (due, self.count);
         self.places.insert(job.refresh.command.command_id.clone(), slot);
-        let since = now.elapsed;
+        let since = now.since_start;
         self.slots.insert(slot, Waiter { job, since });
     }
 
@@ -52,7 +52,7 @@ impl Held {
     }
 
     pub(super) fn pop_due(&mut self, now: Now) -> Option<Job> {
-        self.next_due().filter(|due| *due <= now.elapsed)?;
+        self.next_due().filter(|due| *due <= now.since_start)?;
         self.pop()
     }
 
@@ -75,7 +75,7 @@ impl Held {
         if refresh.failures == 0 {
             slot.0 = slot.0.min(waiter.since + LOOK_INTERVAL_MIN);
         }
-        let wait = slot.0.saturating_sub(now.elapsed);
+        let wait = slot.0.saturating_sub(now.since_start);
         refresh.due_at = refresh.due_at.min(later(now.time, wait));
         self.slots.insert(*slot, waiter);
     }

@@ -23,7 +23,7 @@ pub(in crate::worker) const QUARANTINE_TRIES: u32 = 6;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::worker) struct Now {
     /// Since the worker started; never goes back.
-    pub(in crate::worker) elapsed: Duration,
+    pub(in crate::worker) since_start: Duration,
     /// The time of day.
     pub(in crate::worker) time: Timestamp,
 }
@@ -32,7 +32,7 @@ impl Now {
     /// When a time of day will have come, as time since the worker started. Now, if it has passed.
     pub(super) fn until(self, time: Timestamp) -> Duration {
         let wait = time.duration_since(self.time);
-        self.elapsed.saturating_add(wait.try_into().unwrap_or_default())
+        self.since_start.saturating_add(wait.try_into().unwrap_or_default())
     }
 }
 
@@ -62,7 +62,7 @@ pub(in crate::worker) struct Receipt {
 
 impl Receipt {
     pub(in crate::worker) fn new(tag: Tag, origin: Origin, redeliveries: u32, now: Now) -> Self {
-        let received = now.elapsed;
+        let received = now.since_start;
         Self {
             tag,
             origin,
@@ -110,7 +110,7 @@ impl Receipt {
 
     /// How long the broker has been waiting for the acknowledgement.
     pub(super) fn age(&self, now: Now) -> Duration {
-        now.elapsed.saturating_sub(self.received)
+        now.since_start.saturating_sub(self.received)
     }
 }
 

@@ -14,6 +14,7 @@
 //! Only what is *running* holds a permit for finAPI. Everything else waits in a queue that this module counts and bounds:
 //! a delivery that has waited for [`Settings::hold_max`] is published again and acknowledged.
 
+mod action;
 mod admission;
 mod held;
 mod job;
@@ -29,6 +30,7 @@ use super::settings::Settings;
 use crate::broker::Tag;
 use crate::refresh::failure::Failure;
 use crate::refresh::{Refresh, later};
+pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
 use held::Held;
 use job::Job;
@@ -42,66 +44,6 @@ pub(super) const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a run waits that the worker stopped because it could not prove that its deliveries are still its own.
 const UNPROVEN_WAIT: Duration = Duration::from_secs(1);
-
-/// Names a run, or a publication, from its start to its end.
-pub(super) type RunId = u64;
-
-/// What the loop is to do.
-#[derive(Debug)]
-pub(super) enum Action {
-    /// Publish what takes the place of a delivery, or what a run led to, over the connection of that delivery.
-    Publish(RunId, Tag, Publication),
-    /// Fetch a token of this user.
-    FetchToken(String),
-    /// Acknowledge: everything that follows from the delivery is confirmed.
-    Acknowledge(Receipt),
-    /// Report that a delivery is a duplicate.
-    ReportDuplicate(Box<Refresh>),
-    /// Report that a refresh is held.
-    ReportHeld,
-    /// Report this many deliveries of a connection that was lost.
-    ReportAbandoned(usize),
-}
-
-/// A run to start.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) id: RunId,
-    pub(super) tag: Tag,
-    pub(super) refresh: Box<Refresh>,
-    /// How often the user's token was fetched for this query.
-    pub(super) renewals: u8,
-    /// What the query failed with before it could be sent.
-    pub(super) failure: Option<Failure>,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub(super) enum RunEnd {
-    /// The refresh waits until it is due.
-    Waits(Box<Refresh>),
-    /// Something is to be published.
-    Publishes(Publication),
-    /// The user's token is missing, or finAPI refused it; and how often it was fetched for this query.
-    NeedsToken(Box<Refresh>, u8),
-    /// The worker stopped it: it drains, it lost the broker, or it can't prove that it has not.
-    Stopped(Box<Refresh>),
-}
-
-/// How a publication ended.
-#[derive(Debug)]
-pub(super) enum PublishEnd {
-    /// Confirmed, and nothing follows: the delivery is to be acknowledged.
-    Done,
-    /// Confirmed, and the refresh continues.
-    Continues(Box<Refresh>),
-    /// The broker did not take it for too long; the refresh as it was before.
-    Refused(Box<Refresh>),
-    /// It is to be published again.
-    Again(Publication),
-    /// The connection that brought the delivery was lost.
-    Lost,
-}
 
 /// What is running or publishing.
 #[derive(Debug)]

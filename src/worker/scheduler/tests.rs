@@ -70,7 +70,7 @@ impl World {
             settings,
             random,
             now: Now {
-                elapsed: Duration::ZERO,
+                since_start: Duration::ZERO,
                 time: Timestamp::UNIX_EPOCH,
             },
             generation: 0,
@@ -147,7 +147,7 @@ impl World {
         };
         let redeliveries = self.random.u32(0..=3).saturating_sub(1);
         let receipt = Receipt::new(tag, origin, redeliveries, self.now);
-        self.open.insert(tag, self.now.elapsed);
+        self.open.insert(tag, self.now.since_start);
         let content = match self.random.u8(..20) {
             0 => Content::Undated(self.refresh()),
             1 => Content::Forward(Box::new(Forward {
@@ -248,11 +248,11 @@ impl World {
 
     fn pass(&mut self) {
         let time = Duration::from_millis(self.random.u64(0..=4000));
-        self.now.elapsed += time;
+        self.now.since_start += time;
         self.now.time = later(self.now.time, time);
         self.scheduler.on_due(self.now);
-        if self.now.elapsed >= self.evicted_at + Duration::from_secs(15) {
-            self.evicted_at = self.now.elapsed;
+        if self.now.since_start >= self.evicted_at + Duration::from_secs(15) {
+            self.evicted_at = self.now.since_start;
             self.scheduler.evict_overdue(self.now);
             let scheduler = &self.scheduler;
             let waiting = scheduler.runnable.iter().flatten().chain(&scheduler.backlog);
@@ -341,7 +341,7 @@ impl World {
         let in_flight = usize::from(self.settings.in_flight);
         assert!(scheduler.backlog.is_empty() || !scheduler.has_room() || scheduler.outage);
         let long = scheduler.held.jobs().filter(|job| {
-            let wait = self.now.until(job.refresh.due_at).saturating_sub(self.now.elapsed);
+            let wait = self.now.until(job.refresh.due_at).saturating_sub(self.now.since_start);
             wait > Duration::from_secs(1)
         });
         assert!(long.count() <= in_flight, "more are held than may be");

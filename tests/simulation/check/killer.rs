@@ -1,18 +1,18 @@
 //! A message that kills workers ends as a dead letter, and takes no other with it.
 
-use bankrefresh::broker::Header;
+use bankrefresh::message::REASON_HEADER;
 use bankrefresh::proto::FailureReason;
 use bankrefresh::refresh::event::Event;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 
-/// Three deaths until it is tried alone, and 21 until the broker gives it up there.
-pub(crate) const DEATHS_MIN: usize = 24;
+/// Three deaths until it is quarantined, and six until a worker gives it up there.
+pub(crate) const DEATHS_MIN: usize = 9;
 /// It may come back often from its lane as well, before a worker lives long enough to pass it on: 21 times more.
 const DEATHS_MAX: usize = DEATHS_MIN + 21;
 
-/// The killer is a dead letter in the end, by the broker's delivery limit, unless its refresh was over before because of its time.
+/// The killer is a dead letter in the end, unless its refresh was over before because of its time.
 /// Nobody else is given up.
 pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Findings) {
     let Some(killer) = &ledger.scenario.killer else { return };
@@ -36,15 +36,17 @@ pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Find
     }
 }
 
-/// Whether the broker made it a dead letter.
+/// Whether a worker or the broker made it a dead letter.
 fn is_given_up(ledger: &Ledger<'_>, id: &String) -> bool {
     let dead = ledger.topology.dead_letters();
     let mut left = ledger.history.left.iter().filter(|(queue, _)| *queue == dead);
     let mut letters = left.next().into_iter().flat_map(|(_, messages)| messages);
     letters.any(|letter| {
         let headers = &letter.properties.headers;
-        let reason = headers.get("x-first-death-reason").and_then(Header::as_text);
-        letter.properties.message_id.as_ref() == Some(id) && reason.is_some()
+        let has_reason = [REASON_HEADER, "x-first-death-reason"]
+            .iter()
+            .any(|name| headers.contains_key(*name));
+        letter.properties.message_id.as_ref() == Some(id) && has_reason
     })
 }
 

@@ -162,6 +162,9 @@ impl<'a> Ledger<'a> {
         let topology = self.topology.clone();
         match what {
             What::Taken { queue, message } if *queue == topology.unrouted_events() => self.told(at, message),
+            What::Taken { queue, message } if *queue == topology.dead_letters() => {
+                self.of(message, |refresh| refresh.given_up = true);
+            }
             What::Taken { queue, message } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {
                     // What is given back to its lane says when it was requested, and is dated anew.

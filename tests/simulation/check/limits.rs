@@ -27,7 +27,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("dead letter", 432),
     ("state of a newer release", 77),
     ("message that kills workers", 8),
-    ("worker killed by a message", 190),
+    ("worker killed by a message", 80),
     ("publish refused", 150),
     ("publish timed out: not taken", 40),
     ("publish timed out: taken", 40),

@@ -14,15 +14,12 @@ use crate::line::{Call, Endpoint};
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A run of a refresh sends nothing to finAPI once its worker has seen that the broker is lost, because its delivery belongs to somebody
-/// else from then on. Only a request for a token or for a password may follow.
+/// else from then on.
 pub(crate) fn who_lost_the_broker_sends_nothing(ledger: &Ledger<'_>, findings: &mut Findings) {
     for call in &ledger.history.calls {
         let Some(run) = call.run.and_then(|run| ledger.history.runs.get(&run)) else {
             continue;
         };
-        if matches!(call.endpoint, Endpoint::Token | Endpoint::Credentials) {
-            continue;
-        }
         let lost = ledger.disconnections(call.life).iter();
         let lost = lost.filter(|lost| run.began < lost.from && lost.from < call.sent || lost.contains(call.sent));
         if let Some(lost) = lost.min_by_key(|lost| lost.from) {
@@ -35,12 +32,11 @@ pub(crate) fn who_lost_the_broker_sends_nothing(ledger: &Ledger<'_>, findings: &
     }
 }
 
-/// A worker whose broker is lost only probes hosts that are down, outside of any run, and never more often than the circuit breaker lets
-/// it.
+/// Outside of any run, a worker fetches tokens, and it probes hosts that are down, never more often than the circuit breaker lets it.
 pub(crate) fn probes_are_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
     let mut last: BTreeMap<(u64, usize), Instant> = BTreeMap::new();
     let probes = ledger.history.calls.iter();
-    for call in probes.filter(|call| ledger.command_of(call).is_none()) {
+    for call in probes.filter(|call| ledger.command_of(call).is_none() && !fetches(ledger, call)) {
         let at = ledger.time(call.sent);
         let Some(host) = probed(call) else {
             findings.push(format!(
@@ -54,6 +50,12 @@ pub(crate) fn probes_are_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
             findings.push(format!("worker {} probed {host:?} again at {at:?}", call.life));
         }
     }
+}
+
+/// Whether it is part of fetching a token.
+fn fetches(ledger: &Ledger<'_>, call: &Call) -> bool {
+    let is_for_token = matches!(call.endpoint, Endpoint::Token | Endpoint::Credentials);
+    is_for_token && call.run.is_some_and(|run| ledger.history.fetches.contains(&run))
 }
 
 /// Which host a probe asks. Nothing is started by a probe, and no task is polled.

@@ -136,13 +136,11 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
                     .is_some_and(|reason| !reason.is_empty())
             })
             .collect();
-        let given_up = |reason: &bool| !*reason;
         match &command.is {
             Is::Valid(_) => {
                 let refresh = ledger.refreshes.get(&command.id);
                 let is_planned = refresh.is_some_and(|refresh| ledger.was_given_up_as_planned(refresh));
-                let excused = is_planned && reasons.iter().all(given_up);
-                if !reasons.is_empty() && excused {
+                if !reasons.is_empty() && is_planned {
                     violated.excuse(DEAD_AS_PLANNED);
                 } else if !reasons.is_empty() {
                     violated.push(format!("command {} is valid and a dead letter", command.id));

@@ -1,0 +1,115 @@
+//! What comes in: a delivery is read, and the scheduler decides.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Worker;
+use super::fate::Fate;
+use super::publication::Forward;
+use super::scheduler::{Content, Now, Origin, Receipt};
+use crate::broker::topology::Topology;
+use crate::broker::{Delivery, Outgoing};
+use crate::message::{self, Read};
+use crate::refresh::Refresh;
+use crate::telemetry::traces;
+
+impl Worker {
+    pub(super) fn on_delivery(&mut self, delivery: Delivery) {
+        let context = Arc::clone(&self.context);
+        let topology = &context.topology;
+        let now = self.now();
+        if delivery.queue == topology.wake() {
+            let command_id = String::from_utf8_lossy(&delivery.message.body);
+            return self.scheduler.on_wake_up(&command_id, now);
+        }
+        self.watchdog.delivered(delivery.tag.subscription);
+        context
+            .metrics
+            .delivered(context.destination(delivery.tag.subscription));
+        if delivery.redeliveries > 0 {
+            context.metrics.redelivered();
+        }
+        let receipt = Receipt::new(
+            delivery.tag,
+            origin(topology, &delivery),
+            message::redeliveries(&delivery),
+            now,
+        );
+        let content = self.read(&delivery, &receipt, now);
+        self.scheduler.on_delivery(receipt, content, now);
+    }
+
+    /// What came back too often is not even read, because reading may be what kills workers.
+    fn read(&self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
+        let topology = &self.context.topology;
+        if receipt.came_back_too_often() {
+            let reason = format!("it came back {} times", receipt.redeliveries());
+            return forward(
+                message::suspect(topology, delivery, now.time),
+                Fate::Quarantined,
+                reason,
+            );
+        }
+        if receipt.kills_workers() {
+            let reason = format!(
+                "{} workers died while they tried it alone, after others had died of it",
+                receipt.redeliveries()
+            );
+            let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
+            return forward(outgoing, Fate::DeadLettered, reason);
+        }
+        let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
+        let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
+        match read {
+            Read::Refresh { refresh, undated: true } => Content::Undated(refresh),
+            Read::Refresh { refresh, .. } => {
+                self.count_arrival(&refresh, delivery, now);
+                let released_at = match delivery.redeliveries {
+                    0 => message::suspect_since(&delivery.message).map(|since| since.min(now.time)),
+                    _ => Some(now.time),
+                };
+                Content::Refresh { refresh, released_at }
+            }
+            Read::Newer(version) => {
+                let reason = format!("a checkpoint of version {version} needs a newer release");
+                forward(message::put_aside(topology, delivery), Fate::Deferred, reason)
+            }
+            Read::Unreadable(reason) => {
+                let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
+                forward(outgoing, Fate::DeadLettered, reason)
+            }
+        }
+    }
+
+    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Now) {
+        let since = |moment: Timestamp| now.time.duration_since(moment).try_into().unwrap_or_default();
+        if delivery.queue == self.context.topology.steps() {
+            self.context.metrics.resumed(since(refresh.due_at));
+            if let Some(parked_at) = message::parked_at(&delivery.message) {
+                traces::parked(&refresh.envelope, parked_at, refresh.due_at);
+            }
+        } else {
+            let age = since(refresh.requested_at);
+            self.context.metrics.command_taken(age, refresh.envelope.interactive);
+        }
+    }
+}
+
+fn origin(topology: &Topology, delivery: &Delivery) -> Origin {
+    let queue = &delivery.queue;
+    if *queue == topology.interactive() {
+        Origin::Interactive
+    } else if *queue == topology.background() {
+        Origin::Background
+    } else if *queue == topology.suspects() {
+        Origin::Quarantine
+    } else {
+        Origin::Steps
+    }
+}
+
+fn forward(outgoing: Outgoing, fate: Fate, reason: String) -> Content {
+    Content::Forward(Box::new(Forward { outgoing, fate, reason }))
+}
