@@ -280,4 +280,11 @@ mod tests {
         assert_eq!(id("2026-03-10T09:05:00Z"), id("2026-03-10T09:06:00Z"));
         assert_ne!(id("2026-03-10T09:05:00Z"), id("2026-03-11T09:05:00Z"));
     }
+    #[test]
+    fn a_secret_is_compared_to_its_last_character() {
+        assert!(same("sixteencharacters", "sixteencharacters"));
+        for other in ["", "sixteencharacter", "sixteencharacterz", "sixteencharacterss"] {
+            assert!(!same("sixteencharacters", other), "{other}");
+        }
+    }
 }
