@@ -1,7 +1,7 @@
 //! The settings of all sections: loads them from a TOML file and from the environment, which wins, checks and prints them.
 //!
 //! `BANKREFRESH__<SECTION>__<KEY>` sets one key, `BANKREFRESH__<SECTION>__<KEY>_FILE` reads it from a file. What each section may hold is
-//! declared with its module, see [`Section`](crate::setting::Section).
+//! declared with its module, see [`Section`].
 
 pub mod reference;
 mod sources;

@@ -57,7 +57,7 @@
 //! };
 //! let refresh = Refresh::new(command, now, Envelope::default(), now);
 //!
-//! // First it looks for a task that serves the command already.
+//! // A task that serves the command may exist already.
 //! assert_eq!(refresh.call(), Call::FindTask);
 //! let moment = Moment { now, jitter: 0.5, next_look: None };
 //! let step = refresh.step(Ok(Answer::Tasks(Vec::new())), moment, &Policy::default());

@@ -54,6 +54,22 @@ fn a_bad_setting_is_named_with_what_is_allowed() {
         (("BANKREFRESH__BREAKER__INITIAL", "100ms"), "breaker.initial"),
         (("BANKREFRESH__BREAKER__MAX", "1s"), "breaker.max"),
         (("BANKREFRESH__CREDENTIALS__SOURCE", "hat"), "hat"),
+        (("BANKREFRESH__AMQP__URL", "http://broker.test"), "amqp.url"),
+        (("BANKREFRESH__AMQP__URL", ""), "amqp.url"),
+        (
+            ("BANKREFRESH__FINAPI__ACCESS_URL", "ftp://finapi.test"),
+            "finapi.access_url",
+        ),
+        (("BANKREFRESH__FINAPI__CLIENT_SECRET", ""), "finapi.client_secret"),
+        (("BANKREFRESH__FINAPI__USERS_MAX", "0"), "finapi.users_max"),
+        (
+            ("BANKREFRESH__TELEMETRY__LOG_LEVEL", "info=loud"),
+            "telemetry.log_level",
+        ),
+        (
+            ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", "collector:4317"),
+            "telemetry.otlp_endpoint",
+        ),
         (
             ("BANKREFRESH__CALLBACKS__PUBLIC_URL", "http://callbacks.example.org"),
             "callbacks.public_url",
@@ -251,7 +267,7 @@ fn every_setting_out_of_its_range_stops_the_start_and_is_named_with_what_is_allo
             assert!(error == expected || by_type, "{error:?}, not {expected:?}");
         }
     }
-    assert_eq!(ranges, 37, "every number and every time has a range");
+    assert_eq!(ranges, 39, "every number and every time has a range");
     let bounded = |setting: &&Setting| matches!(setting.kind(), "number" | "time");
     assert_eq!(declared().iter().filter(bounded).count(), ranges);
 }
