@@ -142,8 +142,13 @@ impl Run<'_> {
                 figures.polled_by_one,
             ),
             row(
+                "two messages: a second update under one id",
+                at_most(0.0008 * refreshes),
+                figures.second_updates,
+            ),
+            row(
                 "outcomes with what came just before",
-                at_most(0.004 * refreshes),
+                at_most(0.005 * refreshes),
                 figures.older_too,
             ),
             row("workers stopped before they had begun", 1, early),
