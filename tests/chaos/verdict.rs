@@ -61,8 +61,8 @@ pub struct Figures {
     pub close_polls: Vec<String>,
     /// Outcomes that also contain what came in the two seconds before the command.
     pub older_too: usize,
-    /// Commands in two messages at once, of which the first was served by an update that the bank's batch made, and the second
-    /// started one of its own later. Both outcomes have one id, so a consumer never has what the second one brought.
+    /// Commands in two messages at once, of which the first was served by finAPI's batch update, and the second one started an
+    /// update of its own later. Both outcomes have one id, so a consumer never has what the second one brought.
     pub second_updates: usize,
     pub polls: usize,
     /// The shortest interval between two polls of one task by one worker, and by two.
