@@ -59,7 +59,7 @@ pub struct Figures {
     pub polled_by_one: usize,
     /// These polls, to be printed.
     pub close_polls: Vec<String>,
-    /// Outcomes that also contain what came in the two seconds before the command.
+    /// Outcomes that also contain what came in the two seconds before the command, as they should.
     pub older_too: usize,
     /// Commands in two messages at once, of which the first was served by finAPI's batch update, and the second one started an
     /// update of its own later. Both outcomes have one id, so a consumer never has what the second one brought.
