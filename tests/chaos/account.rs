@@ -92,7 +92,7 @@ impl<'a> Account<'a> {
     /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the
     /// command, and what came up to two seconds before it, because finAPI's clock may be behind ours.
     pub fn imported(&self, last: &Event) -> BTreeSet<i64> {
-        let task = last.context().map_or("", |context| context.task_id.as_str());
+        let task = task_id(last);
         let since = self.requested_at().checked_sub(CLOCK_SKEW).expect("a time");
         self.imports(|import| match task {
             "" => import_date(import) >= since,
@@ -155,6 +155,14 @@ pub fn transactions(event: &Event) -> Vec<i64> {
 
 fn import_date(import: &Imported) -> Timestamp {
     import.imported_at.parse().expect("a time")
+}
+
+/// The task that an event names, or nothing.
+pub fn task_id(event: &Event) -> &str {
+    event
+        .context()
+        .map(|context| context.task_id.as_str())
+        .unwrap_or_default()
 }
 
 fn event_id(event: &Event) -> &str {

@@ -31,6 +31,7 @@ pub fn figures(run: &Run<'_>) {
         ("calls of finAPI", answered.to_string()),
         ("tasks", asked.tasks.to_string()),
         ("commands without a task", figures.without_task.to_string()),
+        ("outcomes with what came just before", figures.older_too.to_string()),
         ("events", figures.events.to_string()),
         ("shortest interval of polls by one worker", ms(figures.interval_by_one)),
         ("shortest interval of polls by two workers", ms(figures.interval_by_two)),

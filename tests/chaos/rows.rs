@@ -133,7 +133,7 @@ impl Run<'_> {
             row("two messages: started by two workers", 1, figures.started_by_two),
             row(
                 "two messages: polled by two in a second",
-                at_most(0.004 * refreshes),
+                at_most(0.004 * refreshes) + CLUSTER,
                 figures.polled_by_two,
             ),
             row(
@@ -142,9 +142,9 @@ impl Run<'_> {
                 figures.polled_by_one,
             ),
             row(
-                "outcomes with what came just before",
-                at_most(0.004 * refreshes),
-                figures.older_too,
+                "two messages: a second update under one id",
+                at_most(0.0008 * refreshes),
+                figures.second_updates,
             ),
             row("workers stopped before they had begun", 1, early),
             row("events that the observer read again", observer, self.seen.read_again),
@@ -158,6 +158,9 @@ const LOST: &str = "lost the connection to the broker";
 const PARKED: &str = "DEBUG parked ";
 const QUARANTINED: &str = "to be tried alone";
 const DOWN: &str = "finAPI is down";
+
+/// Polls by two workers are not independent of each other, because one death leaves several commands in two messages.
+const CLUSTER: usize = 3;
 
 /// How many events the observer may read again after a crash of the broker, which loses its last acknowledgements.
 const OBSERVER_AGAIN_MAX: usize = 5;
