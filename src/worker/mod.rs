@@ -83,6 +83,10 @@ const STEPS_HEADROOM: u16 = 256;
 /// A message that came back so often is tried alone: should it be what kills workers, it takes no other with it.
 const SUSPECT_REDELIVERIES: u32 = 3;
 
+/// While a worker passes on what came back with a message that is tried alone, that one waits for as long as it takes until the broker has
+/// the acknowledgements. Should it kill this worker too early, the others would come back once more, or be there twice.
+const QUARANTINE_WAIT: Duration = Duration::from_secs(5);
+
 /// How many refreshes run for each call that finAPI may be asked at once: while some wait for the broker others ask. A refresh
 /// that runs takes ten times the memory of one that waits for its turn.
 const RUNS_PER_CALL: usize = 2;
@@ -339,6 +343,9 @@ impl Worker {
             // The worker that had it may have looked at the task just before, or a start of it may still be on its way.
             refresh.due_at = refresh.due_at.max(crate::refresh::later(left, LOOK_INTERVAL_MIN));
         }
+        if taken.suspect && self.runs.values().any(|(_, command_id)| command_id.is_none()) {
+            refresh.due_at = refresh.due_at.max(crate::refresh::later(now, QUARANTINE_WAIT));
+        }
         if let Some(first) = self.commands.get(&refresh.command.command_id) {
             // This may be what that run has just published, or what it works on although it has lost it.
             let first_runs = self.runs.values().any(|(taken, _)| taken.tag == *first);
@@ -356,7 +363,7 @@ impl Worker {
             return self.waiting.push_back((refresh, taken));
         }
         let wait = refresh.due_at.duration_since(now);
-        if taken.suspect && !self.is_draining() && wait.is_positive() && wait.unsigned_abs() <= LOOK_INTERVAL_MIN {
+        if taken.suspect && !self.is_draining() && wait.is_positive() && wait.unsigned_abs() <= QUARANTINE_WAIT {
             // Parked, it would be tried among others. Once it was tried it is parked: here it keeps others waiting.
             let due = self.shared.clock.instant(refresh.due_at);
             return self.held.insert(refresh, taken, due);

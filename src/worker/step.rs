@@ -178,8 +178,13 @@ impl Shared {
             let sending = sending.named(&message);
             messages.push((message, sending));
         }
-        if !messages.is_empty() {
-            self.publish(messages, taken).await?;
+        // The user is notified before anything comes of a web form, also where the broker refuses one message and takes the others.
+        let asks = matches!(step.events.first(), Some(Event::UserActionRequired(_)));
+        let outcome = messages.split_off(usize::from(asks));
+        for messages in [messages, outcome] {
+            if !messages.is_empty() {
+                self.publish(messages, taken).await?;
+            }
         }
         // Not together with the events: were one of them refused, each further try would leave one more bookmark.
         if let Next::Bookmark(refresh) = &mut step.next {
