@@ -187,8 +187,13 @@ impl Context {
             let sending = sending.named(&message);
             messages.push((message, sending));
         }
-        if !messages.is_empty() {
-            self.send(messages, tag, deadline).await?;
+        // The user is notified before anything comes of a web form, also where the broker refuses one message and takes the others.
+        let notifies = matches!(step.events.first(), Some(Event::UserActionRequired(_)));
+        let outcome = messages.split_off(usize::from(notifies));
+        for messages in [messages, outcome] {
+            if !messages.is_empty() {
+                self.send(messages, tag, deadline).await?;
+            }
         }
         for event in &step.events {
             self.report_event(event, before, now);

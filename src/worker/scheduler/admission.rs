@@ -16,6 +16,10 @@ use crate::worker::publication::{Forward, Publication};
 /// that room for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// While the worker forwards messages that came back together with a quarantined one, that one waits until the broker has surely got the
+/// acknowledgements. If it killed this worker earlier, the others would come back once more.
+pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a message is parked that may not wait here for a permit.
 const CAREFUL_WAIT: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,9 @@ impl Scheduler {
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
+                if job.receipt.is_quarantined() && self.busy.values().any(|busy| busy.command_id.is_none()) {
+                    job.refresh.due_at = job.refresh.due_at.max(later(now.time, QUARANTINE_WAIT));
+                }
                 self.on_refresh(job, now);
             }
         }
@@ -99,7 +106,7 @@ impl Scheduler {
         let wait = due.saturating_sub(now.since_start);
         if job.receipt.is_quarantined() {
             // Parked before its trial, it would be tried among others. After it, the next one is to be tried.
-            return wait <= LOOK_INTERVAL_MIN && !job.is_tried;
+            return wait <= QUARANTINE_WAIT && !job.is_tried;
         }
         let age = job.receipt.age(now) + wait;
         // No delay queue is that short: if it was parked, it would come back at once, again and again.

@@ -32,6 +32,8 @@ use crate::refresh::failure::Failure;
 use crate::refresh::{Refresh, later};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
+#[cfg(test)]
+pub(super) use admission::QUARANTINE_WAIT;
 use held::Held;
 use job::Job;
 #[cfg(test)]

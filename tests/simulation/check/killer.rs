@@ -8,7 +8,7 @@ use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 
 /// Three deaths until it is quarantined, and six until a worker gives it up there.
-pub(crate) const DEATHS_MIN: usize = 9;
+const DEATHS_MIN: usize = 9;
 /// It may come back often from its lane as well, before a worker lives long enough to pass it on: 21 times more.
 const DEATHS_MAX: usize = DEATHS_MIN + 21;
 

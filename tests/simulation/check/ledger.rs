@@ -66,6 +66,8 @@ pub(crate) struct Refresh<'a> {
     pub(crate) events: Vec<Told>,
     /// How many messages workers sent for it.
     pub(crate) sent: usize,
+    /// How many deliveries of it workers have.
+    unacked: usize,
     /// How many messages of it may be there twice, because a publish of theirs failed after the broker took some of it.
     doubled: usize,
     /// How many of its events may be there twice for that reason.
@@ -172,7 +174,8 @@ impl<'a> Ledger<'a> {
                         && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
                     refresh.copies += usize::from(is_copy);
-                    if is_copy || std::mem::take(&mut refresh.moving) || refresh.replacing {
+                    // What nobody has can't be replaced: a message that its worker gave up came late, or twice.
+                    if is_copy || std::mem::take(&mut refresh.moving) || refresh.replacing || refresh.unacked == 0 {
                         refresh.lives(at, 1);
                     } else {
                         refresh.replacing = true;
@@ -184,6 +187,7 @@ impl<'a> Ledger<'a> {
                 ..
             } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {
+                    refresh.unacked = refresh.unacked.saturating_sub(1);
                     if !std::mem::take(&mut refresh.replacing) {
                         refresh.lives(at, -1);
                     }
@@ -204,6 +208,9 @@ impl<'a> Ledger<'a> {
                     }
                 }
             }
+            What::Handed { queue, message, .. } if self.is_for_work(queue) => {
+                self.of(message, |refresh| refresh.unacked += 1);
+            }
             What::Disconnected { client } => {
                 let lost = Disconnection { from: at, to: None };
                 self.disconnections.entry(*client).or_default().push(lost);
@@ -216,6 +223,7 @@ impl<'a> Ledger<'a> {
             }
             What::Returned { message, .. } => self.of(message, |refresh| {
                 refresh.returned += 1;
+                refresh.unacked = refresh.unacked.saturating_sub(1);
                 if std::mem::take(&mut refresh.replacing) {
                     refresh.lives(at, 1);
                 }
@@ -267,6 +275,7 @@ impl<'a> Refresh<'a> {
             moving: false,
             events: Vec::new(),
             sent: 0,
+            unacked: 0,
             doubled: 0,
             published_again: 0,
             given_up: false,

@@ -38,6 +38,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("TransactionsUpdated silent", 1028),
     ("TransactionsUpdated user acted", 773),
     ("RefreshFailed bank rejected", 169),
+    ("RefreshFailed connection locked", 0),
     ("RefreshFailed finapi unavailable", 122),
     ("RefreshFailed not found", 12),
     ("RefreshFailed timed out", 106),
