@@ -68,7 +68,7 @@ impl Worker {
                 receipts.clear();
                 self.on_disconnected(&reason);
             }
-            Notice::Up { .. } => {}
+            Notice::Up { generation } => self.scheduler.on_connected(generation),
         }
     }
 

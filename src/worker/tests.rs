@@ -1,5 +1,6 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
+mod life;
 mod returned;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +72,14 @@ impl Alone {
             tokio::time::sleep(latency).await;
             answer
         });
+        let (worker, notices) = self.worker(router, Credentials::default(), settings);
+        let handle = worker.handle();
+        tokio::spawn(worker.run(notices, stop));
+        handle
+    }
+
+    /// A worker for a finAPI of one's own, which has not started yet.
+    fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, Notices) {
         let at_finapi = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
             "client_id": "a", "client_secret": "b",
@@ -78,7 +87,7 @@ impl Alone {
         let finapi = FinApi::new(
             Transport::InProcess(router),
             serde_json::from_value(at_finapi).expect("settings"),
-            Credentials::default(),
+            credentials,
             breaker::Settings::default(),
             None,
         );
@@ -95,9 +104,7 @@ impl Alone {
             clock: self.clock,
             seed: 1,
         });
-        let handle = worker.handle();
-        tokio::spawn(worker.run(notices, stop));
-        handle
+        (worker, notices)
     }
 
     /// A refresh whose task runs, on its way to be tried alone.

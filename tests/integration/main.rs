@@ -11,6 +11,7 @@ mod ends;
 mod finapi;
 mod healthcheck;
 mod lanes;
+mod life;
 mod operators;
 mod secrets;
 mod sending;

@@ -126,14 +126,7 @@ impl Platform {
 
     /// Starts a worker.
     pub fn worker(&self, settings: &[(&str, &str)]) -> WorkerProcess {
-        let mut child = self.program(&["worker"], settings).spawn().expect("the program starts");
-        let pid = child.id().expect("a process id").to_string();
-        let log = Log::of(&mut child);
-        WorkerProcess {
-            child,
-            log,
-            _guard: Guard::new("kill -9 $1", &[&pid]),
-        }
+        WorkerProcess::start(&mut self.program(&["worker"], settings))
     }
 
     /// Publishes a command and says its id.
@@ -283,6 +276,18 @@ impl Platform {
 }
 
 impl WorkerProcess {
+    /// Starts a program that [`Platform::program`] prepared.
+    pub fn start(program: &mut Command) -> Self {
+        let mut child = program.spawn().expect("the program starts");
+        let pid = child.id().expect("a process id").to_string();
+        let log = Log::of(&mut child);
+        Self {
+            child,
+            log,
+            _guard: Guard::new("kill -9 $1", &[&pid]),
+        }
+    }
+
     /// Sends a signal, by name.
     pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
