@@ -135,14 +135,20 @@ impl Tokens {
     ///
     /// What finAPI or the source of credentials answered, or answered before.
     pub async fn fetch(&self, user_id: &str, source: &impl Source) -> Result<(), Failure> {
-        let now = Instant::now();
         if self.has(user_id) {
             return Ok(());
         }
+        let now = Instant::now();
+        let (granted, from) = self.renew(user_id, source, now).await?;
+        self.keep(user_id, granted, from, now);
+        Ok(())
+    }
+
+    async fn renew(&self, user_id: &str, source: &impl Source, now: Instant) -> Result<(Granted, TokenFrom), Failure> {
         let refresh_token = self.change(user_id, |user| user.token.take().and_then(|token| token.refresh_token));
         if let Some(refresh_token) = refresh_token {
             match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
-                Ok(granted) => return Ok(self.keep(user_id, granted, TokenFrom::RefreshToken, now)),
+                Ok(granted) => return Ok((granted, TokenFrom::RefreshToken)),
                 // A refresh token that has ended is no reason to fail: the password may still do.
                 Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
                 Err(failure) => return Err(failure),
@@ -152,13 +158,10 @@ impl Tokens {
             drop(user.refused.take_if(|refused| now >= refused.until));
             user.refused.clone()
         });
-        if let Some(Refused {
-            failure,
-            password: None,
-            ..
-        }) = &refused
+        if let Some(refused) = &refused
+            && refused.password.is_none()
         {
-            return Err(failure.clone());
+            return Err(refused.failure.clone());
         }
         let password = match source.secret(user_id).await? {
             Secret::Token { value, expires_in } => {
@@ -167,7 +170,7 @@ impl Tokens {
                     refresh_token: None,
                     expires_in,
                 };
-                return Ok(self.keep(user_id, granted, TokenFrom::Service, now));
+                return Ok((granted, TokenFrom::Service));
             }
             Secret::Password(password) => password,
         };
@@ -177,7 +180,7 @@ impl Tokens {
             return Err(refused.failure);
         }
         match source.grant(user_id, Grant::Password(password.clone())).await {
-            Ok(granted) => Ok(self.keep(user_id, granted, TokenFrom::Password, now)),
+            Ok(granted) => Ok((granted, TokenFrom::Password)),
             Err(failure) => {
                 let refused = remembered(&failure, password, now);
                 self.change(user_id, |user| user.refused = refused);
