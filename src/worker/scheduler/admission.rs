@@ -76,8 +76,10 @@ impl Scheduler {
         let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
         let command_id = job.refresh.command.command_id.clone();
         self.commands.insert(command_id, job.receipt.tag());
-        if is_command && (self.draining || waits_for_room && job.receipt.is_careful()) {
+        if is_command && self.draining {
             self.requeue(job);
+        } else if waits_for_room && job.receipt.is_careful() {
+            self.park_careful(job, now);
         } else if waits_for_room {
             self.backlog.push_back(job);
         } else {
@@ -139,13 +141,17 @@ impl Scheduler {
             return;
         }
         for index in 0..self.runnable.len() {
-            for mut job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
-                // It would come straight back.
-                job.refresh.due_at = later(now.time, CAREFUL_WAIT);
-                self.park(job);
+            for job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
+                self.park_careful(job, now);
             }
         }
         self.careful = 0;
+    }
+
+    /// At once it would come straight back, again and again.
+    fn park_careful(&mut self, mut job: Job, now: Now) {
+        job.refresh.due_at = job.refresh.due_at.max(later(now.time, CAREFUL_WAIT));
+        self.park(job);
     }
 
     /// Nothing waits here much longer than it may be held, because the broker takes back what is not acknowledged.
