@@ -200,7 +200,13 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
+                Some(Ok(end)) = self.tasks.join_next() => {
+                    self.on_task_end(end);
+                    // Under load a task has always ended, and what comes in may be more urgent than what is there.
+                    if let Ok(notice) = notices.try_recv() {
+                        self.on_notice(notice);
+                    }
+                }
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
                 notice = notices.recv() => match notice {
                     Some(notice) => self.on_notice(notice),

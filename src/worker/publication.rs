@@ -24,8 +24,9 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// After this, a worker no longer tries to publish what a step led to. It parks the refresh as it was before the step.
-const STEP_TIME_MAX: Duration = Duration::from_secs(60);
+/// After this, a worker no longer tries to publish what a step led to. It parks the refresh as it was before the step. Well below the broker's
+/// consumer timeout.
+const STEP_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long such a refresh waits before its step is taken again.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
