@@ -70,6 +70,11 @@ const CHECKS: &[Check] = &[
         starts::a_command_starts_one_task,
     ),
     check(
+        "two starts",
+        "two copies of a command start one task between them",
+        starts::copies_start_one_task_between_them,
+    ),
+    check(
         "starts",
         "who knows of a running task starts none",
         starts::who_knows_of_a_running_task_starts_none,
