@@ -10,7 +10,6 @@ mod definitions;
 mod ends;
 mod finapi;
 mod healthcheck;
-mod lanes;
 mod life;
 mod operators;
 mod secrets;
