@@ -94,11 +94,12 @@ fn is_dated_ahead(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> bool {
 /// any other in the same worker. There are two excuses. A task that runs does not serve a command that asks for more. And the run
 /// that starts may have read its list before the other one's task was made.
 pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findings: &mut Findings) {
-    let made: BTreeMap<&str, Instant> = made(ledger)
-        .into_values()
-        .flatten()
-        .map(|made| (made.task, made.at))
-        .collect();
+    let calls = ledger.history.calls.iter().enumerate();
+    let made = calls.filter_map(|(index, call)| match &call.endpoint {
+        Endpoint::Start { made: Some(task), .. } => Some((task.as_str(), index)),
+        _ => None,
+    });
+    let made: BTreeMap<&str, usize> = made.collect();
     for (index, call) in ledger.history.calls.iter().enumerate() {
         let Endpoint::Start {
             command, connection, ..
@@ -111,8 +112,8 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         if !refresh.is_some_and(|refresh| ledger.owns_connection(refresh)) {
             continue;
         }
-        let calls = &ledger.history.calls[..index];
-        let seen: Vec<&Call> = calls.iter().filter(|seen| seen.is_answered_by(call.sent)).collect();
+        let calls = ledger.history.calls[..index].iter().enumerate();
+        let seen: Vec<(usize, &Call)> = calls.filter(|(_, seen)| seen.is_answered_by(call.sent)).collect();
         let list = list_of(&seen, call.run);
         for task in running(&seen, call.life, *connection) {
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
@@ -130,18 +131,19 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
     }
 }
 
-/// When finAPI made the list of tasks that a run read last.
-fn list_of(seen: &[&Call], run: Option<Id>) -> Option<Instant> {
-    let is_list = |call: &&&Call| call.run == run && call.endpoint == Endpoint::FindTask;
-    let is_read = |call: &&&Call| call.answered.is_some_and(|(_, status)| status == 200);
-    seen.iter().filter(is_list).filter(is_read).map(|call| call.at).max()
+/// The number of the call by which a run read the list of tasks last. finAPI answers calls of one moment in their order.
+fn list_of(seen: &[(usize, &Call)], run: Option<Id>) -> Option<usize> {
+    let is_list = |call: &Call| call.run == run && call.endpoint == Endpoint::FindTask;
+    let is_read = |call: &Call| call.answered.is_some_and(|(_, status)| status == 200);
+    let mut lists = seen.iter().rev().filter(|(_, call)| is_list(call) && is_read(call));
+    lists.next().map(|(index, _)| *index)
 }
 
 /// The tasks of a connection that run, as far as a worker's life can know from the responses it has seen. Of several responses the one
 /// that finAPI made last counts.
-fn running<'a>(seen: &[&'a Call], life: u64, connection: i64) -> Vec<&'a str> {
+fn running<'a>(seen: &[(usize, &'a Call)], life: u64, connection: i64) -> Vec<&'a str> {
     let mut last: BTreeMap<&str, bool> = BTreeMap::new();
-    for call in seen.iter().filter(|call| call.life == life) {
+    for (_, call) in seen.iter().filter(|(_, call)| call.life == life) {
         for shown in call.shows.iter().filter(|shown| shown.connection == connection) {
             last.insert(&shown.task, shown.is_running);
         }
