@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
+use super::outcomes::{incomplete, is_mixed};
 use crate::line::Endpoint;
 
 /// An outcome as a consumer has it that remembers the ids of events: of copies of a part it has the first one.
@@ -18,59 +19,79 @@ struct Consumed<'a> {
     ids: Vec<i64>,
 }
 
-/// An outcome's transactions are real ones of its connection, each once.
+/// An outcome's transactions are real ones of its connection, each once. What copies of a command publish of different updates is apart.
 pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for refresh in ledger.refreshes.values() {
-        let consumed = consumed(refresh);
-        let imports = imports(ledger, refresh);
-        let mut before = BTreeSet::new();
-        for id in &consumed.ids {
-            if !before.insert(*id) {
-                findings.push(format!("command {} published transaction {id} twice", refresh.id));
-            }
-            if !imports.iter().any(|import| ids(import).contains(id)) {
-                findings.push(format!(
-                    "command {} published transaction {id}, which finAPI never imported",
-                    refresh.id
-                ));
-            }
-        }
+    for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
+        unreal(ledger, refresh).into_iter().for_each(|what| findings.push(what));
     }
 }
 
 /// An outcome has all transactions that finAPI imported by the update: by its task, or where it names none by those that the command
-/// started.
+/// started. What copies of a command publish of different updates is apart.
 pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for refresh in ledger.refreshes.values() {
-        let consumed = consumed(refresh);
-        let Some((at, last)) = consumed.parts.last().filter(|(_, last)| last.part >= last.parts) else {
-            continue;
-        };
-        let published: BTreeSet<i64> = consumed.ids.iter().copied().collect();
-        let tasks = match (last.origin(), &last.refresh) {
-            (UpdateOrigin::Silent | UpdateOrigin::UserActed, Some(context)) => vec![context.task_id.as_str()],
-            _ => own_tasks(ledger, refresh),
-        };
-        let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
-        let by_task = |import: &&Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
-        let imports = imports(ledger, refresh).iter().filter(by_task).filter(by_then);
-        let missing: Vec<i64> = imports.flat_map(ids).filter(|id| !published.contains(id)).collect();
-        if !missing.is_empty() {
-            findings.push(format!(
-                "command {} ({:?}) did not publish {missing:?}",
-                refresh.id,
-                last.origin()
-            ));
+    for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
+        missing(ledger, refresh)
+            .into_iter()
+            .for_each(|what| findings.push(what));
+    }
+}
+
+/// Copies of a command that follow different updates have one outcome: whoever remembers the ids of events has all of one of them.
+pub(crate) fn copies_have_one_outcome(ledger: &Ledger<'_>, findings: &mut Findings) {
+    for refresh in ledger.refreshes.values().filter(|refresh| is_mixed(refresh)) {
+        let faults = unreal(ledger, refresh).into_iter().chain(missing(ledger, refresh));
+        faults.chain(incomplete(refresh)).for_each(|what| findings.push(what));
+    }
+}
+
+fn unreal(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
+    let imports = imports(ledger, refresh);
+    let mut before = BTreeSet::new();
+    let mut faults = Vec::new();
+    for id in consumed(refresh).ids {
+        if !before.insert(id) {
+            faults.push(format!("command {} published transaction {id} twice", refresh.id));
         }
-        let said = last.new_transactions as usize;
-        if said < published.len() || last.parts == 1 && said != published.len() {
-            findings.push(format!(
-                "command {} said {said} transactions and published {}",
-                refresh.id,
-                published.len()
+        if !imports.iter().any(|import| ids(import).contains(&id)) {
+            faults.push(format!(
+                "command {} published transaction {id}, which finAPI never imported",
+                refresh.id
             ));
         }
     }
+    faults
+}
+
+fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
+    let consumed = consumed(refresh);
+    let Some((at, last)) = consumed.parts.last().filter(|(_, last)| last.part >= last.parts) else {
+        return Vec::new();
+    };
+    let mut faults = Vec::new();
+    let published: BTreeSet<i64> = consumed.ids.iter().copied().collect();
+    let tasks = match (last.origin(), &last.refresh) {
+        (UpdateOrigin::Silent | UpdateOrigin::UserActed, Some(context)) => vec![context.task_id.as_str()],
+        _ => own_tasks(ledger, refresh),
+    };
+    let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
+    let by_task = |import: &&Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
+    let imports = imports(ledger, refresh).iter().filter(by_task).filter(by_then);
+    let missing: Vec<i64> = imports.flat_map(ids).filter(|id| !published.contains(id)).collect();
+    if !missing.is_empty() {
+        let origin = last.origin();
+        faults.push(format!(
+            "command {} ({origin:?}) did not publish {missing:?}",
+            refresh.id
+        ));
+    }
+    let (said, count) = (last.new_transactions as usize, published.len());
+    if said < count || last.parts == 1 && said != count {
+        faults.push(format!(
+            "command {} said {said} transactions and published {count}",
+            refresh.id
+        ));
+    }
+    faults
 }
 
 /// The parts before an end, in the order of their numbers.

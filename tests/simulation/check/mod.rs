@@ -71,6 +71,11 @@ const CHECKS: &[Check] = &[
         starts::a_command_starts_one_task,
     ),
     check(
+        "two starts",
+        "two copies of a command start one task between them",
+        starts::copies_start_one_task_between_them,
+    ),
+    check(
         "starts",
         "who knows of a running task starts none",
         starts::who_knows_of_a_running_task_starts_none,
@@ -100,6 +105,11 @@ const CHECKS: &[Check] = &[
         "real data",
         "a transaction is real and published once",
         data::transactions_are_real_and_distinct,
+    ),
+    check(
+        "one outcome",
+        "copies of a command that follow different updates have one outcome",
+        data::copies_have_one_outcome,
     ),
     check(
         "data",

@@ -1,6 +1,6 @@
 //! Every command ends in one outcome, and what can't be read in the dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bankrefresh::broker::Header;
@@ -42,24 +42,43 @@ const PARTS_MAX: u32 = 100;
 /// copies of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
 pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        match parts(refresh) {
-            Err(what) => violated.push(what),
-            Ok(parts) if is_complete(&parts) => {}
-            Ok(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
-            Ok(parts) => {
-                let told: Vec<_> = parts.keys().collect();
-                violated.push(format!(
-                    "command {} has no complete outcome, only parts {told:?}",
-                    refresh.id
-                ));
-            }
+        // Of copies that follow different updates at least one must come to its end.
+        let ended = is_mixed(refresh) && refresh.events.iter().any(|told| told.event.is_last());
+        match incomplete(refresh) {
+            Some(_) if ended => {}
+            Some(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
+            Some(what) => violated.push(what),
+            None => {}
+        }
+        if let Err(what) = parts(refresh) {
+            violated.push(what);
         }
     }
 }
 
-fn is_complete(parts: &BTreeMap<u32, Part>) -> bool {
-    let mut parts = (1..).map_while(|number| parts.get(&number));
-    parts.any(|part| part.ends_first)
+/// What is missing of an outcome for whoever remembers the ids of events.
+pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
+    let parts = parts(refresh).ok()?;
+    let mut in_order = (1..).map_while(|number| parts.get(&number));
+    if in_order.any(|part| part.ends_first) {
+        return None;
+    }
+    let published: Vec<_> = parts.keys().collect();
+    let id = refresh.id;
+    Some(format!(
+        "command {id} has no complete outcome, only parts {published:?}"
+    ))
+}
+
+/// Whether its copies published outcomes of different updates, or an update and a failure, under the same ids.
+pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
+    let outcome = |event: &&Event| !matches!(event, Event::UserActionRequired(_));
+    let events = refresh.events.iter().map(|told| &told.event).filter(outcome);
+    let ends = events.map(|event| {
+        let task = event.context().map(|context| context.task_id.as_str());
+        (task, matches!(event, Event::RefreshFailed(_)))
+    });
+    ends.collect::<BTreeSet<_>>().len() > 1
 }
 
 /// Different ends of one command, or ends at different parts, need two runs that did not know of each other.

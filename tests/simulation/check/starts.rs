@@ -20,6 +20,9 @@ pub(super) const OLDER_LIST: &str = "start although a task runs: it began after 
 
 /// A task that was made.
 struct Made<'a> {
+    /// The number of the call that made it.
+    index: usize,
+    run: Option<Id>,
     at: Instant,
     connection: i64,
     task: &'a str,
@@ -42,7 +45,7 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
                 findings.excuse(UNDATED);
             } else if is_dated_ahead(ledger, refresh) && refresh.runs() > 1 {
                 findings.excuse(DATED_AHEAD);
-            } else {
+            } else if !read_its_list_before(ledger, &pair[1], &pair[0]) {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!("command {command} started a second task at {at:?}"));
             }
@@ -50,17 +53,49 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
     }
 }
 
+/// Two copies of a command that meet at finAPI start one task between them, also where the first task is over before the second start
+/// arrives.
+pub(crate) fn copies_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
+    for (command, tasks) in made(ledger) {
+        let Some(refresh) = ledger.refreshes.get(command) else {
+            continue;
+        };
+        for pair in tasks.windows(2) {
+            let is_excused = has_unopened_form(ledger, &pair[0], pair[1].at)
+                || (is_undated(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
+            if !is_excused && read_its_list_before(ledger, &pair[1], &pair[0]) {
+                let at = ledger.time(pair[1].at);
+                findings.push(format!(
+                    "command {command} started a second task at {at:?}, beside its other copy"
+                ));
+            }
+        }
+    }
+}
+
+/// Whether the run that made a task had read the list of tasks before the other task was made, by another run.
+fn read_its_list_before(ledger: &Ledger<'_>, made: &Made<'_>, other: &Made<'_>) -> bool {
+    let calls = ledger.history.calls[..made.index].iter().enumerate();
+    let list = list_of(&calls.collect::<Vec<_>>(), made.run);
+    made.run != other.run && list.is_some_and(|list| list < other.index)
+}
+
 fn made<'a>(ledger: &'a Ledger<'_>) -> BTreeMap<&'a str, Vec<Made<'a>>> {
     let mut made: BTreeMap<&str, Vec<Made<'_>>> = BTreeMap::new();
-    for call in &ledger.history.calls {
+    for (index, call) in ledger.history.calls.iter().enumerate() {
         if let Endpoint::Start {
             command,
             connection,
             made: Some(task),
         } = &call.endpoint
         {
-            let (at, connection) = (call.at, *connection);
-            made.entry(command).or_default().push(Made { at, connection, task });
+            made.entry(command).or_default().push(Made {
+                index,
+                run: call.run,
+                at: call.at,
+                connection: *connection,
+                task,
+            });
         }
     }
     made
