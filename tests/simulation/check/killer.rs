@@ -6,6 +6,7 @@ use bankrefresh::refresh::event::Event;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
+use crate::scenario::Act;
 
 /// Three deaths until it is quarantined, and six until a worker gives it up there.
 const DEATHS_MIN: usize = 9;
@@ -24,10 +25,11 @@ pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Find
     if !is_given_up(ledger, id) && !timed_out(refresh) {
         violated.push(format!("the killer {id} is no dead letter after {deaths} deaths"));
     }
-    if deaths > DEATHS_MAX {
-        violated.push(format!(
-            "the killer {id} killed {deaths} workers, of {DEATHS_MAX} at most"
-        ));
+    // A sender that got no confirm sends it again, and each copy ends like the first. And a worker that is stopped while it has the message
+    // parks it, as a new message that never came back.
+    let most = DEATHS_MAX * refresh.copies.max(1) + DEATHS_MIN * stops(ledger);
+    if deaths > most {
+        violated.push(format!("the killer {id} killed {deaths} workers, of {most} at most"));
     }
     for other in ledger.refreshes.values().filter(|other| other.id != id) {
         if other.given_up {
@@ -48,6 +50,11 @@ fn is_given_up(ledger: &Ledger<'_>, id: &String) -> bool {
             .any(|name| headers.contains_key(*name));
         letter.properties.message_id.as_ref() == Some(id) && has_reason
     })
+}
+
+fn stops(ledger: &Ledger<'_>) -> usize {
+    let acts = ledger.history.acts.iter();
+    acts.filter(|(_, act)| matches!(act, Act::Stop(_))).count()
 }
 
 fn timed_out(refresh: &Refresh<'_>) -> bool {
