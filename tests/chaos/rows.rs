@@ -153,10 +153,10 @@ impl Run<'_> {
 }
 
 /// What a worker logs when it drops a duplicate.
-pub const DROPPED: &str = "another copy is in hand";
+pub const DROPPED: &str = "dropped a duplicate";
 const LOST: &str = "lost the connection to the broker";
-const PARKED: &str = "DEBUG parked ";
-const QUARANTINED: &str = "to be tried alone";
+const PARKED: &str = "parked the refresh";
+const QUARANTINED: &str = "fate=\"quarantined\"";
 const DOWN: &str = "finAPI is down";
 
 /// Polls by two workers are not independent of each other, because one death leaves several commands in two messages.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::broker::Tag;
+use crate::broker::topology::DELIVERY_LIMIT;
 use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
 
@@ -15,9 +16,9 @@ pub(in crate::worker) const QUARANTINE_REDELIVERIES: u32 = 3;
 /// message kills this worker then, only what really ran comes back once more.
 const CAREFUL_REDELIVERIES: u32 = QUARANTINE_REDELIVERIES - 1;
 
-/// In the quarantine a message is alone with its worker. One that came back this often from there is a dead letter. Workers die for
-/// other reasons too, so a single death proves nothing.
-pub(in crate::worker) const QUARANTINE_TRIES: u32 = 6;
+/// A message that came back this often from the quarantine is a dead letter. It is alone with its worker there, but workers die for other
+/// reasons too: chaos, which kills two workers a second, made a healthy message a dead letter at six.
+pub(in crate::worker) const QUARANTINE_TRIES: u32 = DELIVERY_LIMIT;
 
 /// The current time, as an argument.
 #[derive(Clone, Copy, Debug)]

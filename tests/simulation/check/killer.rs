@@ -8,8 +8,8 @@ use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::scenario::Act;
 
-/// Three deaths until it is quarantined, and six until a worker gives it up there.
-const DEATHS_MIN: usize = 9;
+/// Three deaths until it is quarantined, and twenty until a worker gives it up there.
+const DEATHS_MIN: usize = 23;
 /// It may come back often from its lane as well, before a worker lives long enough to pass it on: 21 times more.
 const DEATHS_MAX: usize = DEATHS_MIN + 21;
 
