@@ -14,7 +14,7 @@ use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
 
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 60;
 const STEPS: u32 = 1_500;
 const USERS: u64 = 5;
 const PERMITS: usize = 3;
