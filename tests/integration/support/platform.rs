@@ -37,6 +37,8 @@ pub struct Platform {
     notices: Notices,
     /// Every event so far by command, with the message it came in.
     pub events: BTreeMap<String, Vec<(Event, Message)>>,
+    /// Why the observer lost the broker, each time. Events that come while it is away are not kept for it.
+    lost: Vec<String>,
 }
 
 /// A `bankrefresh worker`, ended with the test at the latest.
@@ -93,6 +95,7 @@ impl Platform {
             prefix,
             notices,
             events: BTreeMap::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -146,7 +149,7 @@ impl Platform {
                     interactive,
                     correlation_id: format!("c-{}", command.command_id),
                     traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
-                    tracestate: String::new(),
+                    ..Envelope::default()
                 };
                 message::command(&self.topology, command, &envelope, now)
             })
@@ -170,10 +173,21 @@ impl Platform {
     /// Takes in one event.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            let notice = timeout(PATIENCE, self.notices.recv()).await.expect("an event in time");
+            let Ok(notice) = timeout(PATIENCE, self.notices.recv()).await else {
+                let depths = self.depths().await;
+                let over = self.events.keys().filter(|id| self.is_over(id)).count();
+                let lost = &self.lost;
+                panic!(
+                    "no event in {PATIENCE:?}; {over} commands have their outcome; the observer lost the broker: {lost:?}\n{depths}"
+                );
+            };
             let delivery = match notice.expect("the broker client lives") {
                 Notice::Delivery(delivery) => delivery,
-                Notice::Up { .. } | Notice::Down { .. } => continue,
+                Notice::Up { .. } => continue,
+                Notice::Down { reason, .. } => {
+                    self.lost.push(reason);
+                    continue;
+                }
             };
             let message = delivery.message;
             let kind = message.properties.kind.clone().expect("a type");
@@ -232,17 +246,15 @@ impl Platform {
             .expect("no consumer is left");
     }
 
-    /// How many messages of a queue are ready, and how many unacknowledged, as its leader counts them now.
+    /// A line for each queue: its name, how many messages are ready, and how many unacknowledged, as its leader counts them now.
+    async fn depths(&self) -> String {
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        let list = ["list_queues", "-q", "--no-table-headers"];
+        self.rabbit.ctl(&[&list[..], &columns].concat()).await
+    }
+
     async fn depth(&self, queue: &str) -> (u32, u32) {
-        let columns = [
-            "list_queues",
-            "-q",
-            "--no-table-headers",
-            "name",
-            "messages_ready",
-            "messages_unacknowledged",
-        ];
-        let listed = self.rabbit.ctl(&columns).await;
+        let listed = self.depths().await;
         let line = listed
             .lines()
             .find(|line| line.split_whitespace().next() == Some(queue));
