@@ -36,7 +36,7 @@ fn main() {
             println!("{now}  publish {}: {}", event.routing_key(), event.summary());
         }
         refresh = match step.next {
-            Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
+            Next::Wait(refresh) | Next::Checkpoint(refresh) => *refresh,
             Next::Over => break,
         };
     }

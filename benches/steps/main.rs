@@ -35,7 +35,7 @@ fn step(refresh: Refresh, answered: Answered, seconds: i64) -> Step {
 
 fn goes_on(step: Step) -> Refresh {
     match step.next {
-        Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
+        Next::Wait(refresh) | Next::Checkpoint(refresh) => *refresh,
         Next::Over => panic!("it is over"),
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn follows(topology: &Topology, body: &[u8], now: Timestamp) -> Resul
     let notification: Notification = serde_json::from_slice(body).map_err(|_| "no notification")?;
     let refresh = batch_refresh(&notification, body, now)?;
     match notification.trigger_event.as_str() {
-        "NEW_TRANSACTIONS" => Ok(Some(message::bookmark(topology, &refresh, now))),
+        "NEW_TRANSACTIONS" => Ok(Some(message::checkpoint(topology, &refresh, now))),
         "BANK_LOGIN_ERROR" | "NEW_TERMS_AND_CONDITIONS" => {
             let event = event::user_action_by_batch(&refresh, now, &notification.trigger_event);
             Ok(Some(message::event(topology, &event, &refresh.envelope, now)))

@@ -10,9 +10,9 @@ use crate::refresh::{Refresh, state};
 /// The header of a state that says when it was written, in milliseconds.
 const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
 
-/// A bookmark on its way to the steps queue: by the longest delay that fits until it is due, or at once.
+/// A checkpoint on its way to the steps queue: by the longest delay that fits until it is due, or at once.
 #[must_use]
-pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
+pub fn checkpoint(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
     let wait = refresh.due_at.duration_since(now);
     let delay = DELAYS
         .iter()

@@ -115,7 +115,7 @@ pub enum Phase {
         /// The task.
         task: TaskRef,
     },
-    /// A web form was handed out that the user has not been told of. Never leaves the worker: a bookmark says Updating.
+    /// A web form was handed out that the user has not been told of. Never leaves the worker: a checkpoint says Updating.
     Telling {
         /// The task that led to it.
         task: TaskRef,
@@ -138,7 +138,7 @@ pub enum Phase {
         /// The update.
         update: Update,
     },
-    /// The data is there. A bookmark keeps all but the connection, which is read again.
+    /// The data is there. A checkpoint keeps all but the connection, which is read again.
     Collecting {
         /// The update.
         update: Update,
@@ -160,7 +160,7 @@ pub enum First {
     Follow,
 }
 
-/// A task, as a bookmark remembers it.
+/// A task, as a checkpoint remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRef {
     /// finAPI's id.
@@ -212,7 +212,7 @@ pub enum Next {
     /// Go on at `due_at`.
     Wait(Box<Refresh>),
     /// Write down the state with the events, then go on from it.
-    Bookmark(Box<Refresh>),
+    Checkpoint(Box<Refresh>),
     /// The outcome is among the events.
     Over,
 }

@@ -1,4 +1,4 @@
-//! The bookmark: a refresh as it is written into a message, and read back by whatever worker takes it.
+//! The checkpoint: a refresh as it is written into a message, and read back by whatever worker takes it.
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -14,7 +14,7 @@ pub const VERSION: u32 = 1;
 /// The full name of the protobuf message.
 pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
 
-/// Why a bookmark can't be gone on from.
+/// Why no refresh can continue from a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A newer release wrote it, and must go on from it.
@@ -25,7 +25,7 @@ pub enum Unreadable {
     Malformed(String),
 }
 
-/// Writes a bookmark.
+/// Writes a checkpoint.
 #[must_use]
 pub fn encode(refresh: &Refresh) -> Vec<u8> {
     RefreshState {
@@ -47,7 +47,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Reads a bookmark.
+/// Reads a checkpoint.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
     Ok(refresh)
 }
 
-/// The URL of a web form is in no bookmark, so its task is looked at again, which just happened.
+/// The URL of a web form is in no checkpoint, so its task is looked at again, which just happened.
 fn due_at(refresh: &Refresh) -> Timestamp {
     match refresh.phase {
         Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, LOOK_INTERVAL_MIN)),

@@ -1,6 +1,6 @@
 //! The workflow in its table's terms: what finAPI is asked, what it says, what is told.
 
-mod bookmark;
+mod checkpoint;
 mod collecting;
 mod events;
 mod parts;
@@ -255,7 +255,7 @@ struct Run {
     now: Timestamp,
     refresh: Option<Refresh>,
     told: Vec<Event>,
-    bookmarks: u32,
+    checkpoints: u32,
     calls: Vec<(Timestamp, Call)>,
 }
 
@@ -274,7 +274,7 @@ impl Run {
             now: at(0),
             refresh: None,
             told: Vec::new(),
-            bookmarks: 0,
+            checkpoints: 0,
             calls: Vec::new(),
         };
         run.redelivered();
@@ -314,7 +314,7 @@ impl Run {
         run
     }
 
-    /// The command comes again, as after a crash that left no bookmark.
+    /// The command comes again, as after a crash that left no checkpoint.
     fn redelivered(&mut self) -> &mut Self {
         let requested_at = self.command.requested_at.as_ref().and_then(crate::proto::timestamp);
         self.refresh = Some(Refresh::new(
@@ -326,9 +326,9 @@ impl Run {
         self
     }
 
-    /// Another worker takes the refresh up from its bookmark.
+    /// Another worker takes the refresh up from its checkpoint.
     fn taken_up(&mut self) -> &mut Self {
-        self.refresh = Some(bookmark::round_trip(self.at()));
+        self.refresh = Some(checkpoint::round_trip(self.at()));
         self
     }
 
@@ -404,8 +404,8 @@ impl Run {
         self.told.extend(step.events);
         match step.next {
             Next::Wait(next) => self.goes_on(*next),
-            Next::Bookmark(next) => {
-                self.bookmarks += 1;
+            Next::Checkpoint(next) => {
+                self.checkpoints += 1;
                 self.goes_on(*next);
             }
             Next::Over => assert!(self.told.last().is_some_and(Event::is_last), "over without an outcome"),
@@ -427,7 +427,7 @@ impl Run {
 
     fn goes_on(&mut self, refresh: Refresh) {
         assert!(refresh.due_at >= self.now, "due in the past");
-        bookmark::round_trip(&refresh);
+        checkpoint::round_trip(&refresh);
         self.refresh = Some(refresh);
     }
 

@@ -64,7 +64,7 @@ impl Context {
     /// Reports that a refresh entered another phase, or got a task.
     pub(super) fn report_step(&self, process: &Process, step: &Step, before: &Refresh, now: Timestamp) {
         let next = match &step.next {
-            Next::Wait(next) | Next::Bookmark(next) => Some(next),
+            Next::Wait(next) | Next::Checkpoint(next) => Some(next),
             Next::Over => None,
         };
         if let (None, Some(task)) = (before.task(), next.and_then(|next| next.task())) {

@@ -200,14 +200,14 @@ impl Context {
             self.report_event(event, before, now);
         }
         // Not together with the events: if one of them were refused, each further try would leave one more checkpoint.
-        if let Next::Bookmark(refresh) = &mut step.next {
+        if let Next::Checkpoint(refresh) = &mut step.next {
             let checkpoint = self.checkpoint(refresh, process.send(&refresh.envelope));
             self.send(vec![checkpoint], tag, deadline).await?;
         }
         self.report_step(process, &step, before, now);
         Ok(match step.next {
             Next::Wait(refresh) => Some(refresh),
-            Next::Bookmark(_) => {
+            Next::Checkpoint(_) => {
                 self.report(Fate::Parked);
                 None
             }
@@ -221,7 +221,7 @@ impl Context {
     /// A checkpoint that is about to be sent. The refresh continues from the span that sends it.
     fn checkpoint(&self, refresh: &mut Refresh, sending: Sending) -> (Outgoing, Sending) {
         sending.takes_over(&mut refresh.envelope);
-        let message = message::bookmark(&self.topology, refresh, self.clock.now());
+        let message = message::checkpoint(&self.topology, refresh, self.clock.now());
         let sending = sending.named(&message);
         (message, sending)
     }

@@ -104,7 +104,7 @@ impl Context {
             self.report_step(process, &step, refresh, self.clock.now());
             match step.next {
                 Next::Wait(next) => *refresh = next,
-                Next::Bookmark(_) | Next::Over => return Pause::Publishes(step),
+                Next::Checkpoint(_) | Next::Over => return Pause::Publishes(step),
             }
         }
     }

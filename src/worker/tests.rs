@@ -127,7 +127,7 @@ impl Alone {
             },
             queue: self.topology.steps(),
             redeliveries: QUARANTINE_REDELIVERIES,
-            message: message::bookmark(&self.topology, &refresh, now).message,
+            message: message::checkpoint(&self.topology, &refresh, now).message,
         };
         let suspect = message::suspect(&self.topology, &delivery, now);
         self.client.publish(vec![suspect]).await.expect("published");

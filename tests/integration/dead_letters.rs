@@ -276,7 +276,7 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     let now = Timestamp::now();
     let old = now - SignedDuration::from_hours(5);
     let refresh = |connection| Refresh::new(command(connection), now, Envelope::default(), now);
-    let state = |connection| message::bookmark(&topology, &refresh(connection), now).message;
+    let state = |connection| message::checkpoint(&topology, &refresh(connection), now).message;
     let message = |connection| command_message(&platform, command(connection));
     let of_unknown_origin = Outgoing {
         exchange: topology.dead_letters(),
@@ -420,7 +420,7 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
     // Its state was written by a release that could be read then, as it can now.
     let now = Timestamp::now();
     let mended = command(2);
-    let state = message::bookmark(
+    let state = message::checkpoint(
         &platform.topology,
         &Refresh::new(mended.clone(), now, Envelope::default(), now),
         now,

@@ -29,7 +29,7 @@ fn ids(events: &[Event]) -> Vec<i64> {
 }
 
 #[test]
-fn each_part_is_told_and_bookmarked_before_the_next() {
+fn each_part_is_told_and_checkpointed_before_the_next() {
     let mut run = collecting(small_events());
     let span = run.at().call();
     let mut parts = 0;
@@ -38,7 +38,7 @@ fn each_part_is_told_and_bookmarked_before_the_next() {
         parts += 1;
         if run.refresh.is_some() {
             assert_eq!(
-                (run.phase(), run.wait(), run.bookmarks),
+                (run.phase(), run.wait(), run.checkpoints),
                 ("settling", Duration::ZERO, parts)
             );
             run.taken_up().late(secs(100)).connection(ready());

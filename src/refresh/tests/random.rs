@@ -148,12 +148,12 @@ fn follow(seed: u64) {
         now = now.max(refresh.due_at);
         if draw.one_in(40) {
             // Its worker is killed; what was last written down comes to another one, which takes a while.
-            refresh = state::decode(&durable).expect("a bookmark");
+            refresh = state::decode(&durable).expect("a checkpoint");
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
         }
         if draw.one_in(40) {
             // Its worker is told to stop; another one goes on at once.
-            refresh = state::decode(&state::encode(&refresh)).expect("a bookmark");
+            refresh = state::decode(&state::encode(&refresh)).expect("a checkpoint");
             now = now.max(refresh.due_at);
         }
         if refresh.overdue(now, &policy).is_some() {
@@ -191,14 +191,14 @@ fn follow(seed: u64) {
                 assert!(last, "seed {seed}: over without an outcome");
                 return;
             }
-            Next::Wait(next) | Next::Bookmark(next) if last => panic!("seed {seed}: goes on in {next:?}"),
+            Next::Wait(next) | Next::Checkpoint(next) if last => panic!("seed {seed}: goes on in {next:?}"),
             Next::Wait(next) => {
                 refresh = *next;
                 if draw.one_in(5) {
                     durable = state::encode(&refresh);
                 }
             }
-            Next::Bookmark(next) => {
+            Next::Checkpoint(next) => {
                 parts_told += 1;
                 refresh = *next;
                 durable = state::encode(&refresh);
@@ -357,13 +357,13 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
         let step = refresh.step(answer, moment, &policy);
         refresh = match step.next {
             Next::Over => return world.tasks.len(),
-            Next::Wait(next) | Next::Bookmark(next) => *next,
+            Next::Wait(next) | Next::Checkpoint(next) => *next,
         };
         if world.draw.one_in(10) {
             durable = state::encode(&refresh);
         }
         if world.draw.one_in(10) {
-            refresh = state::decode(&durable).expect("a bookmark");
+            refresh = state::decode(&durable).expect("a checkpoint");
         }
         now = later(now, millis(world.draw.0.u64(0..3000)));
     }

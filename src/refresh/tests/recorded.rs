@@ -66,7 +66,7 @@ fn what_was_once_written_is_gone_on_with_and_written_anew() {
             let failure = Failure::new(FailureKind::Unavailable, "not to be had");
             let step = refresh.step(Err(failure), moment, &policy);
             match step.next {
-                Next::Wait(next) | Next::Bookmark(next) => {
+                Next::Wait(next) | Next::Checkpoint(next) => {
                     refresh = decode(&encode(&next)).unwrap_or_else(|why| panic!("{name}: {why}"));
                 }
                 Next::Over => break assert_eq!(step.events.len(), 1, "{name}"),

@@ -45,7 +45,7 @@ fn a_command_that_comes_again_follows_its_task_wherever_it_stands() {
 }
 
 #[test]
-fn a_command_that_comes_again_before_its_bookmark_is_found_from_one_too() {
+fn a_command_that_comes_again_before_its_checkpoint_is_found_from_one_too() {
     let mut run = Run::plain();
     run.find([]).taken_up().find([running()]);
     assert_eq!((run.phase(), run.starts()), ("updating", 0));
@@ -219,7 +219,7 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
 }
 
 #[test]
-fn a_lock_outlasts_a_bookmark() {
+fn a_lock_outlasts_a_checkpoint() {
     let mut run = Run::plain();
     run.find([]).start(FailureKind::Locked).find([]).taken_up();
     run.connection(updated_at(3));

@@ -126,7 +126,7 @@ impl At<'_> {
         };
         Step {
             events: vec![told.event],
-            next: Next::Bookmark(Box::new(next)),
+            next: Next::Checkpoint(Box::new(next)),
         }
     }
 }

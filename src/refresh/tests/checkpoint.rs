@@ -1,4 +1,4 @@
-//! A refresh outlives its worker as a bookmark.
+//! A refresh outlives its worker as a checkpoint.
 
 use prost::Message as _;
 
@@ -6,12 +6,12 @@ use super::state::{MESSAGE_NAME, Unreadable, VERSION, decode, encode};
 use super::*;
 use crate::proto::RefreshState;
 
-/// Writes and reads a refresh, and checks what holds for every bookmark.
+/// Writes and reads a refresh, and checks what holds for every checkpoint.
 pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     let bytes = encode(refresh);
     let written = String::from_utf8_lossy(&bytes);
-    assert!(!written.contains(FORM_URL), "a web form's URL is in a bookmark");
-    let read = decode(&bytes).expect("a bookmark that was just written");
+    assert!(!written.contains(FORM_URL), "a web form's URL is in a checkpoint");
+    let read = decode(&bytes).expect("a checkpoint that was just written");
     assert_eq!(read.command, refresh.command_as_kept());
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
@@ -131,7 +131,7 @@ fn a_start_that_may_have_been_made_is_read_as_a_find() {
 }
 
 #[test]
-fn a_newer_releases_bookmark_is_left_to_it() {
+fn a_newer_releases_checkpoint_is_left_to_it() {
     assert_eq!(
         unreadable(|state| state.version = VERSION + 1),
         Unreadable::Newer(VERSION + 1)
@@ -151,7 +151,7 @@ fn a_command_that_was_taken_goes_on_even_if_it_would_be_refused_today() {
 }
 
 #[test]
-fn what_is_no_bookmark_is_malformed_and_says_where() {
+fn what_is_no_checkpoint_is_malformed_and_says_where() {
     type Spoil = fn(&mut RefreshState);
     let spoilt: [(&str, Spoil); 6] = [
         ("version", |state| state.version = 0),
@@ -182,7 +182,7 @@ fn what_is_no_bookmark_is_malformed_and_says_where() {
 }
 
 #[test]
-fn a_bookmark_cut_short_is_no_panic() {
+fn a_checkpoint_cut_short_is_no_panic() {
     let bytes = encode(Run::awaiting().at());
     for length in 0..bytes.len() {
         // Some prefixes happen to be whole fields; none of them is this refresh.
