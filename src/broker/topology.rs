@@ -176,8 +176,8 @@ impl Topology {
     /// The queue of messages that came back too often, to be tried one at a time, and the key for them at the steps exchange.
     /// It also takes [`Topology::unrouted_steps`].
     #[must_use]
-    pub fn suspects(&self) -> String {
-        self.name("suspects")
+    pub fn quarantine(&self) -> String {
+        self.name("quarantine")
     }
 
     /// The exchange for messages that find no way at the steps exchange.
@@ -273,8 +273,8 @@ impl Topology {
             work(self.background(), bound(self.commands(), "background")),
             work(self.steps(), bound(self.steps(), &self.steps())),
             work(
-                self.suspects(),
-                [bound(self.steps(), &self.suspects()), bound(self.unrouted_steps(), "")].concat(),
+                self.quarantine(),
+                [bound(self.steps(), &self.quarantine()), bound(self.unrouted_steps(), "")].concat(),
             ),
         ];
         queues.extend(DELAYS.iter().map(|(delay, ttl)| {

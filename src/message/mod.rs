@@ -16,7 +16,7 @@ pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
 pub use event::event;
 pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries};
-pub use quarantine::{suspect, suspect_since};
+pub use quarantine::{quarantine, quarantined_since};
 
 use crate::broker::Delivery;
 use crate::broker::topology::Topology;

@@ -47,7 +47,7 @@ impl Worker {
         if receipt.came_back_too_often() {
             let reason = format!("it came back {} times", receipt.redeliveries());
             return forward(
-                message::suspect(topology, delivery, now.time),
+                message::quarantine(topology, delivery, now.time),
                 Fate::Quarantined,
                 reason,
             );
@@ -67,7 +67,7 @@ impl Worker {
             Read::Refresh { refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
                 let released_at = match delivery.redeliveries {
-                    0 => message::suspect_since(&delivery.message).map(|since| since.min(now.time)),
+                    0 => message::quarantined_since(&delivery.message).map(|since| since.min(now.time)),
                     _ => Some(now.time),
                 };
                 Content::Refresh { refresh, released_at }
@@ -103,7 +103,7 @@ fn origin(topology: &Topology, delivery: &Delivery) -> Origin {
         Origin::Interactive
     } else if *queue == topology.background() {
         Origin::Background
-    } else if *queue == topology.suspects() {
+    } else if *queue == topology.quarantine() {
         Origin::Quarantine
     } else {
         Origin::Steps

@@ -53,7 +53,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
         queue(topology.interactive(), settings.in_flight),
         queue(topology.background(), settings.in_flight),
-        queue(topology.suspects(), 1),
+        queue(topology.quarantine(), 1),
         Subscription::Tap {
             exchange: topology.wake(),
             keys: vec![String::new()],
@@ -68,7 +68,7 @@ fn destination(topology: &Topology, subscription: &Subscription) -> String {
     if name == topology.interactive() || name == topology.background() {
         let key = name.rsplit('.').next().unwrap_or_default();
         format!("{}:{key}:{name}", topology.commands())
-    } else if name == topology.steps() || name == topology.suspects() {
+    } else if name == topology.steps() || name == topology.quarantine() {
         format!("{}:{name}", topology.steps())
     } else {
         name.to_owned()

@@ -108,7 +108,7 @@ impl Alone {
     }
 
     /// A refresh whose task runs, on its way to be tried alone.
-    async fn suspect(&self) {
+    async fn quarantine(&self) {
         let now = self.clock.now();
         let command = command(1);
         let task = TaskRef {
@@ -129,8 +129,8 @@ impl Alone {
             redeliveries: QUARANTINE_REDELIVERIES,
             message: message::checkpoint(&self.topology, &refresh, now).message,
         };
-        let suspect = message::suspect(&self.topology, &delivery, now);
-        self.client.publish(vec![suspect]).await.expect("published");
+        let quarantined = message::quarantine(&self.topology, &delivery, now);
+        self.client.publish(vec![quarantined]).await.expect("published");
     }
 
     async fn send(&self, lane: &str, connection: i64) {
@@ -171,29 +171,29 @@ fn command(connection: i64) -> RefreshConnection {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspects_task_is_not_looked_at_within_a_second_of_the_last_look_and_then_at_once() {
+async fn a_quarantined_refreshs_task_is_not_looked_at_within_a_second_of_the_last_look_and_then_at_once() {
     let alone = Alone::new();
     // Somebody looked at the task just now, and died.
-    alone.suspect().await;
+    alone.quarantine().await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;
     assert_eq!(alone.calls(), 0);
-    let (_, in_hand) = alone.server.depths()[&alone.topology.suspects()];
+    let (_, in_hand) = alone.server.depths()[&alone.topology.quarantine()];
     assert_eq!(in_hand, 1, "it waits alone, and not among those it may take along");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(alone.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_that_was_tried_and_waits_makes_way_for_the_next() {
+async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next() {
     let alone = Alone::new();
-    alone.suspect().await;
+    alone.quarantine().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     alone.start(StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(alone.calls(), 1);
     let depths = alone.server.depths();
-    assert_eq!(depths[&alone.topology.suspects()], (0, 0));
+    assert_eq!(depths[&alone.topology.quarantine()], (0, 0));
     assert_eq!(depths[&alone.topology.delay_queue("1s")], (1, 0));
 }
 
@@ -202,8 +202,8 @@ async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
     let alone = Alone::new();
     let handle = alone.start(StatusCode::NOT_FOUND);
     tokio::task::yield_now().await;
-    alone.server.kill_consumers(&alone.topology.suspects());
-    alone.suspect().await;
+    alone.server.kill_consumers(&alone.topology.quarantine());
+    alone.quarantine().await;
     until(&handle, |status| status.stuck).await;
     until(&handle, |status| !status.stuck).await;
     assert_eq!(alone.calls(), 1, "what waited in the queue was gone on with");

@@ -378,10 +378,10 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
         redeliveries: 3,
         message: lane[0].clone(),
     };
-    let suspect = message::suspect(&topology, &delivery, Timestamp::now());
-    platform.broker.publish(vec![suspect]).await.expect("published");
+    let quarantined = message::quarantine(&topology, &delivery, Timestamp::now());
+    platform.broker.publish(vec![quarantined]).await.expect("published");
     for _ in 0..=DELIVERY_LIMIT {
-        die_with(&platform, &topology.suspects(), 1).await;
+        die_with(&platform, &topology.quarantine(), 1).await;
     }
     until_dead(&platform, 1).await;
     let listed = dead_letters(&platform, &["list", "--reason", "delivery_limit", "--format", "json"]).await;

@@ -185,7 +185,7 @@ async fn each_user_may_do_its_part_and_no_more() {
                 topology.interactive(),
                 topology.background(),
                 topology.steps(),
-                topology.suspects(),
+                topology.quarantine(),
             ];
             let expected = part == "worker" && takes.contains(&queue.name);
             let may = allowed(&connection, consume(queue.name.clone())).await;

@@ -83,17 +83,17 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
     worker.signal("TERM").await;
     worker.ended().await;
     // One that kills whoever tries it alone.
-    let suspect = Outgoing {
+    let quarantined = Outgoing {
         exchange: topology.steps(),
-        routing_key: topology.suspects(),
+        routing_key: topology.quarantine(),
         message: Message {
             body: command(6).encode_to_vec().into(),
             properties: Properties::default(),
         },
     };
-    platform.broker.publish(vec![suspect]).await.expect("published");
+    platform.broker.publish(vec![quarantined]).await.expect("published");
     for _ in 0..=DELIVERY_LIMIT {
-        die_with(&platform, &topology.suspects(), 1).await;
+        die_with(&platform, &topology.quarantine(), 1).await;
     }
     platform
         .until_depth(&topology.dead_letters(), |(ready, _)| ready == 1)

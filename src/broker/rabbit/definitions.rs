@@ -45,7 +45,7 @@ fn worker(topology: &Topology) -> User {
         topology.interactive(),
         topology.background(),
         topology.steps(),
-        topology.suspects(),
+        topology.quarantine(),
         topology.wake(),
     ];
     User {

@@ -30,7 +30,7 @@ impl Row {
         let (reason, queue, died_at) = match &letter.death {
             Some(death) => {
                 let queue = match header(QUEUE_HEADER) {
-                    Some(queue) if death.queue == topology.suspects() => queue,
+                    Some(queue) if death.queue == topology.quarantine() => queue,
                     _ => &death.queue,
                 };
                 (death.reason.as_str(), queue, death.at)

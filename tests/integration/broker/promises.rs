@@ -295,15 +295,15 @@ async fn what_comes_back_keeps_its_order(subject: Subject) {
 
 async fn a_message_that_comes_back_too_often_is_dead_lettered(subject: Subject) {
     let topology = &subject.topology;
-    let suspects = || queue(topology.suspects(), 1);
-    let (broker, mut notices) = subject.connect(suspects()).await;
-    let sent = outgoing(topology.steps(), &topology.suspects(), "bad");
+    let quarantine = || queue(topology.quarantine(), 1);
+    let (broker, mut notices) = subject.connect(quarantine()).await;
+    let sent = outgoing(topology.steps(), &topology.quarantine(), "bad");
     broker.publish(vec![sent]).await.unwrap();
     assert_eq!(delivery(&mut notices).await.redeliveries, 0);
     broker.close().await;
     // The limit is how often it may come back.
     for redeliveries in 1..=DELIVERY_LIMIT {
-        let (broker, mut notices) = subject.connect(suspects()).await;
+        let (broker, mut notices) = subject.connect(quarantine()).await;
         assert_eq!(delivery(&mut notices).await.redeliveries, redeliveries);
         broker.close().await;
     }
@@ -313,7 +313,7 @@ async fn a_message_that_comes_back_too_often_is_dead_lettered(subject: Subject) 
     assert_eq!(dead.message.body, "bad");
     let header = |name: &str| dead.message.properties.headers[name].as_text().unwrap();
     assert_eq!(header("x-first-death-reason"), "delivery_limit");
-    assert_eq!(header("x-first-death-queue"), topology.suspects());
+    assert_eq!(header("x-first-death-queue"), topology.quarantine());
     assert_eq!(header("x-first-death-exchange"), topology.steps());
 }
 

@@ -72,7 +72,7 @@ impl Figures {
     fn count_seen(&mut self, ledger: &Ledger<'_>, what: &What) {
         let topology = &ledger.topology;
         let name = match what {
-            What::Taken { queue, .. } if *queue == topology.suspects() => "delivery quarantined",
+            What::Taken { queue, .. } if *queue == topology.quarantine() => "delivery quarantined",
             What::Taken { queue, .. } if queue.starts_with(&topology.delay()) => "refresh parked",
             What::Taken { queue, .. } if *queue == topology.dead_letters() => "dead letter",
             What::Sent { client, outgoing } if *client > 0 && outgoing.exchange == topology.commands() => {
