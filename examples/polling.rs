@@ -137,11 +137,11 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
         seed: 7,
     });
     tokio::spawn(worker.run(notices, std::future::pending()));
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     };
-    let (broker, mut notices) = server.connect(vec![tap]);
+    let (broker, mut notices) = server.connect(vec![ephemeral]);
     let broker = Broker::Memory(broker);
     if mode == Mode::Callbacks {
         let (sandbox, broker, topology) = (sandbox.clone(), broker.clone(), topology.clone());

@@ -122,7 +122,7 @@ pub enum Subscription {
     },
     /// An exclusive queue of this connection, bound to an exchange; deliveries need no acknowledgement. What was
     /// published while the connection was down is not seen.
-    Tap {
+    Ephemeral {
         /// The exchange to bind to.
         exchange: String,
         /// The binding keys.
@@ -134,12 +134,12 @@ pub enum Subscription {
 pub const ROOM_PARTS: u16 = 8;
 
 impl Subscription {
-    /// What it consumes: a queue's name, or the exchange's that it taps.
+    /// What it consumes: a queue's name, or the name of the exchange that its queue is bound to.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Queue { name, .. } => name,
-            Self::Tap { exchange, .. } => exchange,
+            Self::Ephemeral { exchange, .. } => exchange,
         }
     }
 }

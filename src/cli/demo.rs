@@ -135,11 +135,11 @@ pub(super) async fn run(args: Args) -> Ended {
             }
         }
     };
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     };
-    let (broker, mut notices) = connect("demo", vec![tap])?;
+    let (broker, mut notices) = connect("demo", vec![ephemeral])?;
     wait_until_up(&mut notices).await?;
     let (stop, stopped) = watch::channel(false);
     let mut workers = JoinSet::new();

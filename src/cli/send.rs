@@ -119,13 +119,13 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let commands = args.commands()?;
     let topology = Topology::new(&config.amqp.prefix);
-    let tap = args.wait.then(|| Subscription::Tap {
+    let ephemeral = args.wait.then(|| Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     });
     let settings = config.amqp.named("send");
     let connect_timeout = settings.connect_timeout;
-    let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), tap.into_iter().collect())?;
+    let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), ephemeral.into_iter().collect())?;
     up(&mut notices, connect_timeout).await?;
     let broker = Broker::Rabbit(rabbit);
     let ids: BTreeSet<String> = commands.iter().map(|command| command.command_id.clone()).collect();

@@ -33,12 +33,12 @@ enum Format {
 pub(super) async fn run(args: Args, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: args.keys,
     };
     let settings = config.amqp.named("watch");
-    let (_rabbit, mut notices) = rabbit::connect(settings, topology, vec![tap])?;
+    let (_rabbit, mut notices) = rabbit::connect(settings, topology, vec![ephemeral])?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         match notices.recv().await {

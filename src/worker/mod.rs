@@ -54,7 +54,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         queue(topology.interactive(), settings.in_flight),
         queue(topology.background(), settings.in_flight),
         queue(topology.quarantine(), 1),
-        Subscription::Tap {
+        Subscription::Ephemeral {
             exchange: topology.wake(),
             keys: vec![String::new()],
         },

@@ -68,7 +68,7 @@ async fn a_broker_that_restarts_loses_nothing() {
     platform.until_asked(|asked| asked.tasks >= 30).await;
     rabbit.crash().await;
     rabbit.restart().await;
-    // Events that were published while our own tap was down are in no queue of ours, so the sandbox is asked instead.
+    // Events that were published while our own ephemeral subscription was down are in no queue of ours, so the sandbox is asked instead.
     let background = platform.topology.background();
     platform
         .until_asked(|asked| asked.tasks >= 100 && asked.open_tasks == 0)

@@ -131,7 +131,7 @@ impl Server {
         self.shared.state().watch.slow_down(latency, seed);
     }
 
-    /// The number of ready and of unacknowledged messages of every queue, taps apart.
+    /// The number of ready and of unacknowledged messages of every queue, without ephemeral ones.
     #[must_use]
     pub fn depths(&self) -> BTreeMap<String, (usize, usize)> {
         self.shared.state().depths()
@@ -188,7 +188,7 @@ impl Client {
         });
     }
 
-    /// As [`super::Broker::pause`]. For a tap, the name is its exchange's.
+    /// As [`super::Broker::pause`]. For an ephemeral subscription, the name is its exchange's.
     pub fn pause(&self, queue: &str, paused: bool) {
         let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.pause(*id, queue, paused));

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::broker::{Delivery, Message, Notice, Subscription, Tag};
 
-/// What the names of taps begin with.
-pub(super) const TAP: &str = "tap.";
+/// What the names of ephemeral queues begin with.
+pub(super) const EPHEMERAL: &str = "ephemeral.";
 
 /// A client.
 pub(super) struct Session {
@@ -53,8 +53,8 @@ impl Session {
             number,
         };
         let queue = consuming.subscription.name().to_owned();
-        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
-        if !tap {
+        let ephemeral = matches!(consuming.subscription, Subscription::Ephemeral { .. });
+        if !ephemeral {
             consuming.unacked.insert(number, place);
         }
         self.notify(Notice::Delivery(Delivery {
@@ -63,7 +63,7 @@ impl Session {
             redeliveries,
             message,
         }));
-        tap.then_some(place)
+        ephemeral.then_some(place)
     }
 
     /// Pauses every queue.
@@ -93,7 +93,7 @@ impl Consuming {
     pub(super) fn new(client: u64, index: usize, subscription: Subscription) -> Self {
         let queue = match &subscription {
             Subscription::Queue { name, .. } => name.clone(),
-            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
+            Subscription::Ephemeral { .. } => format!("{EPHEMERAL}{client}.{index}"),
         };
         Self {
             subscription,
@@ -108,7 +108,7 @@ impl Consuming {
     pub(super) fn is_free(&self) -> bool {
         let room = match self.subscription {
             Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
-            Subscription::Tap { .. } => true,
+            Subscription::Ephemeral { .. } => true,
         };
         room && !self.paused && !self.dead
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
-use super::session::{Consuming, Session, TAP};
+use super::session::{Consuming, Session, EPHEMERAL};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
@@ -238,7 +238,7 @@ impl State {
     }
 
     pub(super) fn depths(&self) -> BTreeMap<String, (usize, usize)> {
-        let queues = self.queues.iter().filter(|(name, _)| !name.starts_with(TAP));
+        let queues = self.queues.iter().filter(|(name, _)| !name.starts_with(EPHEMERAL));
         queues
             .map(|(name, messages)| (name.clone(), messages.depth()))
             .collect()
@@ -337,9 +337,9 @@ impl State {
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
             consuming.deliveries = 0;
             consuming.dead = false;
-            if let Subscription::Tap { exchange, keys } = &consuming.subscription {
-                let tap = Messages::new(consuming.queue.clone(), None);
-                self.queues.insert(consuming.queue.clone(), tap);
+            if let Subscription::Ephemeral { exchange, keys } = &consuming.subscription {
+                let ephemeral = Messages::new(consuming.queue.clone(), None);
+                self.queues.insert(consuming.queue.clone(), ephemeral);
                 keys.iter()
                     .for_each(|key| self.routes.bind(exchange, key, &consuming.queue));
             }
@@ -367,12 +367,12 @@ impl State {
         self.release(client, emptied);
     }
 
-    /// Gives back what subscriptions of a lost connection had not acknowledged, and removes its taps.
+    /// Gives back what subscriptions of a lost connection had not acknowledged, and removes its ephemeral queues.
     fn release(&mut self, client: u64, subscriptions: Vec<Consuming>) {
         let mut queues = BTreeSet::new();
         let mut dead = Vec::new();
         for consuming in subscriptions {
-            if let Subscription::Tap { .. } = consuming.subscription {
+            if let Subscription::Ephemeral { .. } = consuming.subscription {
                 self.queues.remove(&consuming.queue);
                 self.routes.unbind(&consuming.queue);
                 continue;

@@ -21,17 +21,17 @@ use super::convert::{from_amqp, redeliveries, short};
 use super::status::Status;
 use crate::broker::{Delivery, Notice, ROOM_PARTS, Subscription, Tag};
 
-/// How many messages of a tap are on their way at a time.
-const TAP_PREFETCH: u16 = 256;
+/// How many messages of an ephemeral queue are on their way at a time.
+const EPHEMERAL_PREFETCH: u16 = 256;
 
-/// How many messages of a tap one acknowledgement is for; well under [`TAP_PREFETCH`].
-const TAP_ACK_EVERY: u64 = 64;
+/// How many messages of an ephemeral queue one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`].
+const EPHEMERAL_ACK_EVERY: u64 = 64;
 
-/// How long the last messages of a tap wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
-const TAP_ACK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the last messages of an ephemeral queue wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
+const EPHEMERAL_ACK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many messages wait for a tap that can't keep up; then the oldest go.
-const TAP_LENGTH_MAX: u32 = 100_000;
+/// How many messages wait for an ephemeral subscription that can't keep up; then the oldest go.
+const EPHEMERAL_LENGTH_MAX: u32 = 100_000;
 
 /// What to do with a subscription.
 #[derive(Debug)]
@@ -73,8 +73,8 @@ struct Source {
     name: String,
     /// The broker's name of it.
     queue: String,
-    /// Whether deliveries are settled as soon as they are handed over. A tap is not paused.
-    tap: bool,
+    /// Whether deliveries are settled as soon as they are handed over. An ephemeral subscription is not paused.
+    is_ephemeral: bool,
     /// The most deliveries that may be unacknowledged.
     prefetch: u16,
 }
@@ -104,18 +104,18 @@ impl Consuming {
         let prefetch = match subscription {
             // To AMQP, 0 means no limit.
             Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
-            Subscription::Tap { .. } => TAP_PREFETCH,
+            Subscription::Ephemeral { .. } => EPHEMERAL_PREFETCH,
         };
-        let (name, queue, tap) = match subscription {
+        let (name, queue, is_ephemeral) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
-            Subscription::Tap { exchange, keys } => (exchange, declare_tap(&channel, exchange, keys).await?, true),
+            Subscription::Ephemeral { exchange, keys } => (exchange, declare_ephemeral(&channel, exchange, keys).await?, true),
         };
         let source = Source {
             generation,
             subscription: index,
             name: name.clone(),
             queue,
-            tap,
+            is_ephemeral,
             prefetch,
         };
         let mut consuming = Self {
@@ -139,8 +139,8 @@ impl Consuming {
     pub(super) async fn run(mut self) -> Result<(), String> {
         let notices = self.ends.notices.clone();
         let mut orders = Vec::new();
-        let mut tap_acks = interval(TAP_ACK_INTERVAL);
-        tap_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
+        ephemeral_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Whatever waits for room among the notices never keeps an acknowledgement waiting.
             tokio::select! {
@@ -161,7 +161,7 @@ impl Consuming {
                     Some(Err(error)) => return Err(self.failed(&error)),
                     None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
                 },
-                _ = tap_acks.tick(), if self.source.tap => {
+                _ = ephemeral_acks.tick(), if self.source.is_ephemeral => {
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                 }
                 Ok(permit) = notices.reserve(), if !self.held.is_empty() => {
@@ -214,7 +214,7 @@ impl Consuming {
 
     /// Consumes or stops to, as it should.
     async fn follow_pause(&mut self) -> lapin::Result<()> {
-        let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.tap;
+        let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.is_ephemeral;
         let pause = *self.ends.paused.borrow_and_update() || blocked;
         if pause {
             self.cancel().await
@@ -237,7 +237,7 @@ impl Consuming {
         // Per consumer: a quorum queue refuses the global one by closing the connection.
         self.channel.basic_qos(room, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
-            exclusive: self.source.tap,
+            exclusive: self.source.is_ephemeral,
             ..BasicConsumeOptions::default()
         };
         let queue = short(&self.source.queue);
@@ -271,11 +271,11 @@ impl Consuming {
     }
 
     async fn handed_over(&mut self, tag: u64) -> lapin::Result<()> {
-        if !self.source.tap {
+        if !self.source.is_ephemeral {
             return Ok(());
         }
         self.acks.settle(tag);
-        if tag.is_multiple_of(TAP_ACK_EVERY) {
+        if tag.is_multiple_of(EPHEMERAL_ACK_EVERY) {
             self.send_acks().await?;
         }
         Ok(())
@@ -310,15 +310,15 @@ impl Source {
     }
 }
 
-/// What the names of the taps of an exchange begin with: permissions go by the names of queues.
-pub(super) fn tap_prefix(exchange: &str) -> String {
-    format!("{exchange}.tap.")
+/// What the names of the ephemeral queues of an exchange begin with: permissions go by the names of queues.
+pub(super) fn ephemeral_prefix(exchange: &str) -> String {
+    format!("{exchange}.ephemeral.")
 }
 
 /// A queue that lives as long as this connection, paused or not, bound to the exchange. It is bounded and its messages are
-/// acknowledged, so that a tap that is read slowly fills neither the broker's memory nor ours.
-async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
-    let name = format!("{}{}", tap_prefix(exchange), Uuid::new_v4());
+/// acknowledged, so that an ephemeral queue that is read slowly fills neither the broker's memory nor ours.
+async fn declare_ephemeral(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
+    let name = format!("{}{}", ephemeral_prefix(exchange), Uuid::new_v4());
     let options = QueueDeclareOptions {
         exclusive: true,
         ..QueueDeclareOptions::default()
@@ -326,7 +326,7 @@ async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapi
     let mut arguments = FieldTable::default();
     // Quorum queues can't be exclusive, and a virtual host may make them the default.
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(TAP_LENGTH_MAX.into()));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(EPHEMERAL_LENGTH_MAX.into()));
     channel.queue_declare(short(&name), options, arguments).await?;
     for key in keys {
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());

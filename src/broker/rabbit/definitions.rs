@@ -32,7 +32,7 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
 /// Takes commands and states, publishes states, events, dead letters and hints, gives commands back to their lanes, and has a queue of
 /// its own for hints.
 fn worker(topology: &Topology) -> User {
-    let own = consume::tap_prefix(&topology.wake());
+    let own = consume::ephemeral_prefix(&topology.wake());
     let publishes = [
         topology.commands(),
         topology.steps(),
@@ -71,7 +71,7 @@ fn sender(topology: &Topology) -> User {
 fn consumer(topology: &Topology) -> User {
     let name = topology.user("consumer");
     let own = format!("{name}.");
-    let watch = consume::tap_prefix(&topology.events());
+    let watch = consume::ephemeral_prefix(&topology.events());
     User {
         configure: pattern(&[], &[&own, &watch]),
         write: pattern(&[], &[&own, &watch]),

@@ -98,7 +98,7 @@ pub fn connect(
 fn prefetch(subscriptions: &[Subscription]) -> usize {
     let each = subscriptions.iter().map(|subscription| match subscription {
         Subscription::Queue { prefetch, .. } => usize::from(*prefetch),
-        Subscription::Tap { .. } => 0,
+        Subscription::Ephemeral { .. } => 0,
     });
     each.sum()
 }

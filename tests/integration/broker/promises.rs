@@ -42,8 +42,8 @@ promises! {
     a_message_that_comes_back_too_often_is_dead_lettered,
     a_delayed_message_arrives_in_time_and_can_be_delayed_again,
     events_that_nobody_binds_are_kept,
-    a_tap_sees_what_is_published_and_leaves_nothing_behind,
-    a_tap_comes_back_with_its_connection,
+    an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_behind,
+    an_ephemeral_subscription_comes_back_with_its_connection,
     a_paused_queue_hands_out_nothing_until_it_is_resumed,
     a_pause_leaves_the_prefetch_as_it_was,
     what_is_settled_after_a_pause_makes_room_before_all_of_it_is,
@@ -344,14 +344,14 @@ async fn events_that_nobody_binds_are_kept(subject: Subject) {
     assert_eq!(bodies(&mut notices, 1).await, ["event"]);
 }
 
-async fn a_tap_sees_what_is_published_and_leaves_nothing_behind(subject: Subject) {
+async fn an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_behind(subject: Subject) {
     let topology = &subject.topology;
     let (exchange, keys) = (topology.events(), vec!["refresh.*".to_owned()]);
-    let tap = Subscription::Tap { exchange, keys };
-    let (watcher, mut notices) = subject.connect(vec![tap]).await;
+    let ephemeral = Subscription::Ephemeral { exchange, keys };
+    let (watcher, mut notices) = subject.connect(vec![ephemeral]).await;
     let (broker, _) = subject.connect(Vec::new()).await;
     let event = |key| outgoing(topology.events(), key, key);
-    // More than the tap has on its way at a time, and none of them acknowledged.
+    // More than the ephemeral subscription has on its way at a time, and none of them acknowledged.
     let batch = (0..1000).map(|_| event("refresh.failed"));
     broker.publish(batch.collect()).await.unwrap();
     broker.publish(vec![event("transactions.updated")]).await.unwrap();
@@ -364,11 +364,11 @@ async fn a_tap_sees_what_is_published_and_leaves_nothing_behind(subject: Subject
     subject.ready(&topology.unrouted_events(), 2).await;
 }
 
-async fn a_tap_comes_back_with_its_connection(subject: Subject) {
+async fn an_ephemeral_subscription_comes_back_with_its_connection(subject: Subject) {
     let topology = &subject.topology;
     let (exchange, keys) = (topology.wake(), vec![String::new()]);
-    let tap = Subscription::Tap { exchange, keys };
-    let (broker, mut notices) = subject.connect(vec![tap]).await;
+    let ephemeral = Subscription::Ephemeral { exchange, keys };
+    let (broker, mut notices) = subject.connect(vec![ephemeral]).await;
     subject.cut().await;
     down(&mut notices).await;
     up(&mut notices).await;

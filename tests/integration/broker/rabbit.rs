@@ -185,16 +185,16 @@ async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
     assert_eq!(delivery(&mut notices).await.message.body.len(), 1_000_000);
 }
 
-/// RabbitMQ 3.10 closes a channel that has left anything unacknowledged for half an hour, a tap's as well.
+/// RabbitMQ 3.10 closes a channel that has left anything unacknowledged for half an hour, an ephemeral one's as well.
 #[tokio::test]
-async fn a_tap_that_is_quiet_leaves_nothing_unacknowledged() {
+async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.wake(),
         keys: vec![String::new()],
     };
-    let (rabbit, mut notices) = connect(server, &topology, vec![tap]);
+    let (rabbit, mut notices) = connect(server, &topology, vec![ephemeral]);
     assert_eq!(up(&mut notices).await, 1);
     rabbit
         .publish(vec![outgoing(topology.wake(), "", "hint"); 3])
@@ -205,8 +205,8 @@ async fn a_tap_that_is_quiet_leaves_nothing_unacknowledged() {
         let columns = ["list_queues", "-q", "--no-table-headers", "name", "messages"];
         loop {
             let queues = server.ctl(&columns).await;
-            let tap = queues.lines().find(|line| line.starts_with(&topology.wake()));
-            if tap.expect("the tap's queue").ends_with("\t0") {
+            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake()));
+            if ephemeral.expect("the ephemeral queue").ends_with("\t0") {
                 return;
             }
         }
@@ -302,7 +302,7 @@ async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let (exchange, keys) = (topology.wake(), vec![String::new()]);
-    let (rabbit, mut notices) = connect(server, &topology, vec![Subscription::Tap { exchange, keys }]);
+    let (rabbit, mut notices) = connect(server, &topology, vec![Subscription::Ephemeral { exchange, keys }]);
     up(&mut notices).await;
     // More than there is room for among the notices.
     let hints = (0..1000).map(|_| outgoing(topology.wake(), "", "hint"));

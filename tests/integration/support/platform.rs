@@ -71,7 +71,7 @@ impl Platform {
         let finapi_url = format!("http://{}", listener.local_addr().expect("an address"));
         let sandbox = Sandbox::new(config);
         tokio::spawn(sandbox::serve(sandbox.clone(), listener, std::future::pending()));
-        let tap = Subscription::Tap {
+        let ephemeral = Subscription::Ephemeral {
             exchange: topology.events(),
             keys: vec!["#".to_owned()],
         };
@@ -79,7 +79,7 @@ impl Platform {
             declare,
             ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
-        let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![tap]).expect("settings");
+        let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
         match timeout(PATIENCE, notices.recv()).await {
             Ok(Some(Notice::Up { .. })) => {}
             other => panic!("no connection to the broker: {other:?}"),

@@ -78,7 +78,7 @@ impl Figures {
             What::Sent { client, outgoing } if *client > 0 && outgoing.exchange == topology.commands() => {
                 "command requeued"
             }
-            What::Handed { queue, .. } if queue.starts_with("tap.") => "wake-up after a callback",
+            What::Handed { queue, .. } if queue.starts_with("ephemeral.") => "wake-up after a callback",
             What::PublishFailed { fault, .. } => failed(fault),
             What::Left { reason, .. } if *reason == "delivery_limit" => "given up after killing workers",
             _ => return,

@@ -112,7 +112,7 @@ impl<'a> Ledger<'a> {
 
     /// Whether a queue's messages are refreshes.
     pub(crate) fn is_for_work(&self, queue: &str) -> bool {
-        queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("tap.")
+        queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("ephemeral.")
     }
 
     /// The moment that finAPI's clock says as text.
