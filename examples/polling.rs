@@ -149,7 +149,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
             loop {
                 let called = sandbox.next_callback().await;
                 let command_id = called.url.split('/').nth(4).unwrap_or_default();
-                drop(broker.publish(vec![callbacks::hint(&topology, command_id)]).await);
+                drop(broker.publish(vec![callbacks::wake_up(&topology, command_id)]).await);
             }
         });
     }

@@ -216,10 +216,10 @@ impl Topology {
         self.name("dead-letters")
     }
 
-    /// The exchange for hints that a refresh should be looked at now.
+    /// The exchange for wake-ups: whoever holds the refresh polls now.
     #[must_use]
-    pub fn wake(&self) -> String {
-        self.name("wake")
+    pub fn wake_ups(&self) -> String {
+        self.name("wake-ups")
     }
 
     /// The name of the broker's user for one part of the platform.
@@ -242,7 +242,7 @@ impl Topology {
             exchange(self.steps(), ExchangeKind::Direct, Some(self.unrouted_steps())),
             exchange(self.delay(), ExchangeKind::Direct, None),
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
-            exchange(self.wake(), ExchangeKind::Fanout, None),
+            exchange(self.wake_ups(), ExchangeKind::Fanout, None),
         ]
     }
 

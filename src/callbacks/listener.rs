@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 
 use super::notification::follows;
-use super::{Settings, hint};
+use super::{Settings, wake_up};
 use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
@@ -80,11 +80,11 @@ async fn callback(
     if !known {
         return StatusCode::NOT_FOUND;
     }
-    // A hint that gets lost costs nothing but time, so finAPI is answered at once.
+    // A lost wake-up costs nothing but time, so finAPI is answered at once.
     tokio::spawn(async move {
-        let hint = hint(&listener.topology, &command_id);
-        if let Err(error) = listener.broker.publish(vec![hint]).await {
-            tracing::debug!(%error, command_id, "a callback's hint got lost");
+        let wake_up = wake_up(&listener.topology, &command_id);
+        if let Err(error) = listener.broker.publish(vec![wake_up]).await {
+            tracing::debug!(%error, command_id, "a callback's wake-up got lost");
         }
     });
     StatusCode::NO_CONTENT

@@ -20,7 +20,7 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let topology = &context.topology;
         let now = self.now();
-        if delivery.queue == topology.wake() {
+        if delivery.queue == topology.wake_ups() {
             let command_id = String::from_utf8_lossy(&delivery.message.body);
             return self.scheduler.on_wake_up(&command_id, now);
         }

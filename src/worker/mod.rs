@@ -55,7 +55,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         queue(topology.background(), settings.in_flight),
         queue(topology.quarantine(), 1),
         Subscription::Ephemeral {
-            exchange: topology.wake(),
+            exchange: topology.wake_ups(),
             keys: vec![String::new()],
         },
     ]

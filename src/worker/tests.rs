@@ -359,10 +359,10 @@ async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lan
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_in_a_lane_is_a_dead_letter() {
+async fn a_wake_up_in_a_lane_is_a_dead_letter() {
     let alone = Alone::new();
-    let hint = crate::callbacks::hint(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
-    alone.publish("interactive", hint.message).await;
+    let wake_up = crate::callbacks::wake_up(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
+    alone.publish("interactive", wake_up.message).await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(alone.server.depths()[&alone.topology.dead_letters()], (1, 0));

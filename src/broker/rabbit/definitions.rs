@@ -29,24 +29,24 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
-/// Takes commands and states, publishes states, events, dead letters and hints, gives commands back to their lanes, and has a queue of
-/// its own for hints.
+/// Takes commands and states, publishes states, events, dead letters and wake-ups, gives commands back to their lanes, and has a queue of
+/// its own for wake-ups.
 fn worker(topology: &Topology) -> User {
-    let own = consume::ephemeral_prefix(&topology.wake());
+    let own = consume::ephemeral_prefix(&topology.wake_ups());
     let publishes = [
         topology.commands(),
         topology.steps(),
         topology.delay(),
         topology.events(),
         topology.dead_letters(),
-        topology.wake(),
+        topology.wake_ups(),
     ];
     let takes = [
         topology.interactive(),
         topology.background(),
         topology.steps(),
         topology.quarantine(),
-        topology.wake(),
+        topology.wake_ups(),
     ];
     User {
         name: topology.user("worker"),

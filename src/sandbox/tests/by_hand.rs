@@ -260,11 +260,11 @@ async fn callbacks_are_posted() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel::<String>();
     let platform = Router::new().route(
-        "/hint",
+        "/callback",
         axum::routing::post(move |body: String| async move { heard.send(body).map_err(|_| StatusCode::GONE) }),
     );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}/hint", listener.local_addr().expect("an address"));
+    let url = format!("http://{}/callback", listener.local_addr().expect("an address"));
     let server = tokio::spawn(async move { axum::serve(listener, platform).await });
     let probe = Probe::of(SandboxConfig {
         allow_http_callbacks: true,

@@ -366,20 +366,20 @@ async fn an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_beh
 
 async fn an_ephemeral_subscription_comes_back_with_its_connection(subject: Subject) {
     let topology = &subject.topology;
-    let (exchange, keys) = (topology.wake(), vec![String::new()]);
+    let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
     let ephemeral = Subscription::Ephemeral { exchange, keys };
     let (broker, mut notices) = subject.connect(vec![ephemeral]).await;
     subject.cut().await;
     down(&mut notices).await;
     up(&mut notices).await;
-    let hint = || vec![outgoing(topology.wake(), "", "hint")];
-    broker.publish(hint()).await.unwrap();
+    let wake_up = || vec![outgoing(topology.wake_ups(), "", "wake-up")];
+    broker.publish(wake_up()).await.unwrap();
     let delivery = delivery(&mut notices).await;
-    assert_eq!(delivery.queue, topology.wake());
+    assert_eq!(delivery.queue, topology.wake_ups());
 
     broker.close().await;
     let (broker, _) = subject.connect(Vec::new()).await;
-    let unroutable = broker.publish(hint()).await.unwrap_err();
+    let unroutable = broker.publish(wake_up()).await.unwrap_err();
     assert!(matches!(unroutable, PublishError::Unroutable { .. }), "{unroutable}");
 }
 

@@ -191,21 +191,21 @@ async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged()
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let ephemeral = Subscription::Ephemeral {
-        exchange: topology.wake(),
+        exchange: topology.wake_ups(),
         keys: vec![String::new()],
     };
     let (rabbit, mut notices) = connect(server, &topology, vec![ephemeral]);
     assert_eq!(up(&mut notices).await, 1);
     rabbit
-        .publish(vec![outgoing(topology.wake(), "", "hint"); 3])
+        .publish(vec![outgoing(topology.wake_ups(), "", "wake-up"); 3])
         .await
         .unwrap();
-    assert_eq!(bodies(&mut notices, 3).await, ["hint"; 3]);
+    assert_eq!(bodies(&mut notices, 3).await, ["wake-up"; 3]);
     let acknowledged = async {
         let columns = ["list_queues", "-q", "--no-table-headers", "name", "messages"];
         loop {
             let queues = server.ctl(&columns).await;
-            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake()));
+            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake_ups()));
             if ephemeral.expect("the ephemeral queue").ends_with("\t0") {
                 return;
             }
@@ -301,12 +301,12 @@ async fn a_handle_that_is_dropped_closes_the_connection() {
 async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (exchange, keys) = (topology.wake(), vec![String::new()]);
+    let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
     let (rabbit, mut notices) = connect(server, &topology, vec![Subscription::Ephemeral { exchange, keys }]);
     up(&mut notices).await;
     // More than there is room for among the notices.
-    let hints = (0..1000).map(|_| outgoing(topology.wake(), "", "hint"));
-    rabbit.publish(hints.collect()).await.unwrap();
+    let wake_ups = (0..1000).map(|_| outgoing(topology.wake_ups(), "", "wake-up"));
+    rabbit.publish(wake_ups.collect()).await.unwrap();
     timeout(LIMIT, rabbit.close()).await.expect("it closes");
 }
 
