@@ -29,7 +29,7 @@ fn main() {
         let moment = Moment {
             now,
             jitter: 0.5,
-            next_look: None,
+            next_poll: None,
         };
         let step = refresh.step(Ok(response), moment, &policy);
         for event in &step.events {

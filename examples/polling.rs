@@ -51,7 +51,7 @@ fn main() {
             }
         }),
     ];
-    println!("| tasks take | polling | calls per refresh | looks at the task | noticed after p50 | p99 |");
+    println!("| tasks take | polling | calls per refresh | polls of the task | noticed after p50 | p99 |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, takes) in banks {
         for (mode, polling) in [
@@ -66,7 +66,7 @@ fn main() {
             let figures = runtime.expect("a runtime").block_on(measure(takes, mode));
             println!(
                 "| {name} | {polling} | {:.2} | {:.2} | {:.2} s | {:.2} s |",
-                figures.calls, figures.looks, figures.p50, figures.p99
+                figures.calls, figures.polls, figures.p50, figures.p99
             );
         }
     }
@@ -74,7 +74,7 @@ fn main() {
 
 struct Figures {
     calls: f64,
-    looks: f64,
+    polls: f64,
     p50: f64,
     p99: f64,
 }
@@ -173,14 +173,14 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     delays.sort_by(f64::total_cmp);
     let asked = sandbox.asked();
     let refreshes = delays.len() as f64;
-    let looks = asked
+    let polls = asked
         .calls
         .get(&bankrefresh::sandbox::Endpoint::Task)
         .copied()
         .unwrap_or(0);
     Figures {
         calls: asked.calls.values().sum::<u64>() as f64 / refreshes,
-        looks: looks as f64 / refreshes,
+        polls: polls as f64 / refreshes,
         p50: delays[delays.len() / 2],
         p99: delays[delays.len() * 99 / 100],
     }

@@ -59,7 +59,7 @@
 //!
 //! // A task that serves the command may exist already.
 //! assert_eq!(refresh.call(), Call::FindTask);
-//! let moment = Moment { now, jitter: 0.5, next_look: None };
+//! let moment = Moment { now, jitter: 0.5, next_poll: None };
 //! let step = refresh.step(Ok(Answer::Tasks(Vec::new())), moment, &Policy::default());
 //!
 //! // There is none, so it starts one. Nothing is published yet.

@@ -28,7 +28,7 @@ fn step(refresh: Refresh, answered: Answered, seconds: i64) -> Step {
     let moment = Moment {
         now,
         jitter: 0.5,
-        next_look: None,
+        next_poll: None,
     };
     refresh.step(answered, moment, &POLICY)
 }
@@ -114,7 +114,7 @@ fn told(transactions: i64) -> Event {
     step.events.pop().expect("an event")
 }
 
-/// One look at a task that still runs.
+/// One poll of a task that still runs.
 #[divan::bench]
 fn step_running(bencher: Bencher) {
     let inputs = || (updating(), task(TaskStatus::Running));

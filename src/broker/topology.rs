@@ -7,7 +7,7 @@ use std::time::Duration;
 /// second, a try that takes a second meets that ten times in a row, but not twenty times.
 pub const DELIVERY_LIMIT: u32 = 20;
 
-/// How often a message that nobody works on may come back to its queue: as often as anybody looks at it. Explicit, for without a
+/// How often a message that nobody works on may come back to its queue: as often as anybody reads it. Explicit, for without a
 /// dead-letter exchange RabbitMQ 4 drops a message that came back 20 times, which is the default there; and a queue that has no
 /// limit at all puts what comes back at its end.
 pub const RETURNS_MAX: u32 = 1_000_000_000;

@@ -65,7 +65,7 @@ pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Cl
         .with_state(Arc::new(listener))
 }
 
-/// The body is not looked at: finAPI itself is asked.
+/// The body is not read: finAPI itself is asked.
 async fn callback(
     State(listener): State<Arc<Listener>>,
     Path((command_id, tag)): Path<(String, String)>,

@@ -1,7 +1,7 @@
 //! What finAPI calls: callbacks of updates, and notifications of its batch update.
 //!
 //! finAPI signs neither. A callback's URL carries an HMAC of the command's id, so it can't be guessed, and all it does is to
-//! have whoever holds that refresh look now. A notification's URL carries a secret, and what it says becomes a refresh that
+//! have whoever holds that refresh poll now. A notification's URL carries a secret, and what it says becomes a refresh that
 //! asks finAPI itself, or the event that a user is needed.
 
 mod listener;

@@ -48,7 +48,7 @@ impl FinApi {
         }
     }
 
-    /// What failed, once more: other endpoints of a host may be well. In place of starting an update, or of looking at a task more often
+    /// What failed, once more: other endpoints of a host may be well. In place of starting an update, or of polling a task more often
     /// than its refresh does, the user's tasks are read. A token that has ended meanwhile is refused, and that is an answer, too.
     fn probe_request(&self, host: Host) -> (&'static str, Request) {
         let failed = self.failed()[host as usize].clone();

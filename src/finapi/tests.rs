@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    async fn look(&self, connection: i64, id: &str) -> Task {
+    async fn poll(&self, connection: i64, id: &str) -> Task {
         task(self.ask(connection, &Call::Task(id.to_owned())).await)
     }
 

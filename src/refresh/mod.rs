@@ -59,7 +59,7 @@ pub struct Refresh {
     /// Not to be gone on with before this.
     pub due_at: Timestamp,
     /// How often finAPI was asked in this phase and had nothing new to say.
-    pub looks: u32,
+    pub polls: u32,
     /// How often a call failed since the refresh last got on.
     pub failures: u32,
 }
@@ -73,7 +73,7 @@ impl fmt::Debug for Refresh {
             .field("phase", &self.phase)
             .field("phase_since", &self.phase_since)
             .field("due_at", &self.due_at)
-            .field("looks", &self.looks)
+            .field("polls", &self.polls)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
     }
@@ -193,8 +193,8 @@ pub struct Moment {
     pub now: Timestamp,
     /// A fraction from 0 up to but not including 1.
     pub jitter: f64,
-    /// When the task is best looked at next, after its start, going by how long those of its bank took.
-    pub next_look: Option<Duration>,
+    /// When the task is best polled next, after its start, going by how long those of its bank took.
+    pub next_poll: Option<Duration>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -232,7 +232,7 @@ impl Refresh {
             },
             phase_since: now,
             due_at: now,
-            looks: 0,
+            polls: 0,
             failures: 0,
         };
         refresh.phase = refresh.requested(false);
@@ -262,7 +262,7 @@ impl Refresh {
         }
     }
 
-    /// The outcome of a refresh that is past its deadline, to be looked at before every call.
+    /// The outcome of a refresh that is past its deadline, to be checked before every call.
     #[must_use]
     pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
         // Once a part may be out, the rest follows however late it is.
@@ -291,7 +291,7 @@ impl Refresh {
         }
     }
 
-    /// Whoever continues it looks for a task before it starts one: another worker may have started one meanwhile.
+    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
     pub fn locate_again(&mut self) {
         if let Phase::Requested { first, .. } = &mut self.phase
             && *first == First::Start

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::schedule::LOOK_INTERVAL_MIN;
+use super::schedule::POLL_INTERVAL_MIN;
 use super::{Envelope, Phase, Refresh, TaskRef, Update, later};
 use crate::proto::refresh_state as wire;
 use crate::proto::{RefreshState, from_timestamp, timestamp};
@@ -41,7 +41,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         phase: Some(phase(&refresh.phase)),
         phase_since: Some(from_timestamp(refresh.phase_since)),
         due_at: Some(from_timestamp(due_at(refresh))),
-        looks: refresh.looks,
+        polls: refresh.polls,
         failures: refresh.failures,
     }
     .encode_to_vec()
@@ -76,7 +76,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         },
         phase_since: moment(state.phase_since, "phase_since")?,
         due_at: moment(state.due_at, "due_at")?,
-        looks: state.looks,
+        polls: state.polls,
         failures: state.failures,
         command,
     };
@@ -96,10 +96,10 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
     Ok(refresh)
 }
 
-/// The URL of a web form is in no checkpoint, so its task is looked at again, which just happened.
+/// The URL of a web form is in no checkpoint, so its task is polled again, and that just happened.
 fn due_at(refresh: &Refresh) -> Timestamp {
     match refresh.phase {
-        Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, LOOK_INTERVAL_MIN)),
+        Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, POLL_INTERVAL_MIN)),
         _ => refresh.due_at,
     }
 }

@@ -251,7 +251,7 @@ struct Run {
     command: RefreshConnection,
     policy: Policy,
     jitter: f64,
-    next_look: Option<Duration>,
+    next_poll: Option<Duration>,
     now: Timestamp,
     refresh: Option<Refresh>,
     told: Vec<Event>,
@@ -270,7 +270,7 @@ impl Run {
             command,
             policy,
             jitter: 0.5,
-            next_look: None,
+            next_poll: None,
             now: at(0),
             refresh: None,
             told: Vec::new(),
@@ -296,14 +296,14 @@ impl Run {
     /// Of a plain command, its user told of the web form.
     fn awaiting() -> Self {
         let mut run = Self::updating();
-        run.look(form_required()).form(open_form());
+        run.poll(form_required()).form(open_form());
         run
     }
 
     /// Of a plain command, its task completed.
     fn settling() -> Self {
         let mut run = Self::updating();
-        run.look(completed());
+        run.poll(completed());
         run
     }
 
@@ -374,7 +374,7 @@ impl Run {
         self.answer(said)
     }
 
-    fn look(&mut self, said: impl Said) -> &mut Self {
+    fn poll(&mut self, said: impl Said) -> &mut Self {
         self.asks(&Call::Task("task-1".into()));
         self.answer(said)
     }
@@ -398,7 +398,7 @@ impl Run {
         let moment = Moment {
             now: self.now,
             jitter: self.jitter,
-            next_look: self.next_look,
+            next_poll: self.next_poll,
         };
         let step = refresh.step(said.said(), moment, &self.policy);
         self.told.extend(step.events);
@@ -419,7 +419,7 @@ impl Run {
         if let Call::Task(_) = call {
             let last = self.calls.iter().rev().find(|(_, before)| *before == call);
             if let Some((last, _)) = last {
-                assert!(later(*last, secs(1)) <= self.now, "two looks within a second");
+                assert!(later(*last, secs(1)) <= self.now, "two polls within a second");
             }
         }
         self.calls.push((self.now, call));

@@ -25,7 +25,7 @@ pub struct Asked {
     pub users: BTreeMap<String, AskedOfUser>,
     /// Per connection id.
     pub connections: BTreeMap<i64, AskedOfConnection>,
-    /// The shortest time between two looks (`GET /api/tasks/{id}`) at one task, over all tasks, in milliseconds.
+    /// The shortest time between two polls (`GET /api/tasks/{id}`) at one task, over all tasks, in milliseconds.
     pub smallest_interval_ms: Option<u64>,
     /// Tasks made.
     pub tasks: u64,
@@ -57,8 +57,8 @@ pub struct AskedOfConnection {
     pub without_user: u64,
     /// The most tasks that were not final at one time, nor their web form; a web form that nobody has opened does not lock.
     pub open_max: u64,
-    /// Looks at web forms.
-    pub web_form_looks: u64,
+    /// Polls of web forms.
+    pub web_form_polls: u64,
     /// The tasks, oldest first.
     pub tasks: Vec<AskedOfTask>,
     /// What was imported, oldest first. An update adds to it when finAPI is next asked about the connection.
@@ -97,9 +97,9 @@ pub struct AskedOfTask {
     pub web_form_opened_at: Option<String>,
     /// When its web form was over; none as long as it is not.
     pub web_form_ended_at: Option<String>,
-    /// Looks at it (`GET /api/tasks/{id}`).
-    pub looks: u64,
-    /// The shortest time between two looks, in milliseconds.
+    /// Polls of it (`GET /api/tasks/{id}`).
+    pub polls: u64,
+    /// The shortest time between two polls, in milliseconds.
     pub smallest_interval_ms: Option<u64>,
 }
 
@@ -179,7 +179,7 @@ impl State {
             tasks_made: connection.tasks.len() as u64,
             without_user: connection.without_user,
             open_max: connection.open_max as u64,
-            web_form_looks: connection.form_looks,
+            web_form_polls: connection.form_polls,
             tasks: tasks.map(|task| self.asked_of_task(task)).collect(),
             imports: connection.batches.iter().map(import).collect(),
         }
@@ -199,7 +199,7 @@ impl State {
             web_form_created_at: form.map(|form| form.created.to_string()),
             web_form_opened_at: opened.filter(so_far).map(|at| at.to_string()),
             web_form_ended_at: ended.filter(so_far).map(|at| at.to_string()),
-            looks: task.looks,
+            polls: task.polls,
             smallest_interval_ms: task.smallest_interval.map(millis),
         }
     }

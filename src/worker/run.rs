@@ -115,11 +115,11 @@ impl Context {
         let now = self.clock.now();
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
-        let next_look = self.planner().next_look(refresh.command.bank_connection_id, runs_for);
+        let next_poll = self.planner().next_poll(refresh.command.bank_connection_id, runs_for);
         let moment = Moment {
             now,
             jitter: self.random(),
-            next_look,
+            next_poll,
         };
         refresh.clone().step(answered, moment, &self.policy)
     }
@@ -156,7 +156,7 @@ impl Context {
         else {
             return;
         };
-        if refresh.looks == 0 {
+        if refresh.polls == 0 {
             let delay = refresh.phase_since.duration_since(end);
             self.metrics.noticed(delay.try_into().unwrap_or_default());
         }

@@ -23,7 +23,7 @@ use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
 use crate::message;
 use crate::proto::{RefreshConnection, from_timestamp};
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
@@ -94,7 +94,7 @@ impl Alone {
         let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
-        policy.retry.initial = LOOK_INTERVAL_MIN;
+        policy.retry.initial = POLL_INTERVAL_MIN;
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,
@@ -171,9 +171,9 @@ fn command(connection: i64) -> RefreshConnection {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantined_refreshs_task_is_not_looked_at_within_a_second_of_the_last_look_and_then_at_once() {
+async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_poll_and_then_at_once() {
     let alone = Alone::new();
-    // Somebody looked at the task just now, and died.
+    // Somebody polled the task just now, and died.
     alone.quarantine().await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;

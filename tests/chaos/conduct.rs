@@ -19,8 +19,8 @@ const BROKER_DOWN: Duration = Duration::from_secs(1);
 /// When nothing happens for so long, nothing will.
 const STALLED_AFTER: Duration = Duration::from_secs(45);
 
-/// How often progress is looked at, and told.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often progress is checked, and reported.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What was done, and what became of it.
@@ -150,7 +150,7 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
     };
     let mut last = (progress(), Instant::now());
     while last.0.0 < commands && last.1.elapsed() < STALLED_AFTER {
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
         let now = progress();
         if now != last.0 {
             last = (now, Instant::now());
@@ -168,7 +168,7 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
         if only_dead || last.1.elapsed() >= STALLED_AFTER {
             return last.0;
         }
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
     }
 }
 

@@ -208,7 +208,7 @@ async fn they_are_listed_and_shown_without_secrets_and_stay_as_they_are() {
         "{}",
         missing.err
     );
-    // Looked at more often than RabbitMQ 4 would forgive by default.
+    // Read more often than RabbitMQ 4 would forgive by default.
     for _ in 0..25 {
         assert_eq!(dead_letters(&platform, &["list"]).await.out, listed.out);
     }
@@ -252,11 +252,11 @@ async fn many_pages_keep_their_order_and_what_is_not_meant_stays() {
 
     let first = dead_letters(&platform, &["discard", "--all", "--limit", "97"]).await;
     assert_eq!(first.code, Some(0), "{}", first.err);
-    assert!(first.err.contains("1077 were not looked at"), "{}", first.err);
+    assert!(first.err.contains("1077 were not read"), "{}", first.err);
     let some = dead_letters(&platform, &["list"]).await;
     assert_eq!(some.lines().len(), 1000);
-    assert!(some.err.contains("80 were not looked at"), "{}", some.err);
-    // Those that were not looked at come first now; none is missing.
+    assert!(some.err.contains("80 were not read"), "{}", some.err);
+    // Those that were not read come first now; none is missing.
     let left = dead_letters(&platform, &["list", "--limit", "5000"]).await.ids();
     assert_eq!(left.len(), 1100);
     let left: BTreeSet<String> = left.into_iter().collect();

@@ -181,7 +181,7 @@ async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
 }
 
 #[tokio::test]
-async fn a_callback_is_looked_into_at_once_and_a_forged_one_does_nothing() {
+async fn a_callback_brings_a_poll_at_once_and_a_forged_one_does_nothing() {
     let config = SandboxConfig {
         default_script: Script::of(Behaviour::WebFormDuring {
             after: After::secs(1),

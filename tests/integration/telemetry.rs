@@ -96,7 +96,7 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
     }
 }
 
-/// The bank asks in the middle of the update; and one look fails.
+/// The bank asks in the middle of the update; and one poll fails.
 fn asks_in_mid_update() -> Script {
     let fails_once = Fault {
         kind: FaultKind::Status {

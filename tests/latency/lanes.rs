@@ -1,4 +1,4 @@
-//! The two lanes: whoever looks at a spinner does not wait for the nightly batch.
+//! The two lanes: whoever waits at a spinner does not wait for the nightly batch.
 
 use std::time::Duration;
 

@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
-    /// The first one to expire since the clock looked.
+    /// The first one to expire since the clock checked.
     sooner: Option<Instant>,
 }
 
@@ -215,7 +215,7 @@ impl State {
         std::mem::take(&mut self.lost)
     }
 
-    /// Dead-letters what has expired, and says when to look again.
+    /// Dead-letters what has expired, and says when to check again.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let queues: Vec<_> = self.queues.iter().filter(|(_, q)| q.expires().is_some()).collect();
         let names: Vec<_> = queues.into_iter().map(|(name, _)| name.clone()).collect();
@@ -229,7 +229,7 @@ impl State {
         self.alarm
     }
 
-    /// Whether a message expires before the clock would look; true only once.
+    /// Whether a message expires before the clock would check; true only once.
     pub(super) fn expires_sooner(&mut self) -> bool {
         let sooner = self.sooner.take();
         let sooner = sooner.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm));

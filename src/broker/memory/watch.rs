@@ -139,7 +139,7 @@ impl Watch {
     pub(super) fn see(&self, what: impl FnOnce() -> What) {
         if let Some(seen) = &self.seen {
             let at = Instant::now();
-            // Who no longer looks does not want it.
+            // A receiver that is gone does not want it.
             let _ = seen.send(Seen { at, what: what() });
         }
     }

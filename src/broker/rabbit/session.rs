@@ -29,8 +29,8 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the last acknowledgements may take to be sent.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often to check that both connections are still there, because lapin reports a loss only to those who wait for something.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What stays the same through all generations.
 pub(super) struct Plan {
@@ -173,8 +173,8 @@ impl Session {
         let publishing = link.publisher.connection();
         let mut events = std::pin::pin!(blocking(publishing));
         let mut renewing = std::pin::pin!(renew(self.pulse.clone(), link.lease.clone(), self.pulse_interval));
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -183,7 +183,7 @@ impl Session {
                 Some(reason) = self.faults.recv() => return End::Lost(reason),
                 reason = &mut renewing => return End::Lost(reason),
                 Some(blocked) = events.next() => plan.shared.set_blocked(link.generation, blocked),
-                _ = look.tick() => {
+                _ = check.tick() => {
                     if !self.consuming.status().connected() {
                         return End::Lost("the consuming connection was lost".to_owned());
                     }

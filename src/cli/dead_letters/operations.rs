@@ -183,11 +183,11 @@ impl Going {
         }
         let left = self.letters.left();
         if left > 0 && self.room() > 0 {
-            eprintln!("{left} were not looked at: too many that are not meant lie before them");
+            eprintln!("{left} were not read: too many that are not meant lie before them");
             return ExitCode::FAILURE;
         }
         if left > 0 {
-            eprintln!("stopped at the limit; {left} were not looked at (--limit)");
+            eprintln!("stopped at the limit; {left} were not read (--limit)");
             return code(*failed == 0);
         }
         let missing = self.selection.ids.iter().filter(|id| !self.found.contains(*id));

@@ -6,7 +6,7 @@ use super::*;
 use crate::refresh::model::{TaskStatus, WebFormStatus};
 
 #[tokio::test(start_paused = true)]
-async fn a_task_is_started_looked_at_and_found() {
+async fn a_task_is_started_polled_and_found() {
     let world = World::new();
     let started = world.start(1).await;
     assert_eq!(
@@ -16,9 +16,9 @@ async fn a_task_is_started_looked_at_and_found() {
     assert_eq!(started.bank_connection_id, Some(1));
     assert!(started.web_form.is_none() && started.error.is_none());
     pass(2).await;
-    assert_eq!(world.look(1, &started.id).await.status, TaskStatus::Running);
+    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Running);
     pass(1).await;
-    assert_eq!(world.look(1, &started.id).await.status, TaskStatus::Completed);
+    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Completed);
     world.start(2).await;
     let again = world.start(1).await;
     let found: Vec<_> = world.find(1).await.into_iter().map(|task| task.id).collect();
@@ -30,7 +30,7 @@ async fn a_task_that_fails_says_why() {
     let world = World::new();
     let started = world.start(9005).await;
     pass(10).await;
-    let task = world.look(9005, &started.id).await;
+    let task = world.poll(9005, &started.id).await;
     assert_eq!(task.status, TaskStatus::Failed);
     let error = task.error.expect("an error");
     assert_eq!(error.code, "BANK_SERVER_REJECTION");
@@ -52,7 +52,7 @@ async fn a_web_form_is_named_by_its_task_and_followed_to_its_end() {
     for (connection, end) in [(9002, WebFormStatus::Aborted), (9003, WebFormStatus::Expired)] {
         let started = world.start(connection).await;
         pass(30).await;
-        let link = world.look(connection, &started.id).await.web_form.expect("a web form");
+        let link = world.poll(connection, &started.id).await.web_form.expect("a web form");
         pass(20 * 60).await;
         assert_eq!(world.form(connection, &link.id).await.status, end);
     }

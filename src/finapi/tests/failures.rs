@@ -46,15 +46,15 @@ async fn every_status_means_the_same_at_every_endpoint() {
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_that_is_no_text_matters_only_where_it_is_read() {
-    let look = async |body: &'static [u8]| {
+    let poll = async |body: &'static [u8]| {
         let call = Call::Task("a-1".to_owned());
         always(200, body).ask(&refresh(command(1)), &call).await
     };
     let unread =
         b"{\"id\":\"a-1\",\"note\":\"\xff\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"COMPLETED\"}";
-    assert_eq!(task(look(unread).await).id, "a-1");
+    assert_eq!(task(poll(unread).await).id, "a-1");
     let read = b"{\"id\":\"a-1\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"\xff\"}";
-    let failure = look(read).await.expect_err("a failure");
+    let failure = poll(read).await.expect_err("a failure");
     assert_eq!(failure.kind, FailureKind::Unexpected);
 }
 

@@ -96,8 +96,8 @@ async fn a_refresh_goes_its_way_over_http() {
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
     let started = task(client.ask(&refresh, &Call::Start).await);
-    let looked = task(client.ask(&refresh, &Call::Task(started.id.clone())).await);
-    assert_eq!(looked.id, started.id);
+    let polled = task(client.ask(&refresh, &Call::Task(started.id.clone())).await);
+    assert_eq!(polled.id, started.id);
 }
 
 #[tokio::test]

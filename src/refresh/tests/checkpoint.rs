@@ -16,11 +16,11 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
     assert_eq!(read.phase_since, refresh.phase_since);
-    assert_eq!((read.looks, read.failures), (refresh.looks, refresh.failures));
-    let just_looked_at = later(refresh.phase_since, secs(1));
+    assert_eq!((read.polls, read.failures), (refresh.polls, refresh.failures));
+    let just_polled = later(refresh.phase_since, secs(1));
     let (phase, due_at) = match refresh.phase {
         Phase::Collecting { .. } => ("settling", refresh.due_at),
-        Phase::Telling { .. } => ("updating", refresh.due_at.max(just_looked_at)),
+        Phase::Telling { .. } => ("updating", refresh.due_at.max(just_polled)),
         _ => (refresh.phase.name(), refresh.due_at),
     };
     assert_eq!((read.phase.name(), read.due_at), (phase, due_at));
@@ -51,7 +51,7 @@ fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
 #[test]
 fn every_phase_is_read_as_it_was_written() {
     let mut telling = Run::updating();
-    telling.look(form_required());
+    telling.poll(form_required());
     let mut locked = Run::plain();
     locked.find([]).start(FailureKind::Locked).find([]);
     let runs = [
@@ -114,9 +114,9 @@ fn what_a_phase_knows_is_kept() {
 }
 
 #[test]
-fn a_task_whose_web_form_was_not_told_of_is_not_looked_at_again_within_a_second() {
+fn a_task_whose_web_form_was_not_published_is_not_polled_again_within_a_second() {
     let mut run = Run::updating();
-    run.look(form_required());
+    run.poll(form_required());
     assert_eq!((run.phase(), run.wait()), ("telling", Duration::ZERO));
     run.taken_up();
     assert_eq!((run.phase(), run.wait()), ("updating", secs(1)));

@@ -35,7 +35,7 @@ fn the_outcome_has_one_id_whatever_it_is() {
     let mut success = Run::collecting();
     success.collect(collected(1));
     let mut failure = Run::updating();
-    failure.look(task_failed("INTERNAL_ERROR"));
+    failure.poll(task_failed("INTERNAL_ERROR"));
     let mut overdue = Run::plain();
     overdue.deadline();
     let ids = [&success, &failure, &overdue].map(|run| context(&run.told[0]).event_id.clone());

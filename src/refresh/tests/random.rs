@@ -142,7 +142,7 @@ fn follow(seed: u64) {
     let mut refresh = Refresh::new(command, at(0), Envelope::default(), at(0));
     let mut durable = state::encode(&refresh);
     let mut now = at(0);
-    let mut looked: Option<Timestamp> = None;
+    let mut polled: Option<Timestamp> = None;
     let mut parts_told = 0;
     for _ in 0..20_000 {
         now = now.max(refresh.due_at);
@@ -168,16 +168,16 @@ fn follow(seed: u64) {
         let answer = draw.answer(&call);
         let asked = !matches!(&answer, Err(failure) if matches!(failure.kind, FailureKind::NotAsked(_)));
         if let (Call::Task(_), true) = (&call, asked) {
-            let last = looked.replace(now);
+            let last = polled.replace(now);
             assert!(
                 last.is_none_or(|last| later(last, secs(1)) <= now),
-                "seed {seed}: two looks within a second"
+                "seed {seed}: two polls within a second"
             );
         }
         let moment = Moment {
             now,
             jitter: draw.0.f64(),
-            next_look: draw.0.bool().then(|| draw.seconds()),
+            next_poll: draw.0.bool().then(|| draw.seconds()),
         };
         let telling = matches!(refresh.phase, Phase::Telling { .. });
         let step = refresh.step(answer, moment, &policy);
@@ -352,7 +352,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
         let moment = Moment {
             now,
             jitter: world.draw.0.f64(),
-            next_look: None,
+            next_poll: None,
         };
         let step = refresh.step(answer, moment, &policy);
         refresh = match step.next {

@@ -34,11 +34,11 @@ fn tell(refresh: &Refresh) -> String {
         phase,
         phase_since,
         due_at,
-        looks,
+        polls,
         failures,
     } = refresh;
     format!(
-        "{phase:?} since {phase_since} due {due_at}, {looks} looks, {failures} failures, of {requested_at}; \
+        "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, of {requested_at}; \
          {command:?}; {envelope:?}"
     )
 }
@@ -61,7 +61,7 @@ fn what_was_once_written_is_gone_on_with_and_written_anew() {
             let moment = Moment {
                 now: refresh.due_at,
                 jitter: 0.5,
-                next_look: None,
+                next_poll: None,
             };
             let failure = Failure::new(FailureKind::Unavailable, "not to be had");
             let step = refresh.step(Err(failure), moment, &policy);
@@ -113,7 +113,7 @@ fn examples() -> Vec<(&'static str, Refresh)> {
         ..import_command()
     };
     let mut telling = Run::updating();
-    telling.look(form_required());
+    telling.poll(form_required());
     let mut locked = Run::plain();
     locked.find([]).start(FailureKind::Locked).find([]);
     let of = |run: &Run| run.at().clone();

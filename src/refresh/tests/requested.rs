@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_task_is_looked_for_before_one_is_started() {
+fn a_task_is_searched_for_before_one_is_started() {
     let mut run = Run::plain();
     run.asks(&Call::FindTask);
     run.find([]).asks(&Call::Start);
@@ -16,7 +16,7 @@ fn the_lost_answer_of_a_start_leads_to_its_task() {
         let mut run = Run::plain();
         run.find([]).start(lost);
         assert!(run.wait() >= secs(1));
-        run.find([running()]).look(completed());
+        run.find([running()]).poll(completed());
         assert_eq!((run.phase(), run.starts()), ("settling", 1));
     }
 }
@@ -75,7 +75,7 @@ fn tasks_of_other_connections_and_of_the_past_are_not_followed() {
 #[test]
 fn an_update_that_runs_already_serves_a_plain_command() {
     let mut run = Run::plain();
-    run.find([running().made_at(-60)]).look(completed().made_at(-60));
+    run.find([running().made_at(-60)]).poll(completed().made_at(-60));
     assert_eq!(run.starts(), 0);
     run.connection(ready());
     let Call::Collect(_, Some(span)) = run.at().call() else {

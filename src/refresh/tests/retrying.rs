@@ -70,9 +70,9 @@ fn a_good_answer_ends_the_row() {
     let mut run = Run::under(policy(3), command());
     run.find([]).start(running());
     for _ in 0..5 {
-        run.look(FailureKind::Unavailable)
-            .look(FailureKind::Unavailable)
-            .look(running());
+        run.poll(FailureKind::Unavailable)
+            .poll(FailureKind::Unavailable)
+            .poll(running());
         assert_eq!(run.at().failures, 0);
     }
 }
@@ -125,9 +125,9 @@ fn without_retry_after_the_wait_grows() {
 fn a_retry_after_of_nothing_is_a_second_all_the_same() {
     let mut run = Run::updating();
     run.jitter = 0.0;
-    run.look(FailureKind::RateLimited(Some(Duration::ZERO)));
+    run.poll(FailureKind::RateLimited(Some(Duration::ZERO)));
     assert!(run.wait() >= secs(1), "{:?}", run.wait());
-    run.look(running());
+    run.poll(running());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn while_finapi_is_down_nothing_is_counted() {
 }
 
 #[test]
-fn a_start_that_was_not_made_is_looked_for_all_the_same() {
+fn a_start_that_was_not_made_is_searched_for_all_the_same() {
     let mut run = Run::plain();
     run.find([])
         .start(FailureKind::NotAsked(secs(7)))
@@ -208,7 +208,7 @@ fn no_wait_goes_beyond_the_deadline() {
 #[test]
 fn at_the_deadline_finapis_trouble_is_named() {
     let mut run = Run::updating();
-    run.look(FailureKind::Unavailable).deadline();
+    run.poll(FailureKind::Unavailable).deadline();
     assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
     let mut run = Run::updating();
     run.deadline();
@@ -225,7 +225,7 @@ fn before_the_deadline_nothing_is_overdue() {
 }
 
 #[test]
-fn no_settings_bring_looks_within_a_second() {
+fn no_settings_bring_polls_within_a_second() {
     let hasty = Policy {
         polling: schedule::Polling {
             learn: false,
@@ -246,6 +246,6 @@ fn no_settings_bring_looks_within_a_second() {
     run.jitter = 0.0;
     run.find([]).start(running());
     for _ in 0..200 {
-        run.look(running()).look(FailureKind::Unavailable);
+        run.poll(running()).poll(FailureKind::Unavailable);
     }
 }

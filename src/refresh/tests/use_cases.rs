@@ -8,8 +8,8 @@ fn existing_accounts_are_updated_without_the_user() {
     let mut run = Run::plain();
     run.find([])
         .start(running())
-        .look(running())
-        .look(completed())
+        .poll(running())
+        .poll(completed())
         .connection(unready())
         .connection(ready())
         .collect(collected(3));
@@ -35,7 +35,7 @@ fn new_accounts_are_imported_and_told_as_new() {
     brought.accounts[1].is_new = true;
     run.find([])
         .start(running())
-        .look(completed())
+        .poll(completed())
         .connection(ready())
         .collect(brought);
     let new: Vec<bool> = run.updated().accounts.iter().map(|account| account.is_new).collect();
@@ -45,7 +45,7 @@ fn new_accounts_are_imported_and_told_as_new() {
 #[test]
 fn the_bank_asks_for_the_user_in_the_middle() {
     let mut run = Run::updating();
-    run.look(form_required()).form(open_form());
+    run.poll(form_required()).form(open_form());
     assert_eq!(run.phase(), "awaiting_user");
     let form = run.forms()[0].clone();
     assert_eq!(form.reason(), UserActionReason::DuringUpdate);
@@ -84,7 +84,7 @@ fn a_web_form_is_needed_at_once() {
 #[test]
 fn the_bank_refuses() {
     let mut run = Run::updating();
-    run.look(task_failed("BANK_SERVER_REJECTION"));
+    run.poll(task_failed("BANK_SERVER_REJECTION"));
     assert_eq!(run.failure(), (FailureReason::BankRejected, false));
     let event = run.failed();
     assert_eq!(event.finapi_code, "BANK_SERVER_REJECTION");

@@ -21,7 +21,7 @@ const FAILURES: [FailureKind; 12] = [
 fn the_user_is_told_at_once_when_the_web_form_cannot_be_read() {
     for failure in FAILURES {
         let mut run = Run::updating();
-        run.look(form_required());
+        run.poll(form_required());
         assert_eq!(run.wait(), Duration::ZERO);
         run.form(failure);
         assert_eq!(run.phase(), "awaiting_user", "{failure:?}");
@@ -34,14 +34,14 @@ fn the_user_is_told_at_once_when_the_web_form_cannot_be_read() {
 #[test]
 fn the_user_is_told_at_once_when_something_else_is_answered() {
     let mut run = Run::updating();
-    run.look(form_required()).form(ready());
+    run.poll(form_required()).form(ready());
     assert_eq!((run.phase(), run.forms().len()), ("awaiting_user", 1));
 }
 
 #[test]
 fn a_success_by_the_user_comes_after_the_user_was_told() {
     let mut run = Run::updating();
-    run.look(form_required())
+    run.poll(form_required())
         .form(form(WebFormStatus::Completed))
         .connection(ready())
         .collect(collected(0));
@@ -51,9 +51,9 @@ fn a_success_by_the_user_comes_after_the_user_was_told() {
 }
 
 #[test]
-fn a_web_form_that_is_over_at_the_next_look_is_told_with_its_outcome() {
+fn a_web_form_that_is_over_at_the_next_poll_is_told_with_its_outcome() {
     let mut run = Run::updating();
-    run.look(form_required()).form(form(WebFormStatus::Expired));
+    run.poll(form_required()).form(form(WebFormStatus::Expired));
     let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();
     assert_eq!(keys, ["user-action.required", "refresh.failed"]);
 }
@@ -61,9 +61,9 @@ fn a_web_form_that_is_over_at_the_next_look_is_told_with_its_outcome() {
 #[test]
 fn another_worker_tells_the_user_again_under_the_same_id() {
     let mut run = Run::updating();
-    run.look(form_required()).taken_up();
+    run.poll(form_required()).taken_up();
     assert_eq!(run.phase(), "updating", "the URL is asked for anew");
-    run.late(secs(1)).look(form_required()).form(open_form());
+    run.late(secs(1)).poll(form_required()).form(open_form());
     let first = run.forms()[0].refresh.clone().expect("a context");
     run.redelivered().find([form_required()]).form(open_form());
     let second = run.forms()[1].refresh.clone().expect("a context");
@@ -92,7 +92,7 @@ fn another_web_form_is_another_event() {
 }
 
 #[test]
-fn an_open_web_form_is_looked_at_until_a_while_after_its_end() {
+fn an_open_web_form_is_polled_until_a_while_after_its_end() {
     let mut run = Run::awaiting();
     let mut waits = Vec::new();
     while run.at().due_at < at(1200 + 300) {

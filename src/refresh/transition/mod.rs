@@ -57,8 +57,8 @@ impl At<'_> {
     }
 
     fn wait(&self, refresh: Refresh, polling: &Polling, max: Duration) -> Step {
-        let looks = refresh.looks.saturating_sub(1);
-        let wait = polling.wait(looks, max, self.moment.jitter);
+        let polls = refresh.polls.saturating_sub(1);
+        let wait = polling.wait(polls, max, self.moment.jitter);
         let due_at = later(self.moment.now, wait);
         let failures = 0;
         self.go_on(Refresh {
@@ -77,7 +77,7 @@ impl At<'_> {
             phase,
             phase_since: self.moment.now,
             due_at,
-            looks: 0,
+            polls: 0,
             failures: 0,
             ..refresh
         })

@@ -34,7 +34,7 @@ impl At<'_> {
         let refresh = Refresh {
             phase,
             phase_since: now,
-            looks: 0,
+            polls: 0,
             failures: 0,
             ..refresh
         };
@@ -56,9 +56,9 @@ impl At<'_> {
                 if self.moment.now >= later(expires_at, self.policy.limits.web_form_grace) {
                     return self.fail(refresh, &expired());
                 }
-                let looks = refresh.looks + 1;
+                let polls = refresh.polls + 1;
                 let max = self.polling().web_form_max;
-                self.wait(Refresh { looks, ..refresh }, self.polling(), max)
+                self.wait(Refresh { polls, ..refresh }, self.polling(), max)
             }
             WebFormStatus::Completed => {
                 let update = Update::of(task, UpdateOrigin::UserActed);
@@ -85,9 +85,9 @@ impl At<'_> {
         // Categories are an extra: past the deadline the transactions are told without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization || late;
         if !connection.ready || !categorized {
-            let looks = refresh.looks + 1;
+            let polls = refresh.polls + 1;
             let polling = &self.policy.polling;
-            return self.wait(Refresh { looks, ..refresh }, polling, polling.max);
+            return self.wait(Refresh { polls, ..refresh }, polling, polling.max);
         }
         let update = Update {
             until: update.until.or(Some(later(self.moment.now, CLOCKS_APART_MAX))),

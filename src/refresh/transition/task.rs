@@ -7,7 +7,7 @@ use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::{Fail, Failure};
 use crate::refresh::model::{Connection, Task, TaskStatus};
 use crate::refresh::query::Answer;
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{First, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, command, earlier, later};
 
 impl At<'_> {
@@ -35,7 +35,7 @@ impl At<'_> {
             Refresh {
                 phase: Phase::Settling { update },
                 phase_since: self.moment.now,
-                looks: 0,
+                polls: 0,
                 ..refresh
             },
             Answer::Connection(connection.clone()),
@@ -47,11 +47,11 @@ impl At<'_> {
         match tasks.into_iter().find(serves) {
             Some(task) => self.stands(refresh, task),
             None if first == First::Follow => {
-                let looks = refresh.looks + 1;
+                let polls = refresh.polls + 1;
                 let phase = refresh.requested(true);
                 let polling = &self.policy.polling;
                 let refresh = Refresh {
-                    looks,
+                    polls,
                     phase,
                     ..refresh
                 };
@@ -115,7 +115,7 @@ impl At<'_> {
 
     pub(super) fn runs(&self, refresh: Refresh, task: TaskRef) -> Step {
         let Phase::Updating { .. } = refresh.phase else {
-            let due_at = later(self.moment.now, self.until_next_look(&task, 0));
+            let due_at = later(self.moment.now, self.until_next_poll(&task, 0));
             return self.enter(refresh, Phase::Updating { task }, due_at);
         };
         let deadline = later(refresh.phase_since, self.policy.limits.updating);
@@ -123,25 +123,25 @@ impl At<'_> {
             let message = "finAPI still called the task running at its deadline";
             return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
         }
-        let looks = refresh.looks + 1;
-        let due_at = later(self.moment.now, self.until_next_look(&task, looks));
+        let polls = refresh.polls + 1;
+        let due_at = later(self.moment.now, self.until_next_poll(&task, polls));
         self.go_on(Refresh {
             due_at,
-            looks,
+            polls,
             failures: 0,
             ..refresh
         })
     }
 
     /// By what is known of the bank, else on a growing interval; beside callbacks always by that.
-    pub(super) fn until_next_look(&self, task: &TaskRef, looks: u32) -> Duration {
-        match self.moment.next_look {
-            Some(look) if self.policy.beside_callbacks.is_none() => {
+    pub(super) fn until_next_poll(&self, task: &TaskRef, polls: u32) -> Duration {
+        match self.moment.next_poll {
+            Some(poll) if self.policy.beside_callbacks.is_none() => {
                 let runs_for = self.moment.now.duration_since(task.created_at);
-                let left = look.saturating_sub(runs_for.try_into().unwrap_or_default());
-                left.max(LOOK_INTERVAL_MIN)
+                let left = poll.saturating_sub(runs_for.try_into().unwrap_or_default());
+                left.max(POLL_INTERVAL_MIN)
             }
-            _ => self.polling().wait(looks, self.polling().max, self.moment.jitter),
+            _ => self.polling().wait(polls, self.polling().max, self.moment.jitter),
         }
     }
 

@@ -6,12 +6,12 @@ use super::At;
 use crate::proto::FailureReason;
 use crate::refresh::failure::{Fail, Failure, FailureKind};
 use crate::refresh::model::{WebForm, WebFormStatus};
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{First, Phase, Refresh, Step, later};
 
 impl At<'_> {
     pub(in crate::refresh) fn failed(&self, refresh: Refresh, failure: Failure) -> Step {
-        // The user is told even when the web form can't be looked at; what is wrong shows at the next look.
+        // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::Telling { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
                 status: WebFormStatus::Open,
@@ -51,7 +51,7 @@ impl At<'_> {
         let failures = refresh.failures.max(counted);
         let backoff = self.policy.retry.wait(failures, self.moment.jitter);
         let after = match after {
-            Some(after) => (after + backoff.mul_f64(0.1)).max(LOOK_INTERVAL_MIN),
+            Some(after) => (after + backoff.mul_f64(0.1)).max(POLL_INTERVAL_MIN),
             None => backoff,
         };
         self.again(Refresh { failures, ..refresh }, after)
@@ -67,7 +67,7 @@ impl At<'_> {
         self.again(Refresh { failures, ..refresh }, after)
     }
 
-    /// Waits in the same phase; but after a start whose answer is not known, looks for the task first.
+    /// Waits in the same phase; but after a start whose answer is not known, it searches for the task first.
     pub(super) fn again(&self, refresh: Refresh, after: Duration) -> Step {
         let phase = match refresh.phase {
             Phase::Requested {

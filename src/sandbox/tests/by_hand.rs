@@ -80,10 +80,10 @@ async fn what_was_asked_is_counted() {
         (connection.posts, connection.tasks_made, connection.without_user),
         (3, 2, 1)
     );
-    assert_eq!((connection.open_max, connection.web_form_looks), (1, 1));
+    assert_eq!((connection.open_max, connection.web_form_polls), (1, 1));
     assert_eq!(connection.user_id.as_deref(), Some("anna"));
     let first = &connection.tasks[0];
-    assert_eq!((first.id.as_str(), first.looks), (id(&task).as_str(), 4));
+    assert_eq!((first.id.as_str(), first.polls), (id(&task).as_str(), 4));
     assert_eq!(first.created_at, START);
     assert_eq!(first.web_form_status.as_deref(), Some("COMPLETED"));
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::job::{Job, Now, Origin, Receipt};
 use super::{Action, DUPLICATE_WAIT, Scheduler};
 use crate::broker::topology::DELAYS;
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Phase, Refresh, later};
 use crate::worker::publication::{Forward, Publication};
 
@@ -185,7 +185,7 @@ impl Scheduler {
 /// The worker that had it may have polled the task just before, or its start of a task may not be visible yet.
 fn delay_after_release(refresh: &mut Refresh, released_at: Option<Timestamp>) {
     if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
-        refresh.due_at = refresh.due_at.max(later(released_at, LOOK_INTERVAL_MIN));
+        refresh.due_at = refresh.due_at.max(later(released_at, POLL_INTERVAL_MIN));
     }
 }
 
