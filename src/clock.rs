@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// German time, in which finAPI writes its times and counts its days. Compiled in, so it can't be missing.
 pub static GERMANY: TimeZone = tz::get!("Europe/Berlin");
 
-/// Tells the time of day. Cheap to copy.
+/// Knows the time of day. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
     /// The system's.

@@ -249,7 +249,7 @@ async fn observe(channel: &Channel, topology: &Topology) -> Consumer {
         .expect("a consumer")
 }
 
-/// How long after its end an update was told. finAPI gives the end as the accounts' last successful update.
+/// How long after its end an update was published. finAPI gives the end as the accounts' last successful update.
 fn notice(event: &proto::TransactionsUpdated, now: Timestamp) -> f64 {
     let ends = event.accounts.iter().flat_map(|account| &account.interfaces);
     let ends = ends.filter_map(|interface| interface.last_successful_update.as_ref());

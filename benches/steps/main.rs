@@ -109,7 +109,7 @@ fn collected(transactions: i64) -> Answered {
     }))
 }
 
-fn told(transactions: i64) -> Event {
+fn updated_event(transactions: i64) -> Event {
     let mut step = step(collecting(), collected(transactions), 3);
     step.events.pop().expect("an event")
 }
@@ -149,6 +149,6 @@ fn state_decode(bencher: Bencher) {
 /// An event becomes a message.
 #[divan::bench(args = [0, 10, 100, 1000])]
 fn event_message(bencher: Bencher, transactions: i64) {
-    let (event, envelope) = (told(transactions), Envelope::default());
+    let (event, envelope) = (updated_event(transactions), Envelope::default());
     bencher.bench_local(|| message::event(&TOPOLOGY, black_box(&event), &envelope, at(3)));
 }

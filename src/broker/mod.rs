@@ -144,7 +144,7 @@ impl Subscription {
     }
 }
 
-/// What a broker tells its consumer.
+/// What a broker reports to its consumer.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every notice is a delivery")]
 pub enum Notice {
@@ -280,7 +280,7 @@ impl Broker {
         }
     }
 
-    /// How many messages of a queue wait to be handed out; none when that can't be told now.
+    /// How many messages of a queue wait to be handed out; none when nobody can know that now.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
         match self {
             Self::Rabbit(rabbit) => rabbit.ready(queue).await,

@@ -12,7 +12,7 @@ use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::{Envelope, Phase, Refresh, Update, command, event};
 
-/// A batch update is over so long after it began, at most; what was imported meanwhile is told.
+/// A batch update is over so long after it began, at most; what was imported meanwhile is published.
 const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
             since: Some(now.saturating_sub(BATCH_UPDATE_MAX).unwrap_or(now)),
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         },
     };
     Ok(refresh)

@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// The command's id, to publish the same command again (with one connection)
     #[arg(long, value_name = "UUID")]
     command_id: Option<Uuid>,
-    /// Publish one command after another, this far apart, going round the connections until told to stop
+    /// Publish one command after another, this far apart, going round the connections until it is stopped
     #[arg(long, value_name = "DURATION", value_parser = humantime, conflicts_with_all = ["wait", "command_id"])]
     every: Option<Duration>,
     /// Show what happens until every outcome is there

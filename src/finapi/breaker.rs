@@ -115,7 +115,7 @@ impl Breaker {
         }
     }
 
-    /// Tells whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
+    /// Reports whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.down.subscribe()
@@ -155,7 +155,7 @@ impl Breaker {
         state.failures = 0;
         if state.open.take().is_some() {
             tracing::info!(host = host.setting(), "finAPI is back");
-            self.tell(&*hosts);
+            self.report(&*hosts);
         }
     }
 
@@ -169,13 +169,13 @@ impl Breaker {
             let probe_at = now + wait;
             state.open = Some(Open { wait, probe_at });
             tracing::warn!(host = host.setting(), "finAPI is down; taking no new commands");
-            self.tell(&*hosts);
+            self.report(&*hosts);
         }
     }
 
-    fn tell(&self, hosts: &[State]) {
+    fn report(&self, hosts: &[State]) {
         let down = hosts.iter().any(|state| state.open.is_some());
-        self.down.send_if_modified(|told| std::mem::replace(told, down) != down);
+        self.down.send_if_modified(|reported| std::mem::replace(reported, down) != down);
     }
 
     fn hosts(&self) -> MutexGuard<'_, [State; Host::ALL.len()]> {

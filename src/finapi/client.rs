@@ -121,7 +121,7 @@ impl FinApi {
         self.concurrency.calls()
     }
 
-    /// Tells whenever finAPI goes down (`true`) and comes back.
+    /// Reports whenever finAPI goes down (`true`) and comes back.
     #[must_use]
     pub fn watch_outage(&self) -> watch::Receiver<bool> {
         self.breaker.watch()

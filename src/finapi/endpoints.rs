@@ -41,7 +41,7 @@ impl FinApi {
 
     async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
         let response = self.start(asked, names).await?;
-        // What neither set of names can say tells nothing of which one finAPI speaks.
+        // What neither set of names can say shows nothing of which one finAPI speaks.
         if !is_refused_for_names(&response) {
             let reference = names == Names::Reference;
             if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {

@@ -7,8 +7,8 @@
 //! | Requested: find | the user's tasks | wherever a task that serves the command stands, Requested: start |
 //! | Requested: start | a new task | wherever that task stands; Requested: find (its answer was lost); Requested: follow (423) |
 //! | Requested: follow | the user's tasks | wherever the running task stands; waits, then Requested: check |
-//! | Updating | the task | itself, Telling, Settling, failed |
-//! | Telling | the web form | AwaitingUser, and `UserActionRequired` is published |
+//! | Updating | the task | itself, NotifyingUser, Settling, failed |
+//! | NotifyingUser | the web form | AwaitingUser, and `UserActionRequired` is published |
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
 //! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
@@ -115,8 +115,8 @@ pub enum Phase {
         /// The task.
         task: TaskRef,
     },
-    /// A web form was handed out that the user has not been told of. Never leaves the worker: a checkpoint says Updating.
-    Telling {
+    /// A web form was handed out, and the user is not notified of it yet. Never leaves the worker: a checkpoint says Updating.
+    NotifyingUser {
         /// The task that led to it.
         task: TaskRef,
         /// The web form.
@@ -124,7 +124,7 @@ pub enum Phase {
         /// Why it is needed.
         reason: UserActionReason,
     },
-    /// The user has been told of the web form.
+    /// The user was notified of the web form.
     AwaitingUser {
         /// The task that led to it.
         task: TaskRef,
@@ -169,21 +169,21 @@ pub struct TaskRef {
     pub created_at: Timestamp,
 }
 
-/// An update that is over and not yet told.
+/// An update that is over and not yet published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The task; none where this command led to none.
     pub task: Option<TaskRef>,
     /// How it came about.
     pub origin: UpdateOrigin,
-    /// Transactions imported from here on are told; none are where this is missing.
+    /// Transactions imported from here on are published; none are where this is missing.
     pub since: Option<Timestamp>,
     /// Transactions imported after this belong to a later update.
     pub until: Option<Timestamp>,
     /// The next part to publish, from 1.
     pub next_part: u32,
     /// Transactions up to this id are in the parts before.
-    pub told_up_to: i64,
+    pub published_up_to: i64,
 }
 
 /// The moment of a step, and what it brings.
@@ -249,7 +249,7 @@ impl Refresh {
                 First::Start => Call::Start,
             },
             Phase::Updating { task } => Call::Task(task.id.clone()),
-            Phase::Telling { form, .. } => Call::WebForm(form.id.clone()),
+            Phase::NotifyingUser { form, .. } => Call::WebForm(form.id.clone()),
             Phase::AwaitingUser { web_form_id, .. } => Call::WebForm(web_form_id.clone()),
             Phase::Settling { .. } => Call::Connection,
             Phase::Collecting { update, connection } => {
@@ -266,7 +266,7 @@ impl Refresh {
     #[must_use]
     pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
         // Once a part may be out, the rest follows however late it is.
-        if self.is_half_told() || now < self.deadline(policy) {
+        if self.is_half_published() || now < self.deadline(policy) {
             return None;
         }
         let reason = match self.phase {
@@ -324,7 +324,7 @@ impl Refresh {
 
     /// Whether a part of its outcome may be out.
     #[must_use]
-    pub fn is_half_told(&self) -> bool {
+    pub fn is_half_published(&self) -> bool {
         match &self.phase {
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part > 1,
             _ => false,
@@ -335,7 +335,7 @@ impl Refresh {
     #[must_use]
     pub fn task(&self) -> Option<&TaskRef> {
         match &self.phase {
-            Phase::Updating { task } | Phase::Telling { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
+            Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
             Phase::Requested { .. } => None,
         }
@@ -350,7 +350,7 @@ impl Update {
             origin,
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         }
     }
 }
@@ -362,7 +362,7 @@ impl Phase {
         match self {
             Self::Requested { .. } => "requested",
             Self::Updating { .. } => "updating",
-            Self::Telling { .. } => "telling",
+             "notifying_user"=>Self::NotifyingUser { .. } => "notifying_user"=> "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
             Self::Collecting { .. } => "collecting",

@@ -99,7 +99,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
 /// The URL of a web form is in no checkpoint, so its task is polled again, and that just happened.
 fn due_at(refresh: &Refresh) -> Timestamp {
     match refresh.phase {
-        Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, POLL_INTERVAL_MIN)),
+        Phase::NotifyingUser { .. } => refresh.due_at.max(later(refresh.phase_since, POLL_INTERVAL_MIN)),
         _ => refresh.due_at,
     }
 }
@@ -107,7 +107,7 @@ fn due_at(refresh: &Refresh) -> Timestamp {
 fn phase(phase: &Phase) -> wire::Phase {
     match phase {
         Phase::Requested { locked, .. } => wire::Phase::Requested(wire::Requested { locked: *locked }),
-        Phase::Updating { task } | Phase::Telling { task, .. } => wire::Phase::Updating(wire::Updating {
+        Phase::Updating { task } | Phase::NotifyingUser { task, .. } => wire::Phase::Updating(wire::Updating {
             task: Some(write_task(task)),
         }),
         Phase::AwaitingUser {
@@ -142,7 +142,7 @@ fn write_update(update: &Update) -> wire::Update {
         since: update.since.map(from_timestamp),
         until: update.until.map(from_timestamp),
         next_part: update.next_part,
-        told_up_to: update.told_up_to,
+        published_up_to: update.published_up_to,
     }
 }
 
@@ -155,7 +155,7 @@ fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
         since: optional(update.since, "since")?,
         until: optional(update.until, "until")?,
         next_part: update.next_part.max(1),
-        told_up_to: update.told_up_to,
+        published_up_to: update.published_up_to,
     })
 }
 

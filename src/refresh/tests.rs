@@ -1,4 +1,4 @@
-//! The workflow in its table's terms: what finAPI is asked, what it says, what is told.
+//! The workflow in its table's terms: what finAPI is asked, what it says, what is published.
 
 mod checkpoint;
 mod collecting;
@@ -242,7 +242,7 @@ impl Said for Failure {
 
 impl Said for FailureKind {
     fn said(self) -> Answered {
-        Err(Failure::new(self, "told to fail"))
+        Err(Failure::new(self, "made to fail"))
     }
 }
 
@@ -254,7 +254,7 @@ struct Run {
     next_poll: Option<Duration>,
     now: Timestamp,
     refresh: Option<Refresh>,
-    told: Vec<Event>,
+    published: Vec<Event>,
     checkpoints: u32,
     calls: Vec<(Timestamp, Call)>,
 }
@@ -273,7 +273,7 @@ impl Run {
             next_poll: None,
             now: at(0),
             refresh: None,
-            told: Vec::new(),
+            published: Vec::new(),
             checkpoints: 0,
             calls: Vec::new(),
         };
@@ -293,7 +293,7 @@ impl Run {
         run
     }
 
-    /// Of a plain command, its user told of the web form.
+    /// Of a plain command, its user notified of the web form.
     fn awaiting() -> Self {
         let mut run = Self::updating();
         run.poll(form_required()).form(open_form());
@@ -401,16 +401,16 @@ impl Run {
             next_poll: self.next_poll,
         };
         let step = refresh.step(said.said(), moment, &self.policy);
-        self.told.extend(step.events);
+        self.published.extend(step.events);
         match step.next {
             Next::Wait(next) => self.goes_on(*next),
             Next::Checkpoint(next) => {
                 self.checkpoints += 1;
                 self.goes_on(*next);
             }
-            Next::Over => assert!(self.told.last().is_some_and(Event::is_last), "over without an outcome"),
+            Next::Over => assert!(self.published.last().is_some_and(Event::is_last), "over without an outcome"),
         }
-        let outcomes = self.told.iter().filter(|event| event.is_last()).count();
+        let outcomes = self.published.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(self.refresh.is_none()), "one outcome, at the end");
         self
     }
@@ -435,7 +435,7 @@ impl Run {
     fn deadline(&mut self) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = later(refresh.requested_at, self.policy.limits.refresh);
-        self.told.push(
+        self.published.push(
             refresh
                 .overdue(self.now, &self.policy)
                 .expect("the deadline has passed"),
@@ -450,7 +450,7 @@ impl Run {
     /// The outcome, which is a success in one part.
     fn updated(&self) -> &TransactionsUpdated {
         assert!(self.refresh.is_none(), "not over");
-        match self.told.last() {
+        match self.published.last() {
             Some(Event::TransactionsUpdated(event)) => event,
             other => panic!("no success: {other:?}"),
         }
@@ -459,7 +459,7 @@ impl Run {
     /// The outcome, which is a failure.
     fn failed(&self) -> &RefreshFailed {
         assert!(self.refresh.is_none(), "not over");
-        match self.told.last() {
+        match self.published.last() {
             Some(Event::RefreshFailed(event)) => event,
             other => panic!("no failure: {other:?}"),
         }
@@ -471,9 +471,9 @@ impl Run {
         (failed.reason(), failed.retryable)
     }
 
-    /// What the user was told.
+    /// What the user was notified of.
     fn forms(&self) -> Vec<&UserActionRequired> {
-        let forms = self.told.iter().filter_map(|event| match event {
+        let forms = self.published.iter().filter_map(|event| match event {
             Event::UserActionRequired(form) => Some(form),
             Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => None,
         });

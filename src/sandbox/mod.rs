@@ -97,7 +97,7 @@ use state::State;
 #[derive(Debug)]
 pub struct Sandbox {
     state: Mutex<State>,
-    /// Told when a callback may have become due earlier than it was.
+    /// Notified when a callback may have become due earlier than it was.
     sooner: Notify,
 }
 

@@ -216,7 +216,7 @@ impl State {
             } => Err(Refusal::Error {
                 status,
                 code: code.unwrap_or_else(|| usual_code(status).to_owned()),
-                message: "The sandbox was told to answer this.".to_owned(),
+                message: "The sandbox was set to answer this.".to_owned(),
                 retry_after,
             }),
         }

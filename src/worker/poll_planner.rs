@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn banks_are_told_apart_and_unknown_ones_go_by_all() {
+    fn banks_are_distinguished_and_unknown_ones_go_by_all() {
         let mut planner = planner([8000; 32]);
         for connection in 2..40 {
             planner.belongs(connection, 20);

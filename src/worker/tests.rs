@@ -306,7 +306,7 @@ async fn a_second_copy_is_dropped_while_the_first_waits_in_the_same_worker_and_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
+async fn what_finapi_answers_after_the_broker_was_lost_is_not_published() {
     let alone = Alone {
         latency: Duration::from_secs(1),
         ..Alone::new()
@@ -316,12 +316,12 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     alone.server.outage(true);
     alone.server.outage(false);
-    let told = || alone.server.depths()[&alone.topology.unrouted_events()].0;
+    let published = || alone.server.depths()[&alone.topology.unrouted_events()].0;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!((alone.calls(), told()), (1, 0));
+    assert_eq!((alone.calls(), published()), (1, 0));
     // The command, which came back meanwhile, waits until nobody works on it any more.
     tokio::time::sleep(DUPLICATE_WAIT + Duration::from_secs(2)).await;
-    assert_eq!((alone.calls(), told()), (2, 1));
+    assert_eq!((alone.calls(), published()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(45);
 
 /// How often progress is checked, and reported.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// What was done, and what became of it.
 pub struct Done {
@@ -55,7 +55,7 @@ struct Doing {
 pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Done {
     let began = Instant::now();
     let commands = schedule.orders.len();
-    let telling = tokio::spawn(tell(Arc::clone(stage), commands, began));
+    let reporting = tokio::spawn(report(Arc::clone(stage), commands, began));
     let publishing = tokio::spawn(Arc::clone(stage).publish(schedule.orders, schedule.publishes));
     let mut workers = Workers::start(Arc::clone(stage), logs.to_owned());
     let mut doing = Doing::new();
@@ -77,7 +77,7 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let mut ends = doing.ends;
     ends.checked += doing.stopped;
     ends.broken.extend(workers.wrong.iter().cloned());
-    telling.abort();
+    reporting.abort();
     Done {
         orders: published.orders,
         published: published.messages,
@@ -102,7 +102,7 @@ impl Doing {
             crashes: JoinSet::new(),
             crashed: 0,
             slow: 0,
-            ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_told"),
+            ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_asked"),
         }
     }
 
@@ -172,9 +172,9 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
     }
 }
 
-async fn tell(stage: Arc<Stage>, commands: usize, began: Instant) {
+async fn report(stage: Arc<Stage>, commands: usize, began: Instant) {
     loop {
-        sleep(TELL_EVERY).await;
+        sleep(REPORT_EVERY).await;
         let over = stage.observer.seen().over.len();
         println!("{:>5.0} s  {over} of {commands} over", began.elapsed().as_secs_f64());
     }

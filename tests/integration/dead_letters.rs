@@ -339,7 +339,7 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     assert!(
         replayed
             .err
-            .contains("stranger stays: there is no telling where it came from"),
+            .contains("stranger stays: nobody can know where it came from"),
         "{}",
         replayed.err
     );

@@ -1,4 +1,4 @@
-//! Workers that are killed or told to stop, and a broker that restarts.
+//! Workers that are killed or stopped, and a broker that restarts.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn a_killed_workers_refreshes_go_on_elsewhere_and_no_bank_is_asked_twice()
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_parks_all_it_holds_within_ten_seconds() {
+async fn a_worker_that_is_asked_to_stop_parks_all_it_holds_within_ten_seconds() {
     let mut platform = Platform::start(slow(Duration::from_secs(20))).await;
     let mut stopped = platform.worker(&[("WORKER__IN_FLIGHT", "5000")]);
     platform.send_all(commands(5000), false).await;

@@ -1,4 +1,4 @@
-//! What operators are told: wrong settings, and how a worker is.
+//! What operators see: wrong settings, and how a worker is.
 
 use std::time::Duration;
 

@@ -173,7 +173,7 @@ fn plain(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration)
     let asked_before = draw.pick(&[Duration::ZERO, Duration::ZERO, SECOND, 10 * SECOND]);
     let requested_at = start + at - draw.up_to(asked_before);
     let mut command = RefreshConnection {
-        // finAPI is told it as the profile, so that what it was asked can be told apart.
+        // finAPI gets it as the profile, so that what it was asked can be distinguished.
         profile_id: id.clone(),
         command_id: id,
         user_id: user,

@@ -35,12 +35,12 @@ pub(crate) struct Crew<'a> {
     clock: Clock,
     callbacks: callbacks::Settings,
     slots: Vec<Option<Running>>,
-    /// Told to stop and not done yet.
+    /// Published to stop and not done yet.
     leaving: Vec<Running>,
     lives: u64,
     /// How often the worker of each slot was started.
     starts: Vec<u64>,
-    /// Told of every life that is to end of the message that kills workers.
+    /// Published of every life that is to end of the message that kills workers.
     deaths: UnboundedSender<u64>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Crew<'a> {
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(worker.run(notices, async move {
-            // Who is killed is not told.
+            // Who is killed is not notified.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -58,7 +58,7 @@ pub(crate) enum Act {
     Publish(usize),
     /// The worker dies.
     Kill(usize),
-    /// The worker is told to stop.
+    /// The worker is asked to stop.
     Stop(usize),
     /// The worker dies right after something it did at the broker, and is started again.
     KillAfterEffect(usize),

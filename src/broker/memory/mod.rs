@@ -44,9 +44,9 @@ pub struct Client {
 
 struct Shared {
     state: Mutex<State>,
-    /// Tells the clock that a message expires sooner than it knows.
+    /// Wakes the clock because a message expires sooner than it knows.
     sooner: Arc<Notify>,
-    /// Tells who waits for a confirm that a client has lost its connection.
+    /// Wakes who waits for a confirm because a client has lost its connection.
     lost: Notify,
 }
 
@@ -120,7 +120,7 @@ impl Server {
         self.shared.state().kill_consumers(queue);
     }
 
-    /// Tells of all that happens from now on, in its order.
+    /// Reports all that happens from now on, in its order.
     #[must_use]
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Seen> {
         self.shared.state().watch.begin()

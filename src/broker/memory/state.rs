@@ -23,7 +23,7 @@ pub(super) struct State {
     lose_confirm: bool,
     /// What the next publishes meet, one each.
     pub(super) faults: VecDeque<PublishFault>,
-    /// A client has lost its connection, and nobody was told of it yet.
+    /// A client has lost its connection, and nobody was notified of it yet.
     lost: bool,
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
@@ -182,7 +182,7 @@ impl State {
     }
 
     pub(super) fn kill(&mut self, client: u64) {
-        // Gone first, so that it is not told.
+        // Gone first, so that it is not notified.
         if let Some(session) = self.clients.remove(&client) {
             self.lost = true;
             self.release(client, session.subscriptions);

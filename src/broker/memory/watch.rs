@@ -60,7 +60,7 @@ pub enum What {
         /// The client.
         client: u64,
     },
-    /// A client has lost its connection, and has been told so.
+    /// A client has lost its connection, and was notified.
     Disconnected {
         /// The client.
         client: u64,

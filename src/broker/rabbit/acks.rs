@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub(super) struct Acks {
     /// Handed over, not settled.
     open: BTreeSet<u64>,
-    /// Settled, but the broker has not been told.
+    /// Acknowledged here, but not at the broker yet.
     settled: BTreeSet<u64>,
     newest: u64,
 }
@@ -47,7 +47,7 @@ impl Acks {
     }
 
     /// What to send now. One acknowledgement covers everything before the oldest open delivery. It names the newest
-    /// one that the broker has not been told of, for naming one twice closes the channel.
+    /// one that the broker does not know of yet, because naming one twice closes the channel.
     pub(super) fn take(&mut self) -> Vec<Ack> {
         let mut prefix = std::mem::take(&mut self.settled);
         let rest = match self.open.first() {

@@ -131,7 +131,7 @@ impl Consuming {
         Ok(consuming)
     }
 
-    /// Hands over deliveries and sends acknowledgements until it is told to finish.
+    /// Hands over deliveries and sends acknowledgements until it is asked to finish.
     ///
     /// # Errors
     ///

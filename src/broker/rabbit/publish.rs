@@ -43,7 +43,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// `faults` is told why the connection is of no use any more.
+    /// `faults` receives the reason why the connection is of no use any more.
     pub(super) fn new(connection: Connection, confirm_timeout: Duration, faults: mpsc::Sender<String>) -> Self {
         Self {
             connection,

@@ -73,7 +73,7 @@ pub(super) struct Session {
 pub(super) enum End {
     /// Something failed: everything is to be built anew.
     Lost(String),
-    /// It was asked to close; whoever asked is told when it is done.
+    /// It was asked to close; whoever asked is notified when it is done.
     Closed(Closer),
 }
 

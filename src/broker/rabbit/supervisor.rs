@@ -57,7 +57,7 @@ async fn live(plan: &Plan, closers: &mut Closers) -> Closer {
     }
 }
 
-/// Tells everyone that the session is over. Some if it is not to be followed by another.
+/// Notifies everyone that the session is over. Some if it is not to be followed by another.
 async fn lost(plan: &Plan, closers: &mut Closers, generation: u64, end: End) -> Option<Closer> {
     let reason = match end {
         End::Closed(closer) => return Some(closer),

@@ -98,12 +98,12 @@ impl Going {
         for (row, letter) in selected {
             match message::replay(&self.topology, &letter.message, &row.queue) {
                 Some(outgoing) => ways.push((row, letter, outgoing)),
-                None => self.complain(&row, "there is no telling where it came from"),
+                None => self.complain(&row, "nobody can know where it came from"),
             }
         }
         if dry_run {
             for (row, _, outgoing) in &ways {
-                self.tell("would replay", row, Some(outgoing))?;
+                self.report("would replay", row, Some(outgoing))?;
             }
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Going {
         let letters: Vec<DeadLetter> = ways.iter().map(|(_, letter, _)| letter.clone()).collect();
         self.letters.ack(&letters).await?;
         for (row, _, outgoing) in &ways {
-            self.tell("replayed", row, Some(outgoing))?;
+            self.report("replayed", row, Some(outgoing))?;
         }
         Ok(())
     }
@@ -152,12 +152,12 @@ impl Going {
         }
         let did = if dry_run { "would discard" } else { "discarded" };
         for row in &rows {
-            self.tell(did, row, None)?;
+            self.report(did, row, None)?;
         }
         Ok(())
     }
 
-    fn tell(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
+    fn report(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
         self.done += 1;
         let way = to.map(|to| format!(" to {} ({})", to.exchange, to.routing_key));
         writeln!(std::io::stdout(), "{did} {}{}", row.id, way.unwrap_or_default())

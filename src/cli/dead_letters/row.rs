@@ -12,7 +12,7 @@ use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use crate::proto::{RefreshConnection, RefreshState};
 use crate::refresh::state;
 
-/// A dead letter as it is told about. Holds nothing of its body.
+/// A dead letter as it is reported. Holds nothing of its body.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) id: String,

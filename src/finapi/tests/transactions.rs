@@ -13,7 +13,7 @@ async fn updated(world: &World, connection: i64) -> Span {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_imported_in_the_span_is_told() {
+async fn only_what_was_imported_in_the_span_is_published() {
     let world = World::scripted(Script {
         transactions: Transactions {
             older: 30,
@@ -21,7 +21,7 @@ async fn only_what_was_imported_in_the_span_is_told() {
         },
         ..Script::default()
     });
-    // Of the older ones, some were imported as this day began and some a second ago: the day alone does not tell.
+    // Of the older ones, some were imported as this day began and some a second ago: the day alone does not decide.
     let span = updated(&world, 1).await;
     let collected = world.collect(1, Some(span)).await;
     assert_eq!(collected.transactions.len(), 7);

@@ -82,7 +82,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Respon
     parsed.map_err(|error| misunderstood(endpoint, response, &error))
 }
 
-/// serde's message may quote what it read, so only its place is told.
+/// serde's message may quote what it read, so only its place is shown.
 pub(super) fn misunderstood(endpoint: &str, response: &Response, error: &serde_json::Error) -> Failure {
     let place = format!(
         "a body that can't be understood at line {} column {}",

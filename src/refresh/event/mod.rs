@@ -1,4 +1,4 @@
-//! What a refresh tells the services downstream.
+//! What a refresh publishes to the services downstream.
 
 mod content;
 mod parts;

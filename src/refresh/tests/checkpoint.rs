@@ -20,7 +20,7 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     let just_polled = later(refresh.phase_since, secs(1));
     let (phase, due_at) = match refresh.phase {
         Phase::Collecting { .. } => ("settling", refresh.due_at),
-        Phase::Telling { .. } => ("updating", refresh.due_at.max(just_polled)),
+        Phase::NotifyingUser { .. } => ("updating", refresh.due_at.max(just_polled)),
         _ => (refresh.phase.name(), refresh.due_at),
     };
     assert_eq!((read.phase.name(), read.due_at), (phase, due_at));
@@ -50,15 +50,15 @@ fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
 
 #[test]
 fn every_phase_is_read_as_it_was_written() {
-    let mut telling = Run::updating();
-    telling.poll(form_required());
+    let mut notifying = Run::updating();
+    notifying.poll(form_required());
     let mut locked = Run::plain();
     locked.find([]).start(FailureKind::Locked).find([]);
     let runs = [
         Run::plain(),
         locked,
         Run::updating(),
-        telling,
+        notifying,
         Run::awaiting(),
         Run::settling(),
         Run::collecting(),
@@ -117,7 +117,7 @@ fn what_a_phase_knows_is_kept() {
 fn a_task_whose_web_form_was_not_published_is_not_polled_again_within_a_second() {
     let mut run = Run::updating();
     run.poll(form_required());
-    assert_eq!((run.phase(), run.wait()), ("telling", Duration::ZERO));
+    assert_eq!((run.phase(), run.wait()), ("notifying_user", Duration::ZERO));
     run.taken_up();
     assert_eq!((run.phase(), run.wait()), ("updating", secs(1)));
 }
@@ -200,8 +200,8 @@ fn a_refresh_shows_neither_its_token_nor_its_web_form() {
     run.find([]).start(form_required());
     let shown = format!("{:?} {:#?}", run.at(), run.at());
     run.form(open_form());
-    let told = format!("{:?} {:#?}", run.told, run.at());
-    for text in [shown, told] {
+    let shown_too = format!("{:?} {:#?}", run.published, run.at());
+    for text in [shown, shown_too] {
         assert!(!text.contains("planted-token"), "{text}");
         assert!(!text.contains(FORM_URL), "{text}");
     }

@@ -1,4 +1,4 @@
-//! Collecting: the outcome is told, in as many parts as it takes.
+//! Collecting: the outcome is published, in as many parts as it takes.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn ids(events: &[Event]) -> Vec<i64> {
 }
 
 #[test]
-fn each_part_is_told_and_checkpointed_before_the_next() {
+fn each_part_is_published_and_checkpointed_before_the_next() {
     let mut run = collecting(small_events());
     let span = run.at().call();
     let mut parts = 0;
@@ -46,8 +46,8 @@ fn each_part_is_told_and_checkpointed_before_the_next() {
         }
     }
     assert!(parts > 3, "{parts}");
-    assert_eq!(ids(&run.told), (1..=100).collect::<Vec<_>>());
-    for (number, event) in (1..).zip(&run.told) {
+    assert_eq!(ids(&run.published), (1..=100).collect::<Vec<_>>());
+    for (number, event) in (1..).zip(&run.published) {
         let Event::TransactionsUpdated(event) = event else {
             panic!("no part")
         };
@@ -106,5 +106,5 @@ fn a_failure_between_parts_has_the_id_of_the_part_that_is_missing() {
     run.collect(collected(100)).connection(FailureKind::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
     let of = |event: &Event| event.context().map(|context| context.event_id.clone());
-    assert_ne!(of(&run.told[0]), of(&run.told[1]));
+    assert_ne!(of(&run.published[0]), of(&run.published[1]));
 }

@@ -143,7 +143,7 @@ fn follow(seed: u64) {
     let mut durable = state::encode(&refresh);
     let mut now = at(0);
     let mut polled: Option<Timestamp> = None;
-    let mut parts_told = 0;
+    let mut parts_published = 0;
     for _ in 0..20_000 {
         now = now.max(refresh.due_at);
         if draw.one_in(40) {
@@ -152,16 +152,16 @@ fn follow(seed: u64) {
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
         }
         if draw.one_in(40) {
-            // Its worker is told to stop; another one goes on at once.
+            // Its worker is stopped; another one continues at once.
             refresh = state::decode(&state::encode(&refresh)).expect("a checkpoint");
             now = now.max(refresh.due_at);
         }
         if refresh.overdue(now, &policy).is_some() {
-            assert!(now >= deadline && parts_told == 0, "seed {seed}");
+            assert!(now >= deadline && parts_published == 0, "seed {seed}");
             return;
         }
         assert!(
-            now < deadline || parts_told > 0,
+            now < deadline || parts_published > 0,
             "seed {seed}: asked after the deadline"
         );
         let call = refresh.call();
@@ -179,13 +179,13 @@ fn follow(seed: u64) {
             jitter: draw.0.f64(),
             next_poll: draw.0.bool().then(|| draw.seconds()),
         };
-        let telling = matches!(refresh.phase, Phase::Telling { .. });
+        let notifies = matches!(refresh.phase, Phase::NotifyingUser { .. });
         let step = refresh.step(answer, moment, &policy);
         let last = step.events.last().is_some_and(Event::is_last);
         let outcomes = step.events.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(last), "seed {seed}: the outcome is last");
         let asked_for_user = step.events.iter().any(|e| matches!(e, Event::UserActionRequired(_)));
-        assert_eq!(asked_for_user, telling, "seed {seed}");
+        assert_eq!(asked_for_user, notifies, "seed {seed}");
         match step.next {
             Next::Over => {
                 assert!(last, "seed {seed}: over without an outcome");
@@ -199,14 +199,14 @@ fn follow(seed: u64) {
                 }
             }
             Next::Checkpoint(next) => {
-                parts_told += 1;
+                parts_published += 1;
                 refresh = *next;
                 durable = state::encode(&refresh);
             }
         }
         assert!(refresh.due_at >= now, "seed {seed}: due in the past");
         assert!(
-            refresh.due_at <= deadline || parts_told > 0,
+            refresh.due_at <= deadline || parts_published > 0,
             "seed {seed}: due after the deadline"
         );
     }

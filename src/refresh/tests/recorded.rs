@@ -26,7 +26,7 @@ fn recorded() -> Vec<Recorded> {
     lines.map(recorded).collect()
 }
 
-fn tell(refresh: &Refresh) -> String {
+fn describe(refresh: &Refresh) -> String {
     let Refresh {
         command,
         requested_at,
@@ -47,7 +47,7 @@ fn tell(refresh: &Refresh) -> String {
 fn what_was_once_written_is_read_as_it_was_meant() {
     for Recorded { name, bytes, read } in recorded() {
         let refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
-        assert_eq!(tell(&refresh), read, "{name}");
+        assert_eq!(describe(&refresh), read, "{name}");
     }
 }
 
@@ -95,7 +95,7 @@ fn record() {
     for (name, refresh) in examples() {
         let bytes = encode(&refresh);
         let read = decode(&bytes).expect("just written");
-        println!("{name} | {} | {}", hex::encode(&bytes), tell(&read));
+        println!("{name} | {} | {}", hex::encode(&bytes), describe(&read));
     }
 }
 
@@ -112,8 +112,8 @@ fn examples() -> Vec<(&'static str, Refresh)> {
         max_age: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
         ..import_command()
     };
-    let mut telling = Run::updating();
-    telling.poll(form_required());
+    let mut notifying = Run::updating();
+    notifying.poll(form_required());
     let mut locked = Run::plain();
     locked.find([]).start(FailureKind::Locked).find([]);
     let of = |run: &Run| run.at().clone();
@@ -122,7 +122,7 @@ fn examples() -> Vec<(&'static str, Refresh)> {
         ("requested in full", Refresh::new(full, at(0), envelope, at(3))),
         ("requested and locked", of(&locked)),
         ("updating", of(&Run::updating())),
-        ("telling", of(&telling)),
+        ("notifying_user", of(&notifying)),
         ("awaiting the user", of(&Run::awaiting())),
         ("settling", of(&Run::settling())),
         ("collecting", of(&Run::collecting())),

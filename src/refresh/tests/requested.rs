@@ -36,7 +36,7 @@ fn a_command_that_comes_again_follows_its_task_wherever_it_stands() {
     run.find([]).start(running()).redelivered().find([running()]);
     assert_eq!(run.phase(), "updating");
     run.redelivered().find([form_required()]);
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
     run.redelivered().find([completed()]);
     assert_eq!(run.phase(), "settling");
     run.redelivered().find([task_failed("INTERNAL_ERROR")]);
@@ -81,7 +81,7 @@ fn an_update_that_runs_already_serves_a_plain_command() {
     let Call::Collect(_, Some(span)) = run.at().call() else {
         panic!("no span")
     };
-    assert_eq!(span.since, at(-60), "all that this update brings is told");
+    assert_eq!(span.since, at(-60), "all that this update brings is published");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_edit_takes_only_a_task_that_led_to_a_web_form() {
     run.find([running(), completed()]).asks(&Call::Start);
     let mut run = Run::of(edit_command());
     run.find([running(), form_required()]);
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
     let mut run = Run::of(edit_command());
     run.find([])
         .start(FailureKind::Locked)
@@ -163,7 +163,7 @@ fn a_connection_that_is_not_fresh_is_updated() {
 }
 
 #[test]
-fn what_an_update_brought_is_told_when_the_command_comes_again_and_finds_it_fresh() {
+fn what_an_update_brought_is_published_when_the_command_comes_again_and_finds_it_fresh() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-7200)).find([]).start(running());
     run.late(secs(5)).redelivered().connection(updated_at(4));
@@ -181,7 +181,7 @@ fn an_edit_leads_to_a_web_form_however_fresh_the_connection_is() {
         ..edit_command()
     });
     run.find([]).start(form_required());
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_lock_leads_to_the_task_that_holds_it() {
     run.find([])
         .start(FailureKind::Locked)
         .find([form_required().made_at(-600)]);
-    assert_eq!(run.phase(), "telling", "a user who is in a web form");
+    assert_eq!(run.phase(), "notifying_user", "a user who is in a web form");
     let mut run = Run::plain();
     run.find([])
         .start(FailureKind::Locked)
@@ -234,7 +234,7 @@ fn a_command_that_asks_for_more_waits_for_the_lock_and_starts_again() {
         assert!(run.wait() >= secs(1));
         // Whatever the lock was for, it was not for this.
         run.find([]).start(form_required());
-        assert_eq!((run.phase(), run.starts()), ("telling", 2));
+        assert_eq!((run.phase(), run.starts()), ("notifying_user", 2));
     }
 }
 

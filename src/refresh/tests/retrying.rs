@@ -177,7 +177,7 @@ fn what_cannot_get_better_fails_at_once() {
 }
 
 #[test]
-fn a_failure_tells_finapis_code_and_request_id() {
+fn a_failure_names_finapis_code_and_request_id() {
     let mut run = Run::plain();
     run.find([]).start(Failure {
         kind: FailureKind::NotSupported,

@@ -49,7 +49,7 @@ fn categories_are_waited_for_only_when_asked_to_and_not_for_ever() {
     run.find([]).start(completed()).connection(uncategorized());
     assert_eq!(run.phase(), "settling");
     run.late(secs(1800)).connection(uncategorized());
-    assert_eq!(run.phase(), "collecting", "told without them");
+    assert_eq!(run.phase(), "collecting", "published without them");
 }
 
 #[test]

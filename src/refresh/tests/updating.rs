@@ -45,7 +45,7 @@ fn a_task_that_ends_late_is_as_good() {
 }
 
 #[test]
-fn errors_of_a_task_are_told_with_their_code_whatever_it_is() {
+fn errors_of_a_task_are_published_with_their_code_whatever_it_is() {
     let cases = [
         ("BANK_SERVER_REJECTION", FailureReason::BankRejected, false),
         ("INVALID_TOKEN", FailureReason::UpdateFailed, true),
@@ -73,7 +73,7 @@ fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
     };
     let mut run = Run::updating();
     run.poll(nameless()).poll(form_required());
-    assert_eq!(run.phase(), "telling", "it came with the next poll");
+    assert_eq!(run.phase(), "notifying_user", "it came with the next poll");
     let mut run = Run::updating();
     for _ in 1..run.policy.retry.attempts {
         run.poll(nameless());

@@ -21,11 +21,11 @@ fn existing_accounts_are_updated_without_the_user() {
         event.refresh.as_ref().map(|refresh| refresh.task_id.as_str()),
         Some("task-1")
     );
-    assert_eq!(run.told.len(), 1, "nobody is bothered on the way");
+    assert_eq!(run.published.len(), 1, "nobody is bothered on the way");
 }
 
 #[test]
-fn new_accounts_are_imported_and_told_as_new() {
+fn new_accounts_are_imported_and_published_as_new() {
     let mut run = Run::of(RefreshConnection {
         import_new_accounts: ImportNewAccounts::Conditional.into(),
         account_types: vec![crate::proto::AccountType::CreditCard.into()],
@@ -100,7 +100,7 @@ fn the_user_cancels() {
     let mut run = Run::awaiting();
     run.form(form(WebFormStatus::Aborted));
     assert_eq!(run.failure(), (FailureReason::UserAborted, false));
-    assert_eq!(run.told.len(), 2);
+    assert_eq!(run.published.len(), 2);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn the_batch_update_is_at_it_already() {
     assert_eq!(event.origin(), UpdateOrigin::AlreadyFresh);
     assert_eq!(
         event.new_transactions, 4,
-        "what it has brought since the command is told"
+        "what it has brought since the command is published"
     );
 }
 

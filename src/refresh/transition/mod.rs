@@ -27,8 +27,8 @@ impl At<'_> {
             }
             (Phase::Requested { first, locked }, Answer::Tasks(tasks)) => self.looked(refresh, tasks, first, locked),
             (Phase::Requested { .. } | Phase::Updating { .. }, Answer::Task(task)) => self.stands(refresh, task),
-            (Phase::Telling { task, form, reason }, Answer::WebForm(web_form)) => {
-                self.told(refresh, task, &form, reason, &web_form)
+            (Phase::NotifyingUser { task, form, reason }, Answer::WebForm(web_form)) => {
+                self.notify_user(refresh, task, &form, reason, &web_form)
             }
             (Phase::AwaitingUser { task, expires_at, .. }, Answer::WebForm(form)) => {
                 self.awaited(refresh, task, expires_at, form)
@@ -85,7 +85,7 @@ impl At<'_> {
 
     fn go_on(&self, refresh: Refresh) -> Step {
         let (now, deadline) = (self.moment.now, refresh.deadline(self.policy));
-        // Past the deadline only an outcome that is half told goes on, and its waits are as long as any.
+        // Past the deadline only an outcome that is half published continues, and its waits are as long as any.
         let due_at = if now < deadline {
             refresh.due_at.min(deadline)
         } else {

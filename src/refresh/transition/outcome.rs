@@ -14,8 +14,8 @@ use crate::refresh::{Next, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFET
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
 impl At<'_> {
-    /// Tells the user of the web form, then goes on from what the form says already.
-    pub(super) fn told(
+    /// Notifies the user of the web form, then continues from what the form says already.
+    pub(super) fn notify_user(
         &self,
         refresh: Refresh,
         task: TaskRef,
@@ -25,7 +25,7 @@ impl At<'_> {
     ) -> Step {
         let now = self.moment.now;
         let expires_at = web_form.expires_at.unwrap_or_else(|| later(now, WEB_FORM_LIFETIME));
-        let telling = event::user_action_required(&refresh, now, form, expires_at, reason);
+        let notification = event::user_action_required(&refresh, now, form, expires_at, reason);
         let phase = Phase::AwaitingUser {
             task: task.clone(),
             web_form_id: form.id.clone(),
@@ -39,7 +39,7 @@ impl At<'_> {
             ..refresh
         };
         let mut step = self.awaited(refresh, task, expires_at, web_form.clone());
-        step.events.insert(0, telling);
+        step.events.insert(0, notification);
         step
     }
 
@@ -82,7 +82,7 @@ impl At<'_> {
             let message = "finAPI had not stored the update's data at the deadline";
             return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
         }
-        // Categories are an extra: past the deadline the transactions are told without them.
+        // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization || late;
         if !connection.ready || !categorized {
             let polls = refresh.polls + 1;
@@ -104,16 +104,16 @@ impl At<'_> {
         collected: &Collected,
     ) -> Step {
         let now = self.moment.now;
-        let told = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
-        let Some(told_up_to) = told.more_after else {
+        let published = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
+        let Some(published_up_to) = published.resume_after else {
             return Step {
-                events: vec![told.event],
+                events: vec![published.event],
                 next: Next::Over,
             };
         };
         let update = Update {
             next_part: update.next_part + 1,
-            told_up_to,
+            published_up_to,
             ..update
         };
         let phase = Phase::Settling { update };
@@ -125,7 +125,7 @@ impl At<'_> {
             ..refresh
         };
         Step {
-            events: vec![told.event],
+            events: vec![published.event],
             next: Next::Checkpoint(Box::new(next)),
         }
     }

@@ -20,7 +20,7 @@ impl At<'_> {
         if !fresh {
             return self.ask(refresh, First::Find, locked);
         }
-        // An update since the command may be its own, started by a worker that was killed. What that brought is told.
+        // An update since the command may be its own, started by a worker that was killed. What that brought is published.
         let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
         let updated = locked || last.is_some_and(|last| last >= since);
         let update = Update {
@@ -29,7 +29,7 @@ impl At<'_> {
             since: updated.then_some(since),
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         };
         self.answered(
             Refresh {
@@ -94,7 +94,7 @@ impl At<'_> {
                     return self.failed(refresh, failure);
                 };
                 let reason = self.why_user(&refresh);
-                let phase = Phase::Telling {
+                let phase = Phase::NotifyingUser {
                     task: reference,
                     form,
                     reason,

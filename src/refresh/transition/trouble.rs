@@ -12,13 +12,13 @@ use crate::refresh::{First, Phase, Refresh, Step, later};
 impl At<'_> {
     pub(in crate::refresh) fn failed(&self, refresh: Refresh, failure: Failure) -> Step {
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
-        if let Phase::Telling { task, form, reason } = refresh.phase.clone() {
+        if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
                 status: WebFormStatus::Open,
                 expires_at: None,
                 error: None,
             };
-            return self.told(refresh, task, &form, reason, &unknown);
+            return self.notify_user(refresh, task, &form, reason, &unknown);
         }
         match failure.kind {
             FailureKind::NotAsked(after) => self.again(refresh, after),

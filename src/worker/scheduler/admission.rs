@@ -63,7 +63,7 @@ impl Scheduler {
             let first_is_busy = self.busy.values().any(|busy| busy.receipt.tag() == *first);
             // If the first is busy, this may be what it has just published, or what it works on although it has lost it. If a part
             // of the outcome is published, the first would have to publish all parts again.
-            if first_is_busy || job.refresh.is_half_told() {
+            if first_is_busy || job.refresh.is_half_published() {
                 job.refresh.due_at = later(now.time, DUPLICATE_WAIT);
                 let redeliveries = job.redeliveries_to_keep();
                 return self.publish(job.receipt, None, Publication::Park(job.refresh, redeliveries));

@@ -7,7 +7,7 @@ use super::job::{Job, Now};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Refresh, later};
 
-/// When a refresh is due, and a number that tells apart those that are due together.
+/// When a refresh is due, and a number that distinguishes those that are due together.
 type Slot = (Duration, u64);
 
 /// Held refreshes, by when they are due.

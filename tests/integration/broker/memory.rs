@@ -20,7 +20,7 @@ async fn every_delay_is_exact() {
     let (client, mut notices) = server.connect(queue(topology.steps(), 10));
     up(&mut notices).await;
     let since = Instant::now();
-    // The longest first, so that the clock has to be told of each shorter one.
+    // The longest first, so that the clock has to learn of each shorter one.
     for (name, _) in DELAYS.iter().rev() {
         let parked = outgoing(topology.delay(), name, name);
         client.publish(vec![parked]).await.unwrap();

@@ -215,7 +215,7 @@ async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged()
 }
 
 #[tokio::test]
-async fn check_tells_what_differs_and_changes_nothing() {
+async fn check_says_what_differs_and_changes_nothing() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let settings = settings(server, &topology);

@@ -97,9 +97,9 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
 /// The parts before an end, in the order of their numbers.
 fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
     let mut first: BTreeMap<&str, (Instant, &Event)> = BTreeMap::new();
-    for told in &refresh.events {
-        if let Some(context) = told.event.context() {
-            first.entry(&context.event_id).or_insert((told.at, &told.event));
+    for published in &refresh.events {
+        if let Some(context) = published.event.context() {
+            first.entry(&context.event_id).or_insert((published.at, &published.event));
         }
     }
     let numbers = 1..=u32::try_from(refresh.events.len()).unwrap_or(u32::MAX);

@@ -58,7 +58,7 @@ impl Figures {
             Act::Kill(_) => "worker killed",
             Act::KillByMessage(_) => "worker killed by a message",
             Act::KillAfterEffect(_) => "worker killed right after an effect",
-            Act::Stop(_) => "worker told to stop",
+            Act::Stop(_) => "worker asked to stop",
             Act::BrokerDown(true) => "outage of the broker",
             Act::LoseConfirm => "confirm lost",
             Act::FinapiDown(Some((_, parts))) => down(parts),
@@ -96,12 +96,12 @@ impl Figures {
             self.count("command with conflicting outcomes", usize::from(conflicts(refresh)));
             let repeated = repeats(refresh).values().map(|count| count - 1).sum();
             self.count("event published again", repeated);
-            for told in &refresh.events {
-                if told.event.is_last() {
-                    let name = told.event.summary();
+            for published in &refresh.events {
+                if published.event.is_last() {
+                    let name = published.event.summary();
                     let name = name.split([',', ')']).next().unwrap_or_default().replace('(', "");
                     self.count(&name, 1);
-                } else if let Event::UserActionRequired(_) = told.event {
+                } else if let Event::UserActionRequired(_) = published.event {
                     self.count("UserActionRequired", 1);
                 } else {
                     self.count("part before the last", 1);

@@ -61,5 +61,5 @@ fn timed_out(refresh: &Refresh<'_>) -> bool {
     refresh
         .events
         .iter()
-        .any(|told| matches!(&told.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
+        .any(|published| matches!(&published.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
 }

@@ -63,7 +63,7 @@ pub(crate) struct Refresh<'a> {
     /// A message is on its way from one queue to another.
     moving: bool,
     /// Its events in the order the broker took them.
-    pub(crate) events: Vec<Told>,
+    pub(crate) events: Vec<Published>,
     /// How many messages workers sent for it.
     pub(crate) sent: usize,
     /// How many deliveries of it workers have.
@@ -77,7 +77,7 @@ pub(crate) struct Refresh<'a> {
 }
 
 /// An event that the broker took.
-pub(crate) struct Told {
+pub(crate) struct Published {
     pub(crate) at: Instant,
     pub(crate) event: Event,
     pub(crate) message: Message,
@@ -163,7 +163,7 @@ impl<'a> Ledger<'a> {
     fn enter(&mut self, at: Instant, what: &What) {
         let topology = self.topology.clone();
         match what {
-            What::Taken { queue, message } if *queue == topology.unrouted_events() => self.told(at, message),
+            What::Taken { queue, message } if *queue == topology.unrouted_events() => self.on_event(at, message),
             What::Taken { queue, message } if *queue == topology.dead_letters() => {
                 self.of(message, |refresh| refresh.given_up = true);
             }
@@ -241,11 +241,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn told(&mut self, at: Instant, message: &Message) {
+    fn on_event(&mut self, at: Instant, message: &Message) {
         let Some(event) = decode(message) else { return };
         let Some(id) = command_of(&event) else { return };
         let message = message.clone();
-        self.by_id(&id, |refresh| refresh.events.push(Told { at, event, message }));
+        self.by_id(&id, |refresh| refresh.events.push(Published { at, event, message }));
     }
 
     fn of(&mut self, message: &Message, enter: impl FnOnce(&mut Refresh<'a>)) {
@@ -307,7 +307,7 @@ impl<'a> Refresh<'a> {
 
     /// Whether any of its events names a task.
     pub(crate) fn names(&self, task: &str) -> bool {
-        let mut contexts = self.events.iter().filter_map(|told| told.event.context());
+        let mut contexts = self.events.iter().filter_map(|published| published.event.context());
         contexts.any(|context| context.task_id == task)
     }
 

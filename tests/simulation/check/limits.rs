@@ -9,7 +9,7 @@ pub(super) const FIGURES: &[&str] = &["commands", "calls of finAPI", "tasks star
 pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("worker killed", 632),
     ("worker killed right after an effect", 1033),
-    ("worker told to stop", 266),
+    ("worker asked to stop", 266),
     ("outage of the broker", 228),
     ("confirm lost", 279),
     ("finAPI down: both hosts", 29),

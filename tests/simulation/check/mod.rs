@@ -98,8 +98,8 @@ const CHECKS: &[Check] = &[
     check("calls", "a refresh costs few calls", calls::calls_are_bounded),
     check(
         "web form",
-        "the user is told before anything comes of a web form",
-        user::the_user_is_told_first,
+        "the user is notified before anything comes of a web form",
+        user::the_user_is_notified_first,
     ),
     check(
         "real data",

@@ -29,7 +29,7 @@ struct Made<'a> {
 }
 
 /// A command starts one task. There are three excuses. Two runs that don't know of each other may both find no task, and finAPI accepts
-/// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can tell
+/// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can know
 /// whether a task is older than a command that has no date of any kind, once such a command has come back or come twice. The same goes
 /// for a command whose only date was ahead of the clock of the worker that read it first.
 pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Findings) {
