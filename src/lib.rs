@@ -45,8 +45,8 @@
 //!
 //! ```
 //! use bankrefresh::proto::RefreshConnection;
-//! use bankrefresh::refresh::query::{Answer, Call};
-//! use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
+//! use bankrefresh::refresh::query::{Query, Response};
+//! use bankrefresh::refresh::{Envelope, StepContext, Next, Policy, Refresh};
 //!
 //! let now = "2026-03-10T09:00:00Z".parse()?;
 //! let command = RefreshConnection {
@@ -58,14 +58,14 @@
 //! let refresh = Refresh::new(command, now, Envelope::default(), now);
 //!
 //! // A task that serves the command may exist already.
-//! assert_eq!(refresh.call(), Call::FindTask);
-//! let moment = Moment { now, jitter: 0.5, next_poll: None };
-//! let step = refresh.step(Ok(Answer::Tasks(Vec::new())), moment, &Policy::default());
+//! assert_eq!(refresh.query(), Query::FindTask);
+//! let context = StepContext { now, jitter: 0.5, next_poll: None };
+//! let step = refresh.step(Ok(Response::Tasks(Vec::new())), context, &Policy::default());
 //!
 //! // There is none, so it starts one. Nothing is published yet.
 //! assert!(step.events.is_empty());
-//! let Next::Wait(refresh) = step.next else { unreachable!("a start follows") };
-//! assert_eq!(refresh.call(), Call::Start);
+//! let Next::Continue(refresh) = step.next else { unreachable!("a start follows") };
+//! assert_eq!(refresh.query(), Query::Start);
 //! # Ok::<(), jiff::Error>(())
 //! ```
 //!

@@ -123,7 +123,7 @@ impl Breaker {
 
     /// How long no call may be made to a host, if it is down.
     #[must_use]
-    pub fn closed_for(&self, host: Host, now: Instant) -> Option<Duration> {
+    pub fn open_for(&self, host: Host, now: Instant) -> Option<Duration> {
         let hosts = self.hosts();
         let open = hosts[host as usize].open.as_ref()?;
         Some(open.probe_at.saturating_duration_since(now))
@@ -203,7 +203,7 @@ mod tests {
         assert!(breaker.admit(HOST, now).is_ok());
         breaker.failed(HOST, now);
         assert!(*watch.borrow());
-        assert_eq!(breaker.closed_for(HOST, now), Some(Duration::from_secs(2)));
+        assert_eq!(breaker.open_for(HOST, now), Some(Duration::from_secs(2)));
         assert_eq!(breaker.admit(HOST, now), Err(Duration::from_secs(2)));
         let later = now + Duration::from_secs(2);
         assert!(breaker.admit(HOST, later).is_ok(), "the probe");

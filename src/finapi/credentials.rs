@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::transport::Transport;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::secret::{HIDDEN, Secret as SecretSetting};
 use crate::setting::{Declared, HttpUrl, MINUTE, Section, Value};
 
@@ -270,9 +270,9 @@ fn understand(body: &[u8]) -> Result<Secret, Failure> {
 }
 
 fn unauthorized(message: &str) -> Failure {
-    Failure::new(FailureKind::UserUnauthorized, message)
+    Failure::new(FailureClass::UserUnauthorized, message)
 }
 
 fn unavailable(message: &str) -> Failure {
-    Failure::new(FailureKind::Unavailable, message)
+    Failure::new(FailureClass::Unavailable, message)
 }

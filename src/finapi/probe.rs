@@ -12,7 +12,7 @@ use url::Url;
 use super::breaker::Host;
 use super::client::FinApi;
 use super::pipeline::{JSON, TASKS_ENDPOINT, TOKEN_ENDPOINT, X_REQUEST_ID, request_id};
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 
 /// A user's request that failed.
 #[derive(Clone, Debug)]
@@ -37,11 +37,11 @@ impl FinApi {
 
     /// Asks a host that is down; when to ask again, if it still is.
     async fn probe(&self, host: Host) -> Option<Duration> {
-        self.breaker.closed_for(host, Instant::now())?;
+        self.breaker.open_for(host, Instant::now())?;
         let (endpoint, request) = self.probe_request(host);
         match self.send(host, request, endpoint).await {
             Err(Failure {
-                kind: FailureKind::NotAsked(wait),
+                class: FailureClass::NotSent(wait),
                 ..
             }) => Some(wait),
             _ => None,

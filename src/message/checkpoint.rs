@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{forwarded, moment, properties};
+use super::headers::{forwarded, time_of, properties};
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::{Refresh, state};
@@ -43,7 +43,7 @@ pub fn checkpoint(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Out
 /// When a state was written.
 #[must_use]
 pub fn parked_at(message: &Message) -> Option<Timestamp> {
-    moment(message, PARKED_AT_HEADER)
+    time_of(message, PARKED_AT_HEADER)
 }
 
 /// A state of a newer release, unread, put aside until a newer worker may be there.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::command::COMMAND_NAME;
-use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment, origin};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of, origin};
 use super::quarantine::QUARANTINED_SINCE_HEADER;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
@@ -64,5 +64,5 @@ pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Out
 /// Since when a message has been a dead letter, if a worker said so.
 #[must_use]
 pub fn died_at(message: &Message) -> Option<Timestamp> {
-    moment(message, DIED_AT_HEADER)
+    time_of(message, DIED_AT_HEADER)
 }

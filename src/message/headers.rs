@@ -43,7 +43,7 @@ pub(super) fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str
     }
 }
 
-pub(super) fn moment(message: &Message, header: &str) -> Option<Timestamp> {
+pub(super) fn time_of(message: &Message, header: &str) -> Option<Timestamp> {
     match message.properties.headers.get(header)? {
         Header::Integer(millis) => Timestamp::from_millisecond(*millis).ok(),
         Header::Text(_) | Header::Boolean(_) => None,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
 
@@ -28,5 +28,5 @@ pub fn quarantine(topology: &Topology, delivery: &Delivery, now: Timestamp) -> O
 /// Since when a message has been quarantined; it was in a worker's hands until then.
 #[must_use]
 pub fn quarantined_since(message: &Message) -> Option<Timestamp> {
-    moment(message, QUARANTINED_SINCE_HEADER)
+    time_of(message, QUARANTINED_SINCE_HEADER)
 }

@@ -1,21 +1,21 @@
-//! The workflow: what a refresh does next, given what finAPI answered. Pure: time and jitter are arguments, nothing is
+//! The workflow: what a refresh does next, given finAPI's responses. Pure: time and jitter are arguments, nothing is
 //! awaited, logged or remembered.
 //!
-//! | phase | asks finAPI for | and goes to |
+//! | phase | queries | and goes to |
 //! | --- | --- | --- |
-//! | Requested: check | the connection | Settling (fresh enough), Requested: find |
-//! | Requested: find | the user's tasks | wherever a task that serves the command stands, Requested: start |
-//! | Requested: start | a new task | wherever that task stands; Requested: find (its answer was lost); Requested: follow (423) |
-//! | Requested: follow | the user's tasks | wherever the running task stands; waits, then Requested: check |
+//! | Locating: check | the connection | Settling (fresh enough), Locating: find |
+//! | Locating: find | the user's tasks | the phase of a task that satisfies the command, Locating: start |
+//! | Locating: start | a new task | the phase of that task; Locating: find (its response was lost); Locating: follow (423) |
+//! | Locating: follow | the user's tasks | the phase of the running task; waits, then Locating: check |
 //! | Updating | the task | itself, NotifyingUser, Settling, failed |
 //! | NotifyingUser | the web form | AwaitingUser, and `UserActionRequired` is published |
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
 //! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
 //!
-//! Check and find come first whenever a refresh is taken up again without a task, so nothing is started twice. Transient
+//! Check and find come first whenever a refresh continues without a task, so nothing is started twice. Transient
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
-//! only on finAPI's own word that it is not over yet: while finAPI can't be asked, only the deadline of the whole counts.
+//! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
 pub mod command;
 pub mod event;
@@ -38,10 +38,10 @@ pub use settings::Limits;
 
 use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
 use event::Event;
-use failure::Fail;
+use failure::FailureDetails;
 use model::{Connection, WebFormLink};
-use query::{Answered, Call, Span};
-use transition::At;
+use query::{QueryResult, Query, Span};
+use transition::Transition;
 
 /// A refresh that is under way.
 #[derive(Clone)]
@@ -50,17 +50,17 @@ pub struct Refresh {
     pub command: RefreshConnection,
     /// When it was asked for.
     pub requested_at: Timestamp,
-    /// What came with the command and goes along with everything that follows from it.
+    /// What came with the command and is passed on with everything that follows from it.
     pub envelope: Envelope,
     /// Where it stands.
     pub phase: Phase,
     /// When the phase began.
     pub phase_since: Timestamp,
-    /// Not to be gone on with before this.
+    /// Does not continue before this.
     pub due_at: Timestamp,
-    /// How often finAPI was asked in this phase and had nothing new to say.
+    /// How often finAPI was polled in this phase and had nothing new.
     pub polls: u32,
-    /// How often a call failed since the refresh last got on.
+    /// How often a call failed since the refresh last made progress.
     pub failures: u32,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Debug for Refresh {
     }
 }
 
-/// What came with the command and goes along with everything that follows from it.
+/// What came with the command and is passed on with everything that follows from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// Whether a user waits.
@@ -104,9 +104,9 @@ impl Envelope {
 #[derive(Clone, Debug)]
 pub enum Phase {
     /// No task is known.
-    Requested {
-        /// What to ask first.
-        first: First,
+    Locating {
+        /// What to query first.
+        lookup: Lookup,
         /// The connection was found locked, so an update since the command serves it.
         locked: bool,
     },
@@ -147,9 +147,9 @@ pub enum Phase {
     },
 }
 
-/// What to ask while no task is known.
+/// What to query while no task is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum First {
+pub enum Lookup {
     /// How fresh the connection is.
     Check,
     /// Whether there is a task that serves the command.
@@ -186,9 +186,9 @@ pub struct Update {
     pub published_up_to: i64,
 }
 
-/// The moment of a step, and what it brings.
+/// The time, the jitter and the hint of one step.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct StepContext {
     /// Now.
     pub now: Timestamp,
     /// A fraction from 0 up to but not including 1.
@@ -209,12 +209,12 @@ pub struct Step {
 /// What next.
 #[derive(Debug)]
 pub enum Next {
-    /// Go on at `due_at`.
-    Wait(Box<Refresh>),
-    /// Write down the state with the events, then go on from it.
+    /// Continue at `due_at`.
+    Continue(Box<Refresh>),
+    /// Publish the events, then a checkpoint, and continue from that.
     Checkpoint(Box<Refresh>),
     /// The outcome is among the events.
-    Over,
+    Done,
 }
 
 impl Refresh {
@@ -226,8 +226,8 @@ impl Refresh {
             command,
             requested_at: requested_at.min(now),
             envelope,
-            phase: Phase::Requested {
-                first: First::Find,
+            phase: Phase::Locating {
+                lookup: Lookup::Find,
                 locked: false,
             },
             phase_since: now,
@@ -235,29 +235,29 @@ impl Refresh {
             polls: 0,
             failures: 0,
         };
-        refresh.phase = refresh.requested(false);
+        refresh.phase = refresh.locating(false);
         refresh
     }
 
-    /// What to ask of finAPI now.
+    /// The query that comes next.
     #[must_use]
-    pub fn call(&self) -> Call {
+    pub fn query(&self) -> Query {
         match &self.phase {
-            Phase::Requested { first, .. } => match first {
-                First::Check => Call::Connection,
-                First::Find | First::Follow => Call::FindTask,
-                First::Start => Call::Start,
+            Phase::Locating { lookup, .. } => match lookup {
+                Lookup::Check => Query::Connection,
+                Lookup::Find | Lookup::Follow => Query::FindTask,
+                Lookup::Start => Query::Start,
             },
-            Phase::Updating { task } => Call::Task(task.id.clone()),
-            Phase::NotifyingUser { form, .. } => Call::WebForm(form.id.clone()),
-            Phase::AwaitingUser { web_form_id, .. } => Call::WebForm(web_form_id.clone()),
-            Phase::Settling { .. } => Call::Connection,
+            Phase::Updating { task } => Query::Task(task.id.clone()),
+            Phase::NotifyingUser { form, .. } => Query::WebForm(form.id.clone()),
+            Phase::AwaitingUser { web_form_id, .. } => Query::WebForm(web_form_id.clone()),
+            Phase::Settling { .. } => Query::Connection,
             Phase::Collecting { update, connection } => {
                 let span = match (update.since, update.until) {
                     (Some(since), Some(until)) => Some(Span { since, until }),
                     (None, _) | (_, None) => None,
                 };
-                Call::Collect(connection.account_ids.clone(), span)
+                Query::Collect(connection.account_ids.clone(), span)
             }
         }
     }
@@ -270,33 +270,33 @@ impl Refresh {
             return None;
         }
         let reason = match self.phase {
-            Phase::Requested { locked: true, .. } => FailureReason::ConnectionLocked,
+            Phase::Locating { locked: true, .. } => FailureReason::ConnectionLocked,
             _ if self.failures > 0 => FailureReason::FinapiUnavailable,
             _ => FailureReason::TimedOut,
         };
         Some(event::failed(
             self,
             now,
-            &Fail::of(reason, "the refresh's deadline has passed", true),
+            &FailureDetails::of(reason, "the refresh's deadline has passed", true),
         ))
     }
 
-    /// Decides on what finAPI answered to [`Refresh::call`].
+    /// Decides on finAPI's response to [`Refresh::query`].
     #[must_use]
-    pub fn step(self, answered: Answered, moment: Moment, policy: &Policy) -> Step {
-        let at = At { moment, policy };
-        match answered {
-            Ok(answer) => at.answered(self, answer),
-            Err(failure) => at.failed(self, failure),
+    pub fn step(self, result: QueryResult, context: StepContext, policy: &Policy) -> Step {
+        let transition = Transition { context, policy };
+        match result {
+            Ok(response) => transition.on_response(self, response),
+            Err(failure) => transition.on_call_failed(self, failure),
         }
     }
 
     /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
     pub fn locate_again(&mut self) {
-        if let Phase::Requested { first, .. } = &mut self.phase
-            && *first == First::Start
+        if let Phase::Locating { lookup, .. } = &mut self.phase
+            && *lookup == Lookup::Start
         {
-            *first = First::Find;
+            *lookup = Lookup::Find;
         }
     }
 
@@ -304,12 +304,12 @@ impl Refresh {
         later(self.requested_at, policy.limits.refresh)
     }
 
-    fn requested(&self, locked: bool) -> Phase {
-        let first = match self.fresh_since(locked) {
-            Some(_) => First::Check,
-            None => First::Find,
+    fn locating(&self, locked: bool) -> Phase {
+        let lookup = match self.fresh_since(locked) {
+            Some(_) => Lookup::Check,
+            None => Lookup::Find,
         };
-        Phase::Requested { first, locked }
+        Phase::Locating { lookup, locked }
     }
 
     /// Since when a successful update serves the command, where one may.
@@ -337,7 +337,7 @@ impl Refresh {
         match &self.phase {
             Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
-            Phase::Requested { .. } => None,
+            Phase::Locating { .. } => None,
         }
     }
 }
@@ -360,7 +360,7 @@ impl Phase {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requested { .. } => "requested",
+            Self::Locating { .. } => "locating",
             Self::Updating { .. } => "updating",
              "notifying_user"=>Self::NotifyingUser { .. } => "notifying_user"=> "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",

@@ -61,7 +61,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         return Err(missing("version"));
     }
     let command = state.command.ok_or_else(|| missing("command"))?;
-    let requested_at = moment(command.requested_at, "command.requested_at")?;
+    let requested_at = required(command.requested_at, "command.requested_at")?;
     let mut refresh = Refresh {
         requested_at,
         envelope: Envelope {
@@ -70,25 +70,25 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
             traceparent: state.traceparent,
             tracestate: state.tracestate,
         },
-        phase: Phase::Requested {
-            first: super::First::Find,
+        phase: Phase::Locating {
+            lookup: super::Lookup::Find,
             locked: false,
         },
-        phase_since: moment(state.phase_since, "phase_since")?,
-        due_at: moment(state.due_at, "due_at")?,
+        phase_since: required(state.phase_since, "phase_since")?,
+        due_at: required(state.due_at, "due_at")?,
         polls: state.polls,
         failures: state.failures,
         command,
     };
     refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
-        wire::Phase::Requested(requested) => refresh.requested(requested.locked),
+        wire::Phase::Locating(locating) => refresh.locating(locating.locked),
         wire::Phase::Updating(updating) => Phase::Updating {
             task: task(updating.task)?,
         },
         wire::Phase::AwaitingUser(awaiting) => Phase::AwaitingUser {
             task: task(awaiting.task)?,
             web_form_id: awaiting.web_form_id,
-            expires_at: moment(awaiting.expires_at, "expires_at")?,
+            expires_at: required(awaiting.expires_at, "expires_at")?,
         },
         wire::Phase::Settling(wire::Settling { update: read })
         | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
@@ -106,7 +106,7 @@ fn due_at(refresh: &Refresh) -> Timestamp {
 
 fn phase(phase: &Phase) -> wire::Phase {
     match phase {
-        Phase::Requested { locked, .. } => wire::Phase::Requested(wire::Requested { locked: *locked }),
+        Phase::Locating { locked, .. } => wire::Phase::Locating(wire::Locating { locked: *locked }),
         Phase::Updating { task } | Phase::NotifyingUser { task, .. } => wire::Phase::Updating(wire::Updating {
             task: Some(write_task(task)),
         }),
@@ -148,7 +148,7 @@ fn write_update(update: &Update) -> wire::Update {
 
 fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
     let update = update.ok_or_else(|| missing("update"))?;
-    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| moment(Some(at), name)).transpose();
+    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| required(Some(at), name)).transpose();
     Ok(Update {
         origin: update.origin(),
         task: update.task.map(|read| task(Some(read))).transpose()?,
@@ -163,11 +163,11 @@ fn task(task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
     let task = task.ok_or_else(|| missing("task"))?;
     Ok(TaskRef {
         id: task.id,
-        created_at: moment(task.created_at, "task.created_at")?,
+        created_at: required(task.created_at, "task.created_at")?,
     })
 }
 
-fn moment(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
+fn required(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
     at.as_ref().and_then(timestamp).ok_or_else(|| missing(name))
 }
 

@@ -6,7 +6,7 @@ mod events;
 mod parts;
 mod random;
 mod recorded;
-mod requested;
+mod locating;
 mod retrying;
 mod settling;
 mod updating;
@@ -17,12 +17,12 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use super::event::Transactions;
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, FailureClass};
 use super::model::{
     Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
     WebFormStatus,
 };
-use super::query::{Answer, Answered, Call, Span};
+use super::query::{Response, QueryResult, Query, Span};
 use super::*;
 use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
 
@@ -201,47 +201,47 @@ fn collected(transactions: i64) -> Collected {
 
 /// What finAPI may say.
 trait Said {
-    fn said(self) -> Answered;
+    fn said(self) -> QueryResult;
 }
 
 impl Said for Task {
-    fn said(self) -> Answered {
-        Ok(Answer::Task(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Task(self))
     }
 }
 
 impl<const N: usize> Said for [Task; N] {
-    fn said(self) -> Answered {
-        Ok(Answer::Tasks(self.into()))
+    fn said(self) -> QueryResult {
+        Ok(Response::Tasks(self.into()))
     }
 }
 
 impl Said for WebForm {
-    fn said(self) -> Answered {
-        Ok(Answer::WebForm(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::WebForm(self))
     }
 }
 
 impl Said for Connection {
-    fn said(self) -> Answered {
-        Ok(Answer::Connection(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Connection(self))
     }
 }
 
 impl Said for Collected {
-    fn said(self) -> Answered {
-        Ok(Answer::Collected(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Collected(self))
     }
 }
 
 impl Said for Failure {
-    fn said(self) -> Answered {
+    fn said(self) -> QueryResult {
         Err(self)
     }
 }
 
-impl Said for FailureKind {
-    fn said(self) -> Answered {
+impl Said for FailureClass {
+    fn said(self) -> QueryResult {
         Err(Failure::new(self, "made to fail"))
     }
 }
@@ -256,7 +256,7 @@ struct Run {
     refresh: Option<Refresh>,
     published: Vec<Event>,
     checkpoints: u32,
-    calls: Vec<(Timestamp, Call)>,
+    queries: Vec<(Timestamp, Query)>,
 }
 
 impl Run {
@@ -275,7 +275,7 @@ impl Run {
             refresh: None,
             published: Vec::new(),
             checkpoints: 0,
-            calls: Vec::new(),
+            queries: Vec::new(),
         };
         run.redelivered();
         run
@@ -354,78 +354,78 @@ impl Run {
             .expect("due_at is not past")
     }
 
-    fn asks(&self, call: &Call) {
-        assert_eq!(&self.at().call(), call, "in {}", self.phase());
+    fn asks(&self, query: &Query) {
+        assert_eq!(&self.at().query(), query, "in {}", self.phase());
     }
 
     /// Asks for the connection because freshness counts, or because the data settles.
     fn connection(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Connection);
-        self.answer(said)
+        self.asks(&Query::Connection);
+        self.respond(said)
     }
 
     fn find(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::FindTask);
-        self.answer(said)
+        self.asks(&Query::FindTask);
+        self.respond(said)
     }
 
     fn start(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Start);
-        self.answer(said)
+        self.asks(&Query::Start);
+        self.respond(said)
     }
 
     fn poll(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Task("task-1".into()));
-        self.answer(said)
+        self.asks(&Query::Task("task-1".into()));
+        self.respond(said)
     }
 
     fn form(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::WebForm("form-1".into()));
-        self.answer(said)
+        self.asks(&Query::WebForm("form-1".into()));
+        self.respond(said)
     }
 
     fn collect(&mut self, said: impl Said) -> &mut Self {
         assert_eq!(self.phase(), "collecting");
-        self.answer(said)
+        self.respond(said)
     }
 
     /// Takes the next step, when it is due.
-    fn answer(&mut self, said: impl Said) -> &mut Self {
+    fn respond(&mut self, said: impl Said) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = self.now.max(refresh.due_at);
         assert_eq!(refresh.overdue(self.now, &self.policy), None, "too late to ask");
-        self.note(refresh.call());
-        let moment = Moment {
+        self.note(refresh.query());
+        let context = StepContext {
             now: self.now,
             jitter: self.jitter,
             next_poll: self.next_poll,
         };
-        let step = refresh.step(said.said(), moment, &self.policy);
+        let step = refresh.step(said.said(), context, &self.policy);
         self.published.extend(step.events);
         match step.next {
-            Next::Wait(next) => self.goes_on(*next),
+            Next::Continue(next) => self.continues(*next),
             Next::Checkpoint(next) => {
                 self.checkpoints += 1;
-                self.goes_on(*next);
+                self.continues(*next);
             }
-            Next::Over => assert!(self.published.last().is_some_and(Event::is_last), "over without an outcome"),
+            Next::Done => assert!(self.published.last().is_some_and(Event::is_last), "over without an outcome"),
         }
         let outcomes = self.published.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(self.refresh.is_none()), "one outcome, at the end");
         self
     }
 
-    fn note(&mut self, call: Call) {
-        if let Call::Task(_) = call {
-            let last = self.calls.iter().rev().find(|(_, before)| *before == call);
+    fn note(&mut self, query: Query) {
+        if let Query::Task(_) = query {
+            let last = self.queries.iter().rev().find(|(_, before)| *before == query);
             if let Some((last, _)) = last {
                 assert!(later(*last, secs(1)) <= self.now, "two polls within a second");
             }
         }
-        self.calls.push((self.now, call));
+        self.queries.push((self.now, query));
     }
 
-    fn goes_on(&mut self, refresh: Refresh) {
+    fn continues(&mut self, refresh: Refresh) {
         assert!(refresh.due_at >= self.now, "due in the past");
         checkpoint::round_trip(&refresh);
         self.refresh = Some(refresh);
@@ -444,7 +444,7 @@ impl Run {
     }
 
     fn starts(&self) -> usize {
-        self.calls.iter().filter(|(_, call)| *call == Call::Start).count()
+        self.queries.iter().filter(|(_, query)| *query == Query::Start).count()
     }
 
     /// The outcome, which is a success in one part.

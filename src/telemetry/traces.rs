@@ -245,7 +245,7 @@ impl Request {
         let Some(context) = self.0 else { return };
         let span = context.span();
         match ended {
-            Ended::Answered { status, request_id } => {
+            Ended::Response { status, request_id } => {
                 let code = i64::from(status.as_u16());
                 span.set_attribute(KeyValue::new("http.response.status_code", code));
                 if let Some(id) = request_id {
@@ -256,7 +256,7 @@ impl Request {
                     span.set_status(Status::error(""));
                 }
             }
-            Ended::NoAnswer { error, message } => {
+            Ended::TransportError { error, message } => {
                 span.set_attribute(KeyValue::new("error.type", *error));
                 span.set_status(Status::error(message.clone()));
             }

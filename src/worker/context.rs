@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Process;
@@ -52,7 +52,7 @@ impl Context {
     pub(super) async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
         tracing::trace!("fetching a token");
         let fetching = AssertUnwindSafe(self.finapi.fetch_token(user_id)).catch_unwind();
-        let panicked = |_| Err(Failure::new(FailureKind::Internal, "a panic while a token was fetched"));
+        let panicked = |_| Err(Failure::new(FailureClass::Internal, "a panic while a token was fetched"));
         fetching.await.unwrap_or_else(panicked)
     }
 
@@ -64,8 +64,8 @@ impl Context {
     /// Reports that a refresh entered another phase, or got a task.
     pub(super) fn report_step(&self, process: &Process, step: &Step, before: &Refresh, now: Timestamp) {
         let next = match &step.next {
-            Next::Wait(next) | Next::Checkpoint(next) => Some(next),
-            Next::Over => None,
+            Next::Continue(next) | Next::Checkpoint(next) => Some(next),
+            Next::Done => None,
         };
         if let (None, Some(task)) = (before.task(), next.and_then(|next| next.task())) {
             process.follows(task);

@@ -206,12 +206,12 @@ impl Context {
         }
         self.report_step(process, &step, before, now);
         Ok(match step.next {
-            Next::Wait(refresh) => Some(refresh),
+            Next::Continue(refresh) => Some(refresh),
             Next::Checkpoint(_) => {
                 self.report(Fate::Parked);
                 None
             }
-            Next::Over => {
+            Next::Done => {
                 self.report(Fate::Completed);
                 None
             }

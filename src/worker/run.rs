@@ -13,9 +13,9 @@ use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
-use crate::refresh::failure::{Failure, FailureKind};
-use crate::refresh::query::{Answer, Answered};
-use crate::refresh::{Moment, Next, Phase, Refresh, Step, later};
+use crate::refresh::failure::{Failure, FailureClass};
+use crate::refresh::query::{Response, Answered};
+use crate::refresh::{StepContext, Next, Phase, Refresh, Step, later};
 use crate::telemetry::traces::Process;
 
 /// How long a refresh waits whose panic could not even be decided on.
@@ -86,52 +86,52 @@ impl Context {
             if let Some(event) = refresh.overdue(now, &self.policy) {
                 return Pause::Publishes(Step {
                     events: vec![event],
-                    next: Next::Over,
+                    next: Next::Done,
                 });
             }
-            let answered = match failure.take() {
+            let result = match failure.take() {
                 Some(failure) => Err(failure),
-                None => match self.finapi.query(refresh, &refresh.call(), control).await {
-                    Outcome::Answered(answered) => answered,
+                None => match self.finapi.query(refresh, &refresh.query(), control).await {
+                    Outcome::Response(result) => result,
                     Outcome::NeedsToken => return Pause::NeedsToken,
                     Outcome::Stopped => return Pause::Stopped,
                 },
             };
-            let step = self.decide(refresh, answered);
+            let step = self.decide(refresh, result);
             if !step.events.is_empty() {
                 return Pause::Publishes(step);
             }
             self.report_step(process, &step, refresh, self.clock.now());
             match step.next {
-                Next::Wait(next) => *refresh = next,
-                Next::Checkpoint(_) | Next::Over => return Pause::Publishes(step),
+                Next::Continue(next) => *refresh = next,
+                Next::Checkpoint(_) | Next::Done => return Pause::Publishes(step),
             }
         }
     }
 
-    fn decide(&self, refresh: &Refresh, answered: Answered) -> Step {
-        log_failure(refresh, &answered);
-        self.learn(refresh, &answered);
+    fn decide(&self, refresh: &Refresh, result: QueryResult) -> Step {
+        log_failure(refresh, &result);
+        self.learn(refresh, &result);
         let now = self.clock.now();
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
         let next_poll = self.planner().next_poll(refresh.command.bank_connection_id, runs_for);
-        let moment = Moment {
+        let context = StepContext {
             now,
             jitter: self.random(),
             next_poll,
         };
-        refresh.clone().step(answered, moment, &self.policy)
+        refresh.clone().step(result, context, &self.policy)
     }
 
     /// A refresh whose run panicked as often as retries are allowed ends with `RefreshFailed(INTERNAL)`.
     fn after_panic(&self, refresh: &mut Box<Refresh>) -> Pause {
-        let failure = Failure::new(FailureKind::Internal, "a panic while the refresh ran");
+        let failure = Failure::new(FailureClass::Internal, "a panic while the refresh ran");
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.decide(refresh, Err(failure))));
         match decided {
             Ok(Step {
                 events,
-                next: Next::Wait(next),
+                next: Next::Continue(next),
             }) if events.is_empty() => {
                 *refresh = next;
                 Pause::Waits
@@ -146,8 +146,8 @@ impl Context {
     }
 
     /// How long the update took, when finAPI says so.
-    fn learn(&self, refresh: &Refresh, answered: &Answered) {
-        let (Phase::Settling { update }, Ok(Answer::Connection(connection))) = (&refresh.phase, answered) else {
+    fn learn(&self, refresh: &Refresh, result: &QueryResult) {
+        let (Phase::Settling { update }, Ok(Response::Connection(connection))) = (&refresh.phase, result) else {
             return;
         };
         let id = refresh.command.bank_connection_id;
@@ -166,15 +166,15 @@ impl Context {
     }
 }
 
-fn log_failure(refresh: &Refresh, answered: &Answered) {
-    let Err(failure) = answered else { return };
+fn log_failure(refresh: &Refresh, result: &QueryResult) {
+    let Err(failure) = result else { return };
     // Known outages and locks are no news.
-    if matches!(failure.kind, FailureKind::NotAsked(_) | FailureKind::Locked) {
+    if matches!(failure.class, FailureClass::NotSent(_) | FailureClass::Locked) {
         return;
     }
     tracing::warn!(
         phase = refresh.phase.name(),
-        kind = failure.kind.name(),
+        class = failure.class.name(),
         request_id = failure.request_id.as_deref().unwrap_or_default(),
         "{}",
         failure.message

@@ -46,7 +46,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
         first: Some(1),
     };
     let cases = [
-        vec![at(Endpoint::StartUpdate, FaultKind::AnswerLost)],
+        vec![at(Endpoint::StartUpdate, FaultKind::ResponseLost)],
         vec![at(Endpoint::StartUpdate, FaultKind::Malformed)],
         vec![at(Endpoint::StartUpdate, FaultKind::Dropped)],
         vec![at(Endpoint::StartUpdate, status(500, None))],
@@ -61,7 +61,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
         ],
         vec![
             at(Endpoint::Accounts, status(429, Some(1))),
-            at(Endpoint::Task, FaultKind::AnswerLost),
+            at(Endpoint::Task, FaultKind::ResponseLost),
         ],
     ];
     let mut platform = Platform::start(quick()).await;

@@ -185,7 +185,7 @@ fn fault(draw: &mut Draw) -> Fault {
     let late = FaultKind::Slow { by: After::secs(8) };
     let kinds = [
         FaultKind::all(),
-        vec![FaultKind::AnswerLost, FaultKind::Malformed, late],
+        vec![FaultKind::ResponseLost, FaultKind::Malformed, late],
     ]
     .concat();
     let at = [

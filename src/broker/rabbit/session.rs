@@ -21,7 +21,7 @@ use super::status::Status;
 use super::{check, connection, declare};
 use crate::broker::topology::Topology;
 use crate::broker::{Notice, Subscription};
-use crate::lease::{Lease, Moment};
+use crate::lease::{Lease, StepContext};
 
 /// How long declaring everything and starting to consume may take.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);

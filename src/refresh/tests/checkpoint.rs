@@ -53,7 +53,7 @@ fn every_phase_is_read_as_it_was_written() {
     let mut notifying = Run::updating();
     notifying.poll(form_required());
     let mut locked = Run::plain();
-    locked.find([]).start(FailureKind::Locked).find([]);
+    locked.find([]).start(FailureClass::Locked).find([]);
     let runs = [
         Run::plain(),
         locked,
@@ -125,9 +125,9 @@ fn a_task_whose_web_form_was_not_published_is_not_polled_again_within_a_second()
 #[test]
 fn a_start_that_may_have_been_made_is_read_as_a_find() {
     let mut run = Run::plain();
-    run.find([]).taken_up().asks(&Call::FindTask);
+    run.find([]).taken_up().asks(&Query::FindTask);
     let mut run = Run::of(max_age_command(60));
-    run.connection(ready()).find([]).taken_up().asks(&Call::Connection);
+    run.connection(ready()).find([]).taken_up().asks(&Query::Connection);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_newer_releases_checkpoint_is_left_to_it() {
 }
 
 #[test]
-fn a_command_that_was_taken_goes_on_even_if_it_would_be_refused_today() {
+fn a_command_that_was_taken_continues_even_if_it_would_be_refused_today() {
     let bytes = written(|state| {
         state.command = Some(RefreshConnection {
             redirect_url: "http://was.fine.once".to_owned(),

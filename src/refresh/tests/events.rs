@@ -47,7 +47,7 @@ fn the_outcome_has_one_id_whatever_it_is() {
 fn a_repeat_carries_the_same_id_and_another_command_another() {
     let outcome = |command: RefreshConnection| {
         let mut run = Run::of(command);
-        run.find(FailureKind::Rejected);
+        run.find(FailureClass::Rejected);
         context(&run.published[0]).event_id.clone()
     };
     let other = RefreshConnection {

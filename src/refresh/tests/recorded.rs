@@ -58,7 +58,7 @@ fn what_was_once_written_is_gone_on_with_and_written_anew() {
         let mut refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
         let mut failed = 0;
         loop {
-            let moment = Moment {
+            let context = StepContext {
                 now: refresh.due_at,
                 jitter: 0.5,
                 next_poll: None,
@@ -118,7 +118,7 @@ fn examples() -> Vec<(&'static str, Refresh)> {
     locked.find([]).start(FailureKind::Locked).find([]);
     let of = |run: &Run| run.at().clone();
     vec![
-        ("requested", of(&Run::plain())),
+        ("locating", of(&Run::plain())),
         ("requested in full", Refresh::new(full, at(0), envelope, at(3))),
         ("requested and locked", of(&locked)),
         ("updating", of(&Run::updating())),

@@ -20,7 +20,7 @@ fn what_is_not_ready_is_waited_for() {
 #[test]
 fn what_is_never_ready_fails_on_finapis_own_word_only() {
     let mut run = Run::settling();
-    run.late(secs(3600)).connection(FailureKind::Unavailable);
+    run.late(secs(3600)).connection(FailureClass::Unavailable);
     assert_eq!(run.phase(), "settling");
     run.connection(unready());
     assert_eq!(run.failure(), (FailureReason::TimedOut, true));
@@ -58,5 +58,5 @@ fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
     run.late(secs(30)).connection(ready());
     let until = later(run.now, secs(3600));
     let span = Span { since: at(1), until };
-    assert_eq!(run.at().call(), Call::Collect(vec![71, 72], Some(span)));
+    assert_eq!(run.at().query(), Query::Collect(vec![71, 72], Some(span)));
 }

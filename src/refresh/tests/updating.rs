@@ -31,7 +31,7 @@ fn the_next_poll_comes_when_tasks_of_the_bank_usually_are_done() {
 #[test]
 fn a_task_that_never_ends_fails_on_finapis_own_word_only() {
     let mut run = Run::updating();
-    run.late(secs(3600)).poll(FailureKind::Unavailable);
+    run.late(secs(3600)).poll(FailureClass::Unavailable);
     assert_eq!(run.phase(), "updating", "finAPI could not be asked");
     run.poll(running());
     assert_eq!(run.failure(), (FailureReason::TimedOut, true));
@@ -79,13 +79,13 @@ fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
         run.poll(nameless());
     }
     run.poll(nameless());
-    assert_eq!(run.failure(), (FailureReason::UnexpectedAnswer, true));
+    assert_eq!(run.failure(), (FailureReason::UnexpectedResponse, true));
 }
 
 #[test]
 fn a_task_that_finapi_forgot_is_not_asked_for_again() {
     let mut run = Run::updating();
-    run.poll(FailureKind::NotFound);
+    run.poll(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
     assert_eq!(run.starts(), 1);
 }

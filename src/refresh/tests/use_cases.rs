@@ -113,11 +113,11 @@ fn the_user_never_comes() {
 #[test]
 fn the_batch_update_is_at_it_already() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]);
+    run.find([]).start(FailureClass::Locked).find([]);
     assert!(run.wait() >= secs(1));
     run.connection(updated_at(-60))
         .find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([]);
     // The batch update has done what the command asks for.
     run.connection(updated_at(2)).collect(collected(4));

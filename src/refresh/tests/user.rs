@@ -2,19 +2,19 @@
 
 use super::*;
 
-const FAILURES: [FailureKind; 12] = [
-    FailureKind::NotAsked(Duration::from_secs(9)),
-    FailureKind::RateLimited(None),
-    FailureKind::Unavailable,
-    FailureKind::Unexpected,
-    FailureKind::Locked,
-    FailureKind::Rejected,
-    FailureKind::NotFound,
-    FailureKind::NotSupported,
-    FailureKind::UserUnauthorized,
-    FailureKind::UserLocked,
-    FailureKind::ClientUnauthorized,
-    FailureKind::Internal,
+const FAILURES: [FailureClass; 12] = [
+    FailureClass::NotSent(Duration::from_secs(9)),
+    FailureClass::RateLimited(None),
+    FailureClass::Unavailable,
+    FailureClass::Unexpected,
+    FailureClass::Locked,
+    FailureClass::Rejected,
+    FailureClass::NotFound,
+    FailureClass::NotSupported,
+    FailureClass::UserUnauthorized,
+    FailureClass::UserLocked,
+    FailureClass::ClientUnauthorized,
+    FailureClass::Internal,
 ];
 
 #[test]
@@ -87,7 +87,7 @@ fn another_web_form_is_another_event() {
         ..form_link()
     });
     run.redelivered().find([other]);
-    run.answer(open_form());
+    run.respond(open_form());
     assert_ne!(first, run.published[1].context().map(|context| context.event_id.clone()));
 }
 
@@ -110,7 +110,7 @@ fn an_open_web_form_is_polled_until_a_while_after_its_end() {
 #[test]
 fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
     let mut run = Run::awaiting();
-    run.late(secs(7200)).form(FailureKind::Unavailable);
+    run.late(secs(7200)).form(FailureClass::Unavailable);
     assert_eq!(run.phase(), "awaiting_user");
     run.form(form(WebFormStatus::Completed));
     assert_eq!(run.phase(), "settling", "the user was in time");
@@ -119,7 +119,7 @@ fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
 #[test]
 fn a_web_form_that_finapi_forgot_has_expired() {
     let mut run = Run::awaiting();
-    run.form(FailureKind::NotFound);
+    run.form(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::WebFormExpired, false));
 }
 

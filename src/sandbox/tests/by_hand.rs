@@ -158,7 +158,7 @@ fn settings_are_read_from_toml() {
             { immediate_web_form = { user = { completes = { after = "3s" } } } },
         ]
         new_accounts = [{ kind = "CREDIT_CARD" }]
-        faults = [{ kind = "answer_lost", at = "start_update", first = 1 }]
+        faults = [{ kind = "response_lost", at = "start_update", first = 1 }]
         "#,
     )
     .expect("it is right");
@@ -173,7 +173,7 @@ fn settings_are_read_from_toml() {
     };
     assert_eq!(script.updates[0], Behaviour::Silent { after: between });
     assert_eq!(script.new_accounts, [Account::new(AccountType::CreditCard)]);
-    assert_eq!(script.faults[0].kind, FaultKind::AnswerLost);
+    assert_eq!(script.faults[0].kind, FaultKind::ResponseLost);
     assert_eq!(script.transactions, Transactions::default());
     let written = serde_json::to_string(script).expect("JSON");
     assert_eq!(&serde_json::from_str::<Script>(&written).expect("the same"), script);

@@ -174,12 +174,12 @@ mod tests {
         gauges.finapi_calls([("running", 0), ("waiting", 0)], 0);
         gauges.finapi_down(false);
         gauges.draining(false);
-        finapi.called("task", "ok", moment);
+        finapi.queried("task", "ok", moment);
         finapi.token(TokenFrom::Memory);
         metrics.left("updating", moment);
         metrics.delivered("a:b");
         metrics.processed("a:b", moment);
-        let refused = Ended::Answered {
+        let refused = Ended::Response {
             status: StatusCode::LOCKED,
             request_id: None,
         };

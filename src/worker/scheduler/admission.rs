@@ -184,7 +184,7 @@ impl Scheduler {
 
 /// The worker that had it may have polled the task just before, or its start of a task may not be visible yet.
 fn delay_after_release(refresh: &mut Refresh, released_at: Option<Timestamp>) {
-    if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
+    if let (Phase::Locating { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
         refresh.due_at = refresh.due_at.max(later(released_at, POLL_INTERVAL_MIN));
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::broker::{Message, Outgoing};
 use crate::proto::RefreshConnection;
-use crate::refresh::failure::FailureKind;
+use crate::refresh::failure::FailureClass;
 use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
@@ -241,7 +241,7 @@ impl World {
         };
         let fetched = match self.random.bool() {
             true => Ok(()),
-            false => Err(Failure::new(FailureKind::Unavailable, "no token")),
+            false => Err(Failure::new(FailureClass::Unavailable, "no token")),
         };
         self.scheduler.on_token(&user_id, fetched, self.now);
     }

@@ -84,7 +84,7 @@ fn gave_up(refresh: &Refresh<'_>) -> bool {
             event.reason(),
             FailureReason::TimedOut
                 | FailureReason::FinapiUnavailable
-                | FailureReason::UnexpectedAnswer
+                | FailureReason::UnexpectedResponse
                 | FailureReason::UserUnauthorized
         ),
         _ => false,

@@ -1,18 +1,18 @@
-//! Requested: nothing is started that may have been started.
+//! Locating: nothing is started that may have been started.
 
 use super::*;
 
 #[test]
 fn a_task_is_searched_for_before_one_is_started() {
     let mut run = Run::plain();
-    run.asks(&Call::FindTask);
-    run.find([]).asks(&Call::Start);
+    run.asks(&Query::FindTask);
+    run.find([]).asks(&Query::Start);
     assert_eq!(run.wait(), Duration::ZERO);
 }
 
 #[test]
 fn the_lost_answer_of_a_start_leads_to_its_task() {
-    for lost in [FailureKind::Unavailable, FailureKind::Unexpected, FailureKind::Internal] {
+    for lost in [FailureClass::Unavailable, FailureClass::Unexpected, FailureClass::Internal] {
         let mut run = Run::plain();
         run.find([]).start(lost);
         assert!(run.wait() >= secs(1));
@@ -24,7 +24,7 @@ fn the_lost_answer_of_a_start_leads_to_its_task() {
 #[test]
 fn a_start_that_came_to_nothing_is_made_again() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::RateLimited(Some(secs(3))));
+    run.find([]).start(FailureClass::RateLimited(Some(secs(3))));
     assert!(run.wait() >= secs(3));
     run.find([]).start(running());
     assert_eq!((run.phase(), run.starts()), ("updating", 2));
@@ -67,9 +67,9 @@ fn tasks_of_other_connections_and_of_the_past_are_not_followed() {
         task_failed("BANK_SERVER_REJECTION").made_at(-60),
     ];
     let mut run = Run::plain();
-    run.find([other, unnamed]).asks(&Call::Start);
+    run.find([other, unnamed]).asks(&Query::Start);
     let mut run = Run::plain();
-    run.find(past).asks(&Call::Start);
+    run.find(past).asks(&Query::Start);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn an_update_that_runs_already_serves_a_plain_command() {
     run.find([running().made_at(-60)]).poll(completed().made_at(-60));
     assert_eq!(run.starts(), 0);
     run.connection(ready());
-    let Call::Collect(_, Some(span)) = run.at().call() else {
+    let Query::Collect(_, Some(span)) = run.at().query() else {
         panic!("no span")
     };
     assert_eq!(span.since, at(-60), "all that this update brings is published");
@@ -87,7 +87,7 @@ fn an_update_that_runs_already_serves_a_plain_command() {
 #[test]
 fn a_command_that_asks_for_more_takes_only_what_began_after_it() {
     let mut run = Run::of(import_command());
-    run.find([running().made_at(-60)]).asks(&Call::Start);
+    run.find([running().made_at(-60)]).asks(&Query::Start);
     let mut run = Run::of(import_command());
     run.find([running()]);
     assert_eq!(run.phase(), "updating");
@@ -96,15 +96,15 @@ fn a_command_that_asks_for_more_takes_only_what_began_after_it() {
 #[test]
 fn an_edit_takes_only_a_task_that_led_to_a_web_form() {
     let mut run = Run::of(edit_command());
-    run.find([running(), completed()]).asks(&Call::Start);
+    run.find([running(), completed()]).asks(&Query::Start);
     let mut run = Run::of(edit_command());
     run.find([running(), form_required()]);
     assert_eq!(run.phase(), "notifying_user");
     let mut run = Run::of(edit_command());
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-60)]);
-    assert_eq!(run.phase(), "requested", "nor one from before it, when locked");
+    assert_eq!(run.phase(), "locating", "nor one from before it, when locked");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn finapis_clock_may_be_a_little_behind() {
     run.find([completed().made_at(-2)]);
     assert_eq!(run.phase(), "settling");
     let mut run = Run::plain();
-    run.find([completed().made_at(-3)]).asks(&Call::Start);
+    run.find([completed().made_at(-3)]).asks(&Query::Start);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_senders_clock_that_is_ahead_does_not_hide_the_task() {
         ..import_command()
     };
     let mut run = Run::of(ahead);
-    run.find([]).start(FailureKind::Unavailable).find([completed()]);
+    run.find([]).start(FailureClass::Unavailable).find([completed()]);
     assert_eq!((run.phase(), run.starts()), ("settling", 1));
 }
 
@@ -132,8 +132,8 @@ fn a_fresh_connection_is_left_alone() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-3600));
     assert_eq!(
-        run.at().call(),
-        Call::Collect(vec![71, 72], None),
+        run.at().query(),
+        Query::Collect(vec![71, 72], None),
         "nothing new is asked for"
     );
     run.collect(collected(0));
@@ -167,7 +167,7 @@ fn what_an_update_brought_is_published_when_the_command_comes_again_and_finds_it
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-7200)).find([]).start(running());
     run.late(secs(5)).redelivered().connection(updated_at(4));
-    let Call::Collect(_, span) = run.at().call() else {
+    let Query::Collect(_, span) = run.at().query() else {
         panic!("not collecting")
     };
     let span = span.expect("the update's transactions are asked for");
@@ -187,18 +187,18 @@ fn an_edit_leads_to_a_web_form_however_fresh_the_connection_is() {
 #[test]
 fn a_lock_leads_to_the_task_that_holds_it() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([running().made_at(-60)]);
+    run.find([]).start(FailureClass::Locked).find([running().made_at(-60)]);
     assert_eq!(run.phase(), "updating");
     let mut run = Run::plain();
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-600)]);
     assert_eq!(run.phase(), "notifying_user", "a user who is in a web form");
     let mut run = Run::plain();
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-1200)]);
-    assert_eq!(run.phase(), "requested", "that web form is over");
+    assert_eq!(run.phase(), "locating", "that web form is over");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
     run.find([]);
     let mut waits = Vec::new();
     for _ in 0..20 {
-        run.start(FailureKind::Locked).find([]);
+        run.start(FailureClass::Locked).find([]);
         waits.push(run.wait());
         run.connection(updated_at(-1)).find([]);
     }
@@ -221,7 +221,7 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
 #[test]
 fn a_lock_outlasts_a_checkpoint() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]).taken_up();
+    run.find([]).start(FailureClass::Locked).find([]).taken_up();
     run.connection(updated_at(3));
     assert_eq!(run.phase(), "collecting");
 }
@@ -230,7 +230,7 @@ fn a_lock_outlasts_a_checkpoint() {
 fn a_command_that_asks_for_more_waits_for_the_lock_and_starts_again() {
     for command in [import_command(), edit_command()] {
         let mut run = Run::of(command);
-        run.find([]).start(FailureKind::Locked).find([running().made_at(-60)]);
+        run.find([]).start(FailureClass::Locked).find([running().made_at(-60)]);
         assert!(run.wait() >= secs(1));
         // Whatever the lock was for, it was not for this.
         run.find([]).start(form_required());
@@ -241,7 +241,7 @@ fn a_command_that_asks_for_more_waits_for_the_lock_and_starts_again() {
 #[test]
 fn a_lock_that_stays_is_named_at_the_deadline() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]).deadline();
+    run.find([]).start(FailureClass::Locked).find([]).deadline();
     assert_eq!(run.failure(), (FailureReason::ConnectionLocked, true));
 }
 
@@ -249,6 +249,6 @@ fn a_lock_that_stays_is_named_at_the_deadline() {
 fn another_kind_of_answer_is_unexpected() {
     let mut run = Run::plain();
     run.find(open_form());
-    assert_eq!((run.phase(), run.at().failures), ("requested", 1));
+    assert_eq!((run.phase(), run.at().failures), ("locating", 1));
     assert!(run.wait() >= secs(1));
 }
