@@ -1,11 +1,11 @@
-//! What plain polling, learned polling and callbacks cost, and how soon each notices: the whole worker against finAPI's
+//! What plain polling, learned polling and callbacks cost, and how soon each detects the end: the whole worker against finAPI's
 //! simulator in virtual time. `cargo run --release --example polling`
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Notice, Notices, Subscription, memory};
+use bankrefresh::broker::{Broker, BrokerEvent, BrokerEvents, Subscription, memory};
 use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::config::Config;
@@ -51,7 +51,7 @@ fn main() {
             }
         }),
     ];
-    println!("| tasks take | polling | calls per refresh | polls of the task | noticed after p50 | p99 |");
+    println!("| tasks take | polling | calls per refresh | polls of the task | detected after p50 | p99 |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, takes) in banks {
         for (mode, polling) in [
@@ -126,7 +126,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     );
     let topology = Topology::new("polling");
     let server = memory::Server::new(&topology);
-    let (client, notices) = server.connect(subscriptions(&topology, &config.worker));
+    let (client, broker_events) = server.connect(subscriptions(&topology, &config.worker));
     let worker = Worker::new(WorkerParts {
         broker: Broker::Memory(client),
         finapi,
@@ -136,12 +136,12 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
         clock,
         seed: 7,
     });
-    tokio::spawn(worker.run(notices, std::future::pending()));
+    tokio::spawn(worker.run(broker_events, std::future::pending()));
     let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     };
-    let (broker, mut notices) = server.connect(vec![ephemeral]);
+    let (broker, mut broker_events) = server.connect(vec![ephemeral]);
     let broker = Broker::Memory(broker);
     if mode == Mode::Callbacks {
         let (sandbox, broker, topology) = (sandbox.clone(), broker.clone(), topology.clone());
@@ -166,7 +166,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
             broker.publish(vec![message]).await.expect("published");
         }
         for _ in 0..CONNECTIONS {
-            delays.push(next_delay(&mut notices).await);
+            delays.push(next_delay(&mut broker_events).await);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
@@ -187,9 +187,9 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
 }
 
 /// From the end of the next update to its event, in seconds.
-async fn next_delay(notices: &mut Notices) -> f64 {
+async fn next_delay(broker_events: &mut BrokerEvents) -> f64 {
     loop {
-        let Some(Notice::Delivery(delivery)) = notices.recv().await else {
+        let Some(BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
             continue;
         };
         let kind = delivery.message.properties.kind.expect("a type");

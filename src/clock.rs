@@ -13,7 +13,7 @@ pub enum Clock {
     /// The system's.
     #[default]
     System,
-    /// A time of day that goes on as fast as tokio's clock, which tests can pause.
+    /// A time of day that advances as fast as tokio's clock, which tests can pause.
     Tokio {
         /// The time of day at `origin`.
         start: Timestamp,

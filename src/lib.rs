@@ -69,7 +69,7 @@
 //! # Ok::<(), jiff::Error>(())
 //! ```
 //!
-//! The examples go further: `drive_one_refresh` goes on to the events, `send_a_command` and `consume_events` are a platform's two sides.
+//! The examples go further: `drive_one_refresh` continues to the events, `send_a_command` and `consume_events` are a platform's two sides.
 
 pub mod admin;
 pub mod broker;

@@ -167,7 +167,7 @@ impl Topology {
         self.name("commands.background")
     }
 
-    /// The exchange and the queue for refreshes that are ready to go on.
+    /// The exchange and the queue for refreshes that are ready to continue.
     #[must_use]
     pub fn steps(&self) -> String {
         self.name("steps")

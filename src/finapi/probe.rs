@@ -23,7 +23,7 @@ pub(super) struct Failed {
 }
 
 impl FinApi {
-    /// While finAPI is down, asks now and then whether it is back, for ever: once no refresh is in hand, nobody else does.
+    /// While finAPI is down, asks now and then whether it is back, for ever: once no refresh is in flight, nobody else does.
     pub async fn probe_while_down(&self) {
         let mut down = self.watch_outage();
         while down.wait_for(|down| *down).await.is_ok() {

@@ -12,7 +12,7 @@ use super::credentials::Secret;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
-/// A token is not used any more so shortly before its end, or in the last tenth of a short life.
+/// A token is not used any more so shortly before its end, or in the last tenth of a short lifetime.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// How long a user that finAPI refused is left alone: a locked one, an unverified one.
@@ -190,7 +190,7 @@ impl Tokens {
     }
 
     fn keep(&self, user_id: &str, response: TokenResponse, from: TokenFrom, now: Instant) {
-        let good_until = response.expires_in.map(|life| now + life - MARGIN.min(life / 10));
+        let good_until = response.expires_in.map(|lifetime| now + lifetime - MARGIN.min(lifetime / 10));
         let token = Token {
             value: response.access_token,
             refresh_token: response.refresh_token,

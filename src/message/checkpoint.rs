@@ -46,9 +46,9 @@ pub fn parked_at(message: &Message) -> Option<Timestamp> {
     time_of(message, PARKED_AT_HEADER)
 }
 
-/// A state of a newer release, unread, put aside until a newer worker may be there.
+/// A state of a newer release, unread, deferred until a newer worker may be there.
 #[must_use]
-pub fn put_aside(topology: &Topology, delivery: &Delivery) -> Outgoing {
+pub fn defer(topology: &Topology, delivery: &Delivery) -> Outgoing {
     Outgoing {
         exchange: topology.delay(),
         routing_key: "15s".to_owned(),

@@ -29,7 +29,7 @@ pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: 
     }
 }
 
-/// A dead letter on its way back to where it came from: the queue's name decides, but a state always goes on in the steps queue, and
+/// A dead letter on its way back to where it came from: the queue's name decides, but a state always returns to the steps queue, and
 /// a command whose lane is not known waits among those that nobody waits for. None where nobody can know.
 #[must_use]
 pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {

@@ -11,7 +11,7 @@ mod quarantine;
 
 use jiff::Timestamp;
 
-pub use checkpoint::{checkpoint, parked_at, put_aside};
+pub use checkpoint::{checkpoint, parked_at, defer};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
 pub use event::event;
@@ -27,13 +27,13 @@ use headers::origin;
 /// What a delivery asks for.
 #[derive(Debug)]
 pub enum Read {
-    /// A refresh to go on with.
+    /// A refresh to continue.
     Refresh {
         /// The refresh.
         refresh: Box<Refresh>,
         /// The command did not say when it was sent, so that moment has to be written down before anything is done
         /// ([`back_to_its_lane`]).
-        undated: bool,
+        missing_requested_at: bool,
     },
     /// A state that only a newer release can read.
     Newer(u32),
@@ -51,7 +51,7 @@ pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
         Some(state::MESSAGE_NAME) => match state::decode(&message.body) {
             Ok(refresh) => Read::Refresh {
                 refresh: Box::new(refresh),
-                undated: false,
+                missing_requested_at: false,
             },
             Err(state::Unreadable::Newer(version)) => Read::Newer(version),
             Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),

@@ -13,7 +13,7 @@ pub struct Policy {
     /// When to poll again.
     pub polling: Polling,
     /// The same for tasks and web forms that finAPI calls back about: a safety net.
-    pub beside_callbacks: Option<Polling>,
+    pub fallback_polling: Option<Polling>,
     /// How to retry.
     pub retry: Retry,
     /// The deadlines.

@@ -17,10 +17,10 @@ pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
 /// Why no refresh can continue from a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A newer release wrote it, and must go on from it.
+    /// A newer release wrote it, and must continue from it.
     #[error("state version {0} is newer than this release reads ({VERSION})")]
     Newer(u32),
-    /// Nobody can go on from it.
+    /// Nobody can continue from it.
     #[error("not a refresh state: {0}")]
     Malformed(String),
 }

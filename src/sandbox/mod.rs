@@ -116,7 +116,7 @@ impl Sandbox {
         http::router(Arc::clone(self))
     }
 
-    /// Scripts a connection, which begins anew: whatever it was and owned is forgotten; its tasks stay as they are.
+    /// Scripts a connection, which starts from the beginning: whatever it was and owned is forgotten; its tasks stay as they are.
     pub fn script(&self, user_id: &str, connection_id: i64, script: Script) {
         self.script_connection(ScriptedConnection {
             user_id: Some(user_id.to_owned()),

@@ -160,7 +160,7 @@ impl Sending {
         self.0.as_ref().map_or(otherwise, |(_, envelope)| envelope)
     }
 
-    /// Has a state go on from here.
+    /// Has a state continue from here.
     pub(crate) fn takes_over(&self, envelope: &mut Envelope) {
         if let Some((_, own)) = &self.0 {
             envelope.clone_from(own);

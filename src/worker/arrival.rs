@@ -63,7 +63,7 @@ impl Worker {
         let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
         let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
         match read {
-            Read::Refresh { refresh, undated: true } => Content::Undated(refresh),
+            Read::Refresh { refresh, missing_requested_at: true } => Content::MissingRequestedAt(refresh),
             Read::Refresh { refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
                 let released_at = match delivery.redeliveries {
@@ -74,7 +74,7 @@ impl Worker {
             }
             Read::Newer(version) => {
                 let reason = format!("a checkpoint of version {version} needs a newer release");
-                forward(message::put_aside(topology, delivery), Fate::Deferred, reason)
+                forward(message::defer(topology, delivery), Fate::Deferred, reason)
             }
             Read::Unreadable(reason) => {
                 let outgoing = message::dead_letter(topology, delivery, &reason, now.time);

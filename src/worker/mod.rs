@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Notice, Notices, Subscription};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
 use crate::refresh::Policy;
@@ -187,7 +187,7 @@ impl Worker {
     /// # Errors
     ///
     /// The broker client ended by itself.
-    pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    pub async fn run(mut self, mut broker_events: BrokerEvents, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
         tokio::pin!(stop);
         let context = Arc::clone(&self.context);
         let mut companions = JoinSet::new();
@@ -203,13 +203,13 @@ impl Worker {
                 Some(Ok(end)) = self.tasks.join_next() => {
                     self.on_task_end(end);
                     // Under load a task has always ended, and what comes in may be more urgent than what is there.
-                    if let Ok(notice) = notices.try_recv() {
-                        self.on_notice(notice);
+                    if let Ok(broker_event) = broker_events.try_recv() {
+                        self.on_broker_event(broker_event);
                     }
                 }
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
-                notice = notices.recv() => match notice {
-                    Some(notice) => self.on_notice(notice),
+                broker_event = broker_events.recv() => match broker_event {
+                    Some(broker_event) => self.on_broker_event(broker_event),
                     None => return Err(WorkerError::BrokerEnded),
                 },
                 Ok(()) = self.outage.changed() => self.on_outage(),
@@ -218,7 +218,7 @@ impl Worker {
             }
             self.perform_all();
         }
-        self.drain(notices).await;
+        self.drain(broker_events).await;
         Ok(())
     }
 
@@ -238,16 +238,16 @@ impl Worker {
         }
     }
 
-    fn on_notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Up { generation } => {
+    fn on_broker_event(&mut self, broker_event: BrokerEvent) {
+        match broker_event {
+            BrokerEvent::Connected { generation } => {
                 self.stop_runs = CancellationToken::new();
                 self.scheduler.on_connected(generation);
                 self.watchdog.connected();
                 self.on_outage();
             }
-            Notice::Down { reason, .. } => self.on_disconnected(&reason),
-            Notice::Delivery(delivery) => self.on_delivery(delivery),
+            BrokerEvent::Disconnected { reason, .. } => self.on_disconnected(&reason),
+            BrokerEvent::Delivery(delivery) => self.on_delivery(delivery),
         }
     }
 

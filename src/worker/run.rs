@@ -158,7 +158,7 @@ impl Context {
         };
         if refresh.polls == 0 {
             let delay = refresh.phase_since.duration_since(end);
-            self.metrics.noticed(delay.try_into().unwrap_or_default());
+            self.metrics.detected(delay.try_into().unwrap_or_default());
         }
         if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
             self.planner().record(connection.bank_id, duration);

@@ -71,7 +71,7 @@ impl Handle {
 impl Status {
     /// Shows it in the metrics.
     pub(crate) fn record(&self, gauges: &Gauges) {
-        gauges.in_hand([
+        gauges.in_flight([
             ("held", self.held.values().map(|held| held.count).sum()),
             ("running", self.running),
             ("runnable", self.runnable),

@@ -72,14 +72,14 @@ impl Alone {
             tokio::time::sleep(latency).await;
             answer
         });
-        let (worker, notices) = self.worker(router, Credentials::default(), settings);
+        let (worker, broker_events) = self.worker(router, Credentials::default(), settings);
         let handle = worker.handle();
-        tokio::spawn(worker.run(notices, stop));
+        tokio::spawn(worker.run(broker_events, stop));
         handle
     }
 
     /// A worker for a finAPI of one's own, which has not started yet.
-    fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, Notices) {
+    fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, BrokerEvents) {
         let at_finapi = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
             "client_id": "a", "client_secret": "b",
@@ -91,7 +91,7 @@ impl Alone {
             breaker::Settings::default(),
             None,
         );
-        let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
+        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
         policy.retry.initial = POLL_INTERVAL_MIN;
@@ -104,7 +104,7 @@ impl Alone {
             clock: self.clock,
             seed: 1,
         });
-        (worker, notices)
+        (worker, broker_events)
     }
 
     /// A refresh whose task runs, on its way to be tried alone.
@@ -178,8 +178,8 @@ async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_p
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;
     assert_eq!(alone.calls(), 0);
-    let (_, in_hand) = alone.server.depths()[&alone.topology.quarantine()];
-    assert_eq!(in_hand, 1, "it waits alone, and not among those it may take along");
+    let (_, in_flight) = alone.server.depths()[&alone.topology.quarantine()];
+    assert_eq!(in_flight, 1, "it waits alone, and not among those it may take along");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(alone.calls(), 1);
 }
@@ -198,7 +198,7 @@ async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
+async fn a_consumer_that_died_silently_fails_liveness_and_is_made_again() {
     let alone = Alone::new();
     let handle = alone.start(StatusCode::NOT_FOUND);
     tokio::task::yield_now().await;
@@ -206,7 +206,7 @@ async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
     alone.quarantine().await;
     until(&handle, |status| status.stuck).await;
     until(&handle, |status| !status.stuck).await;
-    assert_eq!(alone.calls(), 1, "what waited in the queue was gone on with");
+    assert_eq!(alone.calls(), 1, "what waited in the queue was continued");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,11 +249,11 @@ async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
     tokio::time::sleep(Duration::from_secs(17)).await;
     let lane = alone.server.peek(&alone.topology.background());
     assert_eq!(lane.len(), 1);
-    assert_eq!(lane[0].properties.timestamp, Some(15), "published anew");
+    assert_eq!(lane[0].properties.timestamp, Some(15), "published again");
     assert_eq!(
         handle.status().await.expect("the loop answers").backlog,
         1,
-        "and taken anew"
+        "and taken again"
     );
     let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
     assert_eq!(read.requested_at, Some(from_timestamp(Timestamp::UNIX_EPOCH)));
@@ -270,9 +270,9 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(alone.parked(), 1, "the one that was begun");
     let other = subscriptions(&alone.topology, &one_in_flight());
-    let (_other, mut notices) = alone.server.connect(other);
-    assert!(matches!(notices.recv().await, Some(Notice::Up { .. })));
-    let Some(Notice::Delivery(delivery)) = notices.recv().await else {
+    let (_other, mut broker_events) = alone.server.connect(other);
+    assert!(matches!(broker_events.recv().await, Some(BrokerEvent::Connected { .. })));
+    let Some(BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
         panic!("no delivery")
     };
     assert_eq!(
@@ -282,7 +282,7 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_copy_is_dropped_while_the_first_waits_in_the_same_worker_and_waits_itself_while_that_runs() {
+async fn a_duplicate_is_dropped_while_the_first_waits_in_the_same_worker_and_waits_itself_while_that_runs() {
     let alone = Alone {
         latency: Duration::from_secs(1),
         ..Alone::new()
@@ -343,11 +343,11 @@ async fn who_has_lost_the_broker_asks_nothing_more() {
 async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lane_once() {
     let alone = Alone::new();
     alone.send("interactive", 1).await;
-    let undated = Message {
+    let missing_requested_at = Message {
         body: command(2).encode_to_vec().into(),
         ..Message::default()
     };
-    alone.publish("background", undated).await;
+    alone.publish("background", missing_requested_at).await;
     let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "4")]);
     let handle = alone.start_with(answer, one_in_flight());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -369,7 +369,7 @@ async fn a_wake_up_in_a_lane_is_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_goes_on_as_it_came_leaves_headers_behind_that_are_too_long() {
+async fn what_is_forwarded_as_it_came_leaves_headers_behind_that_are_too_long() {
     let alone = Alone::new();
     let long = Header::Text("x".repeat(3000));
     let foreign = [("a", long.clone()), ("b", long), ("tenant", "blue".into())];

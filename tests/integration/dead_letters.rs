@@ -419,10 +419,10 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
     let id = platform.send(wrong).await;
     // Its state was written by a release that could be read then, as it can now.
     let now = Timestamp::now();
-    let mended = command(2);
+    let fixed = command(2);
     let state = message::checkpoint(
         &platform.topology,
-        &Refresh::new(mended.clone(), now, Envelope::default(), now),
+        &Refresh::new(fixed.clone(), now, Envelope::default(), now),
         now,
     );
     assert_eq!(state.message.properties.kind.as_deref(), Some(state::MESSAGE_NAME));
@@ -437,7 +437,7 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
         replayed.out,
         replayed.err
     );
-    platform.outcome(&mended.command_id).await;
+    platform.outcome(&fixed.command_id).await;
     until_dead(&platform, 1).await;
     let left = dead_letters(&platform, &["list"]).await;
     assert_eq!(left.ids(), [id]);
@@ -462,7 +462,7 @@ async fn a_replay_that_is_killed_loses_nothing() {
     replay.kill().await.expect("killed");
     let background = platform.topology.background();
     let queue = platform.topology.dead_letters();
-    // Until the broker has noticed, and has everything back.
+    // Until the broker has detected it, and has everything back.
     let (mut left, mut there, mut readers) = (0, 0, 1);
     let all_back = async {
         while readers > 0 || left + there < 2000 {

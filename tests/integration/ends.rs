@@ -8,7 +8,7 @@ use crate::support::platform::{Platform, assert_one_good_outcome_each, client, c
 use crate::support::rabbitmq::RabbitMq;
 
 #[tokio::test]
-async fn a_killed_workers_refreshes_go_on_elsewhere_and_no_bank_is_asked_twice() {
+async fn a_killed_workers_refreshes_continue_elsewhere_and_no_bank_is_asked_twice() {
     let mut platform = Platform::start(slow(Duration::from_secs(3))).await;
     let mut killed = platform.worker(&[]);
     platform.send_all(commands(100), false).await;

@@ -84,7 +84,7 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
             .map(|span| (&*span.name, &*span.attributes["error.type"]))
             .collect();
         assert_eq!(failed, [("GET /api/tasks/{id}", "503")]);
-        // Whoever consumes an event goes on from the span that sent it.
+        // Whoever consumes an event continues from the span that sent it.
         for ((_, message), name) in platform.events[&id]
             .iter()
             .zip(["user-action.required", "transactions.updated"])

@@ -12,7 +12,7 @@ use super::routing::Routes;
 use super::session::{Consuming, Session, EPHEMERAL};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
-use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::{Message, BrokerEvent, Outgoing, PublishError, Subscription, Tag};
 
 pub(super) struct State {
     routes: Routes,
@@ -52,12 +52,12 @@ impl State {
         }
     }
 
-    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, notices: mpsc::Sender<Notice>) -> u64 {
+    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, broker_events: mpsc::Sender<BrokerEvent>) -> u64 {
         let id = self.next_client;
         self.next_client += 1;
         let consuming = (0..).zip(subscriptions).map(|(index, s)| Consuming::new(id, index, s));
         let session = Session {
-            notices,
+            broker_events,
             generation: 0,
             up: false,
             subscriptions: consuming.collect(),
@@ -84,7 +84,7 @@ impl State {
         Sending { there, back, fault }
     }
 
-    /// Which life of its connection a client is in; none while it has none.
+    /// Which generation of its connection a client is in; none while it has none.
     pub(super) fn generation(&self, client: u64) -> Option<u64> {
         let session = self.clients.get(&client).filter(|session| session.up)?;
         Some(session.generation)
@@ -130,15 +130,15 @@ impl State {
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
         let Some(place) = consuming.unacked.remove(&tag.number) else {
-            let settled = None;
-            return self.watch.see(|| What::Acked { client, tag, settled });
+            let acknowledged = None;
+            return self.watch.see(|| What::Acked { client, tag, acknowledged });
         };
         let queue = consuming.queue.clone();
-        let settled = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
+        let acknowledged = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
         self.watch.see(|| What::Acked {
             client,
             tag,
-            settled: settled.map(|message| (queue.clone(), message)),
+            acknowledged: acknowledged.map(|message| (queue.clone(), message)),
         });
         self.dispatch(&queue);
     }
@@ -331,7 +331,7 @@ impl State {
         session.up = true;
         session.generation += 1;
         let generation = session.generation;
-        session.notify(Notice::Up { generation });
+        session.notify(BrokerEvent::Connected { generation });
         self.watch.see(|| What::Connected { client });
         let mut queues = Vec::new();
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
@@ -361,13 +361,13 @@ impl State {
         session.up = false;
         let generation = session.generation;
         let reason = reason.to_owned();
-        session.notify(Notice::Down { generation, reason });
+        session.notify(BrokerEvent::Disconnected { generation, reason });
         self.watch.see(|| What::Disconnected { client });
         let emptied = session.subscriptions.iter_mut().map(Consuming::take).collect();
         self.release(client, emptied);
     }
 
-    /// Gives back what subscriptions of a lost connection had not acknowledged, and removes its ephemeral queues.
+    /// Requeues what subscriptions of a lost connection had not acknowledged, and removes its ephemeral queues.
     fn release(&mut self, client: u64, subscriptions: Vec<Consuming>) {
         let mut queues = BTreeSet::new();
         let mut dead = Vec::new();

@@ -46,14 +46,14 @@ pub enum What {
         /// The message.
         message: Message,
     },
-    /// A client acknowledged a delivery of its connection's present life.
+    /// A client acknowledged a delivery of its connection's present generation.
     Acked {
         /// The client.
         client: u64,
         /// The delivery.
         tag: Tag,
         /// The queue and the message; none when there is no such delivery, for which RabbitMQ closes the channel.
-        settled: Option<(String, Message)>,
+        acknowledged: Option<(String, Message)>,
     },
     /// A client has its connection, for the first time or again.
     Connected {

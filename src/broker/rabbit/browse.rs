@@ -44,7 +44,7 @@ const EMPTY_TIMES: u32 = 4;
 /// How long the broker may take to hand out a message that it says is there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait for a page that was given back to be in the queue again. Somebody else may have taken it: then the others are
+/// How long to wait for a page that was returned to be in the queue again. Somebody else may have taken it: then the others are
 /// not waited for.
 const BACK_MAX: Duration = Duration::from_secs(2);
 
@@ -113,7 +113,7 @@ impl DeadLetters {
         let queue = inspected.map_err(|error| letters.failed(&error))?;
         letters.left = queue.message_count();
         if queue.consumer_count() > 0 {
-            tracing::warn!("somebody else reads the queue as well; what they have in hand is not seen here");
+            tracing::warn!("somebody else reads the queue as well; what they hold is not seen here");
         }
         // Nothing is outstanding on it.
         let _ = channel.close(200, "OK".into()).await;
@@ -204,12 +204,12 @@ impl DeadLetters {
         self.publisher.publish(messages).await
     }
 
-    /// Gives back what was not acknowledged, page by page: the broker lets a channel go only after it has said that it is closed,
+    /// Returns what was not acknowledged, page by page: the broker lets a channel go only after it has said that it is closed,
     /// so the next page waits until this one is in the queue again. Whoever looks then sees all of it, in its order.
     ///
     /// # Errors
     ///
-    /// The connection was lost; the broker gives everything back by itself.
+    /// The connection was lost; the broker requeues everything by itself.
     pub async fn close(mut self) -> Result<(), Error> {
         let pages = std::mem::take(&mut self.pages);
         let channel = self.channel().await?;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short};
 use super::status::Status;
-use crate::broker::{Delivery, Notice, ROOM_PARTS, Subscription, Tag};
+use crate::broker::{Delivery, BrokerEvent, ROOM_PARTS, Subscription, Tag};
 
 /// How many messages of an ephemeral queue are on their way at a time.
 const EPHEMERAL_PREFETCH: u16 = 256;
@@ -46,7 +46,7 @@ pub(super) enum Order {
 
 /// The far ends of what a consuming task listens to.
 pub(super) struct Ends {
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) broker_events: mpsc::Sender<BrokerEvent>,
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     pub(super) paused: watch::Receiver<bool>,
     pub(super) status: watch::Receiver<Status>,
@@ -73,7 +73,7 @@ struct Source {
     name: String,
     /// The broker's name of it.
     queue: String,
-    /// Whether deliveries are settled as soon as they are handed over. An ephemeral subscription is not paused.
+    /// Whether deliveries are acknowledged as soon as they are handed over. An ephemeral subscription is not paused.
     is_ephemeral: bool,
     /// The most deliveries that may be unacknowledged.
     prefetch: u16,
@@ -81,7 +81,7 @@ struct Source {
 
 /// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
 /// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and others
-/// have what becomes free as those are settled, an eighth of the prefetch at a time.
+/// have what becomes free as those are acknowledged, an eighth of the prefetch at a time.
 #[derive(Default)]
 struct Consumers {
     deliveries: SelectAll<BoxStream<'static, Option<lapin::Result<AmqpDelivery>>>>,
@@ -135,14 +135,14 @@ impl Consuming {
     ///
     /// # Errors
     ///
-    /// Why it can't go on.
+    /// Why it can't continue.
     pub(super) async fn run(mut self) -> Result<(), String> {
-        let notices = self.ends.notices.clone();
+        let broker_events = self.ends.broker_events.clone();
         let mut orders = Vec::new();
         let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
         ephemeral_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Whatever waits for room among the notices never keeps an acknowledgement waiting.
+            // Whatever waits for room among the broker events never keeps an acknowledgement waiting.
             tokio::select! {
                 // All of them: one acknowledgement may do for many deliveries.
                 count = self.ends.orders.recv_many(&mut orders, usize::MAX) => {
@@ -164,10 +164,10 @@ impl Consuming {
                 _ = ephemeral_acks.tick(), if self.source.is_ephemeral => {
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                 }
-                Ok(permit) = notices.reserve(), if !self.held.is_empty() => {
+                Ok(permit) = broker_events.reserve(), if !self.held.is_empty() => {
                     if let Some(held) = self.held.pop_front() {
                         let tag = held.delivery_tag;
-                        permit.send(Notice::Delivery(self.source.delivery(held)));
+                        permit.send(BrokerEvent::Delivery(self.source.delivery(held)));
                         self.handed_over(tag).await.map_err(|error| self.failed(&error))?;
                         self.say_cancelled();
                     }
@@ -181,7 +181,7 @@ impl Consuming {
         let mut finish = false;
         for order in orders.drain(..) {
             match order {
-                Order::Ack(tag) => self.acks.settle(tag),
+                Order::Ack(tag) => self.acks.acknowledge(tag),
                 Order::Cancel(done) => self.cancelled.push(done),
                 Order::Finish => finish = true,
             }
@@ -274,7 +274,7 @@ impl Consuming {
         if !self.source.is_ephemeral {
             return Ok(());
         }
-        self.acks.settle(tag);
+        self.acks.acknowledge(tag);
         if tag.is_multiple_of(EPHEMERAL_ACK_EVERY) {
             self.send_acks().await?;
         }

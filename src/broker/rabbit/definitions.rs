@@ -29,7 +29,7 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
-/// Takes commands and states, publishes states, events, dead letters and wake-ups, gives commands back to their lanes, and has a queue of
+/// Takes commands and states, publishes states, events, dead letters and wake-ups, requeues commands, and has a queue of
 /// its own for wake-ups.
 fn worker(topology: &Topology) -> User {
     let own = consume::ephemeral_prefix(&topology.wake_ups());
@@ -80,7 +80,7 @@ fn consumer(topology: &Topology) -> User {
     }
 }
 
-/// Matches these names, and those that begin so and go on.
+/// Matches these names, and those that begin so.
 fn pattern(names: &[String], prefixes: &[&str]) -> String {
     let escaped = |name: &str| name.replace('.', r"\.");
     let names = names.iter().map(|name| escaped(name));

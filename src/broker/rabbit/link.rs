@@ -73,7 +73,7 @@ impl Shared {
     pub(super) fn set_blocked(&self, generation: u64, blocked: Option<String>) {
         match &blocked {
             Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
-            None => tracing::info!("RabbitMQ lets publishers go on"),
+            None => tracing::info!("RabbitMQ lets publishers continue"),
         }
         self.status.send_replace(Status::Up { generation, blocked });
     }

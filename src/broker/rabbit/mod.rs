@@ -2,9 +2,9 @@
 //!
 //! A supervisor keeps two connections: one consumes and acknowledges, the other publishes, because a broker that is
 //! short of memory or disk stops every write of a connection that publishes. Whatever fails, be it a channel, a
-//! consumer or a connection, ends the *generation*: everything is torn down and built anew, topology included, after a wait
+//! consumer or a connection, ends the *generation*: everything is torn down and built again, topology included, after a wait
 //! that grows from 0.1 s to [`Settings::reconnect_max`]. The next generation's number is one higher, and nothing of an
-//! older one settles anything in it.
+//! older one acknowledges anything in it.
 //!
 //! ```text
 //! supervisor ── session (one generation) ──┬── consume: a channel and a task per subscription ── acks
@@ -49,10 +49,10 @@ use self::consume::Order;
 use self::link::Shared;
 use self::session::Plan;
 use super::topology::Topology;
-use super::{Notices, Outgoing, PublishError, Subscription, Tag};
+use super::{BrokerEvents, Outgoing, PublishError, Subscription, Tag};
 use crate::lease::Lease;
 
-/// How many notices wait to be read besides the deliveries that the prefetches allow.
+/// How many broker events wait to be read besides the deliveries that the prefetches allow.
 const NOTICES_SPARE: usize = 64;
 
 /// A connection to RabbitMQ that comes back. Cheap to clone; it closes when the last clone is dropped.
@@ -63,9 +63,9 @@ pub struct Rabbit {
 }
 
 /// Connects and stays connected, until it is closed or the last handle is dropped. Answers at once; the first
-/// [`Notice::Up`](super::Notice::Up) says that it works.
+/// [`BrokerEvent::Connected`](super::BrokerEvent::Connected) says that it works.
 ///
-/// The notices must be read or dropped: a connection that is lost waits for room among them before it is built anew.
+/// The broker events must be read or dropped: a connection that is lost waits for room among them before it is built again.
 ///
 /// # Errors
 ///
@@ -78,10 +78,10 @@ pub fn connect(
     settings: Settings,
     topology: Topology,
     subscriptions: Vec<Subscription>,
-) -> Result<(Rabbit, Notices), Error> {
+) -> Result<(Rabbit, BrokerEvents), Error> {
     let addresses = settings.addresses()?;
     let shared = Arc::new(Shared::new(&subscriptions));
-    let (notices, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
+    let (broker_events, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
     let (closer, closers) = mpsc::unbounded_channel();
     let plan = Plan {
         addresses,
@@ -89,7 +89,7 @@ pub fn connect(
         topology,
         subscriptions,
         shared: Arc::clone(&shared),
-        notices,
+        broker_events,
     };
     tokio::spawn(supervisor::run(plan, closers));
     Ok((Rabbit { shared, closer }, receiver))

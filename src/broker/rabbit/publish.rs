@@ -99,7 +99,7 @@ impl Publisher {
         let confirmations = confirmations.map_err(|error| self.failed(messages, &error))?;
         let verdict = verdict(confirmations);
         match verdict {
-            // RabbitMQ 3.10 may go on refusing over a channel whose first message to a queue found its leader gone,
+            // RabbitMQ 3.10 may keep refusing over a channel whose first message to a queue found its leader gone,
             // when another node has long taken over.
             Err(PublishError::Refused) => close(&channel).await,
             _ => self.release(channel),
@@ -159,7 +159,7 @@ impl Publisher {
         match refusal(error) {
             // The exchange is not there.
             Some((NOT_FOUND, words)) => {
-                // Rebuilding declares it anew.
+                // Rebuilding declares it again.
                 self.fault(words.clone());
                 unroutable(missing(messages, &words))
             }

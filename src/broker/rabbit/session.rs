@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::status::Status;
 use super::{check, connection, declare};
 use crate::broker::topology::Topology;
-use crate::broker::{Notice, Subscription};
+use crate::broker::{BrokerEvent, Subscription};
 use crate::lease::{Lease, StepContext};
 
 /// How long declaring everything and starting to consume may take.
@@ -39,7 +39,7 @@ pub(super) struct Plan {
     pub(super) topology: Topology,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) shared: Arc<Shared>,
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) broker_events: mpsc::Sender<BrokerEvent>,
 }
 
 /// Who waits for the connection to be closed; None when it is closed because every handle is gone.
@@ -71,19 +71,19 @@ pub(super) struct Session {
 
 /// Why a session ended.
 pub(super) enum End {
-    /// Something failed: everything is to be built anew.
+    /// Something failed: everything is to be built again.
     Lost(String),
     /// It was asked to close; whoever asked is notified when it is done.
     Closed(Closer),
 }
 
 impl Plan {
-    /// Hands a notice over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
+    /// Hands a broker event over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
     /// want it.
-    pub(super) async fn notify(&self, notice: Notice, closers: &mut Closers) -> Result<(), Closer> {
+    pub(super) async fn notify(&self, broker_event: BrokerEvent, closers: &mut Closers) -> Result<(), Closer> {
         tokio::select! {
             biased;
-            _ = self.notices.send(notice) => Ok(()),
+            _ = self.broker_events.send(broker_event) => Ok(()),
             closer = closers.recv() => Err(closer),
         }
     }
@@ -143,7 +143,7 @@ impl Session {
         plan.shared.status.send_replace(Status::Up { generation, blocked });
         tracing::info!(address = self.address, generation, "connected to RabbitMQ");
         let mut tasks = JoinSet::new();
-        let end = match plan.notify(Notice::Up { generation }, closers).await {
+        let end = match plan.notify(BrokerEvent::Connected { generation }, closers).await {
             Err(closer) => End::Closed(closer),
             Ok(()) => {
                 for consumer in std::mem::take(&mut self.consumers) {
@@ -214,7 +214,7 @@ async fn start(
     let subscriptions = plan.subscriptions.iter().zip(plan.shared.paused.iter());
     for (index, ((subscription, (_, paused)), orders)) in (0..).zip(subscriptions.zip(mailboxes)) {
         let ends = Ends {
-            notices: plan.notices.clone(),
+            broker_events: plan.broker_events.clone(),
             orders,
             paused: paused.subscribe(),
             status: plan.shared.status.subscribe(),

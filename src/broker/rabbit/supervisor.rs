@@ -1,4 +1,4 @@
-//! The task that keeps a connection up: it builds everything, waits until anything fails, and builds it anew.
+//! The task that keeps a connection up: it builds everything, waits until anything fails, and builds it again.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::session::{Closer, Closers, End, Plan, Session};
 use super::status::Status;
-use crate::broker::Notice;
+use crate::broker::BrokerEvent;
 
 /// The wait before the first attempt to connect again.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) async fn run(plan: Plan, mut closers: Closers) {
 async fn live(plan: &Plan, closers: &mut Closers) -> Closer {
     let mut generation = 1;
     let mut backoff = backoff(plan);
-    // Workers that start together spread over the nodes, and each goes on to the next node when it loses one.
+    // Workers that start together spread over the nodes, and each connects to the next node when it loses one.
     let mut turn = fastrand::usize(..1 << 16);
     loop {
         let opened = tokio::select! {
@@ -66,7 +66,7 @@ async fn lost(plan: &Plan, closers: &mut Closers, generation: u64, end: End) -> 
     tracing::warn!(generation, reason, "lost the connection to RabbitMQ");
     let failure = Some(reason.clone());
     plan.shared.status.send_replace(Status::Connecting { failure });
-    plan.notify(Notice::Down { generation, reason }, closers).await.err()
+    plan.notify(BrokerEvent::Disconnected { generation, reason }, closers).await.err()
 }
 
 fn backoff(plan: &Plan) -> ExponentialBackoff {

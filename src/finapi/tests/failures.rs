@@ -244,7 +244,7 @@ async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does
         assert_eq!(world.calls(Endpoint::Token), 1, "nobody asked the other host");
     };
     tokio::select! {
-        () = world.client.probe_while_down() => unreachable!("it goes on for ever"),
+        () = world.client.probe_while_down() => unreachable!("it never ends"),
         () = asking => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Cutting an outcome into parts, the same cut in every copy of a refresh.
+//! Cutting an outcome into parts, the same cut in every duplicate of a refresh.
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -70,7 +70,7 @@ pub(in crate::refresh) fn transactions_updated(
 }
 
 /// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are, and
-/// whether or not a task is known: so all copies of a refresh cut the same parts as long as finAPI says the same.
+/// whether or not a task is known: so all duplicates of a refresh cut the same parts as long as finAPI says the same.
 fn longest(begun: &TransactionsUpdated) -> usize {
     let mut longest = TransactionsUpdated {
         origin: crate::proto::UpdateOrigin::Silent.into(),

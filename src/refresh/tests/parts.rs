@@ -104,9 +104,9 @@ fn a_transaction_longer_than_a_part_is_published_all_the_same() {
     assert!(parts.iter().all(|part| part.transactions.len() <= 2));
 }
 
-/// A copy of a refresh may have found the connection fresh and know of no task, or no more than part of what is new.
+/// A duplicate of a refresh may have found the connection fresh and know of no task, or no more than part of what is new.
 #[test]
-fn a_copy_that_took_another_way_cuts_the_same_parts() {
+fn a_duplicate_that_took_another_way_cuts_the_same_parts() {
     let random = &mut fastrand::Rng::with_seed(1);
     let data = random_data(random, 200);
     let cuts = |update: &Update, data: &Collected, size_max: usize| {

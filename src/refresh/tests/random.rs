@@ -191,7 +191,7 @@ fn follow(seed: u64) {
                 assert!(last, "seed {seed}: over without an outcome");
                 return;
             }
-            Next::Continue(next) | Next::Checkpoint(next) if last => panic!("seed {seed}: goes on in {next:?}"),
+            Next::Continue(next) | Next::Checkpoint(next) if last => panic!("seed {seed}: continues in {next:?}"),
             Next::Continue(next) => {
                 refresh = *next;
                 if draw.one_in(5) {

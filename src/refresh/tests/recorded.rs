@@ -52,7 +52,7 @@ fn what_was_once_written_is_read_as_it_was_meant() {
 }
 
 #[test]
-fn what_was_once_written_is_gone_on_with_and_written_anew() {
+fn what_was_once_written_is_continued_and_written_again() {
     let policy = Policy::default();
     for Recorded { name, bytes, .. } in recorded() {
         let mut refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));

@@ -62,7 +62,7 @@ fn a_web_form_that_is_over_at_the_next_poll_is_published_with_its_outcome() {
 fn another_worker_notifies_the_user_again_under_the_same_id() {
     let mut run = Run::updating();
     run.poll(form_required()).taken_up();
-    assert_eq!(run.phase(), "updating", "the URL is asked for anew");
+    assert_eq!(run.phase(), "updating", "the URL is asked for again");
     run.late(secs(1)).poll(form_required()).form(open_form());
     let first = run.forms()[0].refresh.clone().expect("a context");
     run.redelivered().find([form_required()]).form(open_form());

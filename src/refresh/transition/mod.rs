@@ -53,7 +53,7 @@ impl Transition<'_> {
 
     /// How often to poll what finAPI may call back about.
     fn polling(&self) -> &Polling {
-        self.policy.beside_callbacks.as_ref().unwrap_or(&self.policy.polling)
+        self.policy.fallback_polling.as_ref().unwrap_or(&self.policy.polling)
     }
 
     fn poll_later(&self, refresh: Refresh, polling: &Polling, max: Duration) -> Step {

@@ -133,10 +133,10 @@ impl Transition<'_> {
         })
     }
 
-    /// By what is known of the bank, else on a growing interval; beside callbacks always by that.
+    /// By what is known of the bank, else on a growing interval; while callbacks are on, always by that.
     pub(super) fn until_next_poll(&self, task: &TaskRef, polls: u32) -> Duration {
         match self.context.next_poll {
-            Some(poll) if self.policy.beside_callbacks.is_none() => {
+            Some(poll) if self.policy.fallback_polling.is_none() => {
                 let runs_for = self.context.now.duration_since(task.created_at);
                 let left = poll.saturating_sub(runs_for.try_into().unwrap_or_default());
                 left.max(POLL_INTERVAL_MIN)

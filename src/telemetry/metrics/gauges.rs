@@ -8,7 +8,7 @@ use super::Maker;
 /// What is shown of a worker's status.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    in_hand: Gauge<u64>,
+    in_flight: Gauge<u64>,
     waiting_age: Gauge<f64>,
     calls: Gauge<u64>,
     calls_limit: Gauge<u64>,
@@ -25,10 +25,10 @@ impl Default for Gauges {
 impl Gauges {
     pub(super) fn new(make: &Maker<'_>) -> Self {
         Self {
-            in_hand: make.gauge(
-                "bankrefresh.in_hand",
+            in_flight: make.gauge(
+                "bankrefresh.in_flight",
                 "{refresh}",
-                "Refreshes in hand, by state: held, runnable, running, awaiting_token, publishing, backlog",
+                "Refreshes in flight, by state: held, runnable, running, awaiting_token, publishing, backlog",
             ),
             waiting_age: make.gauge_of_seconds(
                 "bankrefresh.waiting.age",
@@ -50,8 +50,8 @@ impl Gauges {
     }
 
     /// How many refreshes are in each state.
-    pub(crate) fn in_hand(&self, states: [(&'static str, usize); 6]) {
-        record(&self.in_hand, states);
+    pub(crate) fn in_flight(&self, states: [(&'static str, usize); 6]) {
+        record(&self.in_flight, states);
     }
 
     pub(crate) fn waiting_age(&self, seconds: i64) {

@@ -163,11 +163,11 @@ mod tests {
         }
         metrics.command_taken(moment, true);
         metrics.resumed(moment);
-        metrics.noticed(moment);
+        metrics.detected(moment);
         metrics.fate("parked", 1);
         metrics.redelivered();
         metrics.connection_lost();
-        gauges.in_hand(
+        gauges.in_flight(
             ["held", "runnable", "running", "awaiting_token", "publishing", "backlog"].map(|state| (state, 0)),
         );
         gauges.waiting_age(0);

@@ -33,7 +33,7 @@ pub(in crate::worker) enum Content {
         released_at: Option<Timestamp>,
     },
     /// A command that does not say when it was sent. Its `requested_at` has to be published before anything else happens.
-    Undated(Box<Refresh>),
+    MissingRequestedAt(Box<Refresh>),
     /// A message that is only forwarded.
     Forward(Box<Forward>),
 }
@@ -43,7 +43,7 @@ impl Scheduler {
     pub(in crate::worker) fn on_delivery(&mut self, receipt: Receipt, content: Content, now: Now) {
         match content {
             Content::Forward(forward) => self.publish(receipt, None, Publication::Forward(forward)),
-            Content::Undated(refresh) => {
+            Content::MissingRequestedAt(refresh) => {
                 let redeliveries = receipt.redeliveries();
                 self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
             }

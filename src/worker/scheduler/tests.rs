@@ -149,7 +149,7 @@ impl World {
         let receipt = Receipt::new(tag, origin, redeliveries, self.now);
         self.open.insert(tag, self.now.since_start);
         let content = match self.random.u8(..20) {
-            0 => Content::Undated(self.refresh()),
+            0 => Content::MissingRequestedAt(self.refresh()),
             1 => Content::Forward(Box::new(Forward {
                 outgoing: Outgoing {
                     exchange: String::new(),

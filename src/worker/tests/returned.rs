@@ -14,10 +14,10 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         ..Settings::default()
     };
     for _ in 0..2 {
-        let (dying, notices) = alone.server.connect(subscriptions(&alone.topology, &settings));
+        let (dying, broker_events) = alone.server.connect(subscriptions(&alone.topology, &settings));
         assert_eq!(alone.server.depths()[&lane], (0, 1));
         dying.kill();
-        drop(notices);
+        drop(broker_events);
     }
     alone.start_with(StatusCode::NOT_FOUND, settings);
     tokio::time::sleep(Duration::from_millis(500)).await;

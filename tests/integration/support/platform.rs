@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
+use bankrefresh::broker::{Broker, Delivery, Message, BrokerEvent, BrokerEvents, Outgoing, PublishError, Subscription, rabbit};
 use bankrefresh::message;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
@@ -34,7 +34,7 @@ pub struct Platform {
     pub broker: Broker,
     pub finapi_url: String,
     prefix: String,
-    notices: Notices,
+    broker_events: BrokerEvents,
     /// Every event so far by command, with the message it came in.
     pub events: BTreeMap<String, Vec<(Event, Message)>>,
 }
@@ -79,9 +79,9 @@ impl Platform {
             declare,
             ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
-        let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
-        match timeout(PATIENCE, notices.recv()).await {
-            Ok(Some(Notice::Up { .. })) => {}
+        let (client, mut broker_events) = rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
+        match timeout(PATIENCE, broker_events.recv()).await {
+            Ok(Some(BrokerEvent::Connected { .. })) => {}
             other => panic!("no connection to the broker: {other:?}"),
         }
         Self {
@@ -91,7 +91,7 @@ impl Platform {
             broker: Broker::Rabbit(client),
             finapi_url,
             prefix,
-            notices,
+            broker_events,
             events: BTreeMap::new(),
         }
     }
@@ -170,10 +170,10 @@ impl Platform {
     /// Takes in one event.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            let notice = timeout(PATIENCE, self.notices.recv()).await.expect("an event in time");
-            let delivery = match notice.expect("the broker client lives") {
-                Notice::Delivery(delivery) => delivery,
-                Notice::Up { .. } | Notice::Down { .. } => continue,
+            let broker_event = timeout(PATIENCE, self.broker_events.recv()).await.expect("an event in time");
+            let delivery = match broker_event.expect("the broker client lives") {
+                BrokerEvent::Delivery(delivery) => delivery,
+                BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. } => continue,
             };
             let message = delivery.message;
             let kind = message.properties.kind.clone().expect("a type");
@@ -394,7 +394,7 @@ pub fn silent() -> sandbox::Behaviour {
 /// Somebody who reads a queue, beside the workers. Dropped or closed, what was not acknowledged goes back.
 pub struct Reader {
     pub broker: Broker,
-    notices: Notices,
+    broker_events: BrokerEvents,
 }
 
 impl Reader {
@@ -404,17 +404,17 @@ impl Reader {
             prefetch,
         };
         let settings = rabbit::Settings::new(platform.rabbit.url().parse().expect("a URL"));
-        let (rabbit, notices) =
+        let (rabbit, broker_events) =
             rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
         let broker = Broker::Rabbit(rabbit);
-        Self { broker, notices }
+        Self { broker, broker_events }
     }
 
     pub async fn next(&mut self) -> Delivery {
         loop {
-            match timeout(PATIENCE, self.notices.recv()).await.expect("a message in time") {
-                Some(Notice::Delivery(delivery)) => return delivery,
-                Some(Notice::Up { .. } | Notice::Down { .. }) => {}
+            match timeout(PATIENCE, self.broker_events.recv()).await.expect("a message in time") {
+                Some(BrokerEvent::Delivery(delivery)) => return delivery,
+                Some(BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. }) => {}
                 None => panic!("the broker client has ended"),
             }
         }

@@ -45,16 +45,16 @@ pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findin
 }
 
 /// A delivery is acknowledged once, and what is sent again has none of the broker's own headers.
-pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Findings) {
+pub(crate) fn deliveries_are_acknowledged_once(ledger: &Ledger<'_>, violated: &mut Findings) {
     for seen in &ledger.history.broker {
         match &seen.what {
             What::Acked {
                 client,
                 tag,
-                settled: None,
+                acknowledged: None,
             } => {
                 let at = ledger.time(seen.at);
-                violated.push(format!("client {client} settled {tag:?} twice, at {at:?}"));
+                violated.push(format!("client {client} acknowledged {tag:?} twice, at {at:?}"));
             }
             What::Sent { outgoing, .. } => {
                 let headers = &outgoing.message.properties.headers;

@@ -169,7 +169,7 @@ impl<'a> Ledger<'a> {
             }
             What::Taken { queue, message } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {
-                    // What is given back to its lane says when it was requested, and is dated anew.
+                    // What is requeued says when it was requested, and gets a new date.
                     let is_copy = message.body == refresh.message.body
                         && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
@@ -183,7 +183,7 @@ impl<'a> Ledger<'a> {
                 });
             }
             What::Acked {
-                settled: Some((queue, message)),
+                acknowledged: Some((queue, message)),
                 ..
             } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {

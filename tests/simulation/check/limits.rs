@@ -54,7 +54,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
 /// How often each excuse may be needed. Up to half as much again as what is usual, and more where it is rare.
 pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::UNOPENED_FORM, 30),
-    (starts::UNDATED, 55),
+    (starts::WITHOUT_DATE, 55),
     (starts::DATED_AHEAD, 5),
     (starts::WANTS_MORE, 800),
     (starts::OLDER_LIST, 50),

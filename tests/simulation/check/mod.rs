@@ -120,7 +120,7 @@ const CHECKS: &[Check] = &[
     check(
         "settling",
         "a delivery is acknowledged once",
-        broker::deliveries_are_settled_once,
+        broker::deliveries_are_acknowledged_once,
     ),
     check(
         "killer",

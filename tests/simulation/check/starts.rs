@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Refresh};
 use crate::line::{Call, Endpoint};
 
 pub(super) const UNOPENED_FORM: &str = "second start: the first task's form was unopened";
-pub(super) const UNDATED: &str = "second start: the command has no date of any kind";
+pub(super) const WITHOUT_DATE: &str = "second start: the command has no date of any kind";
 pub(super) const DATED_AHEAD: &str = "second start: the command's date was ahead when it was first read";
 pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
 pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
@@ -41,8 +41,8 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
         for pair in tasks.windows(2) {
             if has_unopened_form(ledger, &pair[0], pair[1].at) {
                 findings.excuse(UNOPENED_FORM);
-            } else if is_undated(refresh) && refresh.runs() > 1 {
-                findings.excuse(UNDATED);
+            } else if has_no_date(refresh) && refresh.runs() > 1 {
+                findings.excuse(WITHOUT_DATE);
             } else if is_dated_ahead(ledger, refresh) && refresh.runs() > 1 {
                 findings.excuse(DATED_AHEAD);
             } else if !read_its_list_before(ledger, &pair[1], &pair[0]) {
@@ -62,7 +62,7 @@ pub(crate) fn copies_start_one_task_between_them(ledger: &Ledger<'_>, findings: 
         };
         for pair in tasks.windows(2) {
             let is_excused = has_unopened_form(ledger, &pair[0], pair[1].at)
-                || (is_undated(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
+                || (has_no_date(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
             if !is_excused && read_its_list_before(ledger, &pair[1], &pair[0]) {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!(
@@ -110,7 +110,7 @@ fn has_unopened_form(ledger: &Ledger<'_>, made: &Made<'_>, at: Instant) -> bool 
 }
 
 /// A command that says in no way when it was sent: no `requested_at`, no timestamp of its message, no UUIDv7.
-fn is_undated(refresh: &Refresh<'_>) -> bool {
+fn has_no_date(refresh: &Refresh<'_>) -> bool {
     let made_at = Uuid::parse_str(refresh.id).ok().and_then(|id| id.get_timestamp());
     refresh.command.requested_at.is_none() && refresh.timestamp().is_none() && made_at.is_none()
 }
