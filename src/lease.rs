@@ -20,12 +20,12 @@ struct Renewed {
 
 /// A moment by both clocks. The monotonic one stands still while a machine sleeps, and the time of day can be set.
 #[derive(Clone, Copy, Debug)]
-pub struct StepContext {
+pub struct Moment {
     instant: Instant,
     time: SystemTime,
 }
 
-impl StepContext {
+impl Moment {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
@@ -55,7 +55,7 @@ impl Lease {
     }
 
     /// Renews it. `asked` is when the proof was asked for, because whatever happened later is not proved by it.
-    pub fn renew(&self, asked: StepContext) {
+    pub fn renew(&self, asked: Moment) {
         if let Some(renewed) = &self.0 {
             *renewed.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         }
@@ -90,7 +90,7 @@ mod tests {
     async fn it_ends_when_the_time_of_day_jumps_ahead() {
         let lease = Lease::new(Duration::from_secs(5));
         let asked = Moment::now();
-        lease.renew(StepContext {
+        lease.renew(Moment {
             time: asked.time - Duration::from_secs(50),
             ..asked
         });

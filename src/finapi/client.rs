@@ -152,7 +152,7 @@ impl FinApi {
     pub async fn query(&self, refresh: &Refresh, query: &Query, control: &Control) -> Outcome {
         let started = Instant::now();
         let result = match self.send_query(QueryContext { refresh, control }, query).await {
-             Ok\(answer\)=>Ok(response) => Ok(response)=> Ok(answer),
+            Ok(response) => Ok(response),
             Err(Interrupt::Failed(failure)) => Err(failure),
             Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
             Err(Interrupt::Stopped) => return Outcome::Stopped,

@@ -92,7 +92,7 @@ impl FinApi {
         for page in 1..=TASK_PAGES_MAX {
             url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
             let response = self
-                .user_call(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
+                .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
             let read: wire::Tasks = understand(endpoint, &response)?;
             tasks.extend(

@@ -85,7 +85,7 @@ impl FinApi {
     /// Sends one request, unless its host is down. A probe that fails says what was known already, so it is nobody's failure.
     pub(super) async fn send(&self, host: Host, request: Request, endpoint: &'static str) -> Result<HttpResponse, Failure> {
         let admitted = self.breaker.admit(host, Instant::now()).map_err(down)?;
-        let span = traces::Request::begin(endpoint, request.url());
+        let span = traces::HttpSpan::begin(endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
         let sent_id = request.headers().get(X_REQUEST_ID).cloned();
         let url = request.url().clone();

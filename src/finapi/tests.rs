@@ -26,7 +26,7 @@ use super::credentials::Credentials;
 use super::request::Dialect;
 use super::transport::Transport;
 use super::{Control, FinApi, Outcome, Settings};
-use crate::lease::{Lease, StepContext};
+use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Connection, Task, WebForm};

@@ -362,7 +362,7 @@ impl Phase {
         match self {
             Self::Locating { .. } => "locating",
             Self::Updating { .. } => "updating",
-             "notifying_user"=>Self::NotifyingUser { .. } => "notifying_user"=> "notifying_user",
+            Self::NotifyingUser { .. } => "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
             Self::Collecting { .. } => "collecting",

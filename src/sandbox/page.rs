@@ -19,7 +19,7 @@ pub(super) fn overview(asked: &Asked) -> String {
     // Writing to a String does not fail.
     let _ = write!(
         html,
-        "<p>{} tasks, {} of them open. Shortest time between two polls at one task: {interval}. \
+        "<p>{} tasks, {} of them open. Shortest time between two polls of one task: {interval}. \
          {} faults met. <a href=\"/sandbox\">All of it as JSON</a></p>",
         asked.tasks, asked.open_tasks, asked.faults
     );

@@ -16,7 +16,7 @@ use crate::finapi::FinApi;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::Process;
+use crate::telemetry::traces::ProcessSpan;
 
 /// Shared by the loop and all tasks.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ impl Context {
     }
 
     /// Reports that a refresh entered another phase, or got a task.
-    pub(super) fn report_step(&self, process: &Process, step: &Step, before: &Refresh, now: Timestamp) {
+    pub(super) fn report_step(&self, process: &ProcessSpan, step: &Step, before: &Refresh, now: Timestamp) {
         let next = match &step.next {
             Next::Continue(next) | Next::Checkpoint(next) => Some(next),
             Next::Done => None,
         };
         if let (None, Some(task)) = (before.task(), next.and_then(|next| next.task())) {
-            process.follows(task);
+            process.set_task(task);
         }
         if next.is_none_or(|next| next.phase.name() != before.phase.name()) {
             let after = now.duration_since(before.phase_since).try_into().unwrap_or_default();

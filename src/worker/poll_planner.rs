@@ -57,7 +57,7 @@ impl PollPlanner {
     }
 
     /// A connection is one to this bank.
-    pub(super) fn belongs(&mut self, connection_id: i64, bank_id: i64) {
+    pub(super) fn learn_bank(&mut self, connection_id: i64, bank_id: i64) {
         self.connections.put(connection_id, bank_id);
     }
 
@@ -67,7 +67,7 @@ impl PollPlanner {
     }
 
     /// An update of a bank's connection took so long.
-    pub(super) fn record(&mut self, bank_id: i64, duration: Duration) {
+    pub(super) fn observe(&mut self, bank_id: i64, duration: Duration) {
         if duration > DURATION_MAX {
             return;
         }
@@ -153,8 +153,8 @@ mod tests {
     fn planner(millis: impl IntoIterator<Item = u64>) -> PollPlanner {
         let mut planner = PollPlanner::new(Polling::default());
         for duration in millis {
-            planner.belongs(1, 10);
-            planner.record(10, Duration::from_millis(duration));
+            planner.learn_bank(1, 10);
+            planner.observe(10, Duration::from_millis(duration));
         }
         planner
     }
@@ -230,8 +230,8 @@ mod tests {
     fn banks_are_distinguished_and_unknown_ones_go_by_all() {
         let mut planner = planner([8000; 32]);
         for connection in 2..40 {
-            planner.belongs(connection, 20);
-            planner.record(20, Duration::from_millis(1500));
+            planner.learn_bank(connection, 20);
+            planner.observe(20, Duration::from_millis(1500));
         }
         assert_eq!(polls(&mut planner, 1), [8030]);
         assert_eq!(polls(&mut planner, 2), [1530]);
@@ -242,8 +242,8 @@ mod tests {
     fn the_memory_fades() {
         let mut planner = planner([9000; 32]);
         for _ in 0..20 * SAMPLES_MAX {
-            planner.belongs(1, 10);
-            planner.record(10, Duration::from_millis(2000));
+            planner.learn_bank(1, 10);
+            planner.observe(10, Duration::from_millis(2000));
         }
         assert_eq!(polls(&mut planner, 1), [2030]);
     }

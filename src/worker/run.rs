@@ -14,9 +14,9 @@ use super::scheduler::{Run, RunEnd};
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
 use crate::refresh::failure::{Failure, FailureClass};
-use crate::refresh::query::{Response, Answered};
+use crate::refresh::query::{QueryResult, Response};
 use crate::refresh::{StepContext, Next, Phase, Refresh, Step, later};
-use crate::telemetry::traces::Process;
+use crate::telemetry::traces::ProcessSpan;
 
 /// How long a refresh waits whose panic could not even be decided on.
 const PANIC_WAIT: Duration = Duration::from_secs(60);
@@ -35,10 +35,10 @@ impl Context {
         let mut refresh = run.refresh;
         let command_id = refresh.command.command_id.as_str();
         tracing::trace!(command_id, "running a refresh");
-        let process = Process::begin(&mut refresh, self.destination(run.tag.subscription));
+        let process = ProcessSpan::begin(&mut refresh, self.destination(run.tag.subscription));
         let started = Instant::now();
         let advancing = self.advance(&process, &mut refresh, run.failure, &control);
-        let advanced = AssertUnwindSafe(process.around(advancing)).catch_unwind().await;
+        let advanced = AssertUnwindSafe(process.instrument(advancing)).catch_unwind().await;
         drop(permit);
         let pause = match advanced {
             Ok(pause) => pause,
@@ -73,7 +73,7 @@ impl Context {
 
     async fn advance(
         &self,
-        process: &Process,
+        process: &ProcessSpan,
         refresh: &mut Box<Refresh>,
         mut failure: Option<Failure>,
         control: &Control,
@@ -151,7 +151,7 @@ impl Context {
             return;
         };
         let id = refresh.command.bank_connection_id;
-        self.planner().belongs(id, connection.bank_id);
+        self.planner().learn_bank(id, connection.bank_id);
         let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
         else {
             return;
@@ -161,7 +161,7 @@ impl Context {
             self.metrics.detected(delay.try_into().unwrap_or_default());
         }
         if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
-            self.planner().record(connection.bank_id, duration);
+            self.planner().observe(connection.bank_id, duration);
         }
     }
 }

@@ -181,7 +181,7 @@ fn fail(seed: u64, violated: &str, failures_before: u64) {
     }
 }
 
-fn on_event(violated: &[Violation]) -> String {
+fn list(violated: &[Violation]) -> String {
     let line = |violation: &Violation| format!("  {}: {}", violation.check, violation.what);
     violated.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -35,19 +35,19 @@ const EPHEMERAL_LENGTH_MAX: u32 = 100_000;
 
 /// What to do with a subscription.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum ConsumerCommand {
     /// Acknowledge this delivery tag.
-    Ack(u64),
+    Acknowledge(u64),
     /// Stop consuming, hand over what the broker had sent, then say so.
     Cancel(oneshot::Sender<()>),
     /// Send what was acknowledged, then end.
     Finish,
 }
 
-/// The far ends of what a consuming task listens to.
-pub(super) struct Ends {
+/// The channels between a consuming task and its session.
+pub(super) struct ConsumerChannels {
     pub(super) broker_events: mpsc::Sender<BrokerEvent>,
-    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) commands: mpsc::UnboundedReceiver<ConsumerCommand>,
     pub(super) paused: watch::Receiver<bool>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Consuming {
     acks: Acks,
     /// Who waits until nothing more comes.
     cancelled: Vec<oneshot::Sender<()>>,
-    ends: Ends,
+    channels: ConsumerChannels,
 }
 
 /// Where deliveries come from.
@@ -98,7 +98,7 @@ impl Consuming {
         connection: &Connection,
         subscription: &Subscription,
         (generation, index): (u64, u32),
-        ends: Ends,
+        channels: ConsumerChannels,
     ) -> lapin::Result<Self> {
         let channel = connection.create_channel().await?;
         let prefetch = match subscription {
@@ -125,7 +125,7 @@ impl Consuming {
             held: VecDeque::new(),
             acks: Acks::default(),
             cancelled: Vec::new(),
-            ends,
+            channels,
         };
         consuming.follow_pause().await?;
         Ok(consuming)
@@ -137,16 +137,16 @@ impl Consuming {
     ///
     /// Why it can't continue.
     pub(super) async fn run(mut self) -> Result<(), String> {
-        let broker_events = self.ends.broker_events.clone();
-        let mut orders = Vec::new();
+        let broker_events = self.channels.broker_events.clone();
+        let mut commands = Vec::new();
         let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
         ephemeral_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Whatever waits for room among the broker events never keeps an acknowledgement waiting.
             tokio::select! {
                 // All of them: one acknowledgement may do for many deliveries.
-                count = self.ends.orders.recv_many(&mut orders, usize::MAX) => {
-                    let finish = count == 0 || self.obey(&mut orders);
+                count = self.channels.commands.recv_many(&mut commands, usize::MAX) => {
+                    let finish = count == 0 || self.perform(&mut commands);
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                     if finish {
                         return self.finish().await;
@@ -154,8 +154,8 @@ impl Consuming {
                     self.switch().await?;
                     self.say_cancelled();
                 }
-                Ok(()) = self.ends.paused.changed() => self.switch().await?,
-                Ok(()) = self.ends.status.changed() => self.switch().await?,
+                Ok(()) = self.channels.paused.changed() => self.switch().await?,
+                Ok(()) = self.channels.status.changed() => self.switch().await?,
                 Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => match item {
                     Some(Ok(delivery)) => self.hold(delivery),
                     Some(Err(error)) => return Err(self.failed(&error)),
@@ -177,13 +177,13 @@ impl Consuming {
     }
 
     /// Whether to finish.
-    fn obey(&mut self, orders: &mut Vec<Order>) -> bool {
+    fn perform(&mut self, commands: &mut Vec<ConsumerCommand>) -> bool {
         let mut finish = false;
-        for order in orders.drain(..) {
-            match order {
-                Order::Ack(tag) => self.acks.acknowledge(tag),
-                Order::Cancel(done) => self.cancelled.push(done),
-                Order::Finish => finish = true,
+        for command in commands.drain(..) {
+            match command {
+                ConsumerCommand::Acknowledge(tag) => self.acks.acknowledge(tag),
+                ConsumerCommand::Cancel(done) => self.cancelled.push(done),
+                ConsumerCommand::Finish => finish = true,
             }
         }
         finish
@@ -214,8 +214,8 @@ impl Consuming {
 
     /// Consumes or stops to, as it should.
     async fn follow_pause(&mut self) -> lapin::Result<()> {
-        let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.is_ephemeral;
-        let pause = *self.ends.paused.borrow_and_update() || blocked;
+        let blocked = self.channels.status.borrow_and_update().is_blocked() && !self.source.is_ephemeral;
+        let pause = *self.channels.paused.borrow_and_update() || blocked;
         if pause {
             self.cancel().await
         } else {

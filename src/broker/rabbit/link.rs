@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, watch};
 
-use super::consume::Order;
+use super::consume::ConsumerCommand;
 use super::error::Error;
 use super::publish::Publisher;
 use super::status::Status;
@@ -27,7 +27,7 @@ pub(super) struct Link {
     /// Valid while the broker answers on the consuming connection.
     pub(super) lease: Lease,
     /// To each subscription's task.
-    pub(super) orders: Vec<mpsc::UnboundedSender<Order>>,
+    pub(super) commands: Vec<mpsc::UnboundedSender<ConsumerCommand>>,
 }
 
 impl Shared {

@@ -45,9 +45,9 @@ pub use self::settings::Settings;
 pub use self::status::Status;
 pub use self::tls::TlsFiles;
 
-use self::consume::Order;
+use self::consume::ConsumerCommand;
 use self::link::Shared;
-use self::session::Plan;
+use self::session::SessionConfig;
 use super::topology::Topology;
 use super::{BrokerEvents, Outgoing, PublishError, Subscription, Tag};
 use crate::lease::Lease;
@@ -59,7 +59,7 @@ const NOTICES_SPARE: usize = 64;
 #[derive(Clone)]
 pub struct Rabbit {
     shared: Arc<Shared>,
-    closer: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    close_request: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
 /// Connects and stays connected, until it is closed or the last handle is dropped. Answers at once; the first
@@ -82,8 +82,8 @@ pub fn connect(
     let addresses = settings.addresses()?;
     let shared = Arc::new(Shared::new(&subscriptions));
     let (broker_events, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
-    let (closer, closers) = mpsc::unbounded_channel();
-    let plan = Plan {
+    let (close_request, close_requests) = mpsc::unbounded_channel();
+    let config = SessionConfig {
         addresses,
         settings,
         topology,
@@ -91,8 +91,8 @@ pub fn connect(
         shared: Arc::clone(&shared),
         broker_events,
     };
-    tokio::spawn(supervisor::run(plan, closers));
-    Ok((Rabbit { shared, closer }, receiver))
+    tokio::spawn(supervisor::run(config, close_requests));
+    Ok((Rabbit { shared, close_request }, receiver))
 }
 
 fn prefetch(subscriptions: &[Subscription]) -> usize {
@@ -134,9 +134,9 @@ impl Rabbit {
     pub fn ack(&self, tag: Tag) {
         let link = self.shared.link_of(tag);
         let subscription = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
-        if let Some(orders) = link.as_ref().and_then(|link| link.orders.get(subscription)) {
+        if let Some(commands) = link.as_ref().and_then(|link| link.commands.get(subscription)) {
             // A task that is gone takes its generation with it: the message comes again.
-            let _ = orders.send(Order::Ack(tag.number));
+            let _ = commands.send(ConsumerCommand::Acknowledge(tag.number));
         }
     }
 
@@ -165,8 +165,8 @@ impl Rabbit {
             switch.send_replace(true);
             let Some(link) = self.shared.link() else { continue };
             let (done, cancelled) = oneshot::channel();
-            if let Some(orders) = link.orders.get(index)
-                && orders.send(Order::Cancel(done)).is_ok()
+            if let Some(commands) = link.commands.get(index)
+                && commands.send(ConsumerCommand::Cancel(done)).is_ok()
             {
                 // An error says that the connection was lost: it delivers nothing more.
                 let _ = cancelled.await;
@@ -183,8 +183,8 @@ impl Rabbit {
 
     /// As [`super::Broker::close`].
     pub async fn close(&self) {
-        let (closer, closed) = oneshot::channel();
-        if self.closer.send(closer).is_ok() {
+        let (close_request, closed) = oneshot::channel();
+        if self.close_request.send(close_request).is_ok() {
             // An error says that it was closed by somebody else.
             let _ = closed.await;
         }

@@ -138,7 +138,7 @@ async fn what_is_null_missing_unknown_or_new_is_normal() {
         .result_of(&refresh(command(1)), &Query::Connection)
         .await;
     let Ok(Response::Connection(read)) = result else {
-        panic!("no connection: {answered:?}")
+        panic!("no connection: {result:?}")
     };
     assert!(!read.ready && read.account_ids.is_empty());
     assert_eq!(
@@ -156,7 +156,7 @@ async fn only_a_success_counts_as_an_update_by_whomever() {
         .result_of(&refresh(command(1)), &Query::Connection)
         .await;
     let Ok(Response::Connection(read)) = result else {
-        panic!("no connection: {answered:?}")
+        panic!("no connection: {result:?}")
     };
     let expected: Timestamp = "2021-03-09T03:00:00Z".parse().expect("a timestamp");
     assert_eq!(read.last_success_at(), Some(expected));

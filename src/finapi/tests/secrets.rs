@@ -116,7 +116,7 @@ async fn neither_failures_nor_logs_repeat_what_was_sent() {
             let client = world(broken, StatusCode::from_u16(status).expect("a status"));
             for query in [Query::Start, Query::FindTask, Query::Connection, Query::WebForm("f".into())] {
                 let result = client.result_of(&refresh(command(1)), &query).await;
-                check(&format!("{answered:?} {answered:#?}"));
+                check(&format!("{result:?} {result:#?}"));
             }
         }
     }
@@ -135,7 +135,7 @@ async fn what_can_be_printed_shows_no_secret() {
     let refresh = refresh(with_token);
     let result = client.result_of(&refresh, &Query::Start).await;
     task(client.result_of(&self::refresh(command(1)), &Query::Start).await);
-    check(&format!("{client:?} {refresh:?} {answer:?}"));
+    check(&format!("{client:?} {refresh:?} {result:?}"));
     let response = HttpResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),

@@ -126,7 +126,7 @@ fn a_duplicate_that_took_another_way_cuts_the_same_parts() {
             phase,
             ..run.at().clone()
         };
-        event::transactions_updated(&refresh, at(10), update, &connection, data, &settings).more_after
+        event::transactions_updated(&refresh, at(10), update, &connection, data, &settings).resume_after
     };
     let own = Update::of(
         TaskRef {

@@ -63,13 +63,13 @@ fn what_was_once_written_is_continued_and_written_again() {
                 jitter: 0.5,
                 next_poll: None,
             };
-            let failure = Failure::new(FailureKind::Unavailable, "not to be had");
-            let step = refresh.step(Err(failure), moment, &policy);
+            let failure = Failure::new(FailureClass::Unavailable, "not to be had");
+            let step = refresh.step(Err(failure), context, &policy);
             match step.next {
-                Next::Wait(next) | Next::Checkpoint(next) => {
+                Next::Continue(next) | Next::Checkpoint(next) => {
                     refresh = decode(&encode(&next)).unwrap_or_else(|why| panic!("{name}: {why}"));
                 }
-                Next::Over => break assert_eq!(step.events.len(), 1, "{name}"),
+                Next::Done => break assert_eq!(step.events.len(), 1, "{name}"),
             }
             failed += 1;
             assert!(failed <= policy.retry.attempts, "{name} never ends");
@@ -115,14 +115,14 @@ fn examples() -> Vec<(&'static str, Refresh)> {
     let mut notifying = Run::updating();
     notifying.poll(form_required());
     let mut locked = Run::plain();
-    locked.find([]).start(FailureKind::Locked).find([]);
+    locked.find([]).start(FailureClass::Locked).find([]);
     let of = |run: &Run| run.at().clone();
     vec![
         ("locating", of(&Run::plain())),
-        ("requested in full", Refresh::new(full, at(0), envelope, at(3))),
-        ("requested and locked", of(&locked)),
+        ("locating in full", Refresh::new(full, at(0), envelope, at(3))),
+        ("locating and locked", of(&locked)),
         ("updating", of(&Run::updating())),
-        ("notifying_user", of(&notifying)),
+        ("notifying the user", of(&notifying)),
         ("awaiting the user", of(&Run::awaiting())),
         ("settling", of(&Run::settling())),
         ("collecting", of(&Run::collecting())),
