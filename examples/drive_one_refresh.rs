@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
 use bankrefresh::refresh::query::Response;
-use bankrefresh::refresh::{Envelope, StepContext, Next, Policy, Refresh};
+use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
 use jiff::Timestamp;
 
 fn main() {

@@ -123,7 +123,11 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
     let mut memory = Vec::new();
     while detections.len() < options.refreshes {
         let Ok(delivery) = timeout(PATIENCE, stage.events.next()).await else {
-            panic!("no more events after {} of them; {}", detections.len(), stage.last_words());
+            panic!(
+                "no more events after {} of them; {}",
+                detections.len(),
+                stage.last_words()
+            );
         };
         let delivery = delivery.expect("the consumer lives").expect("an event");
         let now = Timestamp::now();

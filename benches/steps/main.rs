@@ -7,8 +7,8 @@ use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::model::{Account, Collected, Connection, Task, TaskStatus, Transaction};
-use bankrefresh::refresh::query::{Response, QueryResult};
-use bankrefresh::refresh::{Envelope, StepContext, Next, Policy, Refresh, Step, state};
+use bankrefresh::refresh::query::{QueryResult, Response};
+use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, Step, StepContext, state};
 use divan::{Bencher, black_box};
 use jiff::{SignedDuration, Timestamp};
 

@@ -274,7 +274,11 @@ impl Topology {
             work(self.steps(), bound(self.steps(), &self.steps())),
             work(
                 self.quarantine(),
-                [bound(self.steps(), &self.quarantine()), bound(self.unrouted_steps(), "")].concat(),
+                [
+                    bound(self.steps(), &self.quarantine()),
+                    bound(self.unrouted_steps(), ""),
+                ]
+                .concat(),
             ),
         ];
         queues.extend(DELAYS.iter().map(|(delay, ttl)| {

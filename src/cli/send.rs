@@ -171,7 +171,11 @@ async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), S
 }
 
 /// Shows the events of commands until each has its outcome.
-async fn follow(broker_events: &mut BrokerEvents, mut ids: BTreeSet<String>, deadline: Instant) -> Result<ExitCode, String> {
+async fn follow(
+    broker_events: &mut BrokerEvents,
+    mut ids: BTreeSet<String>,
+    deadline: Instant,
+) -> Result<ExitCode, String> {
     let mut failed = 0;
     let all = ids.len();
     while !ids.is_empty() {

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Message, BrokerEvent, Subscription, rabbit};
+use crate::broker::{BrokerEvent, Message, Subscription, rabbit};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]

@@ -149,7 +149,7 @@ impl Breaker {
     }
 
     /// A host answered.
-    pub fn succeeded(&self, host: Host) {
+    pub fn on_success(&self, host: Host) {
         let mut hosts = self.hosts();
         let state = &mut hosts[host as usize];
         state.failures = 0;
@@ -160,7 +160,7 @@ impl Breaker {
     }
 
     /// A host could not be reached, or answered with a server error.
-    pub fn failed(&self, host: Host, now: Instant) {
+    pub fn on_failure(&self, host: Host, now: Instant) {
         let mut hosts = self.hosts();
         let state = &mut hosts[host as usize];
         state.failures = state.failures.saturating_add(1);
@@ -175,7 +175,8 @@ impl Breaker {
 
     fn report(&self, hosts: &[State]) {
         let down = hosts.iter().any(|state| state.open.is_some());
-        self.down.send_if_modified(|reported| std::mem::replace(reported, down) != down);
+        self.down
+            .send_if_modified(|reported| std::mem::replace(reported, down) != down);
     }
 
     fn hosts(&self) -> MutexGuard<'_, [State; Host::ALL.len()]> {
@@ -197,18 +198,18 @@ mod tests {
         });
         let watch = breaker.watch();
         let now = Instant::now();
-        breaker.failed(HOST, now);
-        breaker.succeeded(HOST);
-        breaker.failed(HOST, now);
+        breaker.on_failure(HOST, now);
+        breaker.on_success(HOST);
+        breaker.on_failure(HOST, now);
         assert!(breaker.admit(HOST, now).is_ok());
-        breaker.failed(HOST, now);
+        breaker.on_failure(HOST, now);
         assert!(*watch.borrow());
         assert_eq!(breaker.open_for(HOST, now), Some(Duration::from_secs(2)));
         assert_eq!(breaker.admit(HOST, now), Err(Duration::from_secs(2)));
         let later = now + Duration::from_secs(2);
         assert!(breaker.admit(HOST, later).is_ok(), "the probe");
         assert_eq!(breaker.admit(HOST, later), Err(Duration::from_secs(4)), "only one");
-        breaker.succeeded(HOST);
+        breaker.on_success(HOST);
         assert!(breaker.admit(HOST, later).is_ok());
         assert!(!*watch.borrow());
     }
@@ -222,17 +223,17 @@ mod tests {
         let watch = breaker.watch();
         let now = Instant::now();
         for _ in 0..2 {
-            breaker.failed(Host::WebForm, now);
-            breaker.succeeded(Host::Access);
+            breaker.on_failure(Host::WebForm, now);
+            breaker.on_success(Host::Access);
         }
         assert!(*watch.borrow());
         assert_eq!(breaker.admit(Host::Access, now), Ok(Admitted::Call));
         assert!(breaker.admit(Host::WebForm, now).is_err());
-        breaker.failed(Host::Access, now);
-        breaker.failed(Host::Access, now);
-        breaker.succeeded(Host::WebForm);
+        breaker.on_failure(Host::Access, now);
+        breaker.on_failure(Host::Access, now);
+        breaker.on_success(Host::WebForm);
         assert!(*watch.borrow(), "the other one is down still");
-        breaker.succeeded(Host::Access);
+        breaker.on_success(Host::Access);
         assert!(!*watch.borrow());
     }
 }

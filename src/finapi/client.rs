@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
 use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
-use crate::refresh::query::{Response, QueryResult, Query};
+use crate::refresh::query::{Query, QueryResult, Response};
 use crate::telemetry::metrics::FinApiMetrics;
 
 /// What a worker lets a query do.

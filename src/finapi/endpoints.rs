@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::breaker::Host;
-use super::client::{QueryContext, FinApi, Interrupt};
+use super::client::{FinApi, Interrupt, QueryContext};
 use super::error;
 use super::pipeline::{TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Dialect, Names};

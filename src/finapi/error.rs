@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
-use super::transport::{TransportError, HttpResponse};
+use super::transport::{HttpResponse, TransportError};
 use crate::refresh::failure::{Failure, FailureClass};
 
 /// Which of finAPI's APIs responded; the same status means different things in them.

@@ -11,12 +11,12 @@ use url::Url;
 use uuid::Uuid;
 
 use super::breaker::{Admitted, Host};
-use super::client::{QueryContext, Control, FinApi, Interrupt};
+use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::credentials::Secret;
 use super::error::{self, Api};
 use super::probe::Failed;
-use super::tokens::{GrantRequest, TokenResponse, Source};
-use super::transport::{TransportError, HttpResponse};
+use super::tokens::{GrantRequest, Source, TokenResponse};
+use super::transport::{HttpResponse, TransportError};
 use super::wire::{self, parse};
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::TokenFrom;
@@ -53,7 +53,10 @@ impl FinApi {
         let response = self.send_wanted(&request, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             self.tokens.on_accepted(request.user_id, &token);
-        } else if self.tokens.on_refused(request.user_id, &token, request.control.renewals) {
+        } else if self
+            .tokens
+            .on_refused(request.user_id, &token, request.control.renewals)
+        {
             return Err(Interrupt::NeedsToken);
         }
         Ok(response)
@@ -66,7 +69,9 @@ impl FinApi {
         if request.control.stop.is_cancelled() || !is_safe {
             return Err(Interrupt::Stopped);
         }
-        Ok(self.send(request.host, request.request(token)?, request.endpoint).await?)
+        Ok(self
+            .send(request.host, request.request(token)?, request.endpoint)
+            .await?)
     }
 
     /// Waits until a request may be sent. None that will not be takes a turn.
@@ -83,7 +88,12 @@ impl FinApi {
     }
 
     /// Sends one request, unless its host is down. A probe that fails says what was known already, so it is nobody's failure.
-    pub(super) async fn send(&self, host: Host, request: Request, endpoint: &'static str) -> Result<HttpResponse, Failure> {
+    pub(super) async fn send(
+        &self,
+        host: Host,
+        request: Request,
+        endpoint: &'static str,
+    ) -> Result<HttpResponse, Failure> {
         let admitted = self.breaker.admit(host, Instant::now()).map_err(down)?;
         let span = traces::HttpSpan::begin(endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
@@ -104,7 +114,7 @@ impl FinApi {
         }
         let is_up = result.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
-            (true, _) => self.breaker.succeeded(host),
+            (true, _) => self.breaker.on_success(host),
             (false, Admitted::Call) => {
                 if let Some(authorization) = authorization {
                     let failed = Failed {
@@ -114,7 +124,7 @@ impl FinApi {
                     };
                     self.failed()[host as usize] = Some(failed);
                 }
-                self.breaker.failed(host, Instant::now());
+                self.breaker.on_failure(host, Instant::now());
             }
             (false, Admitted::Probe(wait)) => return Err(down(wait)),
         }

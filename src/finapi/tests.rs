@@ -30,7 +30,7 @@ use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Connection, Task, WebForm};
-use crate::refresh::query::{Response, QueryResult, Query, Span};
+use crate::refresh::query::{Query, QueryResult, Response, Span};
 use crate::refresh::{Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 use crate::secret::Secret;

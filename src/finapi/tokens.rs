@@ -144,7 +144,12 @@ impl Tokens {
         Ok(())
     }
 
-    async fn renew(&self, user_id: &str, source: &impl Source, now: Instant) -> Result<(TokenResponse, TokenFrom), Failure> {
+    async fn renew(
+        &self,
+        user_id: &str,
+        source: &impl Source,
+        now: Instant,
+    ) -> Result<(TokenResponse, TokenFrom), Failure> {
         let refresh_token = self.change(user_id, |user| user.token.take().and_then(|token| token.refresh_token));
         if let Some(refresh_token) = refresh_token {
             match source.grant(user_id, GrantRequest::RefreshToken(refresh_token)).await {
@@ -190,7 +195,9 @@ impl Tokens {
     }
 
     fn keep(&self, user_id: &str, response: TokenResponse, from: TokenFrom, now: Instant) {
-        let good_until = response.expires_in.map(|lifetime| now + lifetime - MARGIN.min(lifetime / 10));
+        let good_until = response
+            .expires_in
+            .map(|lifetime| now + lifetime - MARGIN.min(lifetime / 10));
         let token = Token {
             value: response.access_token,
             refresh_token: response.refresh_token,

@@ -102,7 +102,12 @@ impl Transport {
     /// # Errors
     ///
     /// [`TransportError`]; whether finAPI got the request is not known then, except for [`TransportError::Connect`].
-    pub async fn send(&self, request: Request, timeout: Duration, body_max: usize) -> Result<HttpResponse, TransportError> {
+    pub async fn send(
+        &self,
+        request: Request,
+        timeout: Duration,
+        body_max: usize,
+    ) -> Result<HttpResponse, TransportError> {
         let answer = async {
             match self {
                 Self::Http(client) => send_http(client, request, body_max).await,
@@ -115,7 +120,11 @@ impl Transport {
     }
 }
 
-async fn send_http(client: &reqwest::Client, request: Request, body_max: usize) -> Result<HttpResponse, TransportError> {
+async fn send_http(
+    client: &reqwest::Client,
+    request: Request,
+    body_max: usize,
+) -> Result<HttpResponse, TransportError> {
     let response = client.execute(request).await.map_err(|error| {
         if error.is_connect() {
             TransportError::Connect

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{forwarded, time_of, properties};
+use super::headers::{forwarded, properties, time_of};
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::{Refresh, state};

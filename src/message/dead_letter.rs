@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::command::COMMAND_NAME;
-use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of, origin};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, origin, time_of};
 use super::quarantine::QUARANTINED_SINCE_HEADER;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};

@@ -11,7 +11,7 @@ mod quarantine;
 
 use jiff::Timestamp;
 
-pub use checkpoint::{checkpoint, parked_at, defer};
+pub use checkpoint::{checkpoint, defer, parked_at};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
 pub use event::event;

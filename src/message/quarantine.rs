@@ -14,7 +14,10 @@ pub(super) const QUARANTINED_SINCE_HEADER: &str = "bankrefresh_quarantined_since
 pub fn quarantine(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
     let mut message = forwarded(&delivery.message);
     let headers = &mut message.properties.headers;
-    headers.insert(QUARANTINED_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
+    headers.insert(
+        QUARANTINED_SINCE_HEADER.to_owned(),
+        Header::Integer(now.as_millisecond()),
+    );
     headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
     // In the quarantine it counts from zero.
     headers.remove(REDELIVERIES_HEADER);

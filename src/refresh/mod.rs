@@ -40,7 +40,7 @@ use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionRea
 use event::Event;
 use failure::FailureDetails;
 use model::{Connection, WebFormLink};
-use query::{QueryResult, Query, Span};
+use query::{Query, QueryResult, Span};
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -335,7 +335,9 @@ impl Refresh {
     #[must_use]
     pub fn task(&self) -> Option<&TaskRef> {
         match &self.phase {
-            Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
+            Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => {
+                Some(task)
+            }
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
             Phase::Locating { .. } => None,
         }

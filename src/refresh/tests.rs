@@ -3,10 +3,10 @@
 mod checkpoint;
 mod collecting;
 mod events;
+mod locating;
 mod parts;
 mod random;
 mod recorded;
-mod locating;
 mod retrying;
 mod settling;
 mod updating;
@@ -22,7 +22,7 @@ use super::model::{
     Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
     WebFormStatus,
 };
-use super::query::{Response, QueryResult, Query, Span};
+use super::query::{Query, QueryResult, Response, Span};
 use super::*;
 use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
 
@@ -408,7 +408,10 @@ impl Run {
                 self.checkpoints += 1;
                 self.continues(*next);
             }
-            Next::Done => assert!(self.published.last().is_some_and(Event::is_last), "over without an outcome"),
+            Next::Done => assert!(
+                self.published.last().is_some_and(Event::is_last),
+                "over without an outcome"
+            ),
         }
         let outcomes = self.published.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(self.refresh.is_none()), "one outcome, at the end");

@@ -63,7 +63,10 @@ impl Worker {
         let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
         let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
         match read {
-            Read::Refresh { refresh, missing_requested_at: true } => Content::MissingRequestedAt(refresh),
+            Read::Refresh {
+                refresh,
+                missing_requested_at: true,
+            } => Content::MissingRequestedAt(refresh),
             Read::Refresh { refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
                 let released_at = match delivery.redeliveries {

@@ -52,7 +52,12 @@ impl Context {
     pub(super) async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
         tracing::trace!("fetching a token");
         let fetching = AssertUnwindSafe(self.finapi.fetch_token(user_id)).catch_unwind();
-        let panicked = |_| Err(Failure::new(FailureClass::Internal, "a panic while a token was fetched"));
+        let panicked = |_| {
+            Err(Failure::new(
+                FailureClass::Internal,
+                "a panic while a token was fetched",
+            ))
+        };
         fetching.await.unwrap_or_else(panicked)
     }
 

@@ -187,7 +187,11 @@ impl Worker {
     /// # Errors
     ///
     /// The broker client ended by itself.
-    pub async fn run(mut self, mut broker_events: BrokerEvents, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    pub async fn run(
+        mut self,
+        mut broker_events: BrokerEvents,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), WorkerError> {
         tokio::pin!(stop);
         let context = Arc::clone(&self.context);
         let mut companions = JoinSet::new();

@@ -15,7 +15,7 @@ use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::query::{QueryResult, Response};
-use crate::refresh::{StepContext, Next, Phase, Refresh, Step, later};
+use crate::refresh::{Next, Phase, Refresh, Step, StepContext, later};
 use crate::telemetry::traces::ProcessSpan;
 
 /// How long a refresh waits whose panic could not even be decided on.

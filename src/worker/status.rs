@@ -79,7 +79,7 @@ impl Status {
             ("publishing", self.publishing),
             ("backlog", self.backlog),
         ]);
-        gauges.waiting_age(self.backlog_oldest_seconds);
+        gauges.backlog_age(self.backlog_oldest_seconds);
         let Calls {
             running,
             waiting,

@@ -271,7 +271,10 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
     assert_eq!(alone.parked(), 1, "the one that was begun");
     let other = subscriptions(&alone.topology, &one_in_flight());
     let (_other, mut broker_events) = alone.server.connect(other);
-    assert!(matches!(broker_events.recv().await, Some(BrokerEvent::Connected { .. })));
+    assert!(matches!(
+        broker_events.recv().await,
+        Some(BrokerEvent::Connected { .. })
+    ));
     let Some(BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
         panic!("no delivery")
     };

@@ -105,7 +105,10 @@ async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
     let callback_url = callback
         .url
         .replace("https://callbacks.example.org/finapi", &format!("http://{listen}"));
-    assert_eq!(client().post(callback_url).send().await.expect("an answer").status(), 204);
+    assert_eq!(
+        client().post(callback_url).send().await.expect("an answer").status(),
+        204
+    );
     let unreadable = Outgoing {
         exchange: topology.commands(),
         routing_key: "interactive".to_owned(),

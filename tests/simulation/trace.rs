@@ -84,8 +84,10 @@ fn describe_seen(seen: &Seen) -> Option<String> {
                 name(message)
             )
         }
-        What::Acked { client, acknowledged, .. } => {
-            let (queue, message) = acknowledged.as_ref()?;
+        What::Acked {
+            client, acknowledged, ..
+        } => {
+            let (queue, message) = message.as_ref()?;
             format!("acked {queue} by {client}: {}", name(message))
         }
         What::Connected { client } => format!("up    {client}"),

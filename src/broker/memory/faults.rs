@@ -83,7 +83,12 @@ impl Client {
         shared.change(|state| state.publish_within(*id, generation, messages))
     }
 
-    fn take_others(&self, generation: Option<u64>, mut messages: Vec<Outgoing>, which: usize) -> Result<(), PublishError> {
+    fn take_others(
+        &self,
+        generation: Option<u64>,
+        mut messages: Vec<Outgoing>,
+        which: usize,
+    ) -> Result<(), PublishError> {
         if let Some(refused) = which.checked_rem(messages.len()) {
             messages.remove(refused);
         }
@@ -140,7 +145,12 @@ impl Client {
 
 impl State {
     /// Takes messages over one generation of a client's connection.
-    fn publish_within(&mut self, client: u64, generation: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+    fn publish_within(
+        &mut self,
+        client: u64,
+        generation: Option<u64>,
+        messages: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
         if self.generation(client) != generation {
             return Err(PublishError::Down);
         }

@@ -28,7 +28,7 @@ pub use self::watch::{Latency, Seen, What};
 use self::state::State;
 use super::outgoing::prepare;
 use super::topology::Topology;
-use super::{Message, BrokerEvents, Outgoing, PublishError, Subscription, Tag};
+use super::{BrokerEvents, Message, Outgoing, PublishError, Subscription, Tag};
 
 /// A broker. Cheap to clone; every clone is the same broker.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
-use crate::broker::{Delivery, Message, BrokerEvent, Subscription, Tag};
+use crate::broker::{BrokerEvent, Delivery, Message, Subscription, Tag};
 
 /// What the names of ephemeral queues begin with.
 pub(super) const EPHEMERAL: &str = "ephemeral.";

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
-use super::session::{Consuming, Session, EPHEMERAL};
+use super::session::{Consuming, EPHEMERAL, Session};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
-use crate::broker::{Message, BrokerEvent, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::{BrokerEvent, Message, Outgoing, PublishError, Subscription, Tag};
 
 pub(super) struct State {
     routes: Routes,
@@ -52,12 +52,12 @@ impl State {
         }
     }
 
-    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, broker_events: mpsc::Sender<BrokerEvent>) -> u64 {
+    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, events: mpsc::Sender<BrokerEvent>) -> u64 {
         let id = self.next_client;
         self.next_client += 1;
         let consuming = (0..).zip(subscriptions).map(|(index, s)| Consuming::new(id, index, s));
         let session = Session {
-            broker_events,
+            broker_events: events,
             generation: 0,
             up: false,
             subscriptions: consuming.collect(),
@@ -130,15 +130,15 @@ impl State {
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
         let Some(place) = consuming.unacked.remove(&tag.number) else {
-            let acknowledged = None;
-            return self.watch.see(|| What::Acked { client, tag, acknowledged });
+            let message = None;
+            return self.watch.see(|| What::Acked { client, tag, message });
         };
         let queue = consuming.queue.clone();
-        let acknowledged = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
+        let message = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
         self.watch.see(|| What::Acked {
             client,
             tag,
-            acknowledged: acknowledged.map(|message| (queue.clone(), message)),
+            message: message.map(|message| (queue.clone(), message)),
         });
         self.dispatch(&queue);
     }

@@ -53,7 +53,7 @@ pub enum What {
         /// The delivery.
         tag: Tag,
         /// The queue and the message; none when there is no such delivery, for which RabbitMQ closes the channel.
-        acknowledged: Option<(String, Message)>,
+        message: Option<(String, Message)>,
     },
     /// A client has its connection, for the first time or again.
     Connected {

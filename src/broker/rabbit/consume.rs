@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short};
 use super::status::Status;
-use crate::broker::{Delivery, BrokerEvent, ROOM_PARTS, Subscription, Tag};
+use crate::broker::{BrokerEvent, Delivery, ROOM_PARTS, Subscription, Tag};
 
 /// How many messages of an ephemeral queue are on their way at a time.
 const EPHEMERAL_PREFETCH: u16 = 256;
@@ -108,7 +108,9 @@ impl Consuming {
         };
         let (name, queue, is_ephemeral) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
-            Subscription::Ephemeral { exchange, keys } => (exchange, declare_ephemeral(&channel, exchange, keys).await?, true),
+            Subscription::Ephemeral { exchange, keys } => {
+                (exchange, declare_ephemeral(&channel, exchange, keys).await?, true)
+            }
         };
         let source = Source {
             generation,
@@ -326,7 +328,10 @@ async fn declare_ephemeral(channel: &Channel, exchange: &str, keys: &[String]) -
     let mut arguments = FieldTable::default();
     // Quorum queues can't be exclusive, and a virtual host may make them the default.
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(EPHEMERAL_LENGTH_MAX.into()));
+    arguments.insert(
+        "x-max-length".into(),
+        AMQPValue::LongLongInt(EPHEMERAL_LENGTH_MAX.into()),
+    );
     channel.queue_declare(short(&name), options, arguments).await?;
     for key in keys {
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());

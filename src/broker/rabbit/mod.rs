@@ -53,7 +53,7 @@ use super::{BrokerEvents, Outgoing, PublishError, Subscription, Tag};
 use crate::lease::Lease;
 
 /// How many broker events wait to be read besides the deliveries that the prefetches allow.
-const NOTICES_SPARE: usize = 64;
+const EVENTS_SPARE: usize = 64;
 
 /// A connection to RabbitMQ that comes back. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
@@ -81,7 +81,7 @@ pub fn connect(
 ) -> Result<(Rabbit, BrokerEvents), Error> {
     let addresses = settings.addresses()?;
     let shared = Arc::new(Shared::new(&subscriptions));
-    let (broker_events, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
+    let (broker_events, receiver) = mpsc::channel(EVENTS_SPARE + prefetch(&subscriptions));
     let (close_request, close_requests) = mpsc::unbounded_channel();
     let config = SessionConfig {
         addresses,

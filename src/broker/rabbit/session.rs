@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address::Addresses;
 use super::connection::Purpose;
-use super::consume::{Consuming, ConsumerChannels, ConsumerCommand};
+use super::consume::{ConsumerChannels, ConsumerCommand, Consuming};
 use super::error::{self, Error};
 use super::link::{Link, Shared};
 use super::publish::Publisher;
@@ -80,7 +80,11 @@ pub(super) enum End {
 impl SessionConfig {
     /// Hands a broker event over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
     /// want it.
-    pub(super) async fn notify(&self, broker_event: BrokerEvent, close_requests: &mut CloseRequests) -> Result<(), CloseRequest> {
+    pub(super) async fn notify(
+        &self,
+        broker_event: BrokerEvent,
+        close_requests: &mut CloseRequests,
+    ) -> Result<(), CloseRequest> {
         tokio::select! {
             biased;
             _ = self.broker_events.send(broker_event) => Ok(()),
@@ -143,7 +147,10 @@ impl Session {
         config.shared.status.send_replace(Status::Up { generation, blocked });
         tracing::info!(address = self.address, generation, "connected to RabbitMQ");
         let mut tasks = JoinSet::new();
-        let end = match config.notify(BrokerEvent::Connected { generation }, close_requests).await {
+        let end = match config
+            .notify(BrokerEvent::Connected { generation }, close_requests)
+            .await
+        {
             Err(close_request) => End::Closed(close_request),
             Ok(()) => {
                 for consumer in std::mem::take(&mut self.consumers) {
@@ -168,7 +175,12 @@ impl Session {
     }
 
     /// Waits for whatever ends the session, and follows what the broker says about blocking meanwhile.
-    async fn watch(&mut self, config: &SessionConfig, close_requests: &mut CloseRequests, tasks: &mut JoinSet<Result<(), String>>) -> End {
+    async fn watch(
+        &mut self,
+        config: &SessionConfig,
+        close_requests: &mut CloseRequests,
+        tasks: &mut JoinSet<Result<(), String>>,
+    ) -> End {
         let link = Arc::clone(&self.link);
         let publishing = link.publisher.connection();
         let mut events = std::pin::pin!(blocking(publishing));

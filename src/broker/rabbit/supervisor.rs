@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
 
-use super::session::{CloseRequest, CloseRequests, End, SessionConfig, Session};
+use super::session::{CloseRequest, CloseRequests, End, Session, SessionConfig};
 use super::status::Status;
 use crate::broker::BrokerEvent;
 
@@ -58,7 +58,12 @@ async fn live(config: &SessionConfig, close_requests: &mut CloseRequests) -> Clo
 }
 
 /// Notifies everyone that the session is over. Some if it is not to be followed by another.
-async fn lost(config: &SessionConfig, close_requests: &mut CloseRequests, generation: u64, end: End) -> Option<CloseRequest> {
+async fn lost(
+    config: &SessionConfig,
+    close_requests: &mut CloseRequests,
+    generation: u64,
+    end: End,
+) -> Option<CloseRequest> {
     let reason = match end {
         End::Closed(close_request) => return Some(close_request),
         End::Lost(reason) => reason,
@@ -66,7 +71,10 @@ async fn lost(config: &SessionConfig, close_requests: &mut CloseRequests, genera
     tracing::warn!(generation, reason, "lost the connection to RabbitMQ");
     let failure = Some(reason.clone());
     config.shared.status.send_replace(Status::Connecting { failure });
-    config.notify(BrokerEvent::Disconnected { generation, reason }, close_requests).await.err()
+    config
+        .notify(BrokerEvent::Disconnected { generation, reason }, close_requests)
+        .await
+        .err()
 }
 
 fn backoff(config: &SessionConfig) -> ExponentialBackoff {

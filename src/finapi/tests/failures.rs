@@ -97,8 +97,14 @@ async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
         r#"{"errors":null}"#,
         r#"{"errors":[{}],"code":7}"#,
     ] {
-        let failure = always(500, body).result_of(&refresh(command(1)), &Query::FindTask).await;
-        assert_eq!(failure.expect_err("a failure").class, FailureClass::Unavailable, "{body}");
+        let failure = always(500, body)
+            .result_of(&refresh(command(1)), &Query::FindTask)
+            .await;
+        assert_eq!(
+            failure.expect_err("a failure").class,
+            FailureClass::Unavailable,
+            "{body}"
+        );
     }
 }
 
@@ -121,7 +127,11 @@ async fn a_body_that_is_cut_or_something_else_is_unexpected() {
         let failure = always(200, body)
             .result_of(&refresh(command(1)), &Query::Task("t".into()))
             .await;
-        assert_eq!(failure.expect_err("a failure").class, FailureClass::Unexpected, "{body}");
+        assert_eq!(
+            failure.expect_err("a failure").class,
+            FailureClass::Unexpected,
+            "{body}"
+        );
     }
 }
 

@@ -158,7 +158,10 @@ async fn a_body_that_breaks_off_is_trouble() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("broken off");
+    let failure = client
+        .result_of(&refresh, &Query::FindTask)
+        .await
+        .expect_err("broken off");
     assert_eq!(failure.class, FailureClass::Unavailable);
     assert!(
         failure.message.contains("the connection was lost"),
@@ -190,6 +193,9 @@ async fn a_redirect_is_not_followed_with_a_token() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("a redirect");
+    let failure = client
+        .result_of(&refresh, &Query::FindTask)
+        .await
+        .expect_err("a redirect");
     assert_eq!(failure.class, FailureClass::Unexpected);
 }

@@ -114,7 +114,12 @@ async fn neither_failures_nor_logs_repeat_what_was_sent() {
     for broken in ["token", "secret", "finapi"] {
         for status in [200, 302, 400, 401, 403, 404, 422, 423, 429, 500] {
             let client = world(broken, StatusCode::from_u16(status).expect("a status"));
-            for query in [Query::Start, Query::FindTask, Query::Connection, Query::WebForm("f".into())] {
+            for query in [
+                Query::Start,
+                Query::FindTask,
+                Query::Connection,
+                Query::WebForm("f".into()),
+            ] {
                 let result = client.result_of(&refresh(command(1)), &query).await;
                 check(&format!("{result:?} {result:#?}"));
             }

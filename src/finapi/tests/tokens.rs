@@ -32,7 +32,10 @@ async fn a_dead_token_costs_one_new_one_and_one_more_try() {
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_all_refused_fail_the_call_after_two() {
     let world = World::with_fault(Endpoint::Tasks, None, status(401));
-    assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::UserUnauthorized);
+    assert_eq!(
+        world.failure(&Query::FindTask).await.class,
+        FailureClass::UserUnauthorized
+    );
     assert_eq!(world.calls(Endpoint::Tasks), 2);
 }
 
@@ -67,7 +70,10 @@ async fn the_commands_own_token_goes_before_any_other_and_is_not_replaced() {
     let failure = world.client.result_of(&with_token("dead"), &Query::FindTask).await;
     assert_eq!(failure.expect_err("a dead token").class, FailureClass::UserUnauthorized);
     assert_eq!((world.calls(Endpoint::Tasks), world.calls(Endpoint::Token)), (1, 0));
-    let failure = world.client.result_of(&with_token("no\nheader"), &Query::FindTask).await;
+    let failure = world
+        .client
+        .result_of(&with_token("no\nheader"), &Query::FindTask)
+        .await;
     assert_eq!(
         failure.expect_err("no header value").class,
         FailureClass::UserUnauthorized

@@ -25,7 +25,11 @@ fn ids_are_derived_from_the_command_and_what_happened() {
         .connection(ready())
         .collect(collected(0));
     let namespace = Uuid::parse_str(&command().command_id).expect("a UUID");
-    let ids: Vec<_> = run.published.iter().map(|event| context(event).event_id.clone()).collect();
+    let ids: Vec<_> = run
+        .published
+        .iter()
+        .map(|event| context(event).event_id.clone())
+        .collect();
     let derived = |what: &str| Uuid::new_v5(&namespace, what.as_bytes()).to_string();
     assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
 }

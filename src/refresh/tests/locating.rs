@@ -12,7 +12,11 @@ fn a_task_is_searched_for_before_one_is_started() {
 
 #[test]
 fn the_lost_answer_of_a_start_leads_to_its_task() {
-    for lost in [FailureClass::Unavailable, FailureClass::Unexpected, FailureClass::Internal] {
+    for lost in [
+        FailureClass::Unavailable,
+        FailureClass::Unexpected,
+        FailureClass::Internal,
+    ] {
         let mut run = Run::plain();
         run.find([]).start(lost);
         assert!(run.wait() >= secs(1));

@@ -2,7 +2,11 @@
 
 use super::*;
 
-const TRANSIENT: [FailureClass; 3] = [FailureClass::Unavailable, FailureClass::Unexpected, FailureClass::Internal];
+const TRANSIENT: [FailureClass; 3] = [
+    FailureClass::Unavailable,
+    FailureClass::Unexpected,
+    FailureClass::Internal,
+];
 
 fn policy(attempts: u32) -> Policy {
     let retry = schedule::Retry {

@@ -88,7 +88,10 @@ fn another_web_form_is_another_event() {
     });
     run.redelivered().find([other]);
     run.respond(open_form());
-    assert_ne!(first, run.published[1].context().map(|context| context.event_id.clone()));
+    assert_ne!(
+        first,
+        run.published[1].context().map(|context| context.event_id.clone())
+    );
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{FailureDetails, Failure};
+use super::failure::{Failure, FailureDetails};
 use super::query::Response;
 use super::schedule::Polling;
-use super::{StepContext, Next, Phase, Policy, Refresh, Step, event, later};
+use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
 
 /// What the transitions of one step share.
 pub(super) struct Transition<'a> {
@@ -25,7 +25,9 @@ impl Transition<'_> {
             (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
                 self.on_connection(refresh, &connection, locked)
             }
-            (Phase::Locating { lookup, locked }, Response::Tasks(tasks)) => self.on_task_list(refresh, tasks, lookup, locked),
+            (Phase::Locating { lookup, locked }, Response::Tasks(tasks)) => {
+                self.on_task_list(refresh, tasks, lookup, locked)
+            }
             (Phase::Locating { .. } | Phase::Updating { .. }, Response::Task(task)) => self.follow_task(refresh, task),
             (Phase::NotifyingUser { task, form, reason }, Response::WebForm(web_form)) => {
                 self.notify_user(refresh, task, &form, reason, &web_form)
@@ -33,7 +35,9 @@ impl Transition<'_> {
             (Phase::AwaitingUser { task, expires_at, .. }, Response::WebForm(form)) => {
                 self.on_web_form(refresh, task, expires_at, form)
             }
-            (Phase::Settling { update }, Response::Connection(connection)) => self.on_connection_settling(refresh, update, connection),
+            (Phase::Settling { update }, Response::Connection(connection)) => {
+                self.on_connection_settling(refresh, update, connection)
+            }
             (Phase::Collecting { update, connection }, Response::Collected(collected)) => {
                 self.on_collected(refresh, update, &connection, &collected)
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Transition;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
-use crate::refresh::failure::{FailureDetails, Failure};
+use crate::refresh::failure::{Failure, FailureDetails};
 use crate::refresh::model::{Connection, Task, TaskStatus};
 use crate::refresh::query::Response;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;

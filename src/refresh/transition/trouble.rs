@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Transition;
 use crate::proto::FailureReason;
-use crate::refresh::failure::{FailureDetails, Failure, FailureClass};
+use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
@@ -26,7 +26,9 @@ impl Transition<'_> {
             FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
                 self.query_next(refresh, Lookup::Follow, true)
             }
-            FailureClass::Unavailable | FailureClass::Unexpected | FailureClass::Internal => self.retry_with_backoff(refresh, failure),
+            FailureClass::Unavailable | FailureClass::Unexpected | FailureClass::Internal => {
+                self.retry_with_backoff(refresh, failure)
+            }
             FailureClass::NotFound if matches!(refresh.phase, Phase::AwaitingUser { .. }) => {
                 let details = FailureDetails::of(
                     FailureReason::WebFormExpired,

@@ -9,7 +9,7 @@ use super::Maker;
 #[derive(Clone, Debug)]
 pub struct Gauges {
     in_flight: Gauge<u64>,
-    waiting_age: Gauge<f64>,
+    backlog_age: Gauge<f64>,
     calls: Gauge<u64>,
     calls_limit: Gauge<u64>,
     finapi_down: Gauge<u64>,
@@ -30,8 +30,8 @@ impl Gauges {
                 "{refresh}",
                 "Refreshes in flight, by state: held, runnable, running, awaiting_token, publishing, backlog",
             ),
-            waiting_age: make.gauge_of_seconds(
-                "bankrefresh.waiting.age",
+            backlog_age: make.gauge_of_seconds(
+                "bankrefresh.backlog.age",
                 "How long ago the oldest command that waits for room here was requested",
             ),
             calls: make.gauge(
@@ -54,8 +54,8 @@ impl Gauges {
         record(&self.in_flight, states);
     }
 
-    pub(crate) fn waiting_age(&self, seconds: i64) {
-        self.waiting_age.record(seconds as f64, &[]);
+    pub(crate) fn backlog_age(&self, seconds: i64) {
+        self.backlog_age.record(seconds as f64, &[]);
     }
 
     /// How many calls are in each state, and how many may run.

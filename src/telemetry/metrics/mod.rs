@@ -170,7 +170,7 @@ mod tests {
         gauges.in_flight(
             ["held", "runnable", "running", "awaiting_token", "publishing", "backlog"].map(|state| (state, 0)),
         );
-        gauges.waiting_age(0);
+        gauges.backlog_age(0);
         gauges.finapi_calls([("running", 0), ("waiting", 0)], 0);
         gauges.finapi_down(false);
         gauges.draining(false);

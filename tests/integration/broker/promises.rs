@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
-use bankrefresh::broker::{Header, BrokerEvent, Properties, PublishError, Subscription, Tag};
+use bankrefresh::broker::{BrokerEvent, Header, Properties, PublishError, Subscription, Tag};
 use tokio::time::Instant;
 
 use super::subject::{Subject, bodies, delivery, down, ended, next, outgoing, queue, up};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::rabbit::{self, Difference, Rabbit, Settings, Status};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Header, BrokerEvent, BrokerEvents, Outgoing, PublishError, Subscription};
+use bankrefresh::broker::{BrokerEvent, BrokerEvents, Header, Outgoing, PublishError, Subscription};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use lapin::BasicProperties;

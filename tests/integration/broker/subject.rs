@@ -5,7 +5,9 @@ use std::time::Duration;
 use bankrefresh::broker::memory::PublishFault;
 use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Delivery, Message, BrokerEvent, BrokerEvents, Outgoing, Properties, Subscription, memory};
+use bankrefresh::broker::{
+    Broker, BrokerEvent, BrokerEvents, Delivery, Message, Outgoing, Properties, Subscription, memory,
+};
 use tokio::time::timeout;
 
 use crate::support::rabbitmq::{self, RabbitMq};

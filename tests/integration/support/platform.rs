@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Delivery, Message, BrokerEvent, BrokerEvents, Outgoing, PublishError, Subscription, rabbit};
+use bankrefresh::broker::{
+    Broker, BrokerEvent, BrokerEvents, Delivery, Message, Outgoing, PublishError, Subscription, rabbit,
+};
 use bankrefresh::message;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
@@ -79,7 +81,8 @@ impl Platform {
             declare,
             ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
-        let (client, mut broker_events) = rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
+        let (client, mut broker_events) =
+            rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
         match timeout(PATIENCE, broker_events.recv()).await {
             Ok(Some(BrokerEvent::Connected { .. })) => {}
             other => panic!("no connection to the broker: {other:?}"),
@@ -170,7 +173,9 @@ impl Platform {
     /// Takes in one event.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            let broker_event = timeout(PATIENCE, self.broker_events.recv()).await.expect("an event in time");
+            let broker_event = timeout(PATIENCE, self.broker_events.recv())
+                .await
+                .expect("an event in time");
             let delivery = match broker_event.expect("the broker client lives") {
                 BrokerEvent::Delivery(delivery) => delivery,
                 BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. } => continue,
@@ -412,7 +417,10 @@ impl Reader {
 
     pub async fn next(&mut self) -> Delivery {
         loop {
-            match timeout(PATIENCE, self.broker_events.recv()).await.expect("a message in time") {
+            match timeout(PATIENCE, self.broker_events.recv())
+                .await
+                .expect("a message in time")
+            {
                 Some(BrokerEvent::Delivery(delivery)) => return delivery,
                 Some(BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. }) => {}
                 None => panic!("the broker client has ended"),

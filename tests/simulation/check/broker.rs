@@ -51,7 +51,7 @@ pub(crate) fn deliveries_are_acknowledged_once(ledger: &Ledger<'_>, violated: &m
             What::Acked {
                 client,
                 tag,
-                acknowledged: None,
+                message: None,
             } => {
                 let at = ledger.time(seen.at);
                 violated.push(format!("client {client} acknowledged {tag:?} twice, at {at:?}"));

@@ -91,7 +91,7 @@ impl Figures {
         let newer = ledger.scenario.commands.iter().filter(is_newer).count();
         self.count("state of a newer release", newer);
         for refresh in ledger.refreshes.values() {
-            self.count("command sent again", refresh.copies.saturating_sub(1));
+            self.count("command sent again", refresh.duplicates.saturating_sub(1));
             self.count("delivery came back from a lost connection", refresh.returned);
             self.count("command with conflicting outcomes", usize::from(conflicts(refresh)));
             let repeated = repeats(refresh).values().map(|count| count - 1).sum();

@@ -59,7 +59,7 @@ pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::WANTS_MORE, 800),
     (starts::OLDER_LIST, 50),
     (polls::ON_ITS_WAY, 12),
-    (polls::TWO_COPIES, 1200),
+    (polls::TWO_DUPLICATES, 1200),
     (outcomes::GIVEN_UP, 30),
     (outcomes::DEAD_AS_PLANNED, 30),
     (user::GAVE_UP, 35),

@@ -72,8 +72,8 @@ const CHECKS: &[Check] = &[
     ),
     check(
         "two starts",
-        "two copies of a command start one task between them",
-        starts::copies_start_one_task_between_them,
+        "two duplicates of a command start one task between them",
+        starts::duplicates_start_one_task_between_them,
     ),
     check(
         "starts",
@@ -108,8 +108,8 @@ const CHECKS: &[Check] = &[
     ),
     check(
         "one outcome",
-        "copies of a command that follow different updates have one outcome",
-        data::copies_have_one_outcome,
+        "duplicates of a command that follow different updates have one outcome",
+        data::duplicates_have_one_outcome,
     ),
     check(
         "data",

@@ -21,7 +21,7 @@ struct Part {
     failed: bool,
     /// A part that says that it is the last.
     last: bool,
-    /// The first copy of it is an end.
+    /// The first duplicate of it is an end.
     ends_first: bool,
 }
 
@@ -39,10 +39,10 @@ const UPDATE_MAX: Duration = Duration::from_secs(15);
 const PARTS_MAX: u32 = 100;
 
 /// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
-/// copies of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
+/// duplicates of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
 pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        // Of copies that follow different updates at least one must come to its end.
+        // Of duplicates that follow different updates at least one must come to its end.
         let ended = is_mixed(refresh) && refresh.events.iter().any(|published| published.event.is_last());
         match incomplete(refresh) {
             Some(_) if ended => {}
@@ -70,7 +70,7 @@ pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
     ))
 }
 
-/// Whether its copies published outcomes of different updates, or an update and a failure, under the same ids.
+/// Whether its duplicates published outcomes of different updates, or an update and a failure, under the same ids.
 pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
     let outcome = |event: &&Event| !matches!(event, Event::UserActionRequired(_));
     let events = refresh.events.iter().map(|published| &published.event).filter(outcome);
@@ -101,7 +101,9 @@ pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
 fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
     let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
     for published in &refresh.events {
-        let Some(context) = published.event.context() else { continue };
+        let Some(context) = published.event.context() else {
+            continue;
+        };
         let number = match &published.event {
             Event::UserActionRequired(_) => continue,
             Event::TransactionsUpdated(event) => event.part,
@@ -185,7 +187,7 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
     }
 }
 
-/// An event is published again only by a run of its own (another copy, or a message that came back), or because publishing it failed.
+/// An event is published again only by a run of its own (another duplicate, or a message that came back), or because publishing it failed.
 pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (id, count) in repeats(refresh) {

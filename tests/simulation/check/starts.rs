@@ -53,9 +53,9 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
     }
 }
 
-/// Two copies of a command that meet at finAPI start one task between them, also where the first task is over before the second start
+/// Two duplicates of a command that meet at finAPI start one task between them, also where the first task is over before the second start
 /// arrives.
-pub(crate) fn copies_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
+pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
     for (command, tasks) in made(ledger) {
         let Some(refresh) = ledger.refreshes.get(command) else {
             continue;
@@ -66,7 +66,7 @@ pub(crate) fn copies_start_one_task_between_them(ledger: &Ledger<'_>, findings: 
             if !is_excused && read_its_list_before(ledger, &pair[1], &pair[0]) {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!(
-                    "command {command} started a second task at {at:?}, beside its other copy"
+                    "command {command} started a second task at {at:?}, beside its other duplicate"
                 ));
             }
         }

@@ -4,7 +4,7 @@ use bankrefresh::proto::{FailureReason, UpdateOrigin};
 use bankrefresh::refresh::event::Event;
 
 use super::findings::Findings;
-use super::ledger::{Ledger, Refresh, Published};
+use super::ledger::{Ledger, Published, Refresh};
 use crate::line::Endpoint;
 
 pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh failed before";
@@ -14,7 +14,9 @@ pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh f
 pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (index, published) in refresh.events.iter().enumerate() {
-            let Some(context) = published.event.context() else { continue };
+            let Some(context) = published.event.context() else {
+                continue;
+            };
             let before = refresh.events[..index].iter();
             let mut before = before.filter(|before| asks(before, &context.task_id));
             if is_made_by_user(&published.event) && before.next().is_none() {
