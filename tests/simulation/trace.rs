@@ -84,9 +84,7 @@ fn describe_seen(seen: &Seen) -> Option<String> {
                 name(message)
             )
         }
-        What::Acked {
-            client, acknowledged, ..
-        } => {
+        What::Acked { client, message, .. } => {
             let (queue, message) = message.as_ref()?;
             format!("acked {queue} by {client}: {}", name(message))
         }
