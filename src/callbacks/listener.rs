@@ -84,7 +84,7 @@ async fn callback(
     tokio::spawn(async move {
         let wake_up = wake_up(&listener.topology, &command_id);
         if let Err(error) = listener.broker.publish(vec![wake_up]).await {
-            tracing::debug!(%error, command_id, "a callback's wake-up got lost");
+            tracing::debug!(%error, command_id, "could not publish the wake-up of a callback, so the refresh polls at its usual time");
         }
     });
     StatusCode::NO_CONTENT
@@ -108,7 +108,7 @@ async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<
         Ok(Some(message)) => match listener.broker.publish(vec![message]).await {
             Ok(()) => StatusCode::NO_CONTENT,
             Err(error) => {
-                tracing::warn!(%error, "a notification could not be passed on");
+                tracing::warn!(%error, "could not pass a notification of finAPI on");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         },

@@ -33,7 +33,10 @@ pub(super) fn follows(topology: &Topology, body: &[u8], now: Timestamp) -> Resul
             Ok(Some(message::event(topology, &event, &refresh.envelope, now)))
         }
         other => {
-            tracing::debug!(trigger_event = other, "a notification that says nothing to us");
+            tracing::debug!(
+                trigger_event = other,
+                "ignored a notification of finAPI that concerns no refresh"
+            );
             Ok(None)
         }
     }

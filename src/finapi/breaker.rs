@@ -154,7 +154,7 @@ impl Breaker {
         let state = &mut hosts[host as usize];
         state.failures = 0;
         if state.open.take().is_some() {
-            tracing::info!(host = host.setting(), "finAPI is back");
+            tracing::info!(host = host.setting(), "finAPI is back, so its breaker is closed");
             self.report(&*hosts);
         }
     }
@@ -168,7 +168,10 @@ impl Breaker {
             let wait = self.settings.initial;
             let probe_at = now + wait;
             state.open = Some(Open { wait, probe_at });
-            tracing::warn!(host = host.setting(), "finAPI is down; taking no new commands");
+            tracing::warn!(
+                host = host.setting(),
+                "finAPI is down, so its breaker is open and the worker takes no new commands"
+            );
             self.report(&*hosts);
         }
     }

@@ -21,7 +21,7 @@ pub enum Transport {
     InProcess(Router),
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
@@ -50,7 +50,7 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// Why there is no answer. Says nothing of what was sent, which may be secret.
+/// Why there is no response. Says nothing of what was sent, which may be secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// No connection could be made.
@@ -60,10 +60,10 @@ pub enum TransportError {
     #[error("the connection was lost")]
     Lost,
     /// It took too long.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     TimedOut,
     /// The body is longer than allowed.
-    #[error("the answer is too long")]
+    #[error("the response is too long")]
     TooLong,
 }
 
@@ -97,7 +97,7 @@ impl Transport {
         Ok(Self::Http(client.build()?))
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
     ///
@@ -108,13 +108,13 @@ impl Transport {
         timeout: Duration,
         body_max: usize,
     ) -> Result<HttpResponse, TransportError> {
-        let answer = async {
+        let response = async {
             match self {
                 Self::Http(client) => send_http(client, request, body_max).await,
                 Self::InProcess(router) => Box::pin(call_router(router.clone(), request, body_max)).await,
             }
         };
-        tokio::time::timeout(timeout, answer)
+        tokio::time::timeout(timeout, response)
             .await
             .unwrap_or(Err(TransportError::TimedOut))
     }

@@ -18,7 +18,7 @@ pub struct Asked {
     /// Calls per endpoint, whatever their answer.
     pub calls: BTreeMap<Endpoint, u64>,
     /// Answers per endpoint and status, such as `start_update 201`; `task dropped` where the connection dropped before the work.
-    pub answers: BTreeMap<String, u64>,
+    pub responses: BTreeMap<String, u64>,
     /// Faults that were met.
     pub faults: u64,
     /// Per user id.
@@ -37,7 +37,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedOfUser {
     /// Tokens given out, the same one again included.
-    pub token_answers: u64,
+    pub token_responses: u64,
     /// Different tokens among them.
     pub tokens_made: u64,
     /// Wrong passwords in a row, by now.
@@ -107,7 +107,7 @@ pub struct AskedOfTask {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     calls: BTreeMap<Endpoint, u64>,
-    answers: BTreeMap<(Endpoint, Option<u16>), u64>,
+    responses: BTreeMap<(Endpoint, Option<u16>), u64>,
     pub(super) faults: u64,
     smallest_interval: Option<Duration>,
 }
@@ -118,7 +118,7 @@ impl Counters {
     }
 
     pub(super) fn answer(&mut self, endpoint: Endpoint, status: Option<u16>) {
-        *self.answers.entry((endpoint, status)).or_default() += 1;
+        *self.responses.entry((endpoint, status)).or_default() += 1;
     }
 
     pub(super) fn task_interval(&mut self, interval: Option<Duration>) {
@@ -128,12 +128,12 @@ impl Counters {
         };
     }
 
-    fn answers(&self) -> BTreeMap<String, u64> {
+    fn responses(&self) -> BTreeMap<String, u64> {
         let text = |((endpoint, status), count): (&(Endpoint, Option<u16>), &u64)| {
             let status = status.map_or_else(|| "dropped".to_owned(), |status| status.to_string());
             (format!("{} {status}", endpoint.name()), *count)
         };
-        self.answers.iter().map(text).collect()
+        self.responses.iter().map(text).collect()
     }
 }
 
@@ -146,7 +146,7 @@ impl State {
     pub(super) fn asked_at_most(&self, most: usize) -> Asked {
         let users = self.users.iter().take(most).map(|(id, user)| {
             let asked = AskedOfUser {
-                token_answers: user.token_answers,
+                token_responses: user.token_responses,
                 tokens_made: user.tokens_made,
                 wrong_passwords: user.wrong_passwords,
             };
@@ -155,7 +155,7 @@ impl State {
         let connections = self.connections.iter().take(most);
         Asked {
             calls: self.counters.calls.clone(),
-            answers: self.counters.answers(),
+            responses: self.counters.responses(),
             faults: self.counters.faults,
             users: users.collect(),
             connections: connections

@@ -26,10 +26,10 @@ pub(super) fn overview(asked: &Asked) -> String {
     let calls = asked.calls.iter();
     let calls = calls.map(|(endpoint, count)| [endpoint.path().to_owned(), count.to_string()]);
     html += &table(["Endpoint", "Calls"], calls);
-    let answers = asked.answers.iter();
+    let responses = asked.responses.iter();
     html += &table(
         ["Answer", "Count"],
-        answers.map(|(answer, count)| [answer.clone(), count.to_string()]),
+        responses.map(|(answer, count)| [answer.clone(), count.to_string()]),
     );
     html += "<h2>Connections</h2>";
     let columns = [

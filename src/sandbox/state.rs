@@ -64,7 +64,7 @@ pub(super) struct User {
     /// Oldest first.
     pub(super) tasks: Vec<Uuid>,
     pub(super) connections: BTreeSet<i64>,
-    pub(super) token_answers: u64,
+    pub(super) token_responses: u64,
     pub(super) tokens_made: u64,
 }
 

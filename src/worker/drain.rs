@@ -37,7 +37,7 @@ impl Worker {
                 // Before the end of the cancellation: everything that was delivered until then is requeued.
                 Some(broker_event) = broker_events.recv() => self.on_broker_event_while_draining(broker_event, &mut receipts),
                 () = &mut cancelling, if !is_cancelled => is_cancelled = true,
-                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
+                Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
             }
             self.perform_draining(&mut receipts);
             // Calls that are still out may take until the deadline, and whatever ends this worker by then would have everything

@@ -123,7 +123,7 @@ pub struct Worker {
     outage: watch::Receiver<bool>,
     watchdog: Arc<Watchdog>,
     /// Requests for the status.
-    asks: mpsc::Receiver<oneshot::Sender<Status>>,
+    status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
     handle: Handle,
 }
 
@@ -142,7 +142,7 @@ impl Worker {
         } = parts;
         let outage = finapi.watch_outage();
         let subscriptions = subscriptions(&topology, &settings);
-        let (handle, asks) = mpsc::channel(16);
+        let (handle, status_requests) = mpsc::channel(16);
         let metrics = Metrics::default();
         // What has not happened yet is zero and not unknown.
         for fate in Fate::ALL {
@@ -171,7 +171,7 @@ impl Worker {
             stop_runs: CancellationToken::new(),
             outage,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
-            asks,
+            status_requests,
             handle: Handle(handle),
         }
     }
@@ -217,7 +217,7 @@ impl Worker {
                     None => return Err(WorkerError::BrokerEnded),
                 },
                 Ok(()) = self.outage.changed() => self.on_outage(),
-                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
+                Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
                 _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
             }
             self.perform_all();

@@ -113,7 +113,7 @@ impl Context {
                 let (mut checkpoint, sending) = self.checkpoint(refresh, sending);
                 message::keep_redeliveries(&mut checkpoint, *redeliveries);
                 self.send(vec![(checkpoint, sending)], tag, None).await?;
-                tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh");
+                tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh until it is due");
                 Ok(Fate::Parked)
             }
             Publication::Requeue(refresh, redeliveries) => {
@@ -121,7 +121,7 @@ impl Context {
                 message::keep_redeliveries(&mut outgoing, *redeliveries);
                 // A command belongs to the trace that it came with.
                 self.send(vec![(outgoing, SendSpan::default())], tag, None).await?;
-                tracing::debug!("requeued the command");
+                tracing::debug!("requeued the command at the end of its lane");
                 Ok(Fate::Requeued)
             }
             Publication::Forward(forward) => {
@@ -259,7 +259,7 @@ impl Context {
                 Err(_) if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) => {
                     return Err(Failed::Late);
                 }
-                Err(error) => tracing::warn!(%error, "could not publish, and will try again"),
+                Err(error) => tracing::warn!(%error, "could not publish a message, and will try again"),
             }
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(RETRY_WAIT_MAX);

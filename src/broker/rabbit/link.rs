@@ -66,14 +66,14 @@ impl Shared {
             changed
         });
         if changed {
-            tracing::warn!(%error, "can't use RabbitMQ, and will try again");
+            tracing::warn!(%error, "could not use RabbitMQ, and will try again");
         }
     }
 
     pub(super) fn set_blocked(&self, generation: u64, blocked: Option<String>) {
         match &blocked {
-            Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
-            None => tracing::info!("RabbitMQ lets publishers continue"),
+            Some(reason) => tracing::warn!(reason, "RabbitMQ blocks publishers, so the worker waits"),
+            None => tracing::info!("RabbitMQ no longer blocks publishers"),
         }
         self.status.send_replace(Status::Up { generation, blocked });
     }

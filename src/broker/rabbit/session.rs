@@ -53,7 +53,7 @@ pub(super) type CloseRequests = mpsc::UnboundedReceiver<oneshot::Sender<()>>;
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How many answers are asked for during a lease.
-const ANSWERS_PER_LEASE: u32 = 4;
+const RESPONSES_PER_LEASE: u32 = 4;
 
 /// A generation that works.
 pub(super) struct Session {
@@ -129,7 +129,7 @@ impl Session {
         });
         Ok(Self {
             pulse,
-            pulse_interval: lease_time / ANSWERS_PER_LEASE,
+            pulse_interval: lease_time / RESPONSES_PER_LEASE,
             address: address.to_string(),
             link,
             consuming,

@@ -142,7 +142,7 @@ async fn a_body_that_never_ends_is_given_up() {
     });
     let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("no end");
     assert_eq!(failure.class, FailureClass::Unavailable);
-    assert!(failure.message.contains("no answer in time"), "{}", failure.message);
+    assert!(failure.message.contains("no response in time"), "{}", failure.message);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::sandbox::ScriptedUser;
 fn of_user(world: &World) -> (u64, u64) {
     let asked = world.sandbox.asked();
     let anna = asked.users.get("anna").expect("anna");
-    (anna.token_answers, anna.tokens_made)
+    (anna.token_responses, anna.tokens_made)
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,7 +26,7 @@ async fn a_dead_token_costs_one_new_one_and_one_more_try() {
     world.find(1).await;
     assert_eq!(of_user(&world), (2, 2));
     assert_eq!(world.calls(Endpoint::Tasks), 3);
-    assert_eq!(world.sandbox.asked().answers["tasks 401"], 1);
+    assert_eq!(world.sandbox.asked().responses["tasks 401"], 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +55,7 @@ async fn a_token_is_renewed_before_it_ends() {
         world.find(1).await;
         pass(1799).await;
     }
-    assert!(!world.sandbox.asked().answers.contains_key("tasks 401"));
+    assert!(!world.sandbox.asked().responses.contains_key("tasks 401"));
 }
 
 #[tokio::test(start_paused = true)]

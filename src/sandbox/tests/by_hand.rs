@@ -72,8 +72,8 @@ async fn what_was_asked_is_counted() {
     let asked: Asked = serde_json::from_str(&answer.text).expect("as documented");
     assert_eq!(asked, probe.sandbox.asked());
     assert_eq!(asked.calls[&Endpoint::StartUpdate], 3);
-    assert_eq!(asked.answers["start_update 423"], 1);
-    assert_eq!(asked.answers["task 200"], 4);
+    assert_eq!(asked.responses["start_update 423"], 1);
+    assert_eq!(asked.responses["task 200"], 4);
     assert_eq!(asked.smallest_interval_ms, Some(1500));
     let connection = &asked.connections[&9001];
     assert_eq!(

@@ -67,7 +67,7 @@ async fn a_dropped_connection_leaves_nothing_behind() {
     let probe = Probe::scripted(at(Endpoint::StartUpdate, Some(1), FaultKind::Dropped));
     assert!(probe.try_update("anna", one()).await.is_none());
     assert_eq!(probe.get("/api/tasks").await.json()["items"], json!([]));
-    assert_eq!(probe.sandbox.asked().answers["start_update dropped"], 1);
+    assert_eq!(probe.sandbox.asked().responses["start_update dropped"], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,7 +184,7 @@ async fn a_panic_between_the_confirm_of_an_outcome_and_its_acknowledgement_publi
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_a_refresh_is_parked_loses_nothing() {
     let alone = Alone::new();
-    let (_guard, panics) = panic_at("parked the refresh");
+    let (_guard, panics) = panic_at("parked the refresh until it is due");
     alone.send("background", 2).await;
     let parks_all = Settings {
         hold_wait_max: Duration::ZERO,
