@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{forwarded, properties, time_of};
+use super::headers::{forwarded, properties, revise, time_of};
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::{Refresh, state};
@@ -22,6 +22,7 @@ pub fn checkpoint(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Out
     properties.message_id = Some(refresh.command.command_id.clone());
     let parked_at = Header::Integer(now.as_millisecond());
     properties.headers.insert(PARKED_AT_HEADER.to_owned(), parked_at);
+    revise(&mut properties, &refresh.envelope);
     let message = Message {
         body: state::encode(refresh).into(),
         properties,

@@ -5,7 +5,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::Read;
-use super::headers::properties;
+use super::headers::{properties, revise, revision};
 use crate::broker::topology::Topology;
 use crate::broker::{Header, Message, Outgoing, Properties};
 use crate::proto::{RefreshConnection, from_timestamp, timestamp};
@@ -52,6 +52,7 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
         correlation_id: properties.correlation_id.clone().unwrap_or_default(),
         traceparent: trace("traceparent").to_owned(),
         tracestate: trace("tracestate").to_owned(),
+        revision: revision(message),
     };
     Read::Refresh {
         missing_requested_at: requested_at.is_none(),
@@ -94,5 +95,7 @@ pub fn back_to_its_lane(topology: &Topology, refresh: &Refresh, now: Timestamp) 
         requested_at: Some(from_timestamp(refresh.requested_at)),
         ..refresh.command.clone()
     };
-    self::command(topology, command, &refresh.envelope, now)
+    let mut outgoing = self::command(topology, command, &refresh.envelope, now);
+    revise(&mut outgoing.message.properties, &refresh.envelope);
+    outgoing
 }

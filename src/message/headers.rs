@@ -16,6 +16,28 @@ pub const QUEUE_HEADER: &str = "bankrefresh_queue";
 /// The header of a message that was published again before it ran: how often it had come back until then.
 pub(super) const REDELIVERIES_HEADER: &str = "bankrefresh_redeliveries";
 
+/// The header of what a worker published in the place of a delivery: how often that happened to the refresh, with this time.
+const REVISION_HEADER: &str = "bankrefresh_revision";
+
+/// The largest revision that is believed. Beyond it, one more would make no difference.
+const REVISION_MAX: u32 = u32::MAX / 2;
+
+/// Says that a message takes the place of the delivery that brought a refresh.
+pub(super) fn revise(properties: &mut Properties, envelope: &Envelope) {
+    let revision = envelope.revision.saturating_add(1);
+    properties
+        .headers
+        .insert(REVISION_HEADER.to_owned(), Header::Integer(revision.into()));
+}
+
+/// How often the refresh of a message was published in the place of a delivery.
+pub(super) fn revision(message: &Message) -> u32 {
+    match message.properties.headers.get(REVISION_HEADER) {
+        Some(Header::Integer(revision)) => u32::try_from(*revision).unwrap_or_default().min(REVISION_MAX),
+        Some(Header::Text(_) | Header::Boolean(_)) | None => 0,
+    }
+}
+
 /// Has a message keep count of how often it came back, because the broker counts from zero for what is published again.
 pub fn keep_redeliveries(outgoing: &mut Outgoing, redeliveries: u32) {
     if redeliveries > 0 {

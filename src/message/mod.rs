@@ -22,7 +22,7 @@ use crate::broker::Delivery;
 use crate::broker::topology::Topology;
 use crate::refresh::{Refresh, state};
 use command::read_command;
-use headers::origin;
+use headers::{origin, revision};
 
 /// What a delivery asks for.
 #[derive(Debug)]
@@ -49,10 +49,13 @@ pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
     match message.properties.kind.as_deref() {
         Some(COMMAND_NAME) => read_command(message, interactive, now),
         Some(state::MESSAGE_NAME) => match state::decode(&message.body) {
-            Ok(refresh) => Read::Refresh {
-                refresh: Box::new(refresh),
-                missing_requested_at: false,
-            },
+            Ok(mut refresh) => {
+                refresh.envelope.revision = revision(message);
+                Read::Refresh {
+                    refresh: Box::new(refresh),
+                    missing_requested_at: false,
+                }
+            }
             Err(state::Unreadable::Newer(version)) => Read::Newer(version),
             Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),
         },

@@ -90,6 +90,8 @@ pub struct Envelope {
     pub traceparent: String,
     /// W3C trace state.
     pub tracestate: String,
+    /// How often the refresh was published in the place of a delivery that had brought it.
+    pub revision: u32,
 }
 
 impl Envelope {
@@ -98,6 +100,13 @@ impl Envelope {
     pub fn trace_id(&self) -> Option<&str> {
         self.traceparent.split('-').nth(1)
     }
+}
+
+/// How far one message of a command is, compared with another one. Parts that are published count first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Progress {
+    parts_published: u32,
+    revision: u32,
 }
 
 /// Where a refresh stands.
@@ -325,9 +334,22 @@ impl Refresh {
     /// Whether a part of its outcome may be out.
     #[must_use]
     pub fn is_half_published(&self) -> bool {
+        self.parts_published() > 0
+    }
+
+    fn parts_published(&self) -> u32 {
         match &self.phase {
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part > 1,
-            _ => false,
+            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part.saturating_sub(1),
+            _ => 0,
+        }
+    }
+
+    /// How far it is. Whatever is published in its place is further.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            parts_published: self.parts_published(),
+            revision: self.envelope.revision,
         }
     }
 

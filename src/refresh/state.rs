@@ -65,6 +65,8 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
     let mut refresh = Refresh {
         requested_at,
         envelope: Envelope {
+            // The message's header says it.
+            revision: 0,
             interactive: state.interactive,
             correlation_id: state.correlation_id,
             traceparent: state.traceparent,

@@ -265,14 +265,14 @@ impl Worker {
     /// Performs everything that the last input led to, then starts runs as long as there are permits.
     fn perform_all(&mut self) {
         self.perform_actions();
+        let now = self.now();
         while let Some(permit) = self.context.finapi.try_permit() {
             let finapi = &self.context.finapi;
-            let Some(run) = self.scheduler.next_run(|refresh| finapi.has_token(refresh)) else {
+            let Some(run) = self.scheduler.next_run(|refresh| finapi.has_token(refresh), now) else {
                 break;
             };
             self.start(run, permit);
         }
-        let now = self.now();
         self.scheduler.release_careful(now);
         self.perform_actions();
     }

@@ -72,6 +72,7 @@ fn every_phase_is_read_as_it_was_written() {
 #[test]
 fn the_envelope_and_the_whole_command_come_along() {
     let envelope = Envelope {
+        revision: 0,
         interactive: true,
         correlation_id: "correlation".into(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),

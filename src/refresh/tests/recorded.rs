@@ -101,6 +101,7 @@ fn record() {
 
 fn examples() -> Vec<(&'static str, Refresh)> {
     let envelope = Envelope {
+        revision: 0,
         interactive: true,
         correlation_id: "correlation".into(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),

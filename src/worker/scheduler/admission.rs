@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::job::{Job, Now, Origin, Receipt};
-use super::{Action, DUPLICATE_WAIT, Scheduler};
+use super::{Action, DUPLICATE_WAIT, First, Scheduler};
 use crate::broker::topology::DELAYS;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Phase, Refresh, later};
@@ -16,8 +16,8 @@ use crate::worker::publication::{Forward, Publication};
 /// that room for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// While the worker forwards messages that came back together with a quarantined one, that one waits until the broker has surely got the
-/// acknowledgements. If it killed this worker earlier, the others would come back once more.
+/// How long what may kill workers waits after messages that came back together with it were forwarded to the quarantine. Then the broker
+/// surely has the acknowledgements.
 pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a message is parked that may not wait here for a permit.
@@ -42,7 +42,12 @@ impl Scheduler {
     /// A delivery came in.
     pub(in crate::worker) fn on_delivery(&mut self, receipt: Receipt, content: Content, now: Now) {
         match content {
-            Content::Forward(forward) => self.publish(receipt, None, Publication::Forward(forward)),
+            Content::Forward(forward) => {
+                if receipt.came_back_too_often() {
+                    self.quarantined_by = now.since_start + QUARANTINE_WAIT;
+                }
+                self.publish(receipt, None, Publication::Forward(forward));
+            }
             Content::MissingRequestedAt(refresh) => {
                 let redeliveries = receipt.redeliveries();
                 self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
@@ -50,32 +55,27 @@ impl Scheduler {
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
-                if job.receipt.is_quarantined() && self.busy.values().any(|busy| busy.command_id.is_none()) {
-                    job.refresh.due_at = job.refresh.due_at.max(later(now.time, QUARANTINE_WAIT));
-                }
                 self.on_refresh(job, now);
             }
         }
     }
 
-    fn on_refresh(&mut self, mut job: Job, now: Now) {
-        if let Some(first) = self.commands.get(&job.refresh.command.command_id) {
-            let first_is_busy = self.busy.values().any(|busy| busy.receipt.tag() == *first);
-            // If the first is busy, this may be what it has just published, or what it works on although it has lost it. If a part
-            // of the outcome is published, the first would have to publish all parts again.
-            if first_is_busy || job.refresh.is_half_published() {
-                job.refresh.due_at = later(now.time, DUPLICATE_WAIT);
-                let redeliveries = job.redeliveries_to_keep();
-                return self.publish(job.receipt, None, Publication::Park(job.refresh, redeliveries));
-            }
-            // The broker keeps the first until what follows from it is confirmed.
-            self.actions.push_back(Action::ReportDuplicate(job.refresh));
-            return self.actions.push_back(Action::Acknowledge(job.receipt));
+    fn on_refresh(&mut self, job: Job, now: Now) {
+        match self.firsts.get(&job.refresh.command.command_id) {
+            Some(first) => self.on_duplicate(job, *first, now),
+            None => self.admit(job, now),
         }
+    }
+
+    fn admit(&mut self, job: Job, now: Now) {
         let is_command = matches!(job.receipt.origin(), Origin::Interactive | Origin::Background);
         let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
         let command_id = job.refresh.command.command_id.clone();
-        self.commands.insert(command_id, job.receipt.tag());
+        let first = First {
+            tag: job.receipt.tag(),
+            progress: job.refresh.progress(),
+        };
+        self.firsts.insert(command_id, first);
         if is_command && self.draining {
             self.requeue(job);
         } else if waits_for_room && job.receipt.is_careful() {
@@ -87,21 +87,57 @@ impl Scheduler {
         }
     }
 
+    /// Of several deliveries of a command the one that is furthest is worked on, and the others are dropped, because the broker keeps it
+    /// until something still further is confirmed.
+    fn on_duplicate(&mut self, mut job: Job, first: First, now: Now) {
+        let is_behind = job.refresh.progress() <= first.progress;
+        // The worker still works on the first, but has lost it: this may be the same message, delivered again.
+        let is_lost = self.generation != Some(first.tag.generation);
+        if is_behind && !is_lost {
+            return self.drop_duplicate(job);
+        }
+        // While the first is busy, this may be what it has just published.
+        let Some(waiting) = self.take_waiting(&job.refresh.command.command_id, first.tag) else {
+            return self.park_duplicate(job, now);
+        };
+        // The first may have polled just before.
+        job.refresh.due_at = job.refresh.due_at.max(later(now.time, POLL_INTERVAL_MIN));
+        self.drop_duplicate(waiting);
+        self.admit(job, now);
+    }
+
+    fn drop_duplicate(&mut self, job: Job) {
+        self.actions.push_back(Action::ReportDuplicate(job.refresh));
+        self.actions.push_back(Action::Acknowledge(job.receipt));
+    }
+
+    fn park_duplicate(&mut self, mut job: Job, now: Now) {
+        job.refresh.due_at = later(now.time, DUPLICATE_WAIT);
+        let redeliveries = job.redeliveries_to_keep();
+        self.publish(job.receipt, None, Publication::Park(job.refresh, redeliveries));
+    }
+
     /// Lets a refresh run, or lets it wait: held if possible, else parked.
     pub(super) fn place(&mut self, job: Job, now: Now) {
         if self.draining {
             return self.park(job);
         }
-        if job.refresh.due_at <= now.time {
-            return self.push_runnable(job);
-        }
         let due = now.until(job.refresh.due_at);
-        if self.may_hold(&job, due, now) {
-            self.actions.push_back(Action::ReportHeld);
-            self.held.insert(job, due, now);
+        if self.waits_for_quarantine(&job, now) && due <= self.quarantined_by {
+            self.hold(job, self.quarantined_by, now);
+        } else if due <= now.since_start {
+            self.push_runnable(job);
+        } else if self.may_hold(&job, due, now) {
+            self.hold(job, due, now);
         } else {
             self.park(job);
         }
+    }
+
+    /// Whether it may kill workers, and others are on their way to the quarantine.
+    pub(super) fn waits_for_quarantine(&self, job: &Job, now: Now) -> bool {
+        let may_kill = job.receipt.is_quarantined() || job.receipt.is_careful();
+        may_kill && !job.is_tried && now.since_start < self.quarantined_by
     }
 
     fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {

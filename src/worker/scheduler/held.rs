@@ -56,6 +56,11 @@ impl Held {
         self.pop()
     }
 
+    pub(super) fn remove(&mut self, command_id: &str) -> Option<Job> {
+        let slot = self.places.remove(command_id)?;
+        Some(self.slots.remove(&slot)?.job)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Job> {
         let (_, Waiter { job, .. }) = self.slots.pop_first()?;
         self.places.remove(&job.refresh.command.command_id);

@@ -29,10 +29,9 @@ use super::publication::Publication;
 use super::settings::Settings;
 use crate::broker::Tag;
 use crate::refresh::failure::Failure;
-use crate::refresh::{Refresh, later};
+use crate::refresh::{Progress, Refresh, later};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
-#[cfg(test)]
 pub(super) use admission::QUARANTINE_WAIT;
 use held::Held;
 use job::Job;
@@ -55,6 +54,14 @@ struct Busy {
     command_id: Option<String>,
 }
 
+/// The delivery of a command that is worked on. Others of the command are duplicates.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    tag: Tag,
+    /// How far it was when it came in.
+    progress: Progress,
+}
+
 /// Everything that a worker has in flight.
 #[derive(Debug)]
 pub(super) struct Scheduler {
@@ -73,8 +80,11 @@ pub(super) struct Scheduler {
     awaiting_token: HashMap<String, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
     publishing: usize,
-    /// Which delivery of each command in flight is worked on: the first.
-    commands: HashMap<String, Tag>,
+    /// What may kill workers runs from here on. Before, what came back together with it may still be on its way to the quarantine, and
+    /// each worker that dies then leaves two messages of one.
+    quarantined_by: Duration,
+    /// By command.
+    firsts: HashMap<String, First>,
     runs: RunId,
     actions: VecDeque<Action>,
 }
@@ -93,7 +103,8 @@ impl Scheduler {
             awaiting_token: HashMap::new(),
             busy: HashMap::new(),
             publishing: 0,
-            commands: HashMap::new(),
+            quarantined_by: Duration::ZERO,
+            firsts: HashMap::new(),
             runs: 0,
             actions: VecDeque::new(),
         }
@@ -106,10 +117,14 @@ impl Scheduler {
 
     /// The run that is to start next. The caller holds a permit for it. `has_token` says whether a refresh can be queried for without
     /// fetching a token first.
-    pub(super) fn next_run(&mut self, has_token: impl Fn(&Refresh) -> bool) -> Option<Run> {
+    pub(super) fn next_run(&mut self, has_token: impl Fn(&Refresh) -> bool, now: Now) -> Option<Run> {
         loop {
             let job = self.runnable.iter_mut().find_map(VecDeque::pop_front)?;
             self.careful -= usize::from(job.receipt.is_careful());
+            if self.waits_for_quarantine(&job, now) {
+                self.hold(job, self.quarantined_by, now);
+                continue;
+            }
             if job.failure.is_none() && !has_token(&job.refresh) {
                 self.await_token(job);
                 continue;
@@ -142,8 +157,8 @@ impl Scheduler {
         self.careful = 0;
         self.awaiting_token.values_mut().for_each(Vec::clear);
         let busy = &self.busy;
-        self.commands
-            .retain(|_, tag| busy.values().any(|busy| busy.receipt.tag() == *tag));
+        self.firsts
+            .retain(|_, first| busy.values().any(|busy| busy.receipt.tag() == first.tag));
         if abandoned > 0 {
             self.actions.push_back(Action::ReportAbandoned(abandoned));
         }
@@ -211,6 +226,9 @@ impl Scheduler {
             return;
         };
         self.publishing -= 1;
+        if receipt.came_back_too_often() {
+            self.quarantined_by = now.since_start + QUARANTINE_WAIT;
+        }
         if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
             self.forget(command_id.as_deref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
@@ -307,6 +325,11 @@ impl Scheduler {
         self.runs
     }
 
+    fn hold(&mut self, job: Job, due: Duration, now: Now) {
+        self.actions.push_back(Action::ReportHeld);
+        self.held.insert(job, due, now);
+    }
+
     fn publish(&mut self, receipt: Receipt, command_id: Option<String>, publication: Publication) {
         let tag = receipt.tag();
         let id = self.begin(receipt, command_id, true);
@@ -338,6 +361,21 @@ impl Scheduler {
         self.awaiting_token.insert(user_id, vec![job]);
     }
 
+    /// Takes a job out of where it waits.
+    fn take_waiting(&mut self, command_id: &str, tag: Tag) -> Option<Job> {
+        let is_it = |job: &Job| job.receipt.tag() == tag;
+        let queues = self.runnable.iter_mut().chain([&mut self.backlog]);
+        let waiting = self.held.remove(command_id).or_else(|| {
+            queues
+                .flat_map(|queue| queue.iter().position(is_it).and_then(|at| queue.remove(at)))
+                .next()
+        });
+        waiting.or_else(|| {
+            let mut users = self.awaiting_token.values_mut();
+            users.find_map(|waiting| waiting.iter().position(is_it).map(|at| waiting.remove(at)))
+        })
+    }
+
     fn push_runnable(&mut self, job: Job) {
         self.careful += usize::from(job.receipt.is_careful());
         self.runnable[Rank::of(&job.refresh).index()].push_back(job);
@@ -345,8 +383,8 @@ impl Scheduler {
 
     fn forget(&mut self, command_id: Option<&str>, tag: Tag) {
         let Some(command_id) = command_id else { return };
-        if self.commands.get(command_id) == Some(&tag) {
-            self.commands.remove(command_id);
+        if self.firsts.get(command_id).is_some_and(|first| first.tag == tag) {
+            self.firsts.remove(command_id);
         }
     }
 }

@@ -149,7 +149,7 @@ impl Platform {
                     interactive,
                     correlation_id: format!("c-{}", command.command_id),
                     traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
-                    tracestate: String::new(),
+                    ..Envelope::default()
                 };
                 message::command(&self.topology, command, &envelope, now)
             })

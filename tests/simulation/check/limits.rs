@@ -27,7 +27,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("dead letter", 432),
     ("state of a newer release", 77),
     ("message that kills workers", 8),
-    ("worker killed by a message", 80),
+    ("worker killed by a message", 240),
     ("publish refused", 150),
     ("publish timed out: not taken", 40),
     ("publish timed out: taken", 40),
@@ -59,14 +59,14 @@ pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::WANTS_MORE, 800),
     (starts::OLDER_LIST, 50),
     (polls::ON_ITS_WAY, 12),
-    (polls::TWO_DUPLICATES, 1200),
+    (polls::TWO_DUPLICATES, 750),
     (outcomes::GIVEN_UP, 30),
     (outcomes::DEAD_AS_PLANNED, 30),
     (user::GAVE_UP, 35),
     ("given up after killing workers", 30),
-    ("command with conflicting outcomes", 180),
-    ("event published again", 4500),
+    ("command with conflicting outcomes", 140),
+    ("event published again", 3500),
 ];
 
 /// The most that one has of another: a name, what is divided, by what, and the limit.
-pub(super) const MEANS: &[(&str, &str, &str, f64)] = &[("calls per command", "calls of finAPI", "commands", 22.0)];
+pub(super) const MEANS: &[(&str, &str, &str, f64)] = &[("calls per command", "calls of finAPI", "commands", 21.0)];
