@@ -18,6 +18,7 @@
 //! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
 pub mod command;
+mod envelope;
 pub mod event;
 pub mod failure;
 pub mod model;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub use settings::Limits;
 
@@ -76,29 +78,6 @@ impl fmt::Debug for Refresh {
             .field("polls", &self.polls)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
-    }
-}
-
-/// What came with the command and is passed on with everything that follows from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Envelope {
-    /// Whether a user waits.
-    pub interactive: bool,
-    /// The AMQP correlation id.
-    pub correlation_id: String,
-    /// W3C trace context.
-    pub traceparent: String,
-    /// W3C trace state.
-    pub tracestate: String,
-    /// How often the refresh was published in the place of a delivery that had brought it.
-    pub revision: u32,
-}
-
-impl Envelope {
-    /// The trace it belongs to, as log lines name it.
-    #[must_use]
-    pub fn trace_id(&self) -> Option<&str> {
-        self.traceparent.split('-').nth(1)
     }
 }
 
