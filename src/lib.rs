@@ -46,7 +46,7 @@
 //! ```
 //! use bankrefresh::proto::RefreshConnection;
 //! use bankrefresh::refresh::query::{Query, Response};
-//! use bankrefresh::refresh::{Envelope, StepContext, Next, Policy, Refresh};
+//! use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
 //!
 //! let now = "2026-03-10T09:00:00Z".parse()?;
 //! let command = RefreshConnection {

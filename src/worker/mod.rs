@@ -1,4 +1,4 @@
-//! The worker: performs what the [`scheduler`] decides. The loop below only does I/O: it receives what the broker and the tasks report,
+//! The worker: performs what the `scheduler` decides. The loop below only does I/O: it receives what the broker and the tasks report,
 //! passes it on with the time, and performs the actions that follow. The fates of a delivery are in [`fate`].
 
 mod arrival;
