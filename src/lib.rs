@@ -57,7 +57,7 @@
 //! };
 //! let refresh = Refresh::new(command, now, Envelope::default(), now);
 //!
-//! // A task that serves the command may exist already.
+//! // A task that satisfies the command may exist already.
 //! assert_eq!(refresh.query(), Query::FindTask);
 //! let context = StepContext { now, jitter: 0.5, next_poll: None };
 //! let step = refresh.step(Ok(Response::Tasks(Vec::new())), context, &Policy::default());

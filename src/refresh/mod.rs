@@ -95,7 +95,7 @@ pub enum Phase {
     Locating {
         /// What to query first.
         lookup: Lookup,
-        /// The connection was found locked, so an update since the command serves it.
+        /// The connection was found locked, so an update since the command satisfies it.
         locked: bool,
     },
     /// finAPI works on the task.
@@ -140,7 +140,7 @@ pub enum Phase {
 pub enum Lookup {
     /// How fresh the connection is.
     Check,
-    /// Whether there is a task that serves the command.
+    /// Whether there is a task that satisfies the command.
     Find,
     /// For a new task.
     Start,
@@ -300,7 +300,7 @@ impl Refresh {
         Phase::Locating { lookup, locked }
     }
 
-    /// Since when a successful update serves the command, where one may.
+    /// Since when a successful update satisfies the command, where one may.
     fn fresh_since(&self, locked: bool) -> Option<Timestamp> {
         if !self.command.edit_saved_settings.is_empty() {
             return None;
