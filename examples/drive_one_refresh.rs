@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
-use bankrefresh::refresh::query::Answer;
-use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
+use bankrefresh::refresh::query::Response;
+use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
 use jiff::Timestamp;
 
 fn main() {
@@ -23,28 +23,28 @@ fn main() {
     loop {
         // Time is an argument, so nobody waits here.
         now = now.max(refresh.due_at);
-        let query = refresh.call();
+        let query = refresh.query();
         let response = responses.pop_front().expect("a response to every query");
         println!("{now}  ask finAPI for {}", query.name());
-        let moment = Moment {
+        let context = StepContext {
             now,
             jitter: 0.5,
-            next_look: None,
+            next_poll: None,
         };
-        let step = refresh.step(Ok(response), moment, &policy);
+        let step = refresh.step(Ok(response), context, &policy);
         for event in &step.events {
             println!("{now}  publish {}: {}", event.routing_key(), event.summary());
         }
         refresh = match step.next {
-            Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
-            Next::Over => break,
+            Next::Continue(refresh) | Next::Checkpoint(refresh) => *refresh,
+            Next::Done => break,
         };
     }
     assert!(responses.is_empty(), "every response was asked for");
 }
 
 /// What finAPI says, in this order: no task yet, a new one that runs and completes, and a connection whose data is ready.
-fn responses(now: Timestamp) -> VecDeque<Answer> {
+fn responses(now: Timestamp) -> VecDeque<Response> {
     let task = |status| Task {
         id: "task-1".to_owned(),
         created_at: now,
@@ -62,12 +62,12 @@ fn responses(now: Timestamp) -> VecDeque<Answer> {
         interfaces: Vec::new(),
     };
     VecDeque::from([
-        Answer::Tasks(Vec::new()),
-        Answer::Task(task(TaskStatus::Running)),
-        Answer::Task(task(TaskStatus::Running)),
-        Answer::Task(task(TaskStatus::Completed)),
-        Answer::Connection(connection),
-        Answer::Collected(Collected {
+        Response::Tasks(Vec::new()),
+        Response::Task(task(TaskStatus::Running)),
+        Response::Task(task(TaskStatus::Running)),
+        Response::Task(task(TaskStatus::Completed)),
+        Response::Connection(connection),
+        Response::Collected(Collected {
             accounts: Vec::new(),
             transactions: Vec::new(),
         }),

@@ -1,11 +1,11 @@
-//! What plain polling, learned polling and callbacks cost, and how soon each notices: the whole worker against finAPI's
+//! What plain polling, learned polling and callbacks cost, and how soon each detects the end: the whole worker against finAPI's
 //! simulator in virtual time. `cargo run --release --example polling`
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Notice, Notices, Subscription, memory};
+use bankrefresh::broker::{Broker, BrokerEvent, BrokerEvents, Subscription, memory};
 use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::config::Config;
@@ -51,7 +51,7 @@ fn main() {
             }
         }),
     ];
-    println!("| tasks take | polling | calls per refresh | looks at the task | noticed after p50 | p99 |");
+    println!("| tasks take | polling | calls per refresh | polls of the task | detected after p50 | p99 |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, takes) in banks {
         for (mode, polling) in [
@@ -66,7 +66,7 @@ fn main() {
             let figures = runtime.expect("a runtime").block_on(measure(takes, mode));
             println!(
                 "| {name} | {polling} | {:.2} | {:.2} | {:.2} s | {:.2} s |",
-                figures.calls, figures.looks, figures.p50, figures.p99
+                figures.calls, figures.polls, figures.p50, figures.p99
             );
         }
     }
@@ -74,7 +74,7 @@ fn main() {
 
 struct Figures {
     calls: f64,
-    looks: f64,
+    polls: f64,
     p50: f64,
     p99: f64,
 }
@@ -126,7 +126,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     );
     let topology = Topology::new("polling");
     let server = memory::Server::new(&topology);
-    let (client, notices) = server.connect(subscriptions(&topology, &config.worker));
+    let (client, broker_events) = server.connect(subscriptions(&topology, &config.worker));
     let worker = Worker::new(WorkerParts {
         broker: Broker::Memory(client),
         finapi,
@@ -136,12 +136,12 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
         clock,
         seed: 7,
     });
-    tokio::spawn(worker.run(notices, std::future::pending()));
-    let tap = Subscription::Tap {
+    tokio::spawn(worker.run(broker_events, std::future::pending()));
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     };
-    let (broker, mut notices) = server.connect(vec![tap]);
+    let (broker, mut broker_events) = server.connect(vec![ephemeral]);
     let broker = Broker::Memory(broker);
     if mode == Mode::Callbacks {
         let (sandbox, broker, topology) = (sandbox.clone(), broker.clone(), topology.clone());
@@ -149,7 +149,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
             loop {
                 let called = sandbox.next_callback().await;
                 let command_id = called.url.split('/').nth(4).unwrap_or_default();
-                drop(broker.publish(vec![callbacks::hint(&topology, command_id)]).await);
+                drop(broker.publish(vec![callbacks::wake_up(&topology, command_id)]).await);
             }
         });
     }
@@ -166,30 +166,30 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
             broker.publish(vec![message]).await.expect("published");
         }
         for _ in 0..CONNECTIONS {
-            delays.push(next_delay(&mut notices).await);
+            delays.push(next_delay(&mut broker_events).await);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
     delays.sort_by(f64::total_cmp);
     let asked = sandbox.asked();
     let refreshes = delays.len() as f64;
-    let looks = asked
+    let polls = asked
         .calls
         .get(&bankrefresh::sandbox::Endpoint::Task)
         .copied()
         .unwrap_or(0);
     Figures {
         calls: asked.calls.values().sum::<u64>() as f64 / refreshes,
-        looks: looks as f64 / refreshes,
+        polls: polls as f64 / refreshes,
         p50: delays[delays.len() / 2],
         p99: delays[delays.len() * 99 / 100],
     }
 }
 
 /// From the end of the next update to its event, in seconds.
-async fn next_delay(notices: &mut Notices) -> f64 {
+async fn next_delay(broker_events: &mut BrokerEvents) -> f64 {
     loop {
-        let Some(Notice::Delivery(delivery)) = notices.recv().await else {
+        let Some(BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
             continue;
         };
         let kind = delivery.message.properties.kind.expect("a type");

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 /// German time, in which finAPI writes its times and counts its days. Compiled in, so it can't be missing.
 pub static GERMANY: TimeZone = tz::get!("Europe/Berlin");
 
-/// Tells the time of day. Cheap to copy.
+/// Knows the time of day. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
     /// The system's.
     #[default]
     System,
-    /// A time of day that goes on as fast as tokio's clock, which tests can pause.
+    /// A time of day that advances as fast as tokio's clock, which tests can pause.
     Tokio {
         /// The time of day at `origin`.
         start: Timestamp,

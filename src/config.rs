@@ -144,7 +144,7 @@ impl<FinApi> Config<FinApi> {
     pub fn policy(&self) -> Policy {
         Policy {
             polling: self.polling.clone(),
-            beside_callbacks: self.callbacks.signer().map(|_| self.callbacks.polling(&self.polling)),
+            fallback_polling: self.callbacks.signer().map(|_| self.callbacks.polling(&self.polling)),
             retry: self.retry.clone(),
             limits: self.limits.clone(),
             events: self.events.clone(),

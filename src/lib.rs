@@ -45,8 +45,8 @@
 //!
 //! ```
 //! use bankrefresh::proto::RefreshConnection;
-//! use bankrefresh::refresh::query::{Answer, Call};
-//! use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh};
+//! use bankrefresh::refresh::query::{Query, Response};
+//! use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
 //!
 //! let now = "2026-03-10T09:00:00Z".parse()?;
 //! let command = RefreshConnection {
@@ -57,19 +57,19 @@
 //! };
 //! let refresh = Refresh::new(command, now, Envelope::default(), now);
 //!
-//! // A task that serves the command may exist already.
-//! assert_eq!(refresh.call(), Call::FindTask);
-//! let moment = Moment { now, jitter: 0.5, next_look: None };
-//! let step = refresh.step(Ok(Answer::Tasks(Vec::new())), moment, &Policy::default());
+//! // A task that satisfies the command may exist already.
+//! assert_eq!(refresh.query(), Query::FindTask);
+//! let context = StepContext { now, jitter: 0.5, next_poll: None };
+//! let step = refresh.step(Ok(Response::Tasks(Vec::new())), context, &Policy::default());
 //!
 //! // There is none, so it starts one. Nothing is published yet.
 //! assert!(step.events.is_empty());
-//! let Next::Wait(refresh) = step.next else { unreachable!("a start follows") };
-//! assert_eq!(refresh.call(), Call::Start);
+//! let Next::Continue(refresh) = step.next else { unreachable!("a start follows") };
+//! assert_eq!(refresh.query(), Query::Start);
 //! # Ok::<(), jiff::Error>(())
 //! ```
 //!
-//! The examples go further: `drive_one_refresh` goes on to the events, `send_a_command` and `consume_events` are a platform's two sides.
+//! The examples go further: `drive_one_refresh` continues to the events, `send_a_command` and `consume_events` are a platform's two sides.
 
 pub mod admin;
 pub mod broker;

@@ -115,7 +115,7 @@ pub struct HttpPlan {
     pub users: usize,
     #[arg(long)]
     pub calls_max: usize,
-    /// How many looks at users' tasks, starts, looks at a task, connections, accounts and pages of transactions.
+    /// How many searches of users' tasks, starts, polls of a task, connections, accounts and pages of transactions.
     #[arg(long, value_delimiter = ',')]
     pub calls: Vec<usize>,
 }

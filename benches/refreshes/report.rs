@@ -25,7 +25,7 @@ struct Figures {
     per_second: f64,
     cpu_ms: f64,
     peak_mb: f64,
-    notice: [f64; 2],
+    detection: [f64; 2],
     calls: f64,
     messages: f64,
     sandbox_ms: f64,
@@ -34,12 +34,12 @@ struct Figures {
 impl Figures {
     fn of(run: &Run) -> Self {
         let count = run.refreshes as f64;
-        let at = |share: f64| run.notices[((run.refreshes - 1) as f64 * share) as usize];
+        let at = |share: f64| run.detections[((run.refreshes - 1) as f64 * share) as usize];
         Self {
             per_second: count / run.took.as_secs_f64(),
             cpu_ms: run.used.cpu * 1000.0 / count,
             peak_mb: run.used.peak_mb,
-            notice: [at(0.5), at(0.99)],
+            detection: [at(0.5), at(0.99)],
             calls: run.heard.calls.values().sum::<usize>() as f64 / count,
             messages: run.messages as f64 / count,
             sandbox_ms: run.sandbox_cpu * 1000.0 / count,
@@ -84,8 +84,8 @@ impl fmt::Display for Figures {
             self.cpu_ms,
             self.per_second,
             self.peak_mb,
-            self.notice[0],
-            self.notice[1],
+            self.detection[0],
+            self.detection[1],
             self.calls,
             self.messages,
             self.sandbox_ms,
@@ -130,10 +130,10 @@ pub fn medians(protocol: Protocol, reports: &[&Report]) {
         ("  minimal loop", |report| report.minimal.per_second),
         ("peak memory, MB", |report| report.worker.peak_mb),
         ("  minimal loop", |report| report.minimal.peak_mb),
-        ("end to event, s, p50", |report| report.worker.notice[0]),
-        ("  minimal loop", |report| report.minimal.notice[0]),
-        ("end to event, s, p99", |report| report.worker.notice[1]),
-        ("  minimal loop", |report| report.minimal.notice[1]),
+        ("end to event, s, p50", |report| report.worker.detection[0]),
+        ("  minimal loop", |report| report.minimal.detection[0]),
+        ("end to event, s, p99", |report| report.worker.detection[1]),
+        ("  minimal loop", |report| report.minimal.detection[1]),
         ("calls of finAPI per refresh", |report| report.worker.calls),
         ("  minimal loop", |report| report.minimal.calls),
         ("messages per refresh", |report| report.worker.messages),

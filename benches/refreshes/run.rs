@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Notice, Outgoing, rabbit};
+use bankrefresh::broker::{Broker, BrokerEvent, Outgoing, rabbit};
 use bankrefresh::message;
 use bankrefresh::proto::{self, RefreshConnection};
 use bankrefresh::refresh::Envelope;
@@ -44,7 +44,7 @@ pub struct Run {
     /// All workers together; memory of the largest.
     pub used: Used,
     /// From the end of each update to its event's arrival, in seconds, sorted.
-    pub notices: Vec<f64>,
+    pub detections: Vec<f64>,
     /// Events per second of the run, from its start.
     pub waves: Vec<usize>,
     /// The memory of the largest worker after each quarter of the refreshes, in megabytes.
@@ -116,14 +116,18 @@ fn log(number: usize) -> String {
 pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &Authority) -> Run {
     let mut stage = Stage::set(options, rabbit, turn, authority).await;
     let began = Instant::now();
-    let mut notices = Vec::with_capacity(options.refreshes);
+    let mut detections = Vec::with_capacity(options.refreshes);
     let mut outcomes = BTreeSet::new();
     let mut waves = Vec::new();
     let mut bytes = 0;
     let mut memory = Vec::new();
-    while notices.len() < options.refreshes {
+    while detections.len() < options.refreshes {
         let Ok(delivery) = timeout(PATIENCE, stage.events.next()).await else {
-            panic!("no more events after {} of them; {}", notices.len(), stage.last_words());
+            panic!(
+                "no more events after {} of them; {}",
+                detections.len(),
+                stage.last_words()
+            );
         };
         let delivery = delivery.expect("the consumer lives").expect("an event");
         let now = Timestamp::now();
@@ -131,7 +135,7 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
         bytes += delivery.data.len();
         match Event::decode(&kind, &delivery.data).expect("an event") {
             Event::TransactionsUpdated(event) => {
-                notices.push(notice(&event, now));
+                detections.push(detection(&event, now));
                 outcomes.insert(event.refresh.unwrap_or_default().command_id);
             }
             other => panic!("not what was to come: {}", other.summary()),
@@ -139,7 +143,7 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
         let second = usize::try_from(began.elapsed().as_secs()).expect("a time");
         waves.resize(waves.len().max(second + 1), 0);
         waves[second] += 1;
-        if notices.len() >= (memory.len() + 1) * options.refreshes / 4 {
+        if detections.len() >= (memory.len() + 1) * options.refreshes / 4 {
             memory.push(stage.used().now_mb);
         }
     }
@@ -147,12 +151,12 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
     let used = stage.used();
     let sandbox_cpu = stage.simulator.running.used().cpu;
     stage.workers.clear();
-    notices.sort_by(f64::total_cmp);
+    detections.sort_by(f64::total_cmp);
     let run = Run {
         refreshes: options.refreshes,
         took,
         used,
-        notices,
+        detections,
         waves,
         memory,
         heard: stage.simulator.heard().await,
@@ -192,9 +196,9 @@ pub async fn watch(options: &Options, rabbit: &RabbitMq, time: Duration, authori
 
 async fn publish(options: &Options, rabbit: &RabbitMq, topology: &Topology) {
     let settings = rabbit::Settings::new(rabbit.url().parse().expect("a URL"));
-    let (client, mut notices) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
-    match timeout(PATIENCE, notices.recv()).await {
-        Ok(Some(Notice::Up { .. })) => {}
+    let (client, mut detections) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
+    match timeout(PATIENCE, detections.recv()).await {
+        Ok(Some(BrokerEvent::Connected { .. })) => {}
         other => panic!("no connection to the broker: {other:?}"),
     }
     let broker = Broker::Rabbit(client);
@@ -249,8 +253,8 @@ async fn observe(channel: &Channel, topology: &Topology) -> Consumer {
         .expect("a consumer")
 }
 
-/// How long after its end an update was told. finAPI gives the end as the accounts' last successful update.
-fn notice(event: &proto::TransactionsUpdated, now: Timestamp) -> f64 {
+/// How long after its end an update was published. finAPI gives the end as the accounts' last successful update.
+fn detection(event: &proto::TransactionsUpdated, now: Timestamp) -> f64 {
     let ends = event.accounts.iter().flat_map(|account| &account.interfaces);
     let ends = ends.filter_map(|interface| interface.last_successful_update.as_ref());
     let end = ends.filter_map(proto::timestamp).max().expect("the update's end");

@@ -7,8 +7,8 @@ use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::model::{Account, Collected, Connection, Task, TaskStatus, Transaction};
-use bankrefresh::refresh::query::{Answer, Answered};
-use bankrefresh::refresh::{Envelope, Moment, Next, Policy, Refresh, Step, state};
+use bankrefresh::refresh::query::{QueryResult, Response};
+use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, Step, StepContext, state};
 use divan::{Bencher, black_box};
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,20 +23,20 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_780_000_000 + seconds)
 }
 
-fn step(refresh: Refresh, answered: Answered, seconds: i64) -> Step {
+fn step(refresh: Refresh, result: QueryResult, seconds: i64) -> Step {
     let now = at(seconds);
-    let moment = Moment {
+    let context = StepContext {
         now,
         jitter: 0.5,
-        next_look: None,
+        next_poll: None,
     };
-    refresh.step(answered, moment, &POLICY)
+    refresh.step(result, context, &POLICY)
 }
 
-fn goes_on(step: Step) -> Refresh {
+fn continues(step: Step) -> Refresh {
     match step.next {
-        Next::Wait(refresh) | Next::Bookmark(refresh) => *refresh,
-        Next::Over => panic!("it is over"),
+        Next::Continue(refresh) | Next::Checkpoint(refresh) => *refresh,
+        Next::Done => panic!("it is over"),
     }
 }
 
@@ -50,8 +50,8 @@ fn command() -> RefreshConnection {
     }
 }
 
-fn task(status: TaskStatus) -> Answered {
-    Ok(Answer::Task(Task {
+fn task(status: TaskStatus) -> QueryResult {
+    Ok(Response::Task(Task {
         id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".to_owned(),
         created_at: at(1),
         status,
@@ -66,12 +66,12 @@ fn requested() -> Refresh {
 }
 
 fn updating() -> Refresh {
-    let found_none = goes_on(step(requested(), Ok(Answer::Tasks(Vec::new())), 1));
-    goes_on(step(found_none, task(TaskStatus::Running), 1))
+    let found_none = continues(step(requested(), Ok(Response::Tasks(Vec::new())), 1));
+    continues(step(found_none, task(TaskStatus::Running), 1))
 }
 
 fn collecting() -> Refresh {
-    let settling = goes_on(step(updating(), task(TaskStatus::Completed), 3));
+    let settling = continues(step(updating(), task(TaskStatus::Completed), 3));
     let connection = Connection {
         bank_id: 1,
         bank_name: "Sandbox Bank".to_owned(),
@@ -80,11 +80,11 @@ fn collecting() -> Refresh {
         account_ids: vec![70, 71],
         interfaces: Vec::new(),
     };
-    goes_on(step(settling, Ok(Answer::Connection(connection)), 3))
+    continues(step(settling, Ok(Response::Connection(connection)), 3))
 }
 
 /// Two accounts, and as many transactions as asked for.
-fn collected(transactions: i64) -> Answered {
+fn collected(transactions: i64) -> QueryResult {
     let account = |id| Account {
         id,
         name: "Girokonto".to_owned(),
@@ -103,24 +103,24 @@ fn collected(transactions: i64) -> Answered {
         imported_at: Some(at(2)),
         ..Transaction::default()
     };
-    Ok(Answer::Collected(Collected {
+    Ok(Response::Collected(Collected {
         accounts: vec![account(70), account(71)],
         transactions: (1..=transactions).map(transaction).collect(),
     }))
 }
 
-fn told(transactions: i64) -> Event {
+fn updated_event(transactions: i64) -> Event {
     let mut step = step(collecting(), collected(transactions), 3);
     step.events.pop().expect("an event")
 }
 
-/// One look at a task that still runs.
+/// One poll of a task that still runs.
 #[divan::bench]
 fn step_running(bencher: Bencher) {
     let inputs = || (updating(), task(TaskStatus::Running));
     bencher
         .with_inputs(inputs)
-        .bench_values(|(refresh, answered)| step(refresh, answered, 2));
+        .bench_values(|(refresh, result)| step(refresh, result, 2));
 }
 
 /// What finAPI stored becomes an event.
@@ -129,7 +129,7 @@ fn step_collected(bencher: Bencher, transactions: i64) {
     let inputs = || (collecting(), collected(transactions));
     bencher
         .with_inputs(inputs)
-        .bench_values(|(refresh, answered)| step(refresh, answered, 3));
+        .bench_values(|(refresh, result)| step(refresh, result, 3));
 }
 
 /// A state is written.
@@ -149,6 +149,6 @@ fn state_decode(bencher: Bencher) {
 /// An event becomes a message.
 #[divan::bench(args = [0, 10, 100, 1000])]
 fn event_message(bencher: Bencher, transactions: i64) {
-    let (event, envelope) = (told(transactions), Envelope::default());
+    let (event, envelope) = (updated_event(transactions), Envelope::default());
     bencher.bench_local(|| message::event(&TOPOLOGY, black_box(&event), &envelope, at(3)));
 }

@@ -4,7 +4,7 @@
     live.py BANKREFRESH PYTHON_EXAMPLE TYPESCRIPT_EXAMPLE
 
 The examples are built. Their events are compared with what the commands must lead to; then events are published again, and such that
-nobody can read; then the consumers are started anew.
+nobody can read; then the consumers are started again.
 """
 
 import contextlib

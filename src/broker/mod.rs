@@ -99,10 +99,10 @@ pub struct Delivery {
     pub message: Message,
 }
 
-/// Names a delivery. Tags of a connection that was lost settle nothing.
+/// Names a delivery. Tags of a connection that was lost acknowledge nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag {
-    /// Which life of the connection it belongs to; grows by one with each reconnect.
+    /// Which generation of the connection it belongs to; grows by one with each reconnect.
     pub generation: u64,
     /// Which of the subscriptions, by index.
     pub subscription: u32,
@@ -122,7 +122,7 @@ pub enum Subscription {
     },
     /// An exclusive queue of this connection, bound to an exchange; deliveries need no acknowledgement. What was
     /// published while the connection was down is not seen.
-    Tap {
+    Ephemeral {
         /// The exchange to bind to.
         exchange: String,
         /// The binding keys.
@@ -134,22 +134,22 @@ pub enum Subscription {
 pub const ROOM_PARTS: u16 = 8;
 
 impl Subscription {
-    /// What it consumes: a queue's name, or the exchange's that it taps.
+    /// What it consumes: a queue's name, or the name of the exchange that its queue is bound to.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Queue { name, .. } => name,
-            Self::Tap { exchange, .. } => exchange,
+            Self::Ephemeral { exchange, .. } => exchange,
         }
     }
 }
 
-/// What a broker tells its consumer.
+/// What a broker reports to its consumer.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every notice is a delivery")]
-pub enum Notice {
+#[expect(clippy::large_enum_variant, reason = "nearly every broker event is a delivery")]
+pub enum BrokerEvent {
     /// Connected, the topology is there and every subscription consumes.
-    Up {
+    Connected {
         /// The generation that begins.
         generation: u64,
     },
@@ -157,7 +157,7 @@ pub enum Notice {
     Delivery(Delivery),
     /// The connection is lost, and with it every unacknowledged delivery of the generation: the broker hands them out again.
     /// The connection is rebuilt without being asked.
-    Down {
+    Disconnected {
         /// The generation that ended.
         generation: u64,
         /// Why, for the log. Holds no secret.
@@ -165,8 +165,8 @@ pub enum Notice {
     },
 }
 
-/// The notices of one connection.
-pub type Notices = mpsc::Receiver<Notice>;
+/// The broker events of one connection.
+pub type BrokerEvents = mpsc::Receiver<BrokerEvent>;
 
 /// Why a message was not taken. None of these say that the message is not there: a confirm can be lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -262,7 +262,7 @@ impl Broker {
         }
     }
 
-    /// Stops consuming all queues for good. When this ends, everything that was delivered is among the notices, and nothing more comes.
+    /// Stops consuming all queues for good. When this ends, everything that was delivered is among the broker events, and nothing more comes.
     pub async fn cancel(&self) {
         match self {
             Self::Rabbit(rabbit) => rabbit.cancel().await,
@@ -280,7 +280,7 @@ impl Broker {
         }
     }
 
-    /// How many messages of a queue wait to be handed out; none when that can't be told now.
+    /// How many messages of a queue wait to be handed out; none when nobody can know that now.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
         match self {
             Self::Rabbit(rabbit) => rabbit.ready(queue).await,
@@ -288,7 +288,7 @@ impl Broker {
         }
     }
 
-    /// Gives the connection up and builds everything anew.
+    /// Gives the connection up and builds everything again.
     pub fn reconnect(&self, reason: &str) {
         match self {
             Self::Rabbit(rabbit) => rabbit.reconnect(reason),

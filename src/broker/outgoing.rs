@@ -9,7 +9,7 @@ const SHORT_MAX: usize = 255;
 /// as small as 8192 bytes; the rest is for the other properties.
 const HEADERS_MAX: usize = 6144;
 
-/// What our own headers on a message that goes on as it came take at most.
+/// What our own headers on a message that is forwarded as it came take at most.
 const OURS_MAX: usize = 1024;
 
 /// Whether a header is the broker's record of where a message has been. It is for reading only and is never sent:
@@ -34,7 +34,7 @@ pub(super) fn prepare(mut outgoing: Outgoing) -> Result<Outgoing, PublishError> 
     Ok(outgoing)
 }
 
-/// Takes headers off a message that goes on as it came, the largest first, until the rest leaves room for those of ours.
+/// Takes headers off a message that is forwarded as it came, the largest first, until the rest leaves room for those of ours.
 pub(crate) fn shorten(properties: &mut Properties) {
     let headers = &mut properties.headers;
     while headers

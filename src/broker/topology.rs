@@ -7,7 +7,7 @@ use std::time::Duration;
 /// second, a try that takes a second meets that ten times in a row, but not twenty times.
 pub const DELIVERY_LIMIT: u32 = 20;
 
-/// How often a message that nobody works on may come back to its queue: as often as anybody looks at it. Explicit, for without a
+/// How often a message that nobody works on may come back to its queue: as often as anybody reads it. Explicit, for without a
 /// dead-letter exchange RabbitMQ 4 drops a message that came back 20 times, which is the default there; and a queue that has no
 /// limit at all puts what comes back at its end.
 pub const RETURNS_MAX: u32 = 1_000_000_000;
@@ -167,7 +167,7 @@ impl Topology {
         self.name("commands.background")
     }
 
-    /// The exchange and the queue for refreshes that are ready to go on.
+    /// The exchange and the queue for refreshes that are ready to continue.
     #[must_use]
     pub fn steps(&self) -> String {
         self.name("steps")
@@ -176,8 +176,8 @@ impl Topology {
     /// The queue of messages that came back too often, to be tried one at a time, and the key for them at the steps exchange.
     /// It also takes [`Topology::unrouted_steps`].
     #[must_use]
-    pub fn suspects(&self) -> String {
-        self.name("suspects")
+    pub fn quarantine(&self) -> String {
+        self.name("quarantine")
     }
 
     /// The exchange for messages that find no way at the steps exchange.
@@ -216,10 +216,10 @@ impl Topology {
         self.name("dead-letters")
     }
 
-    /// The exchange for hints that a refresh should be looked at now.
+    /// The exchange for wake-ups: whoever holds the refresh polls now.
     #[must_use]
-    pub fn wake(&self) -> String {
-        self.name("wake")
+    pub fn wake_ups(&self) -> String {
+        self.name("wake-ups")
     }
 
     /// The name of the broker's user for one part of the platform.
@@ -242,7 +242,7 @@ impl Topology {
             exchange(self.steps(), ExchangeKind::Direct, Some(self.unrouted_steps())),
             exchange(self.delay(), ExchangeKind::Direct, None),
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
-            exchange(self.wake(), ExchangeKind::Fanout, None),
+            exchange(self.wake_ups(), ExchangeKind::Fanout, None),
         ]
     }
 
@@ -273,8 +273,12 @@ impl Topology {
             work(self.background(), bound(self.commands(), "background")),
             work(self.steps(), bound(self.steps(), &self.steps())),
             work(
-                self.suspects(),
-                [bound(self.steps(), &self.suspects()), bound(self.unrouted_steps(), "")].concat(),
+                self.quarantine(),
+                [
+                    bound(self.steps(), &self.quarantine()),
+                    bound(self.unrouted_steps(), ""),
+                ]
+                .concat(),
             ),
         ];
         queues.extend(DELAYS.iter().map(|(delay, ttl)| {

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 
 use super::notification::follows;
-use super::{Settings, hint};
+use super::{Settings, wake_up};
 use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
@@ -65,7 +65,7 @@ pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Cl
         .with_state(Arc::new(listener))
 }
 
-/// The body is not looked at: finAPI itself is asked.
+/// The body is not read: finAPI itself is asked.
 async fn callback(
     State(listener): State<Arc<Listener>>,
     Path((command_id, tag)): Path<(String, String)>,
@@ -80,11 +80,11 @@ async fn callback(
     if !known {
         return StatusCode::NOT_FOUND;
     }
-    // A hint that gets lost costs nothing but time, so finAPI is answered at once.
+    // A lost wake-up costs nothing but time, so finAPI is answered at once.
     tokio::spawn(async move {
-        let hint = hint(&listener.topology, &command_id);
-        if let Err(error) = listener.broker.publish(vec![hint]).await {
-            tracing::debug!(%error, command_id, "a callback's hint got lost");
+        let wake_up = wake_up(&listener.topology, &command_id);
+        if let Err(error) = listener.broker.publish(vec![wake_up]).await {
+            tracing::debug!(%error, command_id, "could not publish the wake-up of a callback, so the refresh polls at its usual time");
         }
     });
     StatusCode::NO_CONTENT
@@ -108,7 +108,7 @@ async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<
         Ok(Some(message)) => match listener.broker.publish(vec![message]).await {
             Ok(()) => StatusCode::NO_CONTENT,
             Err(error) => {
-                tracing::warn!(%error, "a notification could not be passed on");
+                tracing::warn!(%error, "could not pass a notification of finAPI on");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         },

@@ -12,7 +12,7 @@ use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::{Envelope, Phase, Refresh, Update, command, event};
 
-/// A batch update is over so long after it began, at most; what was imported meanwhile is told.
+/// A batch update is over so long after it began, at most; what was imported meanwhile is published.
 const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
@@ -27,13 +27,16 @@ pub(super) fn follows(topology: &Topology, body: &[u8], now: Timestamp) -> Resul
     let notification: Notification = serde_json::from_slice(body).map_err(|_| "no notification")?;
     let refresh = batch_refresh(&notification, body, now)?;
     match notification.trigger_event.as_str() {
-        "NEW_TRANSACTIONS" => Ok(Some(message::bookmark(topology, &refresh, now))),
+        "NEW_TRANSACTIONS" => Ok(Some(message::checkpoint(topology, &refresh, now))),
         "BANK_LOGIN_ERROR" | "NEW_TERMS_AND_CONDITIONS" => {
             let event = event::user_action_by_batch(&refresh, now, &notification.trigger_event);
             Ok(Some(message::event(topology, &event, &refresh.envelope, now)))
         }
         other => {
-            tracing::debug!(trigger_event = other, "a notification that says nothing to us");
+            tracing::debug!(
+                trigger_event = other,
+                "ignored a notification of finAPI that concerns no refresh"
+            );
             Ok(None)
         }
     }
@@ -65,7 +68,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
             since: Some(now.saturating_sub(BATCH_UPDATE_MAX).unwrap_or(now)),
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         },
     };
     Ok(refresh)

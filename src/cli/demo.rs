@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Notice, Notices, Subscription, memory, rabbit};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription, memory, rabbit};
 use crate::clock::Clock;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
@@ -122,30 +122,30 @@ pub(super) async fn run(args: Args) -> Ended {
     println!("A simulated finAPI is at {url} (what it was asked: {url}sandbox).");
     let topology = Topology::new("bankrefresh-demo");
     let server = memory::Server::new(&topology);
-    let connect = |name: &str, subscriptions: Vec<Subscription>| -> Result<(Broker, Notices), rabbit::Error> {
+    let connect = |name: &str, subscriptions: Vec<Subscription>| -> Result<(Broker, BrokerEvents), rabbit::Error> {
         match &args.amqp_url {
             None => {
-                let (client, notices) = server.connect(subscriptions);
-                Ok((Broker::Memory(client), notices))
+                let (client, broker_events) = server.connect(subscriptions);
+                Ok((Broker::Memory(client), broker_events))
             }
             Some(url) => {
                 let settings = rabbit::Settings::new(url.expose_secret().parse()?).named(name);
-                let (rabbit, notices) = rabbit::connect(settings, topology.clone(), subscriptions)?;
-                Ok((Broker::Rabbit(rabbit), notices))
+                let (rabbit, broker_events) = rabbit::connect(settings, topology.clone(), subscriptions)?;
+                Ok((Broker::Rabbit(rabbit), broker_events))
             }
         }
     };
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     };
-    let (broker, mut notices) = connect("demo", vec![tap])?;
-    wait_until_up(&mut notices).await?;
+    let (broker, mut broker_events) = connect("demo", vec![ephemeral])?;
+    wait_until_up(&mut broker_events).await?;
     let (stop, stopped) = watch::channel(false);
     let mut workers = JoinSet::new();
     for _ in 0..args.workers.max(1) {
         let settings = worker::Settings::default();
-        let (broker, notices) = connect("demo worker", subscriptions(&topology, &settings))?;
+        let (broker, broker_events) = connect("demo worker", subscriptions(&topology, &settings))?;
         let finapi = client(&url)?;
         let worker = Worker::new(WorkerParts {
             broker,
@@ -157,7 +157,7 @@ pub(super) async fn run(args: Args) -> Ended {
             seed: fastrand::u64(..),
         });
         let mut stopped = stopped.clone();
-        workers.spawn(worker.run(notices, async move {
+        workers.spawn(worker.run(broker_events, async move {
             drop(stopped.wait_for(|stopped| *stopped).await);
         }));
     }
@@ -167,7 +167,7 @@ pub(super) async fn run(args: Args) -> Ended {
         cases.len()
     );
     let rows = send(&broker, &topology, &sandbox, cases).await?;
-    let rows = follow(rows, &mut notices).await?;
+    let rows = follow(rows, &mut broker_events).await?;
     stop.send_replace(true);
     for ended in workers.join_all().await {
         ended?;
@@ -219,11 +219,11 @@ fn client(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
     ))
 }
 
-async fn wait_until_up(notices: &mut Notices) -> Result<(), String> {
-    match timeout_at(Instant::now() + Duration::from_secs(10), notices.recv()).await {
-        Ok(Some(Notice::Up { .. })) => Ok(()),
-        Ok(Some(Notice::Down { reason, .. })) => Err(format!("could not connect to the broker: {reason}")),
-        Ok(Some(Notice::Delivery(_)) | None) | Err(_) => Err("could not connect to the broker".to_owned()),
+async fn wait_until_up(broker_events: &mut BrokerEvents) -> Result<(), String> {
+    match timeout_at(Instant::now() + Duration::from_secs(10), broker_events.recv()).await {
+        Ok(Some(BrokerEvent::Connected { .. })) => Ok(()),
+        Ok(Some(BrokerEvent::Disconnected { reason, .. })) => Err(format!("could not connect to the broker: {reason}")),
+        Ok(Some(BrokerEvent::Delivery(_)) | None) | Err(_) => Err("could not connect to the broker".to_owned()),
     }
 }
 
@@ -263,7 +263,7 @@ async fn send(
 }
 
 /// Takes in events until every command has its outcome, or time is up.
-async fn follow(mut rows: Vec<Row>, notices: &mut Notices) -> Result<Vec<Row>, String> {
+async fn follow(mut rows: Vec<Row>, broker_events: &mut BrokerEvents) -> Result<Vec<Row>, String> {
     let places: BTreeMap<String, usize> = rows.iter().map(|row| row.command_id.clone()).zip(0..).collect();
     let started = Instant::now();
     let live = std::io::stdout().is_terminal();
@@ -273,15 +273,15 @@ async fn follow(mut rows: Vec<Row>, notices: &mut Notices) -> Result<Vec<Row>, S
             drawn = redraw(&rows, started, drawn);
         }
         let tick = Instant::now() + Duration::from_millis(250);
-        let notice = match timeout_at(tick, notices.recv()).await {
+        let broker_event = match timeout_at(tick, broker_events.recv()).await {
             Err(_) if started.elapsed() < TIME_MAX => continue,
             Err(_) => break,
-            Ok(notice) => notice,
+            Ok(broker_event) => broker_event,
         };
-        let delivery = match notice {
-            Some(Notice::Delivery(delivery)) => delivery,
-            Some(Notice::Up { .. }) => continue,
-            Some(Notice::Down { reason, .. }) => return Err(format!("lost the broker: {reason}")),
+        let delivery = match broker_event {
+            Some(BrokerEvent::Delivery(delivery)) => delivery,
+            Some(BrokerEvent::Connected { .. }) => continue,
+            Some(BrokerEvent::Disconnected { reason, .. }) => return Err(format!("lost the broker: {reason}")),
             None => return Err("the connection to the broker has ended".to_owned()),
         };
         let Some(event) = show::event(&delivery.message) else {

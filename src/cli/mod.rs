@@ -39,7 +39,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a worker until it is told to stop (SIGTERM or SIGINT; a second one stops it at once)
+    /// Run a worker until it is stopped (SIGTERM or SIGINT; a second one stops it at once)
     Worker,
     /// Publish commands, and with --wait show their progress to the end
     Send(send::Args),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Notice, Notices, Outgoing, Subscription, rabbit};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, rabbit};
 use crate::config::Config;
 use crate::message;
 use crate::proto::{self, RefreshConnection};
@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// The command's id, to publish the same command again (with one connection)
     #[arg(long, value_name = "UUID")]
     command_id: Option<Uuid>,
-    /// Publish one command after another, this far apart, going round the connections until told to stop
+    /// Publish one command after another, this far apart, going round the connections until it is stopped
     #[arg(long, value_name = "DURATION", value_parser = humantime, conflicts_with_all = ["wait", "command_id"])]
     every: Option<Duration>,
     /// Show what happens until every outcome is there
@@ -119,14 +119,14 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let commands = args.commands()?;
     let topology = Topology::new(&config.amqp.prefix);
-    let tap = args.wait.then(|| Subscription::Tap {
+    let ephemeral = args.wait.then(|| Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
     });
     let settings = config.amqp.named("send");
     let connect_timeout = settings.connect_timeout;
-    let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), tap.into_iter().collect())?;
-    up(&mut notices, connect_timeout).await?;
+    let (rabbit, mut broker_events) = rabbit::connect(settings, topology.clone(), ephemeral.into_iter().collect())?;
+    up(&mut broker_events, connect_timeout).await?;
     let broker = Broker::Rabbit(rabbit);
     let ids: BTreeSet<String> = commands.iter().map(|command| command.command_id.clone()).collect();
     if let Some(every) = args.every {
@@ -139,7 +139,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
         _ => println!("published {} commands", ids.len()),
     }
     let code = match args.wait {
-        true => follow(&mut notices, ids, Instant::now() + args.timeout).await?,
+        true => follow(&mut broker_events, ids, Instant::now() + args.timeout).await?,
         false => ExitCode::SUCCESS,
     };
     broker.close().await;
@@ -157,33 +157,37 @@ async fn steadily(args: &Args, every: Duration, broker: &Broker, topology: &Topo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn up(notices: &mut Notices, timeout: Duration) -> Result<(), String> {
+async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), String> {
     let mut last = "no answer".to_owned();
     let deadline = Instant::now() + timeout;
     loop {
-        match timeout_at(deadline, notices.recv()).await {
-            Ok(Some(Notice::Up { .. })) => return Ok(()),
-            Ok(Some(Notice::Down { reason, .. })) => last = reason,
-            Ok(Some(Notice::Delivery(_))) => {}
+        match timeout_at(deadline, broker_events.recv()).await {
+            Ok(Some(BrokerEvent::Connected { .. })) => return Ok(()),
+            Ok(Some(BrokerEvent::Disconnected { reason, .. })) => last = reason,
+            Ok(Some(BrokerEvent::Delivery(_))) => {}
             Ok(None) | Err(_) => return Err(format!("could not connect to the broker (amqp.url): {last}")),
         }
     }
 }
 
 /// Shows the events of commands until each has its outcome.
-async fn follow(notices: &mut Notices, mut ids: BTreeSet<String>, deadline: Instant) -> Result<ExitCode, String> {
+async fn follow(
+    broker_events: &mut BrokerEvents,
+    mut ids: BTreeSet<String>,
+    deadline: Instant,
+) -> Result<ExitCode, String> {
     let mut failed = 0;
     let all = ids.len();
     while !ids.is_empty() {
-        let Ok(notice) = timeout_at(deadline, notices.recv()).await else {
+        let Ok(broker_event) = timeout_at(deadline, broker_events.recv()).await else {
             eprintln!("{} of {all} commands have no outcome yet", ids.len());
             return Ok(ExitCode::from(TIMED_OUT));
         };
-        let delivery = match notice {
-            Some(Notice::Delivery(delivery)) => delivery,
-            Some(Notice::Up { .. }) => continue,
-            Some(Notice::Down { reason, .. }) => {
-                return Err(format!("lost the broker ({reason}); the commands go on without us"));
+        let delivery = match broker_event {
+            Some(BrokerEvent::Delivery(delivery)) => delivery,
+            Some(BrokerEvent::Connected { .. }) => continue,
+            Some(BrokerEvent::Disconnected { reason, .. }) => {
+                return Err(format!("lost the broker ({reason}); the commands continue without us"));
             }
             None => return Err("the connection to the broker has ended".to_owned()),
         };

@@ -16,7 +16,7 @@ pub(super) fn event(message: &Message) -> Option<Event> {
 pub(super) fn line(event: &Event) -> String {
     let context = event.context().cloned().unwrap_or_default();
     let style = style(event);
-    // The end tells UUIDv7s of one moment apart.
+    // The end distinguishes UUIDv7s of one moment.
     let id = context.command_id.rsplit('-').next().unwrap_or_default().to_owned();
     let connection = context.bank_connection_id;
     let detail = match event {

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Message, Notice, Subscription, rabbit};
+use crate::broker::{BrokerEvent, Message, Subscription, rabbit};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]
@@ -33,21 +33,21 @@ enum Format {
 pub(super) async fn run(args: Args, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
-    let tap = Subscription::Tap {
+    let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: args.keys,
     };
     let settings = config.amqp.named("watch");
-    let (_rabbit, mut notices) = rabbit::connect(settings, topology, vec![tap])?;
+    let (_rabbit, mut broker_events) = rabbit::connect(settings, topology, vec![ephemeral])?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        match notices.recv().await {
-            Some(Notice::Up { .. }) => eprintln!("watching; events from now on are shown"),
-            Some(Notice::Delivery(delivery)) => {
+        match broker_events.recv().await {
+            Some(BrokerEvent::Connected { .. }) => eprintln!("watching; events from now on are shown"),
+            Some(BrokerEvent::Delivery(delivery)) => {
                 print(&delivery.message, args.format)?;
                 left -= 1;
             }
-            Some(Notice::Down { reason, .. }) => {
+            Some(BrokerEvent::Disconnected { reason, .. }) => {
                 eprintln!("lost the broker ({reason}); events until it is back are not shown");
             }
             None => return Err("the connection to the broker has ended".into()),

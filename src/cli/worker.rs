@@ -34,7 +34,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
         config.callbacks.signer(),
     );
     let topology = Topology::new(&config.amqp.prefix);
-    let (rabbit, notices) = rabbit::connect(
+    let (rabbit, broker_events) = rabbit::connect(
         config.amqp.named("worker"),
         topology.clone(),
         subscriptions(&topology, &config.worker),
@@ -67,7 +67,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
         });
     }
     let ended = worker
-        .run(notices, async move {
+        .run(broker_events, async move {
             stops.recv().await;
             // Everything unacknowledged goes back to its queue, so stopping at once loses nothing either.
             tokio::spawn(async move {

@@ -326,7 +326,7 @@ fn what_asks_finapi_says_what_it_needs() {
     }
 }
 
-/// The names of all settings, as an unknown one beside them is told.
+/// The names of all settings, as the error about an unknown one beside them lists them.
 fn known_settings() -> BTreeSet<String> {
     let beside = |variables: &[(&str, &str)]| -> Vec<String> {
         let error = load(variables).expect_err("an error");

@@ -115,7 +115,7 @@ impl Breaker {
         }
     }
 
-    /// Tells whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
+    /// Reports whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.down.subscribe()
@@ -123,7 +123,7 @@ impl Breaker {
 
     /// How long no call may be made to a host, if it is down.
     #[must_use]
-    pub fn closed_for(&self, host: Host, now: Instant) -> Option<Duration> {
+    pub fn open_for(&self, host: Host, now: Instant) -> Option<Duration> {
         let hosts = self.hosts();
         let open = hosts[host as usize].open.as_ref()?;
         Some(open.probe_at.saturating_duration_since(now))
@@ -149,18 +149,18 @@ impl Breaker {
     }
 
     /// A host answered.
-    pub fn succeeded(&self, host: Host) {
+    pub fn on_success(&self, host: Host) {
         let mut hosts = self.hosts();
         let state = &mut hosts[host as usize];
         state.failures = 0;
         if state.open.take().is_some() {
-            tracing::info!(host = host.setting(), "finAPI is back");
-            self.tell(&*hosts);
+            tracing::info!(host = host.setting(), "finAPI is back, so its breaker is closed");
+            self.report(&*hosts);
         }
     }
 
     /// A host could not be reached, or answered with a server error.
-    pub fn failed(&self, host: Host, now: Instant) {
+    pub fn on_failure(&self, host: Host, now: Instant) {
         let mut hosts = self.hosts();
         let state = &mut hosts[host as usize];
         state.failures = state.failures.saturating_add(1);
@@ -168,14 +168,18 @@ impl Breaker {
             let wait = self.settings.initial;
             let probe_at = now + wait;
             state.open = Some(Open { wait, probe_at });
-            tracing::warn!(host = host.setting(), "finAPI is down; taking no new commands");
-            self.tell(&*hosts);
+            tracing::warn!(
+                host = host.setting(),
+                "finAPI is down, so its breaker is open and the worker takes no new commands"
+            );
+            self.report(&*hosts);
         }
     }
 
-    fn tell(&self, hosts: &[State]) {
+    fn report(&self, hosts: &[State]) {
         let down = hosts.iter().any(|state| state.open.is_some());
-        self.down.send_if_modified(|told| std::mem::replace(told, down) != down);
+        self.down
+            .send_if_modified(|reported| std::mem::replace(reported, down) != down);
     }
 
     fn hosts(&self) -> MutexGuard<'_, [State; Host::ALL.len()]> {
@@ -197,18 +201,18 @@ mod tests {
         });
         let watch = breaker.watch();
         let now = Instant::now();
-        breaker.failed(HOST, now);
-        breaker.succeeded(HOST);
-        breaker.failed(HOST, now);
+        breaker.on_failure(HOST, now);
+        breaker.on_success(HOST);
+        breaker.on_failure(HOST, now);
         assert!(breaker.admit(HOST, now).is_ok());
-        breaker.failed(HOST, now);
+        breaker.on_failure(HOST, now);
         assert!(*watch.borrow());
-        assert_eq!(breaker.closed_for(HOST, now), Some(Duration::from_secs(2)));
+        assert_eq!(breaker.open_for(HOST, now), Some(Duration::from_secs(2)));
         assert_eq!(breaker.admit(HOST, now), Err(Duration::from_secs(2)));
         let later = now + Duration::from_secs(2);
         assert!(breaker.admit(HOST, later).is_ok(), "the probe");
         assert_eq!(breaker.admit(HOST, later), Err(Duration::from_secs(4)), "only one");
-        breaker.succeeded(HOST);
+        breaker.on_success(HOST);
         assert!(breaker.admit(HOST, later).is_ok());
         assert!(!*watch.borrow());
     }
@@ -222,17 +226,17 @@ mod tests {
         let watch = breaker.watch();
         let now = Instant::now();
         for _ in 0..2 {
-            breaker.failed(Host::WebForm, now);
-            breaker.succeeded(Host::Access);
+            breaker.on_failure(Host::WebForm, now);
+            breaker.on_success(Host::Access);
         }
         assert!(*watch.borrow());
         assert_eq!(breaker.admit(Host::Access, now), Ok(Admitted::Call));
         assert!(breaker.admit(Host::WebForm, now).is_err());
-        breaker.failed(Host::Access, now);
-        breaker.failed(Host::Access, now);
-        breaker.succeeded(Host::WebForm);
+        breaker.on_failure(Host::Access, now);
+        breaker.on_failure(Host::Access, now);
+        breaker.on_success(Host::WebForm);
         assert!(*watch.borrow(), "the other one is down still");
-        breaker.succeeded(Host::Access);
+        breaker.on_success(Host::Access);
         assert!(!*watch.borrow());
     }
 }

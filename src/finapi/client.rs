@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
 use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
-use crate::refresh::query::{Answer, Answered, Call};
+use crate::refresh::query::{Query, QueryResult, Response};
 use crate::telemetry::metrics::FinApiMetrics;
 
 /// What a worker lets a query do.
@@ -38,7 +38,7 @@ pub struct Control {
 #[derive(Debug)]
 pub enum Outcome {
     /// finAPI's response, or a classified failure.
-    Answered(Answered),
+    Response(QueryResult),
     /// The user's token is missing, has ended or was refused: fetch one and query again.
     NeedsToken,
     /// The request was not sent, because of its [`Control`].
@@ -60,7 +60,7 @@ impl From<Failure> for Interrupt {
 
 /// For whom finAPI is asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct QueryContext<'a> {
     pub(super) refresh: &'a Refresh,
     pub(super) control: &'a Control,
 }
@@ -121,7 +121,7 @@ impl FinApi {
         self.concurrency.calls()
     }
 
-    /// Tells whenever finAPI goes down (`true`) and comes back.
+    /// Reports whenever finAPI goes down (`true`) and comes back.
     #[must_use]
     pub fn watch_outage(&self) -> watch::Receiver<bool> {
         self.breaker.watch()
@@ -149,28 +149,28 @@ impl FinApi {
     }
 
     /// Asks what the workflow wants to know. The caller holds a permit.
-    pub async fn query(&self, refresh: &Refresh, call: &Call, control: &Control) -> Outcome {
+    pub async fn query(&self, refresh: &Refresh, query: &Query, control: &Control) -> Outcome {
         let started = Instant::now();
-        let answered = match self.call(Asked { refresh, control }, call).await {
-            Ok(answer) => Ok(answer),
+        let result = match self.send_query(QueryContext { refresh, control }, query).await {
+            Ok(response) => Ok(response),
             Err(Interrupt::Failed(failure)) => Err(failure),
             Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
             Err(Interrupt::Stopped) => return Outcome::Stopped,
         };
-        let class = answered.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok");
-        self.metrics.called(call.name(), class, started.elapsed());
-        Outcome::Answered(answered)
+        let class = result.as_ref().map_or_else(|failure| failure.class.name(), |_| "ok");
+        self.metrics.queried(query.name(), class, started.elapsed());
+        Outcome::Response(result)
     }
 
-    async fn call(&self, asked: Asked<'_>, call: &Call) -> Result<Answer, Interrupt> {
-        match call {
-            Call::Connection => self.connection(asked).await,
-            Call::FindTask => self.tasks(asked).await,
-            Call::Start => self.background_update(asked).await,
-            Call::Task(id) => self.task(asked, id).await,
-            Call::WebForm(id) => self.web_form(asked, id).await,
+    async fn send_query(&self, context: QueryContext<'_>, query: &Query) -> Result<Response, Interrupt> {
+        match query {
+            Query::Connection => self.connection(context).await,
+            Query::FindTask => self.tasks(context).await,
+            Query::Start => self.background_update(context).await,
+            Query::Task(id) => self.task(context, id).await,
+            Query::WebForm(id) => self.web_form(context, id).await,
             // Twice as large as the others, so it takes its room only when it is needed.
-            Call::Collect(accounts, span) => Box::pin(self.collect(asked, accounts, *span)).await,
+            Query::Collect(accounts, span) => Box::pin(self.collect(context, accounts, *span)).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::transport::Transport;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::secret::{HIDDEN, Secret as SecretSetting};
 use crate::setting::{Declared, HttpUrl, MINUTE, Section, Value};
 
@@ -156,7 +156,7 @@ pub enum Secret {
 }
 
 #[derive(Deserialize)]
-struct ServiceAnswer {
+struct ServiceResponse {
     password: Option<SecretString>,
     access_token: Option<SecretString>,
     expires_in: Option<u64>,
@@ -256,11 +256,11 @@ async fn from_service(
 
 fn understand(body: &[u8]) -> Result<Secret, Failure> {
     let strange = || unavailable("the credential service answered neither a password nor an access_token");
-    let answer: ServiceAnswer = serde_json::from_slice(body).map_err(|_| strange())?;
-    match (answer.access_token, answer.password) {
+    let response: ServiceResponse = serde_json::from_slice(body).map_err(|_| strange())?;
+    match (response.access_token, response.password) {
         (Some(value), _) => Ok(Secret::Token {
             value,
-            expires_in: answer
+            expires_in: response
                 .expires_in
                 .map(|seconds| Duration::from_secs(seconds.min(LIFE_SECONDS_MAX))),
         }),
@@ -270,9 +270,9 @@ fn understand(body: &[u8]) -> Result<Secret, Failure> {
 }
 
 fn unauthorized(message: &str) -> Failure {
-    Failure::new(FailureKind::UserUnauthorized, message)
+    Failure::new(FailureClass::UserUnauthorized, message)
 }
 
 fn unavailable(message: &str) -> Failure {
-    Failure::new(FailureKind::Unavailable, message)
+    Failure::new(FailureClass::Unavailable, message)
 }

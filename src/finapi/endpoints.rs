@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::breaker::Host;
-use super::client::{Asked, FinApi, Interrupt};
+use super::client::{FinApi, Interrupt, QueryContext};
 use super::error;
-use super::pipeline::{TASKS_ENDPOINT, UserCall};
+use super::pipeline::{TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Dialect, Names};
-use super::transport::Response;
+use super::transport::HttpResponse;
 use super::wire::{self, misunderstood, understand};
 use crate::refresh::failure::Failure;
 use crate::refresh::model::{Account, Collected, Task, Transaction};
-use crate::refresh::query::{Answer, Span};
+use crate::refresh::query::{Response, Span};
 
 /// A task that was created so long before a command is over when it comes.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
@@ -25,23 +25,23 @@ const TASK_LIFE: Duration = Duration::from_secs(3600);
 const TASK_PAGES_MAX: u32 = 50;
 
 impl FinApi {
-    pub(super) async fn background_update(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
+    pub(super) async fn background_update(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         let names = self.names();
-        let response = self.start(asked, names).await?;
+        let response = self.start(context, names).await?;
         let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
             // A 400 has created no task, so sending again starts nothing twice.
-            self.start_otherwise(asked, names.other()).await?
+            self.start_otherwise(context, names.other()).await?
         } else {
             response
         };
         let task: wire::Task = understand(endpoint, &response)?;
-        Ok(Answer::Task(task.into()))
+        Ok(Response::Task(task.into()))
     }
 
-    async fn start_otherwise(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
-        let response = self.start(asked, names).await?;
-        // What neither set of names can say tells nothing of which one finAPI speaks.
+    async fn start_otherwise(&self, context: QueryContext<'_>, names: Names) -> Result<HttpResponse, Interrupt> {
+        let response = self.start(context, names).await?;
+        // What neither set of names can say shows nothing of which one finAPI speaks.
         if !is_refused_for_names(&response) {
             let reference = names == Names::Reference;
             if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {
@@ -62,37 +62,37 @@ impl FinApi {
         }
     }
 
-    async fn start(&self, asked: Asked<'_>, names: Names) -> Result<Response, Interrupt> {
+    async fn start(&self, context: QueryContext<'_>, names: Names) -> Result<HttpResponse, Interrupt> {
         let callbacks = self
             .signer
             .as_ref()
-            .map(|signer| signer.callbacks(&asked.refresh.command.command_id));
-        let body = request::body(&asked.refresh.command, names, callbacks.as_ref());
+            .map(|signer| signer.callbacks(&context.refresh.command.command_id));
+        let body = request::body(&context.refresh.command, names, callbacks.as_ref());
         let url = self.at(Host::WebForm, "api/tasks/backgroundUpdate");
-        let call = UserCall {
+        let request = UserRequest {
             body: body.into(),
             method: Method::POST,
-            ..UserCall::get(asked, "POST /api/tasks/backgroundUpdate", Host::WebForm, url)
+            ..UserRequest::get(context, "POST /api/tasks/backgroundUpdate", Host::WebForm, url)
         };
-        self.user_call(call).await
+        self.send_for_user(request).await
     }
 
     /// Reads the connection's tasks from among the user's, back to those that can't run any more. A user of many connections has
     /// many of them, and one that is not found is started again.
-    pub(super) async fn tasks(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
-        let since = asked
+    pub(super) async fn tasks(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
+        let since = context
             .refresh
             .requested_at
             .saturating_sub(TASK_LIFE)
             .unwrap_or(Timestamp::MIN);
         let endpoint = TASKS_ENDPOINT;
-        let id = asked.refresh.command.bank_connection_id;
+        let id = context.refresh.command.bank_connection_id;
         let mut url = self.at(Host::WebForm, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
             url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
             let response = self
-                .user_call(UserCall::get(asked, endpoint, Host::WebForm, url.clone()))
+                .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
             let read: wire::Tasks = understand(endpoint, &response)?;
             tasks.extend(
@@ -106,54 +106,54 @@ impl FinApi {
                 break;
             }
         }
-        Ok(Answer::Tasks(tasks))
+        Ok(Response::Tasks(tasks))
     }
 
-    pub(super) async fn task(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
+    pub(super) async fn task(&self, context: QueryContext<'_>, id: &str) -> Result<Response, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
-        let call = UserCall::get(asked, "GET /api/tasks/{id}", Host::WebForm, url);
-        let task: wire::Task = self.read(call).await?;
-        Ok(Answer::Task(task.into()))
+        let request = UserRequest::get(context, "GET /api/tasks/{id}", Host::WebForm, url);
+        let task: wire::Task = self.read(request).await?;
+        Ok(Response::Task(task.into()))
     }
 
-    pub(super) async fn web_form(&self, asked: Asked<'_>, id: &str) -> Result<Answer, Interrupt> {
+    pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &str) -> Result<Response, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
-        let call = UserCall::get(asked, "GET /api/webForms/{id}", Host::WebForm, url);
-        let form: wire::WebForm = self.read(call).await?;
-        Ok(Answer::WebForm(form.into()))
+        let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
+        let form: wire::WebForm = self.read(request).await?;
+        Ok(Response::WebForm(form.into()))
     }
 
-    pub(super) async fn connection(&self, asked: Asked<'_>) -> Result<Answer, Interrupt> {
-        let id = asked.refresh.command.bank_connection_id;
+    pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
+        let id = context.refresh.command.bank_connection_id;
         let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
-        let call = UserCall::get(asked, "GET /api/v1/bankConnections/{id}", Host::Access, url);
-        let connection: wire::Connection = self.read(call).await?;
-        Ok(Answer::Connection(connection.into()))
+        let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
+        let connection: wire::Connection = self.read(request).await?;
+        Ok(Response::Connection(connection.into()))
     }
 
     pub(super) async fn collect(
         &self,
-        asked: Asked<'_>,
+        context: QueryContext<'_>,
         accounts: &[i64],
         span: Option<Span>,
-    ) -> Result<Answer, Interrupt> {
+    ) -> Result<Response, Interrupt> {
         let (accounts, transactions) =
-            futures_util::try_join!(self.accounts(asked), self.transactions(asked, accounts, span))?;
-        Ok(Answer::Collected(Collected { accounts, transactions }))
+            futures_util::try_join!(self.accounts(context), self.transactions(context, accounts, span))?;
+        Ok(Response::Collected(Collected { accounts, transactions }))
     }
 
-    async fn accounts(&self, asked: Asked<'_>) -> Result<Vec<Account>, Interrupt> {
-        let id = asked.refresh.command.bank_connection_id;
+    async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
+        let id = context.refresh.command.bank_connection_id;
         let mut url = self.at(Host::Access, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
-        let call = UserCall::get(asked, "GET /api/v1/accounts", Host::Access, url);
-        let accounts: wire::Accounts = self.read(call).await?;
+        let request = UserRequest::get(context, "GET /api/v1/accounts", Host::Access, url);
+        let accounts: wire::Accounts = self.read(request).await?;
         Ok(accounts.into())
     }
 
     async fn transactions(
         &self,
-        asked: Asked<'_>,
+        context: QueryContext<'_>,
         accounts: &[i64],
         span: Option<Span>,
     ) -> Result<Vec<Transaction>, Interrupt> {
@@ -172,8 +172,8 @@ impl FinApi {
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
             url.set_query(Some(&format!("{query}&page={page}")));
-            let call = UserCall::get(asked, endpoint, Host::Access, url.clone());
-            let read: wire::Transactions = self.read(call).await?;
+            let request = UserRequest::get(context, endpoint, Host::Access, url.clone());
+            let read: wire::Transactions = self.read(request).await?;
             let pages = read.paging.page_count;
             transactions.extend(read.imported_in(span));
             if page >= pages {
@@ -187,13 +187,13 @@ impl FinApi {
         Err(Failure::unexpected(&message).into())
     }
 
-    async fn read<T: DeserializeOwned>(&self, call: UserCall<'_>) -> Result<T, Interrupt> {
-        let endpoint = call.endpoint;
-        let response = self.user_call(call).await?;
+    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {
+        let endpoint = request.endpoint;
+        let response = self.send_for_user(request).await?;
         Ok(understand(endpoint, &response)?)
     }
 }
 
-fn is_refused_for_names(response: &Response) -> bool {
+fn is_refused_for_names(response: &HttpResponse) -> bool {
     response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
 }

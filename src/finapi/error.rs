@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
-use super::transport::{NoAnswer, Response};
-use crate::refresh::failure::{Failure, FailureKind};
+use super::transport::{HttpResponse, TransportError};
+use crate::refresh::failure::{Failure, FailureClass};
 
-/// Which of finAPI's surfaces answered; the same status means different things on them.
+/// Which of finAPI's APIs responded; the same status means different things in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Surface {
+pub(super) enum Api {
     /// Access and Web Form 2.0, on behalf of a user.
     User,
     /// `POST /oauth/token`.
@@ -42,8 +42,8 @@ const NOT_SUPPORTED: [&str; 6] = [
     "MANDATOR_MISCONFIGURATION",
 ];
 
-/// Classifies an answer that is not a success.
-pub(super) fn classify(endpoint: &str, surface: Surface, response: &Response) -> Failure {
+/// Classifies a response that is not a success.
+pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Failure {
     let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
     let fields: Vec<&str> = body
         .errors
@@ -64,7 +64,7 @@ pub(super) fn classify(endpoint: &str, surface: Surface, response: &Response) ->
     }
     let request_id = response.request_id().map(str::to_owned);
     Failure {
-        kind: kind(surface, response, code.as_deref()),
+        class: class(api, response, code.as_deref()),
         code,
         message,
         request_id,
@@ -77,48 +77,48 @@ pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
     body.errors.into_iter().filter_map(|entry| entry.field).collect()
 }
 
-/// Classifies a call that brought no answer. finAPI knows it by the id that it was sent with, if it got it at all.
-pub(super) fn no_answer(endpoint: &str, no_answer: NoAnswer, sent_id: Option<&HeaderValue>) -> Failure {
-    let kind = match no_answer {
-        NoAnswer::Connect | NoAnswer::Lost | NoAnswer::TimedOut => FailureKind::Unavailable,
-        NoAnswer::TooLong => FailureKind::Unexpected,
+/// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.
+pub(super) fn no_response(endpoint: &str, error: TransportError, sent_id: Option<&HeaderValue>) -> Failure {
+    let class = match error {
+        TransportError::Connect | TransportError::Lost | TransportError::TimedOut => FailureClass::Unavailable,
+        TransportError::TooLong => FailureClass::Unexpected,
     };
     Failure {
         request_id: sent_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
-        ..Failure::new(kind, &format!("{endpoint}: {no_answer}"))
+        ..Failure::new(class, &format!("{endpoint}: {error}"))
     }
 }
 
 /// Classifies a success whose body can't be understood.
-pub(super) fn malformed(endpoint: &str, response: &Response, error: &str) -> Failure {
+pub(super) fn malformed(endpoint: &str, response: &HttpResponse, error: &str) -> Failure {
     Failure {
         request_id: response.request_id().map(str::to_owned),
         ..Failure::unexpected(&format!("{endpoint} answered {}: {error}", response.status.as_u16()))
     }
 }
 
-fn kind(surface: Surface, response: &Response, code: Option<&str>) -> FailureKind {
-    match (response.status, surface) {
-        (StatusCode::TOO_MANY_REQUESTS, _) => FailureKind::RateLimited(retry_after(&response.headers)),
-        (StatusCode::REQUEST_TIMEOUT, _) => FailureKind::Unavailable,
+fn class(api: Api, response: &HttpResponse, code: Option<&str>) -> FailureClass {
+    match (response.status, api) {
+        (StatusCode::TOO_MANY_REQUESTS, _) => FailureClass::RateLimited(retry_after(&response.headers)),
+        (StatusCode::REQUEST_TIMEOUT, _) => FailureClass::Unavailable,
         (StatusCode::SERVICE_UNAVAILABLE, _) if retry_after(&response.headers).is_some() => {
-            FailureKind::RateLimited(retry_after(&response.headers))
+            FailureClass::RateLimited(retry_after(&response.headers))
         }
-        (status, _) if status.is_server_error() => FailureKind::Unavailable,
-        (StatusCode::BAD_REQUEST, Surface::OAuth) => FailureKind::UserUnauthorized,
-        (StatusCode::UNAUTHORIZED, Surface::OAuth) => FailureKind::ClientUnauthorized,
-        (StatusCode::FORBIDDEN, Surface::OAuth) => FailureKind::UserUnauthorized,
-        (StatusCode::LOCKED, Surface::OAuth) => FailureKind::UserLocked,
-        (StatusCode::BAD_REQUEST, Surface::User) => FailureKind::Rejected,
-        (StatusCode::UNAUTHORIZED, Surface::User) => FailureKind::UserUnauthorized,
-        (StatusCode::FORBIDDEN, Surface::User) => FailureKind::ClientUnauthorized,
-        (StatusCode::NOT_FOUND, _) => FailureKind::NotFound,
-        (StatusCode::LOCKED, Surface::User) => FailureKind::Locked,
+        (status, _) if status.is_server_error() => FailureClass::Unavailable,
+        (StatusCode::BAD_REQUEST, Api::OAuth) => FailureClass::UserUnauthorized,
+        (StatusCode::UNAUTHORIZED, Api::OAuth) => FailureClass::ClientUnauthorized,
+        (StatusCode::FORBIDDEN, Api::OAuth) => FailureClass::UserUnauthorized,
+        (StatusCode::LOCKED, Api::OAuth) => FailureClass::UserLocked,
+        (StatusCode::BAD_REQUEST, Api::User) => FailureClass::Rejected,
+        (StatusCode::UNAUTHORIZED, Api::User) => FailureClass::UserUnauthorized,
+        (StatusCode::FORBIDDEN, Api::User) => FailureClass::ClientUnauthorized,
+        (StatusCode::NOT_FOUND, _) => FailureClass::NotFound,
+        (StatusCode::LOCKED, Api::User) => FailureClass::Locked,
         (StatusCode::UNPROCESSABLE_ENTITY, _) if code.is_some_and(|code| NOT_SUPPORTED.contains(&code)) => {
-            FailureKind::NotSupported
+            FailureClass::NotSupported
         }
-        (status, _) if status.is_client_error() => FailureKind::Rejected,
-        _ => FailureKind::Unexpected,
+        (status, _) if status.is_client_error() => FailureClass::Rejected,
+        _ => FailureClass::Unexpected,
     }
 }
 
@@ -147,12 +147,12 @@ fn word(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
+    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> HttpResponse {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a header value"));
         }
-        Response {
+        HttpResponse {
             status: StatusCode::from_u16(status).expect("a status"),
             headers: map,
             body: body.to_owned().into(),
@@ -161,32 +161,32 @@ mod tests {
 
     #[test]
     fn every_status_has_its_class() {
-        let kind = |status, surface| classify("GET /x", surface, &response(status, &[], "")).kind;
+        let class = |status, api| classify("GET /x", api, &response(status, &[], "")).class;
         let user = [
-            (400, FailureKind::Rejected),
-            (401, FailureKind::UserUnauthorized),
-            (403, FailureKind::ClientUnauthorized),
-            (404, FailureKind::NotFound),
-            (408, FailureKind::Unavailable),
-            (418, FailureKind::Rejected),
-            (422, FailureKind::Rejected),
-            (423, FailureKind::Locked),
-            (429, FailureKind::RateLimited(None)),
-            (500, FailureKind::Unavailable),
-            (503, FailureKind::Unavailable),
-            (302, FailureKind::Unexpected),
+            (400, FailureClass::Rejected),
+            (401, FailureClass::UserUnauthorized),
+            (403, FailureClass::ClientUnauthorized),
+            (404, FailureClass::NotFound),
+            (408, FailureClass::Unavailable),
+            (418, FailureClass::Rejected),
+            (422, FailureClass::Rejected),
+            (423, FailureClass::Locked),
+            (429, FailureClass::RateLimited(None)),
+            (500, FailureClass::Unavailable),
+            (503, FailureClass::Unavailable),
+            (302, FailureClass::Unexpected),
         ];
         for (status, expected) in user {
-            assert_eq!(kind(status, Surface::User), expected, "{status}");
+            assert_eq!(class(status, Api::User), expected, "{status}");
         }
         let oauth = [
-            (400, FailureKind::UserUnauthorized),
-            (401, FailureKind::ClientUnauthorized),
-            (403, FailureKind::UserUnauthorized),
-            (423, FailureKind::UserLocked),
+            (400, FailureClass::UserUnauthorized),
+            (401, FailureClass::ClientUnauthorized),
+            (403, FailureClass::UserUnauthorized),
+            (423, FailureClass::UserLocked),
         ];
         for (status, expected) in oauth {
-            assert_eq!(kind(status, Surface::OAuth), expected, "{status}");
+            assert_eq!(class(status, Api::OAuth), expected, "{status}");
         }
     }
 
@@ -194,19 +194,19 @@ mod tests {
     fn codes_fields_and_retry_after_are_read_and_prose_is_left_out() {
         let unsupported = classify(
             "POST /x",
-            Surface::User,
+            Api::User,
             &response(
                 422,
                 &[("x-request-id", "r-1")],
                 r#"{"code":"BANK_NOT_SUPPORTED","description":"token abc"}"#,
             ),
         );
-        assert_eq!(unsupported.kind, FailureKind::NotSupported);
+        assert_eq!(unsupported.class, FailureClass::NotSupported);
         assert_eq!(unsupported.message, "POST /x answered 422 BANK_NOT_SUPPORTED");
         assert_eq!(unsupported.request_id.as_deref(), Some("r-1"));
         let invalid = classify(
             "POST /x",
-            Surface::User,
+            Api::User,
             &response(
                 400,
                 &[],
@@ -214,7 +214,7 @@ mod tests {
             ),
         );
         assert_eq!(invalid.message, "POST /x answered 400 for accountTypes, a field");
-        let limited = classify("GET /x", Surface::User, &response(429, &[("retry-after", "7")], ""));
-        assert_eq!(limited.kind, FailureKind::RateLimited(Some(Duration::from_secs(7))));
+        let limited = classify("GET /x", Api::User, &response(429, &[("retry-after", "7")], ""));
+        assert_eq!(limited.class, FailureClass::RateLimited(Some(Duration::from_secs(7))));
     }
 }

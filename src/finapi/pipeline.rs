@@ -11,14 +11,14 @@ use url::Url;
 use uuid::Uuid;
 
 use super::breaker::{Admitted, Host};
-use super::client::{Asked, Control, FinApi, Interrupt};
+use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::credentials::Secret;
-use super::error::{self, Surface};
+use super::error::{self, Api};
 use super::probe::Failed;
-use super::tokens::{Grant, Granted, Source};
-use super::transport::{NoAnswer, Response};
+use super::tokens::{GrantRequest, Source, TokenResponse};
+use super::transport::{HttpResponse, TransportError};
 use super::wire::{self, parse};
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::TokenFrom;
 use crate::telemetry::{Ended, traces};
 
@@ -30,7 +30,7 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// One request of a user.
-pub(super) struct UserCall<'a> {
+pub(super) struct UserRequest<'a> {
     pub(super) endpoint: &'static str,
     pub(super) host: Host,
     pub(super) method: Method,
@@ -44,34 +44,39 @@ pub(super) struct UserCall<'a> {
 
 impl FinApi {
     /// Sends a request with the user's token.
-    pub(super) async fn user_call(&self, call: UserCall<'_>) -> Result<Response, Interrupt> {
-        if let Some(token) = &call.access_token {
+    pub(super) async fn send_for_user(&self, request: UserRequest<'_>) -> Result<HttpResponse, Interrupt> {
+        if let Some(token) = &request.access_token {
             self.metrics.token(TokenFrom::Command);
-            return self.send_wanted(&call, token).await;
+            return self.send_wanted(&request, token).await;
         }
-        let token = self.tokens.get(call.user_id).ok_or(Interrupt::NeedsToken)?;
-        let response = self.send_wanted(&call, &token).await?;
+        let token = self.tokens.get(request.user_id).ok_or(Interrupt::NeedsToken)?;
+        let response = self.send_wanted(&request, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
-            self.tokens.on_accepted(call.user_id, &token);
-        } else if self.tokens.on_refused(call.user_id, &token, call.control.renewals) {
+            self.tokens.on_accepted(request.user_id, &token);
+        } else if self
+            .tokens
+            .on_refused(request.user_id, &token, request.control.renewals)
+        {
             return Err(Interrupt::NeedsToken);
         }
         Ok(response)
     }
 
     /// Sends a request that its worker still wants when its turn has come.
-    async fn send_wanted(&self, call: &UserCall<'_>, token: &SecretString) -> Result<Response, Interrupt> {
-        self.turn(call.host).await?;
-        let is_safe = call.method == Method::GET || call.control.lease.is_valid();
-        if call.control.stop.is_cancelled() || !is_safe {
+    async fn send_wanted(&self, request: &UserRequest<'_>, token: &SecretString) -> Result<HttpResponse, Interrupt> {
+        self.turn(request.host).await?;
+        let is_safe = request.method == Method::GET || request.control.lease.is_valid();
+        if request.control.stop.is_cancelled() || !is_safe {
             return Err(Interrupt::Stopped);
         }
-        Ok(self.send(call.host, call.request(token)?, call.endpoint).await?)
+        Ok(self
+            .send(request.host, request.request(token)?, request.endpoint)
+            .await?)
     }
 
     /// Waits until a request may be sent. None that will not be takes a turn.
     pub(super) async fn turn(&self, host: Host) -> Result<(), Failure> {
-        match self.breaker.closed_for(host, Instant::now()) {
+        match self.breaker.open_for(host, Instant::now()) {
             Some(wait) if !wait.is_zero() => Err(down(wait)),
             _ => {
                 if let Some(rate) = &self.rate {
@@ -83,28 +88,33 @@ impl FinApi {
     }
 
     /// Sends one request, unless its host is down. A probe that fails says what was known already, so it is nobody's failure.
-    pub(super) async fn send(&self, host: Host, request: Request, endpoint: &'static str) -> Result<Response, Failure> {
+    pub(super) async fn send(
+        &self,
+        host: Host,
+        request: Request,
+        endpoint: &'static str,
+    ) -> Result<HttpResponse, Failure> {
         let admitted = self.breaker.admit(host, Instant::now()).map_err(down)?;
-        let span = traces::Request::begin(endpoint, request.url());
+        let span = traces::HttpSpan::begin(endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
         let sent_id = request.headers().get(X_REQUEST_ID).cloned();
         let url = request.url().clone();
         let authorization = request.headers().get(header::AUTHORIZATION).cloned();
         let started = Instant::now();
-        let answer = self
+        let result = self
             .transport
             .send(request, self.settings.timeout, self.settings.body_max)
             .await;
-        let ended = ended(&answer);
+        let ended = ended(&result);
         span.end(&ended);
         self.metrics.requested(endpoint, server, &ended, started.elapsed());
-        match &answer {
+        match &result {
             Ok(response) if !is_strained(response.status) => self.concurrency.on_success(),
             _ => self.concurrency.on_overload(),
         }
-        let is_up = answer.as_ref().is_ok_and(|response| !response.status.is_server_error());
+        let is_up = result.as_ref().is_ok_and(|response| !response.status.is_server_error());
         match (is_up, admitted) {
-            (true, _) => self.breaker.succeeded(host),
+            (true, _) => self.breaker.on_success(host),
             (false, Admitted::Call) => {
                 if let Some(authorization) = authorization {
                     let failed = Failed {
@@ -114,11 +124,11 @@ impl FinApi {
                     };
                     self.failed()[host as usize] = Some(failed);
                 }
-                self.breaker.failed(host, Instant::now());
+                self.breaker.on_failure(host, Instant::now());
             }
             (false, Admitted::Probe(wait)) => return Err(down(wait)),
         }
-        answer.map_err(|no_answer| error::no_answer(endpoint, no_answer, sent_id.as_ref()))
+        result.map_err(|transport_error| error::no_response(endpoint, transport_error, sent_id.as_ref()))
     }
 
     /// A path below a host, without a query.
@@ -152,15 +162,15 @@ impl Source for FinApi {
         self.credentials.secret(user_id, &self.transport).await
     }
 
-    async fn grant(&self, user_id: &str, grant: Grant) -> Result<Granted, Failure> {
+    async fn grant(&self, user_id: &str, grant: GrantRequest) -> Result<TokenResponse, Failure> {
         let endpoint = TOKEN_ENDPOINT;
         let request = match &grant {
-            Grant::Password(password) => self.token_request(&[
+            GrantRequest::Password(password) => self.token_request(&[
                 ("grant_type", "password"),
                 ("username", user_id),
                 ("password", password.expose_secret()),
             ]),
-            Grant::RefreshToken(token) => self.token_request(&[
+            GrantRequest::RefreshToken(token) => self.token_request(&[
                 ("grant_type", "refresh_token"),
                 ("refresh_token", token.expose_secret()),
             ]),
@@ -169,16 +179,16 @@ impl Source for FinApi {
         self.turn(Host::Access).await?;
         let response = self.send(Host::Access, request, endpoint).await?;
         if !response.status.is_success() {
-            return Err(error::classify(endpoint, Surface::OAuth, &response));
+            return Err(error::classify(endpoint, Api::OAuth, &response));
         }
         let token: wire::Token = parse(endpoint, &response)?;
         Ok(token.into())
     }
 }
 
-impl<'a> UserCall<'a> {
-    pub(super) fn get(asked: Asked<'a>, endpoint: &'static str, host: Host, url: Url) -> Self {
-        let Asked { refresh, control } = asked;
+impl<'a> UserRequest<'a> {
+    pub(super) fn get(context: QueryContext<'a>, endpoint: &'static str, host: Host, url: Url) -> Self {
+        let QueryContext { refresh, control } = context;
         let token = &refresh.command.access_token;
         Self {
             endpoint,
@@ -194,7 +204,7 @@ impl<'a> UserCall<'a> {
 
     fn request(&self, token: &SecretString) -> Result<Request, Failure> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| Failure::new(FailureKind::UserUnauthorized, "the access token is no header value"))?;
+            .map_err(|_| Failure::new(FailureClass::UserUnauthorized, "the access token is no header value"))?;
         bearer.set_sensitive(true);
         let mut request = Request::new(self.method.clone(), self.url.clone());
         let headers = request.headers_mut();
@@ -210,19 +220,19 @@ impl<'a> UserCall<'a> {
 }
 
 fn down(wait: Duration) -> Failure {
-    Failure::new(FailureKind::NotAsked(wait), "finAPI is down")
+    Failure::new(FailureClass::NotSent(wait), "finAPI is down")
 }
 
 /// What traces and metrics say of it.
-fn ended(answer: &Result<Response, NoAnswer>) -> Ended<'_> {
-    match answer {
-        Ok(response) => Ended::Answered {
+fn ended(result: &Result<HttpResponse, TransportError>) -> Ended<'_> {
+    match result {
+        Ok(response) => Ended::Response {
             status: response.status,
             request_id: response.request_id(),
         },
-        Err(no_answer) => Ended::NoAnswer {
-            error: no_answer.name(),
-            message: no_answer.to_string(),
+        Err(transport_error) => Ended::TransportError {
+            error: transport_error.name(),
+            message: transport_error.to_string(),
         },
     }
 }

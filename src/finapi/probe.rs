@@ -12,7 +12,7 @@ use url::Url;
 use super::breaker::Host;
 use super::client::FinApi;
 use super::pipeline::{JSON, TASKS_ENDPOINT, TOKEN_ENDPOINT, X_REQUEST_ID, request_id};
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 
 /// A user's request that failed.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Failed {
 }
 
 impl FinApi {
-    /// While finAPI is down, asks now and then whether it is back, for ever: once no refresh is in hand, nobody else does.
+    /// While finAPI is down, asks now and then whether it is back, for ever: once no refresh is in flight, nobody else does.
     pub async fn probe_while_down(&self) {
         let mut down = self.watch_outage();
         while down.wait_for(|down| *down).await.is_ok() {
@@ -37,18 +37,18 @@ impl FinApi {
 
     /// Asks a host that is down; when to ask again, if it still is.
     async fn probe(&self, host: Host) -> Option<Duration> {
-        self.breaker.closed_for(host, Instant::now())?;
+        self.breaker.open_for(host, Instant::now())?;
         let (endpoint, request) = self.probe_request(host);
         match self.send(host, request, endpoint).await {
             Err(Failure {
-                kind: FailureKind::NotAsked(wait),
+                class: FailureClass::NotSent(wait),
                 ..
             }) => Some(wait),
             _ => None,
         }
     }
 
-    /// What failed, once more: other endpoints of a host may be well. In place of starting an update, or of looking at a task more often
+    /// What failed, once more: other endpoints of a host may be well. In place of starting an update, or of polling a task more often
     /// than its refresh does, the user's tasks are read. A token that has ended meanwhile is refused, and that is an answer, too.
     fn probe_request(&self, host: Host) -> (&'static str, Request) {
         let failed = self.failed()[host as usize].clone();

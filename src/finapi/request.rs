@@ -27,7 +27,7 @@ pub enum Names {
 }
 
 /// The fields that are called otherwise in the two.
-const TELLING_FIELDS: [&str; 6] = [
+const REVEALING_FIELDS: [&str; 6] = [
     "bankConnectionIds",
     "bankConnectionId",
     "importNewAccounts",
@@ -52,7 +52,7 @@ impl Names {
 pub fn is_about_names(fields: &[String]) -> bool {
     fields.iter().any(|field| {
         let name = field.split(['[', '.']).next().unwrap_or_default();
-        TELLING_FIELDS.contains(&name)
+        REVEALING_FIELDS.contains(&name)
     })
 }
 

@@ -126,7 +126,7 @@ impl Settings {
             "http2",
             &self.http2,
             "Experimental: the worker speaks HTTP/2 with a server that offers it (ALPN), and HTTP/1.1 otherwise. Without it the worker speaks \
-             HTTP/1.1. All calls share one connection then, and only `finapi.timeout` notices a connection that died without a word.",
+             HTTP/1.1. All calls share one connection then, and only `finapi.timeout` detects a connection that died without a word.",
         );
         list.within(
             "calls_max",

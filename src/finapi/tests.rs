@@ -28,9 +28,9 @@ use super::transport::Transport;
 use super::{Control, FinApi, Outcome, Settings};
 use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Connection, Task, WebForm};
-use crate::refresh::query::{Answer, Answered, Call, Span};
+use crate::refresh::query::{Query, QueryResult, Response, Span};
 use crate::refresh::{Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 use crate::secret::Secret;
@@ -142,47 +142,47 @@ impl World {
         )
     }
 
-    async fn ask(&self, connection: i64, call: &Call) -> Answered {
-        self.client.ask(&refresh(command(connection)), call).await
+    async fn query(&self, connection: i64, query: &Query) -> QueryResult {
+        self.client.result_of(&refresh(command(connection)), query).await
     }
 
-    async fn failure(&self, call: &Call) -> Failure {
-        self.ask(1, call).await.expect_err("a failure")
+    async fn failure(&self, query: &Query) -> Failure {
+        self.query(1, query).await.expect_err("a failure")
     }
 
     async fn start(&self, connection: i64) -> Task {
-        task(self.ask(connection, &Call::Start).await)
+        task(self.query(connection, &Query::Start).await)
     }
 
     async fn find(&self, connection: i64) -> Vec<Task> {
-        match self.ask(connection, &Call::FindTask).await {
-            Ok(Answer::Tasks(tasks)) => tasks,
+        match self.query(connection, &Query::FindTask).await {
+            Ok(Response::Tasks(tasks)) => tasks,
             other => panic!("no tasks: {other:?}"),
         }
     }
 
-    async fn look(&self, connection: i64, id: &str) -> Task {
-        task(self.ask(connection, &Call::Task(id.to_owned())).await)
+    async fn poll(&self, connection: i64, id: &str) -> Task {
+        task(self.query(connection, &Query::Task(id.to_owned())).await)
     }
 
     async fn form(&self, connection: i64, id: &str) -> WebForm {
-        match self.ask(connection, &Call::WebForm(id.to_owned())).await {
-            Ok(Answer::WebForm(form)) => form,
+        match self.query(connection, &Query::WebForm(id.to_owned())).await {
+            Ok(Response::WebForm(form)) => form,
             other => panic!("no web form: {other:?}"),
         }
     }
 
     async fn connection(&self, connection: i64) -> Connection {
-        match self.ask(connection, &Call::Connection).await {
-            Ok(Answer::Connection(connection)) => connection,
+        match self.query(connection, &Query::Connection).await {
+            Ok(Response::Connection(connection)) => connection,
             other => panic!("no connection: {other:?}"),
         }
     }
 
     async fn collect(&self, connection: i64, span: Option<Span>) -> Collected {
         let accounts = self.connection(connection).await.account_ids;
-        match self.ask(connection, &Call::Collect(accounts, span)).await {
-            Ok(Answer::Collected(collected)) => collected,
+        match self.query(connection, &Query::Collect(accounts, span)).await {
+            Ok(Response::Collected(collected)) => collected,
             other => panic!("nothing collected: {other:?}"),
         }
     }
@@ -199,14 +199,14 @@ fn client(router: Router, settings: Settings, credentials: Credentials) -> FinAp
 
 /// Queries as a worker does: fetches tokens when they are needed.
 impl FinApi {
-    async fn ask(&self, refresh: &Refresh, call: &Call) -> Answered {
-        match self.ask_within(refresh, call, CancellationToken::new()).await {
-            Outcome::Answered(answered) => answered,
+    async fn result_of(&self, refresh: &Refresh, query: &Query) -> QueryResult {
+        match self.query_within(refresh, query, CancellationToken::new()).await {
+            Outcome::Response(result) => result,
             other => panic!("not answered: {other:?}"),
         }
     }
 
-    async fn ask_within(&self, refresh: &Refresh, call: &Call, stop: CancellationToken) -> Outcome {
+    async fn query_within(&self, refresh: &Refresh, query: &Query, stop: CancellationToken) -> Outcome {
         let mut control = Control {
             stop,
             lease: Lease::endless(),
@@ -215,22 +215,22 @@ impl FinApi {
         if !self.has_token(refresh)
             && let Err(failure) = self.fetch_token(&refresh.command.user_id).await
         {
-            return Outcome::Answered(Err(failure));
+            return Outcome::Response(Err(failure));
         }
         loop {
-            let outcome = self.query(refresh, call, &control).await;
+            let outcome = self.query(refresh, query, &control).await;
             let Outcome::NeedsToken = outcome else { return outcome };
             control.renewals += 1;
             if let Err(failure) = self.fetch_token(&refresh.command.user_id).await {
-                return Outcome::Answered(Err(failure));
+                return Outcome::Response(Err(failure));
             }
         }
     }
 }
 
-fn task(answered: Answered) -> Task {
-    match answered {
-        Ok(Answer::Task(task)) => task,
+fn task(result: QueryResult) -> Task {
+    match result {
+        Ok(Response::Task(task)) => task,
         other => panic!("no task: {other:?}"),
     }
 }

@@ -9,10 +9,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
-/// A token is not used any more so shortly before its end, or in the last tenth of a short life.
+/// A token is not used any more so shortly before its end, or in the last tenth of a short lifetime.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// How long a user that finAPI refused is left alone: a locked one, an unverified one.
@@ -20,7 +20,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// What `POST /oauth/token` gave.
 #[derive(Clone, Debug)]
-pub struct Granted {
+pub struct TokenResponse {
     /// The access token.
     pub access_token: SecretString,
     /// A token to get the next one with.
@@ -31,7 +31,7 @@ pub struct Granted {
 
 /// How a token is asked for.
 #[derive(Clone, Debug)]
-pub enum Grant {
+pub enum GrantRequest {
     /// With the user's password.
     Password(SecretString),
     /// With a refresh token.
@@ -43,7 +43,7 @@ pub trait Source {
     /// The user's secret from the operator's source of credentials.
     fn secret(&self, user_id: &str) -> impl Future<Output = Result<Secret, Failure>> + Send;
     /// A token from finAPI.
-    fn grant(&self, user_id: &str, grant: Grant) -> impl Future<Output = Result<Granted, Failure>> + Send;
+    fn grant(&self, user_id: &str, grant: GrantRequest) -> impl Future<Output = Result<TokenResponse, Failure>> + Send;
 }
 
 /// How often one query may have its token fetched again. A token that finAPI refuses at once is refused for good.
@@ -139,18 +139,23 @@ impl Tokens {
             return Ok(());
         }
         let now = Instant::now();
-        let (granted, from) = self.renew(user_id, source, now).await?;
-        self.keep(user_id, granted, from, now);
+        let (response, from) = self.renew(user_id, source, now).await?;
+        self.keep(user_id, response, from, now);
         Ok(())
     }
 
-    async fn renew(&self, user_id: &str, source: &impl Source, now: Instant) -> Result<(Granted, TokenFrom), Failure> {
+    async fn renew(
+        &self,
+        user_id: &str,
+        source: &impl Source,
+        now: Instant,
+    ) -> Result<(TokenResponse, TokenFrom), Failure> {
         let refresh_token = self.change(user_id, |user| user.token.take().and_then(|token| token.refresh_token));
         if let Some(refresh_token) = refresh_token {
-            match source.grant(user_id, Grant::RefreshToken(refresh_token)).await {
-                Ok(granted) => return Ok((granted, TokenFrom::RefreshToken)),
+            match source.grant(user_id, GrantRequest::RefreshToken(refresh_token)).await {
+                Ok(response) => return Ok((response, TokenFrom::RefreshToken)),
                 // A refresh token that has ended is no reason to fail: the password may still do.
-                Err(failure) if failure.kind == FailureKind::UserUnauthorized => {}
+                Err(failure) if failure.class == FailureClass::UserUnauthorized => {}
                 Err(failure) => return Err(failure),
             }
         }
@@ -165,12 +170,12 @@ impl Tokens {
         }
         let password = match source.secret(user_id).await? {
             Secret::Token { value, expires_in } => {
-                let granted = Granted {
+                let response = TokenResponse {
                     access_token: value,
                     refresh_token: None,
                     expires_in,
                 };
-                return Ok((granted, TokenFrom::Service));
+                return Ok((response, TokenFrom::Service));
             }
             Secret::Password(password) => password,
         };
@@ -179,8 +184,8 @@ impl Tokens {
         {
             return Err(refused.failure);
         }
-        match source.grant(user_id, Grant::Password(password.clone())).await {
-            Ok(granted) => Ok((granted, TokenFrom::Password)),
+        match source.grant(user_id, GrantRequest::Password(password.clone())).await {
+            Ok(response) => Ok((response, TokenFrom::Password)),
             Err(failure) => {
                 let refused = remembered(&failure, password, now);
                 self.change(user_id, |user| user.refused = refused);
@@ -189,11 +194,13 @@ impl Tokens {
         }
     }
 
-    fn keep(&self, user_id: &str, granted: Granted, from: TokenFrom, now: Instant) {
-        let good_until = granted.expires_in.map(|life| now + life - MARGIN.min(life / 10));
+    fn keep(&self, user_id: &str, response: TokenResponse, from: TokenFrom, now: Instant) {
+        let good_until = response
+            .expires_in
+            .map(|lifetime| now + lifetime - MARGIN.min(lifetime / 10));
         let token = Token {
-            value: granted.access_token,
-            refresh_token: granted.refresh_token,
+            value: response.access_token,
+            refresh_token: response.refresh_token,
             good_until,
             worked: false,
         };
@@ -227,9 +234,9 @@ impl User {
 
 /// What not to ask again. A wrong password stays wrong until it is another one: finAPI locks who tries it too often.
 fn remembered(failure: &Failure, password: SecretString, now: Instant) -> Option<Refused> {
-    let password = match (failure.kind, failure.code.as_deref()) {
-        (FailureKind::UserUnauthorized, _) => Some(password),
-        (FailureKind::UserLocked, _) => None,
+    let password = match (failure.class, failure.code.as_deref()) {
+        (FailureClass::UserUnauthorized, _) => Some(password),
+        (FailureClass::UserLocked, _) => None,
         _ => return None,
     };
     let until = match password {
@@ -267,22 +274,22 @@ mod tests {
             Ok(Secret::Password(SecretString::from(password)))
         }
 
-        async fn grant(&self, user_id: &str, grant: Grant) -> Result<Granted, Failure> {
+        async fn grant(&self, user_id: &str, grant: GrantRequest) -> Result<TokenResponse, Failure> {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let number = self.grants.fetch_add(1, Ordering::Relaxed);
             if user_id == "locked" {
-                return Err(Failure::new(FailureKind::UserLocked, "locked"));
+                return Err(Failure::new(FailureClass::UserLocked, "locked"));
             }
             match grant {
-                Grant::Password(password) if password.expose_secret() == "wrong" => {
-                    return Err(Failure::new(FailureKind::UserUnauthorized, "wrong"));
+                GrantRequest::Password(password) if password.expose_secret() == "wrong" => {
+                    return Err(Failure::new(FailureClass::UserUnauthorized, "wrong"));
                 }
-                Grant::Password(_) => {}
-                Grant::RefreshToken(_) => {
+                GrantRequest::Password(_) => {}
+                GrantRequest::RefreshToken(_) => {
                     self.refreshes.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Ok(Granted {
+            Ok(TokenResponse {
                 access_token: SecretString::from(format!("token-{number}")),
                 refresh_token: Some(SecretString::from("refresh")),
                 expires_in: Some(Duration::from_secs(3600)),

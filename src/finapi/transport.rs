@@ -21,8 +21,8 @@ pub enum Transport {
     InProcess(Router),
 }
 
-/// An answer, read to its end.
-pub struct Response {
+/// A response, read to its end.
+pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -31,7 +31,7 @@ pub struct Response {
     pub body: Bytes,
 }
 
-impl Response {
+impl HttpResponse {
     /// finAPI's name for the request.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
@@ -41,18 +41,18 @@ impl Response {
 }
 
 /// Without the headers and the body, which may hold a token.
-impl fmt::Debug for Response {
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Response")
+        f.debug_struct("HttpResponse")
             .field("status", &self.status)
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
 }
 
-/// Why there is no answer. Says nothing of what was sent, which may be secret.
+/// Why there is no response. Says nothing of what was sent, which may be secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
+pub enum TransportError {
     /// No connection could be made.
     #[error("could not connect")]
     Connect,
@@ -60,14 +60,14 @@ pub enum NoAnswer {
     #[error("the connection was lost")]
     Lost,
     /// It took too long.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     TimedOut,
     /// The body is longer than allowed.
-    #[error("the answer is too long")]
+    #[error("the response is too long")]
     TooLong,
 }
 
-impl NoAnswer {
+impl TransportError {
     /// Its name in traces.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -97,59 +97,68 @@ impl Transport {
         Ok(Self::Http(client.build()?))
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`]; whether finAPI got the request is not known then, except for [`NoAnswer::Connect`].
-    pub async fn send(&self, request: Request, timeout: Duration, body_max: usize) -> Result<Response, NoAnswer> {
-        let answer = async {
+    /// [`TransportError`]; whether finAPI got the request is not known then, except for [`TransportError::Connect`].
+    pub async fn send(
+        &self,
+        request: Request,
+        timeout: Duration,
+        body_max: usize,
+    ) -> Result<HttpResponse, TransportError> {
+        let response = async {
             match self {
                 Self::Http(client) => send_http(client, request, body_max).await,
                 Self::InProcess(router) => Box::pin(call_router(router.clone(), request, body_max)).await,
             }
         };
-        tokio::time::timeout(timeout, answer)
+        tokio::time::timeout(timeout, response)
             .await
-            .unwrap_or(Err(NoAnswer::TimedOut))
+            .unwrap_or(Err(TransportError::TimedOut))
     }
 }
 
-async fn send_http(client: &reqwest::Client, request: Request, body_max: usize) -> Result<Response, NoAnswer> {
+async fn send_http(
+    client: &reqwest::Client,
+    request: Request,
+    body_max: usize,
+) -> Result<HttpResponse, TransportError> {
     let response = client.execute(request).await.map_err(|error| {
         if error.is_connect() {
-            NoAnswer::Connect
+            TransportError::Connect
         } else {
-            NoAnswer::Lost
+            TransportError::Lost
         }
     })?;
     let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
     read(parts, body, body_max).await
 }
 
-async fn call_router(router: Router, request: Request, body_max: usize) -> Result<Response, NoAnswer> {
-    let request = http::Request::<reqwest::Body>::try_from(request).map_err(|_| NoAnswer::Lost)?;
+async fn call_router(router: Router, request: Request, body_max: usize) -> Result<HttpResponse, TransportError> {
+    let request = http::Request::<reqwest::Body>::try_from(request).map_err(|_| TransportError::Lost)?;
     let Ok(response) = router.oneshot(request.map(axum::body::Body::new)).await;
     let (parts, body) = response.into_parts();
     if parts.extensions.get::<ConnectionDropped>().is_some() {
-        return Err(NoAnswer::Lost);
+        return Err(TransportError::Lost);
     }
     read(parts, body, body_max).await
 }
 
-async fn read<B>(parts: http::response::Parts, body: B, body_max: usize) -> Result<Response, NoAnswer>
+async fn read<B>(parts: http::response::Parts, body: B, body_max: usize) -> Result<HttpResponse, TransportError>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = Limited::new(body, body_max).collect().await.map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
-            NoAnswer::TooLong
+            TransportError::TooLong
         } else {
-            NoAnswer::Lost
+            TransportError::Lost
         }
     })?;
-    Ok(Response {
+    Ok(HttpResponse {
         status: parts.status,
         headers: parts.headers,
         body: body.to_bytes(),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::headers::{forwarded, moment, properties, revise};
+use super::headers::{forwarded, properties, revise, time_of};
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::{Refresh, state};
@@ -10,9 +10,9 @@ use crate::refresh::{Refresh, state};
 /// The header of a state that says when it was written, in milliseconds.
 const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
 
-/// A bookmark on its way to the steps queue: by the longest delay that fits until it is due, or at once.
+/// A checkpoint on its way to the steps queue: by the longest delay that fits until it is due, or at once.
 #[must_use]
-pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
+pub fn checkpoint(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
     let wait = refresh.due_at.duration_since(now);
     let delay = DELAYS
         .iter()
@@ -44,12 +44,12 @@ pub fn bookmark(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgo
 /// When a state was written.
 #[must_use]
 pub fn parked_at(message: &Message) -> Option<Timestamp> {
-    moment(message, PARKED_AT_HEADER)
+    time_of(message, PARKED_AT_HEADER)
 }
 
-/// A state of a newer release, unread, put aside until a newer worker may be there.
+/// A state of a newer release, unread, deferred until a newer worker may be there.
 #[must_use]
-pub fn put_aside(topology: &Topology, delivery: &Delivery) -> Outgoing {
+pub fn defer(topology: &Topology, delivery: &Delivery) -> Outgoing {
     Outgoing {
         exchange: topology.delay(),
         routing_key: "15s".to_owned(),

@@ -33,7 +33,7 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
         .as_ref()
         .and_then(timestamp)
         .or_else(|| Timestamp::from_second(stamp?).ok());
-    // Of the command's moments the earliest counts: who publishes it again may stamp it anew.
+    // Of the command's moments the earliest counts: who publishes it again may stamp it again.
     let requested_at = [said, made_at(&command.command_id)]
         .into_iter()
         .flatten()
@@ -55,7 +55,7 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
         revision: revision(message),
     };
     Read::Refresh {
-        undated: requested_at.is_none(),
+        missing_requested_at: requested_at.is_none(),
         refresh: Box::new(Refresh::new(command, requested_at.unwrap_or(now), envelope, now)),
     }
 }

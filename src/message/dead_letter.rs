@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::command::COMMAND_NAME;
-use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment, origin};
-use super::quarantine::SUSPECT_SINCE_HEADER;
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, origin, time_of};
+use super::quarantine::QUARANTINED_SINCE_HEADER;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::state;
@@ -29,8 +29,8 @@ pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: 
     }
 }
 
-/// A dead letter on its way back to where it came from: the queue's name decides, but a state always goes on in the steps queue, and
-/// a command whose lane is not known waits among those that nobody waits for. None where there is no telling.
+/// A dead letter on its way back to where it came from: the queue's name decides, but a state always returns to the steps queue, and
+/// a command whose lane is not known waits among those that nobody waits for. None where nobody can know.
 #[must_use]
 pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {
     let mut message = forwarded(message);
@@ -38,20 +38,20 @@ pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Out
         REASON_HEADER,
         QUEUE_HEADER,
         DIED_AT_HEADER,
-        SUSPECT_SINCE_HEADER,
+        QUARANTINED_SINCE_HEADER,
         REDELIVERIES_HEADER,
     ] {
         message.properties.headers.remove(header);
     }
-    let is_tried_alone = queue == topology.suspects();
+    let is_quarantined = queue == topology.quarantine();
     let kind = message.properties.kind.as_deref();
     let (exchange, routing_key) = match kind {
         Some(state::MESSAGE_NAME) => (topology.steps(), topology.steps()),
         _ if queue == topology.interactive() => (topology.commands(), "interactive".to_owned()),
         _ if queue == topology.background() => (topology.commands(), "background".to_owned()),
         Some(COMMAND_NAME) => (topology.commands(), "background".to_owned()),
-        None if is_tried_alone => (topology.commands(), "background".to_owned()),
-        _ if is_tried_alone || queue == topology.steps() => (topology.steps(), topology.steps()),
+        None if is_quarantined => (topology.commands(), "background".to_owned()),
+        _ if is_quarantined || queue == topology.steps() => (topology.steps(), topology.steps()),
         _ => return None,
     };
     Some(Outgoing {
@@ -64,5 +64,5 @@ pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Out
 /// Since when a message has been a dead letter, if a worker said so.
 #[must_use]
 pub fn died_at(message: &Message) -> Option<Timestamp> {
-    moment(message, DIED_AT_HEADER)
+    time_of(message, DIED_AT_HEADER)
 }

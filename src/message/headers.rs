@@ -10,7 +10,7 @@ use crate::refresh::Envelope;
 pub const CONTENT_TYPE: &str = "application/protobuf";
 /// `app_id` of everything published here, and the CloudEvents source.
 pub const APP_ID: &str = "bankrefresh";
-/// The header of a dead letter, or of a message that is tried alone, that says which queue it came from.
+/// The header of a dead letter, or of a quarantined message, that says which queue it came from.
 pub const QUEUE_HEADER: &str = "bankrefresh_queue";
 
 /// The header of a message that was published again before it ran: how often it had come back until then.
@@ -19,7 +19,7 @@ pub(super) const REDELIVERIES_HEADER: &str = "bankrefresh_redeliveries";
 /// The header of what a worker published in the place of a delivery: how often that happened to the refresh, with this time.
 const REVISION_HEADER: &str = "bankrefresh_revision";
 
-/// The largest revision that is believed. Beyond it, one more could not be told from it.
+/// The largest revision that is believed. Beyond it, one more would make no difference.
 const REVISION_MAX: u32 = u32::MAX / 2;
 
 /// Says that a message takes the place of the delivery that brought a refresh.
@@ -56,16 +56,16 @@ pub fn redeliveries(delivery: &Delivery) -> u32 {
     delivery.redeliveries.saturating_add(own)
 }
 
-/// The queue a delivery first came by: what is tried alone says which one that was.
+/// The queue a delivery first came by: a quarantined message says which one that was.
 pub(super) fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str {
     let headers = &delivery.message.properties.headers;
     match headers.get(QUEUE_HEADER).and_then(Header::as_text) {
-        Some(queue) if delivery.queue == topology.suspects() => queue,
+        Some(queue) if delivery.queue == topology.quarantine() => queue,
         _ => &delivery.queue,
     }
 }
 
-pub(super) fn moment(message: &Message, header: &str) -> Option<Timestamp> {
+pub(super) fn time_of(message: &Message, header: &str) -> Option<Timestamp> {
     match message.properties.headers.get(header)? {
         Header::Integer(millis) => Timestamp::from_millisecond(*millis).ok(),
         Header::Text(_) | Header::Boolean(_) => None,

@@ -11,12 +11,12 @@ mod quarantine;
 
 use jiff::Timestamp;
 
-pub use checkpoint::{bookmark, parked_at, put_aside};
+pub use checkpoint::{checkpoint, defer, parked_at};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
 pub use event::event;
 pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries};
-pub use quarantine::{suspect, suspect_since};
+pub use quarantine::{quarantine, quarantined_since};
 
 use crate::broker::Delivery;
 use crate::broker::topology::Topology;
@@ -27,13 +27,13 @@ use headers::{origin, revision};
 /// What a delivery asks for.
 #[derive(Debug)]
 pub enum Read {
-    /// A refresh to go on with.
+    /// A refresh to continue.
     Refresh {
         /// The refresh.
         refresh: Box<Refresh>,
         /// The command did not say when it was sent, so that moment has to be written down before anything is done
         /// ([`back_to_its_lane`]).
-        undated: bool,
+        missing_requested_at: bool,
     },
     /// A state that only a newer release can read.
     Newer(u32),
@@ -53,7 +53,7 @@ pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
                 refresh.envelope.revision = revision(message);
                 Read::Refresh {
                     refresh: Box::new(refresh),
-                    undated: false,
+                    missing_requested_at: false,
                 }
             }
             Err(state::Unreadable::Newer(version)) => Read::Newer(version),

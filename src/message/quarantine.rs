@@ -2,31 +2,34 @@
 
 use jiff::Timestamp;
 
-use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, moment};
+use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
 
 /// The header of a message that is tried alone that says since when it is to be, in milliseconds.
-pub(super) const SUSPECT_SINCE_HEADER: &str = "bankrefresh_suspect_since";
+pub(super) const QUARANTINED_SINCE_HEADER: &str = "bankrefresh_quarantined_since";
 
 /// A message that came back too often, unread, on its way to be tried one at a time.
 #[must_use]
-pub fn suspect(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
+pub fn quarantine(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
     let mut message = forwarded(&delivery.message);
     let headers = &mut message.properties.headers;
-    headers.insert(SUSPECT_SINCE_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
+    headers.insert(
+        QUARANTINED_SINCE_HEADER.to_owned(),
+        Header::Integer(now.as_millisecond()),
+    );
     headers.insert(QUEUE_HEADER.to_owned(), delivery.queue.as_str().into());
     // In the quarantine it counts from zero.
     headers.remove(REDELIVERIES_HEADER);
     Outgoing {
         exchange: topology.steps(),
-        routing_key: topology.suspects(),
+        routing_key: topology.quarantine(),
         message,
     }
 }
 
-/// Since when a message has been a suspect; it was in a worker's hands until then.
+/// Since when a message has been quarantined; it was in a worker's hands until then.
 #[must_use]
-pub fn suspect_since(message: &Message) -> Option<Timestamp> {
-    moment(message, SUSPECT_SINCE_HEADER)
+pub fn quarantined_since(message: &Message) -> Option<Timestamp> {
+    time_of(message, QUARANTINED_SINCE_HEADER)
 }

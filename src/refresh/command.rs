@@ -117,7 +117,7 @@ fn validate_enums(command: &RefreshConnection) -> Result<(), Invalid> {
 }
 
 /// Whether the command asks for more than bringing the known accounts up to date, so that a running update that
-/// somebody else began does not serve it.
+/// somebody else began does not satisfy it.
 #[must_use]
 pub fn asks_for_more(command: &RefreshConnection) -> bool {
     imports_new_accounts(command) || !command.edit_saved_settings.is_empty()

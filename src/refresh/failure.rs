@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::model::BankError;
 use crate::proto::FailureReason;
 
-/// A call that brought no good answer.
+/// A call that brought no good response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What it means for the refresh.
-    pub kind: FailureKind,
+    pub class: FailureClass,
     /// finAPI's code, as it came.
     pub code: Option<String>,
     /// For developers. Holds no secret.
@@ -20,14 +20,14 @@ pub struct Failure {
 
 /// What a failed call means for the refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The call was not made (finAPI is known to be down): try again after this.
-    NotAsked(Duration),
+pub enum FailureClass {
+    /// The request was not sent (finAPI is known to be down): try again after this.
+    NotSent(Duration),
     /// 429: try again, after this where finAPI said so.
     RateLimited(Option<Duration>),
     /// Connection refused or lost, timeout, 408, 5xx: try again.
     Unavailable,
-    /// An answer that can't be understood: try again, but not for long.
+    /// A response that can't be understood: try again, but not for long.
     Unexpected,
     /// 423 on the start of an update: another one is running.
     Locked,
@@ -47,12 +47,12 @@ pub enum FailureKind {
     Internal,
 }
 
-impl FailureKind {
+impl FailureClass {
     /// The class' name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::NotAsked(_) => "not_asked",
+            Self::NotSent(_) => "not_sent",
             Self::RateLimited(_) => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::Unexpected => "unexpected",
@@ -69,17 +69,17 @@ impl FailureKind {
 }
 
 impl Failure {
-    /// An answer that can't be understood.
+    /// A response that can't be understood.
     #[must_use]
     pub fn unexpected(message: &str) -> Self {
-        Self::new(FailureKind::Unexpected, message)
+        Self::new(FailureClass::Unexpected, message)
     }
 
     /// A failure that no code of finAPI's goes with.
     #[must_use]
-    pub fn new(kind: FailureKind, message: &str) -> Self {
+    pub fn new(class: FailureClass, message: &str) -> Self {
         Self {
-            kind,
+            class,
             code: None,
             message: message.to_owned(),
             request_id: None,
@@ -87,9 +87,9 @@ impl Failure {
     }
 }
 
-/// Why a refresh failed.
+/// Why a refresh failed, in the words of its event.
 #[derive(Debug)]
-pub(crate) struct Fail {
+pub(crate) struct FailureDetails {
     pub(crate) reason: FailureReason,
     pub(crate) code: String,
     pub(crate) message: String,
@@ -98,7 +98,7 @@ pub(crate) struct Fail {
     pub(crate) request_id: String,
 }
 
-impl Fail {
+impl FailureDetails {
     pub(super) fn of(reason: FailureReason, message: &str, retryable: bool) -> Self {
         Self {
             reason,
@@ -128,21 +128,21 @@ impl Fail {
     }
 }
 
-impl From<Failure> for Fail {
+impl From<Failure> for FailureDetails {
     fn from(failure: Failure) -> Self {
-        let (reason, retryable) = match failure.kind {
-            FailureKind::NotAsked(_) | FailureKind::RateLimited(_) | FailureKind::Unavailable => {
+        let (reason, retryable) = match failure.class {
+            FailureClass::NotSent(_) | FailureClass::RateLimited(_) | FailureClass::Unavailable => {
                 (FailureReason::FinapiUnavailable, true)
             }
-            FailureKind::Unexpected => (FailureReason::UnexpectedAnswer, true),
-            FailureKind::Locked => (FailureReason::ConnectionLocked, true),
-            FailureKind::Rejected => (FailureReason::RequestRejected, false),
-            FailureKind::NotFound => (FailureReason::NotFound, false),
-            FailureKind::NotSupported => (FailureReason::NotSupported, false),
-            FailureKind::UserUnauthorized => (FailureReason::UserUnauthorized, false),
-            FailureKind::UserLocked => (FailureReason::UserLocked, false),
-            FailureKind::ClientUnauthorized => (FailureReason::ClientUnauthorized, false),
-            FailureKind::Internal => (FailureReason::Internal, true),
+            FailureClass::Unexpected => (FailureReason::UnexpectedResponse, true),
+            FailureClass::Locked => (FailureReason::ConnectionLocked, true),
+            FailureClass::Rejected => (FailureReason::RequestRejected, false),
+            FailureClass::NotFound => (FailureReason::NotFound, false),
+            FailureClass::NotSupported => (FailureReason::NotSupported, false),
+            FailureClass::UserUnauthorized => (FailureReason::UserUnauthorized, false),
+            FailureClass::UserLocked => (FailureReason::UserLocked, false),
+            FailureClass::ClientUnauthorized => (FailureReason::ClientUnauthorized, false),
+            FailureClass::Internal => (FailureReason::Internal, true),
         };
         Self {
             reason,

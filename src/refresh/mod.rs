@@ -1,23 +1,24 @@
-//! The workflow: what a refresh does next, given what finAPI answered. Pure: time and jitter are arguments, nothing is
+//! The workflow: what a refresh does next, given finAPI's responses. Pure: time and jitter are arguments, nothing is
 //! awaited, logged or remembered.
 //!
-//! | phase | asks finAPI for | and goes to |
+//! | phase | queries | and goes to |
 //! | --- | --- | --- |
-//! | Requested: check | the connection | Settling (fresh enough), Requested: find |
-//! | Requested: find | the user's tasks | wherever a task that serves the command stands, Requested: start |
-//! | Requested: start | a new task | wherever that task stands; Requested: find (its answer was lost); Requested: follow (423) |
-//! | Requested: follow | the user's tasks | wherever the running task stands; waits, then Requested: check |
-//! | Updating | the task | itself, Telling, Settling, failed |
-//! | Telling | the web form | AwaitingUser, and `UserActionRequired` is published |
+//! | Locating: check | the connection | Settling (fresh enough), Locating: find |
+//! | Locating: find | the user's tasks | the phase of a task that satisfies the command, Locating: start |
+//! | Locating: start | a new task | the phase of that task; Locating: find (its response was lost); Locating: follow (423) |
+//! | Locating: follow | the user's tasks | the phase of the running task; waits, then Locating: check |
+//! | Updating | the task | itself, NotifyingUser, Settling, failed |
+//! | NotifyingUser | the web form | AwaitingUser, and `UserActionRequired` is published |
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
 //! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
 //!
-//! Check and find come first whenever a refresh is taken up again without a task, so nothing is started twice. Transient
+//! Check and find come first whenever a refresh continues without a task, so nothing is started twice. Transient
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
-//! only on finAPI's own word that it is not over yet: while finAPI can't be asked, only the deadline of the whole counts.
+//! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
 pub mod command;
+mod envelope;
 pub mod event;
 pub mod failure;
 pub mod model;
@@ -33,15 +34,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub use settings::Limits;
 
 use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
 use event::Event;
-use failure::Fail;
+use failure::FailureDetails;
 use model::{Connection, WebFormLink};
-use query::{Answered, Call, Span};
-use transition::At;
+use query::{Query, QueryResult, Span};
+use transition::Transition;
 
 /// A refresh that is under way.
 #[derive(Clone)]
@@ -50,17 +52,17 @@ pub struct Refresh {
     pub command: RefreshConnection,
     /// When it was asked for.
     pub requested_at: Timestamp,
-    /// What came with the command and goes along with everything that follows from it.
+    /// What came with the command and is passed on with everything that follows from it.
     pub envelope: Envelope,
     /// Where it stands.
     pub phase: Phase,
     /// When the phase began.
     pub phase_since: Timestamp,
-    /// Not to be gone on with before this.
+    /// Does not continue before this.
     pub due_at: Timestamp,
-    /// How often finAPI was asked in this phase and had nothing new to say.
-    pub looks: u32,
-    /// How often a call failed since the refresh last got on.
+    /// How often finAPI was polled in this phase and had nothing new.
+    pub polls: u32,
+    /// How often a call failed since the refresh last made progress.
     pub failures: u32,
 }
 
@@ -73,32 +75,9 @@ impl fmt::Debug for Refresh {
             .field("phase", &self.phase)
             .field("phase_since", &self.phase_since)
             .field("due_at", &self.due_at)
-            .field("looks", &self.looks)
+            .field("polls", &self.polls)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
-    }
-}
-
-/// What came with the command and goes along with everything that follows from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Envelope {
-    /// Whether a user waits.
-    pub interactive: bool,
-    /// The AMQP correlation id.
-    pub correlation_id: String,
-    /// W3C trace context.
-    pub traceparent: String,
-    /// W3C trace state.
-    pub tracestate: String,
-    /// How often the refresh was published in the place of a delivery that had brought it.
-    pub revision: u32,
-}
-
-impl Envelope {
-    /// The trace it belongs to, as log lines name it.
-    #[must_use]
-    pub fn trace_id(&self) -> Option<&str> {
-        self.traceparent.split('-').nth(1)
     }
 }
 
@@ -113,10 +92,10 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub enum Phase {
     /// No task is known.
-    Requested {
-        /// What to ask first.
-        first: First,
-        /// The connection was found locked, so an update since the command serves it.
+    Locating {
+        /// What to query first.
+        lookup: Lookup,
+        /// The connection was found locked, so an update since the command satisfies it.
         locked: bool,
     },
     /// finAPI works on the task.
@@ -124,8 +103,8 @@ pub enum Phase {
         /// The task.
         task: TaskRef,
     },
-    /// A web form was handed out that the user has not been told of. Never leaves the worker: a bookmark says Updating.
-    Telling {
+    /// A web form was handed out, and the user is not notified of it yet. Never leaves the worker: a checkpoint says Updating.
+    NotifyingUser {
         /// The task that led to it.
         task: TaskRef,
         /// The web form.
@@ -133,7 +112,7 @@ pub enum Phase {
         /// Why it is needed.
         reason: UserActionReason,
     },
-    /// The user has been told of the web form.
+    /// The user was notified of the web form.
     AwaitingUser {
         /// The task that led to it.
         task: TaskRef,
@@ -147,7 +126,7 @@ pub enum Phase {
         /// The update.
         update: Update,
     },
-    /// The data is there. A bookmark keeps all but the connection, which is read again.
+    /// The data is there. A checkpoint keeps all but the connection, which is read again.
     Collecting {
         /// The update.
         update: Update,
@@ -156,12 +135,12 @@ pub enum Phase {
     },
 }
 
-/// What to ask while no task is known.
+/// What to query while no task is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum First {
+pub enum Lookup {
     /// How fresh the connection is.
     Check,
-    /// Whether there is a task that serves the command.
+    /// Whether there is a task that satisfies the command.
     Find,
     /// For a new task.
     Start,
@@ -169,7 +148,7 @@ pub enum First {
     Follow,
 }
 
-/// A task, as a bookmark remembers it.
+/// A task, as a checkpoint remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRef {
     /// finAPI's id.
@@ -178,32 +157,32 @@ pub struct TaskRef {
     pub created_at: Timestamp,
 }
 
-/// An update that is over and not yet told.
+/// An update that is over and not yet published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The task; none where this command led to none.
     pub task: Option<TaskRef>,
     /// How it came about.
     pub origin: UpdateOrigin,
-    /// Transactions imported from here on are told; none are where this is missing.
+    /// Transactions imported from here on are published; none are where this is missing.
     pub since: Option<Timestamp>,
     /// Transactions imported after this belong to a later update.
     pub until: Option<Timestamp>,
     /// The next part to publish, from 1.
     pub next_part: u32,
     /// Transactions up to this id are in the parts before.
-    pub told_up_to: i64,
+    pub published_up_to: i64,
 }
 
-/// The moment of a step, and what it brings.
+/// The time, the jitter and the hint of one step.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct StepContext {
     /// Now.
     pub now: Timestamp,
     /// A fraction from 0 up to but not including 1.
     pub jitter: f64,
-    /// When the task is best looked at next, after its start, going by how long those of its bank took.
-    pub next_look: Option<Duration>,
+    /// When the task is best polled next, after its start, going by how long those of its bank took.
+    pub next_poll: Option<Duration>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -218,12 +197,12 @@ pub struct Step {
 /// What next.
 #[derive(Debug)]
 pub enum Next {
-    /// Go on at `due_at`.
-    Wait(Box<Refresh>),
-    /// Write down the state with the events, then go on from it.
-    Bookmark(Box<Refresh>),
+    /// Continue at `due_at`.
+    Continue(Box<Refresh>),
+    /// Publish the events, then a checkpoint, and continue from that.
+    Checkpoint(Box<Refresh>),
     /// The outcome is among the events.
-    Over,
+    Done,
 }
 
 impl Refresh {
@@ -235,77 +214,77 @@ impl Refresh {
             command,
             requested_at: requested_at.min(now),
             envelope,
-            phase: Phase::Requested {
-                first: First::Find,
+            phase: Phase::Locating {
+                lookup: Lookup::Find,
                 locked: false,
             },
             phase_since: now,
             due_at: now,
-            looks: 0,
+            polls: 0,
             failures: 0,
         };
-        refresh.phase = refresh.requested(false);
+        refresh.phase = refresh.locating(false);
         refresh
     }
 
-    /// What to ask of finAPI now.
+    /// The query that comes next.
     #[must_use]
-    pub fn call(&self) -> Call {
+    pub fn query(&self) -> Query {
         match &self.phase {
-            Phase::Requested { first, .. } => match first {
-                First::Check => Call::Connection,
-                First::Find | First::Follow => Call::FindTask,
-                First::Start => Call::Start,
+            Phase::Locating { lookup, .. } => match lookup {
+                Lookup::Check => Query::Connection,
+                Lookup::Find | Lookup::Follow => Query::FindTask,
+                Lookup::Start => Query::Start,
             },
-            Phase::Updating { task } => Call::Task(task.id.clone()),
-            Phase::Telling { form, .. } => Call::WebForm(form.id.clone()),
-            Phase::AwaitingUser { web_form_id, .. } => Call::WebForm(web_form_id.clone()),
-            Phase::Settling { .. } => Call::Connection,
+            Phase::Updating { task } => Query::Task(task.id.clone()),
+            Phase::NotifyingUser { form, .. } => Query::WebForm(form.id.clone()),
+            Phase::AwaitingUser { web_form_id, .. } => Query::WebForm(web_form_id.clone()),
+            Phase::Settling { .. } => Query::Connection,
             Phase::Collecting { update, connection } => {
                 let span = match (update.since, update.until) {
                     (Some(since), Some(until)) => Some(Span { since, until }),
                     (None, _) | (_, None) => None,
                 };
-                Call::Collect(connection.account_ids.clone(), span)
+                Query::Collect(connection.account_ids.clone(), span)
             }
         }
     }
 
-    /// The outcome of a refresh that is past its deadline, to be looked at before every call.
+    /// The outcome of a refresh that is past its deadline, to be checked before every call.
     #[must_use]
     pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
         // Once a part may be out, the rest follows however late it is.
-        if self.is_half_told() || now < self.deadline(policy) {
+        if self.is_half_published() || now < self.deadline(policy) {
             return None;
         }
         let reason = match self.phase {
-            Phase::Requested { locked: true, .. } => FailureReason::ConnectionLocked,
+            Phase::Locating { locked: true, .. } => FailureReason::ConnectionLocked,
             _ if self.failures > 0 => FailureReason::FinapiUnavailable,
             _ => FailureReason::TimedOut,
         };
         Some(event::failed(
             self,
             now,
-            &Fail::of(reason, "the refresh's deadline has passed", true),
+            &FailureDetails::of(reason, "the refresh's deadline has passed", true),
         ))
     }
 
-    /// Decides on what finAPI answered to [`Refresh::call`].
+    /// Decides on finAPI's response to [`Refresh::query`].
     #[must_use]
-    pub fn step(self, answered: Answered, moment: Moment, policy: &Policy) -> Step {
-        let at = At { moment, policy };
-        match answered {
-            Ok(answer) => at.answered(self, answer),
-            Err(failure) => at.failed(self, failure),
+    pub fn step(self, result: QueryResult, context: StepContext, policy: &Policy) -> Step {
+        let transition = Transition { context, policy };
+        match result {
+            Ok(response) => transition.on_response(self, response),
+            Err(failure) => transition.on_call_failed(self, failure),
         }
     }
 
-    /// Whoever continues it looks for a task before it starts one: another worker may have started one meanwhile.
+    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
     pub fn locate_again(&mut self) {
-        if let Phase::Requested { first, .. } = &mut self.phase
-            && *first == First::Start
+        if let Phase::Locating { lookup, .. } = &mut self.phase
+            && *lookup == Lookup::Start
         {
-            *first = First::Find;
+            *lookup = Lookup::Find;
         }
     }
 
@@ -313,15 +292,15 @@ impl Refresh {
         later(self.requested_at, policy.limits.refresh)
     }
 
-    fn requested(&self, locked: bool) -> Phase {
-        let first = match self.fresh_since(locked) {
-            Some(_) => First::Check,
-            None => First::Find,
+    fn locating(&self, locked: bool) -> Phase {
+        let lookup = match self.fresh_since(locked) {
+            Some(_) => Lookup::Check,
+            None => Lookup::Find,
         };
-        Phase::Requested { first, locked }
+        Phase::Locating { lookup, locked }
     }
 
-    /// Since when a successful update serves the command, where one may.
+    /// Since when a successful update satisfies the command, where one may.
     fn fresh_since(&self, locked: bool) -> Option<Timestamp> {
         if !self.command.edit_saved_settings.is_empty() {
             return None;
@@ -333,7 +312,7 @@ impl Refresh {
 
     /// Whether a part of its outcome may be out.
     #[must_use]
-    pub fn is_half_told(&self) -> bool {
+    pub fn is_half_published(&self) -> bool {
         self.parts_published() > 0
     }
 
@@ -357,9 +336,11 @@ impl Refresh {
     #[must_use]
     pub fn task(&self) -> Option<&TaskRef> {
         match &self.phase {
-            Phase::Updating { task } | Phase::Telling { task, .. } | Phase::AwaitingUser { task, .. } => Some(task),
+            Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => {
+                Some(task)
+            }
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
-            Phase::Requested { .. } => None,
+            Phase::Locating { .. } => None,
         }
     }
 }
@@ -372,7 +353,7 @@ impl Update {
             origin,
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         }
     }
 }
@@ -382,9 +363,9 @@ impl Phase {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requested { .. } => "requested",
+            Self::Locating { .. } => "locating",
             Self::Updating { .. } => "updating",
-            Self::Telling { .. } => "telling",
+            Self::NotifyingUser { .. } => "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
             Self::Collecting { .. } => "collecting",

@@ -119,7 +119,7 @@ impl Connection {
     }
 }
 
-/// What there is to tell of an update.
+/// What there is to publish of an update.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
     /// The accounts.

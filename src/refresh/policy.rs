@@ -10,10 +10,10 @@ pub const WEB_FORM_LIFETIME: Duration = Duration::from_secs(20 * 60);
 /// The rules a refresh follows.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// When to look again.
+    /// When to poll again.
     pub polling: Polling,
     /// The same for tasks and web forms that finAPI calls back about: a safety net.
-    pub beside_callbacks: Option<Polling>,
+    pub fallback_polling: Option<Polling>,
     /// How to retry.
     pub retry: Retry,
     /// The deadlines.

@@ -1,13 +1,13 @@
-//! What finAPI is asked, and what a good answer brings.
+//! Queries to finAPI, and what a good response brings.
 
 use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::model::{Collected, Connection, Task, WebForm};
 
-/// What the workflow wants finAPI to be asked next.
+/// What the workflow wants to know next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum Query {
     /// `GET /api/v1/bankConnections/{id}`.
     Connection,
     /// `GET /api/tasks`, newest first.
@@ -32,26 +32,26 @@ pub struct Span {
     pub until: Timestamp,
 }
 
-/// What came of a [`Call`].
-pub type Answered = Result<Answer, Failure>;
+/// What came of a [`Query`].
+pub type QueryResult = Result<Response, Failure>;
 
-/// A good answer.
+/// A good response.
 #[derive(Clone, Debug)]
-pub enum Answer {
-    /// To [`Call::Connection`].
+pub enum Response {
+    /// To [`Query::Connection`].
     Connection(Connection),
-    /// To [`Call::FindTask`].
+    /// To [`Query::FindTask`].
     Tasks(Vec<Task>),
-    /// To [`Call::Start`] and [`Call::Task`].
+    /// To [`Query::Start`] and [`Query::Task`].
     Task(Task),
-    /// To [`Call::WebForm`].
+    /// To [`Query::WebForm`].
     WebForm(WebForm),
-    /// To [`Call::Collect`].
+    /// To [`Query::Collect`].
     Collected(Collected),
 }
 
-impl Call {
-    /// The call's name in logs and metrics.
+impl Query {
+    /// The query's name in logs and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Call {
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Connection(_) => "a bank connection",

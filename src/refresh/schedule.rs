@@ -1,4 +1,4 @@
-//! When to look again. Pure: the jitter is an argument, a fraction from 0 up to but not including 1.
+//! When to poll again. Pure: the jitter is an argument, a fraction from 0 up to but not including 1.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 pub use super::settings::{Polling, Retry};
 
-/// finAPI allows one look at a task a second.
-pub const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// finAPI allows one poll of a task a second.
+pub const POLL_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 impl Polling {
-    /// The wait after a number of looks, growing up to `max`, up to a tenth of it later by jitter so that refreshes that
+    /// The wait after a number of polls, growing up to `max`, up to a tenth of it later by jitter so that refreshes that
     /// began together drift apart.
     #[must_use]
-    pub fn wait(&self, looks: u32, max: Duration, jitter: f64) -> Duration {
-        let wait = match looks.checked_sub(1) {
+    pub fn wait(&self, polls: u32, max: Duration, jitter: f64) -> Duration {
+        let wait = match polls.checked_sub(1) {
             None => self.initial.min(max),
             Some(grown) => exponential(self.initial.mul_f32(self.factor - 1.0), self.factor, max, grown),
         };
-        (wait + wait.mul_f64(jitter / 10.0)).max(LOOK_INTERVAL_MIN)
+        (wait + wait.mul_f64(jitter / 10.0)).max(POLL_INTERVAL_MIN)
     }
 }
 
 impl Retry {
     /// The wait after the n-th failure in a row (from 1): exponential with full jitter, but never so short that one task would
-    /// be looked at twice within a second.
+    /// be polled twice within a second.
     #[must_use]
     pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
         exponential(self.initial, 2.0, self.max, failures.saturating_sub(1))
             .mul_f64(jitter)
-            .max(LOOK_INTERVAL_MIN)
+            .max(POLL_INTERVAL_MIN)
     }
 }
 
@@ -50,16 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_grow_from_the_first_wait_to_the_longest_and_never_come_within_a_second() {
+    fn polls_grow_from_the_first_wait_to_the_longest_and_never_come_within_a_second() {
         let polling = Polling::default();
         assert_eq!(polling.wait(0, polling.max, 0.0), Duration::from_millis(1500));
         let mut at = Duration::ZERO;
-        for looks in 0..8 {
-            let wait = polling.wait(looks, polling.max, 0.0);
+        for polls in 0..8 {
+            let wait = polling.wait(polls, polling.max, 0.0);
             at += wait;
             assert!(
-                wait <= LOOK_INTERVAL_MIN.max(at.mul_f32(0.4)) || looks == 0,
-                "{looks}: {wait:?} of {at:?}"
+                wait <= POLL_INTERVAL_MIN.max(at.mul_f32(0.4)) || polls == 0,
+                "{polls}: {wait:?} of {at:?}"
             );
         }
         assert!(at > Duration::from_secs(15));
@@ -69,13 +69,13 @@ mod tests {
             initial: Duration::from_millis(1),
             ..Polling::default()
         };
-        assert_eq!(hasty.wait(0, hasty.max, 0.0), LOOK_INTERVAL_MIN);
+        assert_eq!(hasty.wait(0, hasty.max, 0.0), POLL_INTERVAL_MIN);
     }
 
     #[test]
     fn retries_spread_over_the_whole_of_a_growing_wait() {
         let retry = Retry::default();
-        assert_eq!(retry.wait(1, 0.0), LOOK_INTERVAL_MIN);
+        assert_eq!(retry.wait(1, 0.0), POLL_INTERVAL_MIN);
         assert_eq!(retry.wait(3, 0.5), Duration::from_secs(4));
         assert_eq!(retry.wait(99, 0.5), Duration::from_secs(30));
     }

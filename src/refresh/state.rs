@@ -1,9 +1,9 @@
-//! The bookmark: a refresh as it is written into a message, and read back by whatever worker takes it.
+//! The checkpoint: a refresh as it is written into a message, and read back by whatever worker takes it.
 
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::schedule::LOOK_INTERVAL_MIN;
+use super::schedule::POLL_INTERVAL_MIN;
 use super::{Envelope, Phase, Refresh, TaskRef, Update, later};
 use crate::proto::refresh_state as wire;
 use crate::proto::{RefreshState, from_timestamp, timestamp};
@@ -14,18 +14,18 @@ pub const VERSION: u32 = 1;
 /// The full name of the protobuf message.
 pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
 
-/// Why a bookmark can't be gone on from.
+/// Why no refresh can continue from a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A newer release wrote it, and must go on from it.
+    /// A newer release wrote it, and must continue from it.
     #[error("state version {0} is newer than this release reads ({VERSION})")]
     Newer(u32),
-    /// Nobody can go on from it.
+    /// Nobody can continue from it.
     #[error("not a refresh state: {0}")]
     Malformed(String),
 }
 
-/// Writes a bookmark.
+/// Writes a checkpoint.
 #[must_use]
 pub fn encode(refresh: &Refresh) -> Vec<u8> {
     RefreshState {
@@ -41,13 +41,13 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         phase: Some(phase(&refresh.phase)),
         phase_since: Some(from_timestamp(refresh.phase_since)),
         due_at: Some(from_timestamp(due_at(refresh))),
-        looks: refresh.looks,
+        polls: refresh.polls,
         failures: refresh.failures,
     }
     .encode_to_vec()
 }
 
-/// Reads a bookmark.
+/// Reads a checkpoint.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         return Err(missing("version"));
     }
     let command = state.command.ok_or_else(|| missing("command"))?;
-    let requested_at = moment(command.requested_at, "command.requested_at")?;
+    let requested_at = required(command.requested_at, "command.requested_at")?;
     let mut refresh = Refresh {
         requested_at,
         envelope: Envelope {
@@ -72,25 +72,25 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
             traceparent: state.traceparent,
             tracestate: state.tracestate,
         },
-        phase: Phase::Requested {
-            first: super::First::Find,
+        phase: Phase::Locating {
+            lookup: super::Lookup::Find,
             locked: false,
         },
-        phase_since: moment(state.phase_since, "phase_since")?,
-        due_at: moment(state.due_at, "due_at")?,
-        looks: state.looks,
+        phase_since: required(state.phase_since, "phase_since")?,
+        due_at: required(state.due_at, "due_at")?,
+        polls: state.polls,
         failures: state.failures,
         command,
     };
     refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
-        wire::Phase::Requested(requested) => refresh.requested(requested.locked),
+        wire::Phase::Locating(locating) => refresh.locating(locating.locked),
         wire::Phase::Updating(updating) => Phase::Updating {
             task: task(updating.task)?,
         },
         wire::Phase::AwaitingUser(awaiting) => Phase::AwaitingUser {
             task: task(awaiting.task)?,
             web_form_id: awaiting.web_form_id,
-            expires_at: moment(awaiting.expires_at, "expires_at")?,
+            expires_at: required(awaiting.expires_at, "expires_at")?,
         },
         wire::Phase::Settling(wire::Settling { update: read })
         | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
@@ -98,18 +98,18 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
     Ok(refresh)
 }
 
-/// The URL of a web form is in no bookmark, so its task is looked at again, which just happened.
+/// The URL of a web form is in no checkpoint, so its task is polled again, and that just happened.
 fn due_at(refresh: &Refresh) -> Timestamp {
     match refresh.phase {
-        Phase::Telling { .. } => refresh.due_at.max(later(refresh.phase_since, LOOK_INTERVAL_MIN)),
+        Phase::NotifyingUser { .. } => refresh.due_at.max(later(refresh.phase_since, POLL_INTERVAL_MIN)),
         _ => refresh.due_at,
     }
 }
 
 fn phase(phase: &Phase) -> wire::Phase {
     match phase {
-        Phase::Requested { locked, .. } => wire::Phase::Requested(wire::Requested { locked: *locked }),
-        Phase::Updating { task } | Phase::Telling { task, .. } => wire::Phase::Updating(wire::Updating {
+        Phase::Locating { locked, .. } => wire::Phase::Locating(wire::Locating { locked: *locked }),
+        Phase::Updating { task } | Phase::NotifyingUser { task, .. } => wire::Phase::Updating(wire::Updating {
             task: Some(write_task(task)),
         }),
         Phase::AwaitingUser {
@@ -144,20 +144,20 @@ fn write_update(update: &Update) -> wire::Update {
         since: update.since.map(from_timestamp),
         until: update.until.map(from_timestamp),
         next_part: update.next_part,
-        told_up_to: update.told_up_to,
+        published_up_to: update.published_up_to,
     }
 }
 
 fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
     let update = update.ok_or_else(|| missing("update"))?;
-    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| moment(Some(at), name)).transpose();
+    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| required(Some(at), name)).transpose();
     Ok(Update {
         origin: update.origin(),
         task: update.task.map(|read| task(Some(read))).transpose()?,
         since: optional(update.since, "since")?,
         until: optional(update.until, "until")?,
         next_part: update.next_part.max(1),
-        told_up_to: update.told_up_to,
+        published_up_to: update.published_up_to,
     })
 }
 
@@ -165,11 +165,11 @@ fn task(task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
     let task = task.ok_or_else(|| missing("task"))?;
     Ok(TaskRef {
         id: task.id,
-        created_at: moment(task.created_at, "task.created_at")?,
+        created_at: required(task.created_at, "task.created_at")?,
     })
 }
 
-fn moment(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
+fn required(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
     at.as_ref().and_then(timestamp).ok_or_else(|| missing(name))
 }
 

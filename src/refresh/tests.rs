@@ -1,12 +1,12 @@
-//! The workflow in its table's terms: what finAPI is asked, what it says, what is told.
+//! The workflow in its table's terms: what finAPI is asked, what it says, what is published.
 
-mod bookmark;
+mod checkpoint;
 mod collecting;
 mod events;
+mod locating;
 mod parts;
 mod random;
 mod recorded;
-mod requested;
 mod retrying;
 mod settling;
 mod updating;
@@ -17,12 +17,12 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use super::event::Transactions;
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, FailureClass};
 use super::model::{
     Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
     WebFormStatus,
 };
-use super::query::{Answer, Answered, Call, Span};
+use super::query::{Query, QueryResult, Response, Span};
 use super::*;
 use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
 
@@ -201,48 +201,48 @@ fn collected(transactions: i64) -> Collected {
 
 /// What finAPI may say.
 trait Said {
-    fn said(self) -> Answered;
+    fn said(self) -> QueryResult;
 }
 
 impl Said for Task {
-    fn said(self) -> Answered {
-        Ok(Answer::Task(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Task(self))
     }
 }
 
 impl<const N: usize> Said for [Task; N] {
-    fn said(self) -> Answered {
-        Ok(Answer::Tasks(self.into()))
+    fn said(self) -> QueryResult {
+        Ok(Response::Tasks(self.into()))
     }
 }
 
 impl Said for WebForm {
-    fn said(self) -> Answered {
-        Ok(Answer::WebForm(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::WebForm(self))
     }
 }
 
 impl Said for Connection {
-    fn said(self) -> Answered {
-        Ok(Answer::Connection(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Connection(self))
     }
 }
 
 impl Said for Collected {
-    fn said(self) -> Answered {
-        Ok(Answer::Collected(self))
+    fn said(self) -> QueryResult {
+        Ok(Response::Collected(self))
     }
 }
 
 impl Said for Failure {
-    fn said(self) -> Answered {
+    fn said(self) -> QueryResult {
         Err(self)
     }
 }
 
-impl Said for FailureKind {
-    fn said(self) -> Answered {
-        Err(Failure::new(self, "told to fail"))
+impl Said for FailureClass {
+    fn said(self) -> QueryResult {
+        Err(Failure::new(self, "made to fail"))
     }
 }
 
@@ -251,12 +251,12 @@ struct Run {
     command: RefreshConnection,
     policy: Policy,
     jitter: f64,
-    next_look: Option<Duration>,
+    next_poll: Option<Duration>,
     now: Timestamp,
     refresh: Option<Refresh>,
-    told: Vec<Event>,
-    bookmarks: u32,
-    calls: Vec<(Timestamp, Call)>,
+    published: Vec<Event>,
+    checkpoints: u32,
+    queries: Vec<(Timestamp, Query)>,
 }
 
 impl Run {
@@ -270,12 +270,12 @@ impl Run {
             command,
             policy,
             jitter: 0.5,
-            next_look: None,
+            next_poll: None,
             now: at(0),
             refresh: None,
-            told: Vec::new(),
-            bookmarks: 0,
-            calls: Vec::new(),
+            published: Vec::new(),
+            checkpoints: 0,
+            queries: Vec::new(),
         };
         run.redelivered();
         run
@@ -293,17 +293,17 @@ impl Run {
         run
     }
 
-    /// Of a plain command, its user told of the web form.
+    /// Of a plain command, its user notified of the web form.
     fn awaiting() -> Self {
         let mut run = Self::updating();
-        run.look(form_required()).form(open_form());
+        run.poll(form_required()).form(open_form());
         run
     }
 
     /// Of a plain command, its task completed.
     fn settling() -> Self {
         let mut run = Self::updating();
-        run.look(completed());
+        run.poll(completed());
         run
     }
 
@@ -314,7 +314,7 @@ impl Run {
         run
     }
 
-    /// The command comes again, as after a crash that left no bookmark.
+    /// The command comes again, as after a crash that left no checkpoint.
     fn redelivered(&mut self) -> &mut Self {
         let requested_at = self.command.requested_at.as_ref().and_then(crate::proto::timestamp);
         self.refresh = Some(Refresh::new(
@@ -326,9 +326,9 @@ impl Run {
         self
     }
 
-    /// Another worker takes the refresh up from its bookmark.
+    /// Another worker takes the refresh up from its checkpoint.
     fn taken_up(&mut self) -> &mut Self {
-        self.refresh = Some(bookmark::round_trip(self.at()));
+        self.refresh = Some(checkpoint::round_trip(self.at()));
         self
     }
 
@@ -354,80 +354,83 @@ impl Run {
             .expect("due_at is not past")
     }
 
-    fn asks(&self, call: &Call) {
-        assert_eq!(&self.at().call(), call, "in {}", self.phase());
+    fn asks(&self, query: &Query) {
+        assert_eq!(&self.at().query(), query, "in {}", self.phase());
     }
 
     /// Asks for the connection because freshness counts, or because the data settles.
     fn connection(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Connection);
-        self.answer(said)
+        self.asks(&Query::Connection);
+        self.respond(said)
     }
 
     fn find(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::FindTask);
-        self.answer(said)
+        self.asks(&Query::FindTask);
+        self.respond(said)
     }
 
     fn start(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Start);
-        self.answer(said)
+        self.asks(&Query::Start);
+        self.respond(said)
     }
 
-    fn look(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::Task("task-1".into()));
-        self.answer(said)
+    fn poll(&mut self, said: impl Said) -> &mut Self {
+        self.asks(&Query::Task("task-1".into()));
+        self.respond(said)
     }
 
     fn form(&mut self, said: impl Said) -> &mut Self {
-        self.asks(&Call::WebForm("form-1".into()));
-        self.answer(said)
+        self.asks(&Query::WebForm("form-1".into()));
+        self.respond(said)
     }
 
     fn collect(&mut self, said: impl Said) -> &mut Self {
         assert_eq!(self.phase(), "collecting");
-        self.answer(said)
+        self.respond(said)
     }
 
     /// Takes the next step, when it is due.
-    fn answer(&mut self, said: impl Said) -> &mut Self {
+    fn respond(&mut self, said: impl Said) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = self.now.max(refresh.due_at);
         assert_eq!(refresh.overdue(self.now, &self.policy), None, "too late to ask");
-        self.note(refresh.call());
-        let moment = Moment {
+        self.note(refresh.query());
+        let context = StepContext {
             now: self.now,
             jitter: self.jitter,
-            next_look: self.next_look,
+            next_poll: self.next_poll,
         };
-        let step = refresh.step(said.said(), moment, &self.policy);
-        self.told.extend(step.events);
+        let step = refresh.step(said.said(), context, &self.policy);
+        self.published.extend(step.events);
         match step.next {
-            Next::Wait(next) => self.goes_on(*next),
-            Next::Bookmark(next) => {
-                self.bookmarks += 1;
-                self.goes_on(*next);
+            Next::Continue(next) => self.continues(*next),
+            Next::Checkpoint(next) => {
+                self.checkpoints += 1;
+                self.continues(*next);
             }
-            Next::Over => assert!(self.told.last().is_some_and(Event::is_last), "over without an outcome"),
+            Next::Done => assert!(
+                self.published.last().is_some_and(Event::is_last),
+                "over without an outcome"
+            ),
         }
-        let outcomes = self.told.iter().filter(|event| event.is_last()).count();
+        let outcomes = self.published.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(self.refresh.is_none()), "one outcome, at the end");
         self
     }
 
-    fn note(&mut self, call: Call) {
-        if let Call::Task(_) = call {
-            let last = self.calls.iter().rev().find(|(_, before)| *before == call);
+    fn note(&mut self, query: Query) {
+        if let Query::Task(_) = query {
+            let last = self.queries.iter().rev().find(|(_, before)| *before == query);
             if let Some((last, _)) = last {
-                assert!(later(*last, secs(1)) <= self.now, "two looks within a second");
+                assert!(later(*last, secs(1)) <= self.now, "two polls within a second");
             }
         }
-        self.calls.push((self.now, call));
+        self.queries.push((self.now, query));
     }
 
-    fn goes_on(&mut self, refresh: Refresh) {
+    fn continues(&mut self, refresh: Refresh) {
         assert!(refresh.due_at >= self.now, "due in the past");
-        bookmark::round_trip(&refresh);
+        checkpoint::round_trip(&refresh);
         self.refresh = Some(refresh);
     }
 
@@ -435,7 +438,7 @@ impl Run {
     fn deadline(&mut self) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = later(refresh.requested_at, self.policy.limits.refresh);
-        self.told.push(
+        self.published.push(
             refresh
                 .overdue(self.now, &self.policy)
                 .expect("the deadline has passed"),
@@ -444,13 +447,13 @@ impl Run {
     }
 
     fn starts(&self) -> usize {
-        self.calls.iter().filter(|(_, call)| *call == Call::Start).count()
+        self.queries.iter().filter(|(_, query)| *query == Query::Start).count()
     }
 
     /// The outcome, which is a success in one part.
     fn updated(&self) -> &TransactionsUpdated {
         assert!(self.refresh.is_none(), "not over");
-        match self.told.last() {
+        match self.published.last() {
             Some(Event::TransactionsUpdated(event)) => event,
             other => panic!("no success: {other:?}"),
         }
@@ -459,7 +462,7 @@ impl Run {
     /// The outcome, which is a failure.
     fn failed(&self) -> &RefreshFailed {
         assert!(self.refresh.is_none(), "not over");
-        match self.told.last() {
+        match self.published.last() {
             Some(Event::RefreshFailed(event)) => event,
             other => panic!("no failure: {other:?}"),
         }
@@ -471,9 +474,9 @@ impl Run {
         (failed.reason(), failed.retryable)
     }
 
-    /// What the user was told.
+    /// What the user was notified of.
     fn forms(&self) -> Vec<&UserActionRequired> {
-        let forms = self.told.iter().filter_map(|event| match event {
+        let forms = self.published.iter().filter_map(|event| match event {
             Event::UserActionRequired(form) => Some(form),
             Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => None,
         });

@@ -18,14 +18,14 @@ pub struct Asked {
     /// Calls per endpoint, whatever their answer.
     pub calls: BTreeMap<Endpoint, u64>,
     /// Answers per endpoint and status, such as `start_update 201`; `task dropped` where the connection dropped before the work.
-    pub answers: BTreeMap<String, u64>,
+    pub responses: BTreeMap<String, u64>,
     /// Faults that were met.
     pub faults: u64,
     /// Per user id.
     pub users: BTreeMap<String, AskedOfUser>,
     /// Per connection id.
     pub connections: BTreeMap<i64, AskedOfConnection>,
-    /// The shortest time between two looks (`GET /api/tasks/{id}`) at one task, over all tasks, in milliseconds.
+    /// The shortest time between two polls (`GET /api/tasks/{id}`) at one task, over all tasks, in milliseconds.
     pub smallest_interval_ms: Option<u64>,
     /// Tasks made.
     pub tasks: u64,
@@ -37,7 +37,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedOfUser {
     /// Tokens given out, the same one again included.
-    pub token_answers: u64,
+    pub token_responses: u64,
     /// Different tokens among them.
     pub tokens_made: u64,
     /// Wrong passwords in a row, by now.
@@ -57,8 +57,8 @@ pub struct AskedOfConnection {
     pub without_user: u64,
     /// The most tasks that were not final at one time, nor their web form; a web form that nobody has opened does not lock.
     pub open_max: u64,
-    /// Looks at web forms.
-    pub web_form_looks: u64,
+    /// Polls of web forms.
+    pub web_form_polls: u64,
     /// The tasks, oldest first.
     pub tasks: Vec<AskedOfTask>,
     /// What was imported, oldest first. An update adds to it when finAPI is next asked about the connection.
@@ -97,9 +97,9 @@ pub struct AskedOfTask {
     pub web_form_opened_at: Option<String>,
     /// When its web form was over; none as long as it is not.
     pub web_form_ended_at: Option<String>,
-    /// Looks at it (`GET /api/tasks/{id}`).
-    pub looks: u64,
-    /// The shortest time between two looks, in milliseconds.
+    /// Polls of it (`GET /api/tasks/{id}`).
+    pub polls: u64,
+    /// The shortest time between two polls, in milliseconds.
     pub smallest_interval_ms: Option<u64>,
 }
 
@@ -107,7 +107,7 @@ pub struct AskedOfTask {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     calls: BTreeMap<Endpoint, u64>,
-    answers: BTreeMap<(Endpoint, Option<u16>), u64>,
+    responses: BTreeMap<(Endpoint, Option<u16>), u64>,
     pub(super) faults: u64,
     smallest_interval: Option<Duration>,
 }
@@ -118,7 +118,7 @@ impl Counters {
     }
 
     pub(super) fn answer(&mut self, endpoint: Endpoint, status: Option<u16>) {
-        *self.answers.entry((endpoint, status)).or_default() += 1;
+        *self.responses.entry((endpoint, status)).or_default() += 1;
     }
 
     pub(super) fn task_interval(&mut self, interval: Option<Duration>) {
@@ -128,12 +128,12 @@ impl Counters {
         };
     }
 
-    fn answers(&self) -> BTreeMap<String, u64> {
+    fn responses(&self) -> BTreeMap<String, u64> {
         let text = |((endpoint, status), count): (&(Endpoint, Option<u16>), &u64)| {
             let status = status.map_or_else(|| "dropped".to_owned(), |status| status.to_string());
             (format!("{} {status}", endpoint.name()), *count)
         };
-        self.answers.iter().map(text).collect()
+        self.responses.iter().map(text).collect()
     }
 }
 
@@ -146,7 +146,7 @@ impl State {
     pub(super) fn asked_at_most(&self, most: usize) -> Asked {
         let users = self.users.iter().take(most).map(|(id, user)| {
             let asked = AskedOfUser {
-                token_answers: user.token_answers,
+                token_responses: user.token_responses,
                 tokens_made: user.tokens_made,
                 wrong_passwords: user.wrong_passwords,
             };
@@ -155,7 +155,7 @@ impl State {
         let connections = self.connections.iter().take(most);
         Asked {
             calls: self.counters.calls.clone(),
-            answers: self.counters.answers(),
+            responses: self.counters.responses(),
             faults: self.counters.faults,
             users: users.collect(),
             connections: connections
@@ -179,7 +179,7 @@ impl State {
             tasks_made: connection.tasks.len() as u64,
             without_user: connection.without_user,
             open_max: connection.open_max as u64,
-            web_form_looks: connection.form_looks,
+            web_form_polls: connection.form_polls,
             tasks: tasks.map(|task| self.asked_of_task(task)).collect(),
             imports: connection.batches.iter().map(import).collect(),
         }
@@ -199,7 +199,7 @@ impl State {
             web_form_created_at: form.map(|form| form.created.to_string()),
             web_form_opened_at: opened.filter(so_far).map(|at| at.to_string()),
             web_form_ended_at: ended.filter(so_far).map(|at| at.to_string()),
-            looks: task.looks,
+            polls: task.polls,
             smallest_interval_ms: task.smallest_interval.map(millis),
         }
     }

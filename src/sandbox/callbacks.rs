@@ -122,7 +122,7 @@ impl Sandbox {
         }
     }
 
-    /// POSTs every callback when it is due, for ever, without a look at the answers.
+    /// POSTs every callback when it is due, for ever, without reading the responses.
     pub async fn run_callbacks(self: Arc<Self>, client: reqwest::Client) {
         loop {
             let callback = self.next_callback().await;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::clock::GERMANY;
 
-/// A wall clock that starts where it is told to and runs with `tokio::time`.
+/// A wall clock that starts where it is set to and runs with `tokio::time`.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Timestamp,

@@ -1,4 +1,4 @@
-//! A bank connection, and what its updates leave behind. What has happened since the last look is made up for at the next.
+//! A bank connection, and what its updates leave behind. What has happened since the last poll is made up for at the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     pub(super) posts: u64,
     pub(super) without_user: u64,
     pub(super) open_max: usize,
-    pub(super) form_looks: u64,
+    pub(super) form_polls: u64,
     /// All of them, oldest first.
     pub(super) tasks: Vec<Uuid>,
 }
@@ -82,7 +82,7 @@ impl Connection {
             posts: 0,
             without_user: 0,
             open_max: 0,
-            form_looks: 0,
+            form_polls: 0,
             tasks: Vec::new(),
             script,
         }
@@ -153,7 +153,7 @@ impl State {
         }
     }
 
-    /// Makes up for what ended since the last look.
+    /// Makes up for what ended since the last poll.
     pub(super) fn advance(&mut self, id: i64) {
         self.finish_batch_update(id);
         while let Some((at, task)) = self.next_finished(id) {

@@ -59,7 +59,7 @@ pub enum FaultKind {
     /// The work is done and the answer's body is cut in half.
     Malformed,
     /// The work is done and the connection drops.
-    AnswerLost,
+    ResponseLost,
 }
 
 /// What is done to an answer after the work.
@@ -100,7 +100,7 @@ impl FaultKind {
             Self::Slow { by } => Effect::After(Then::Slow(by.draw(rng))),
             Self::Dropped => Effect::Drop,
             Self::Malformed => Effect::After(Then::Cut),
-            Self::AnswerLost => Effect::After(Then::Drop),
+            Self::ResponseLost => Effect::After(Then::Drop),
         }
     }
 
@@ -119,7 +119,7 @@ impl FaultKind {
             Self::Slow { by: After::secs(2) },
             Self::Dropped,
             Self::Malformed,
-            Self::AnswerLost,
+            Self::ResponseLost,
         ]
     }
 }

@@ -126,7 +126,7 @@ impl State {
         let form = form.filter(|form| form.user == user && form.created <= now);
         let connection = form.ok_or_else(|| Refusal::not_found("The web form"))?.connection;
         if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.form_looks += 1;
+            connection.form_polls += 1;
         }
         self.faults(call, Some(connection))?;
         let form = self.forms.get(&id);

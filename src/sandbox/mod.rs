@@ -1,7 +1,7 @@
 //! A finAPI simulator: OAuth, Access and Web Form 2.0 at one host, with banks and users that follow a script.
 //!
 //! It is as strict as finAPI could be: it refuses unknown fields and parameters, missing ones and wrong types. Nothing runs in the
-//! background: what a task, a web form or a connection is by now is computed when it is looked at, from `tokio::time`, so that the
+//! background: what a task, a web form or a connection is by now is computed when it is asked for, from `tokio::time`, so that the
 //! sandbox lives in virtual time as well as in real time. All randomness comes from one seed, and each user and each connection draws from
 //! [streams of its own](crate::random). [`router`](Sandbox::router) may be called in
 //! process; there a connection that drops is a response with [`ConnectionDropped`] among its extensions.
@@ -28,7 +28,7 @@
 //! | 9009 | is started, but the first POST's answer is lost |
 //! | 9010 | is started at the third POST, after two answers of 500 |
 //! | 9011 | is started at the second POST, after a 429 with `Retry-After: 3` |
-//! | 9012 | is started, but the answers to the first POST and to the first look at a task are malformed |
+//! | 9012 | is started, but the answers to the first POST and to the first poll of a task are malformed |
 //! | 9013 | is refused: 422 `BANK_NOT_SUPPORTED` |
 //! | 9014 | settles for 30 seconds, and is categorized for another minute |
 //! | 9015 | needs the user, who is played by hand |
@@ -97,7 +97,7 @@ use state::State;
 #[derive(Debug)]
 pub struct Sandbox {
     state: Mutex<State>,
-    /// Told when a callback may have become due earlier than it was.
+    /// Notified when a callback may have become due earlier than it was.
     sooner: Notify,
 }
 
@@ -116,7 +116,7 @@ impl Sandbox {
         http::router(Arc::clone(self))
     }
 
-    /// Scripts a connection, which begins anew: whatever it was and owned is forgotten; its tasks stay as they are.
+    /// Scripts a connection, which starts from the beginning: whatever it was and owned is forgotten; its tasks stay as they are.
     pub fn script(&self, user_id: &str, connection_id: i64, script: Script) {
         self.script_connection(ScriptedConnection {
             user_id: Some(user_id.to_owned()),
@@ -141,7 +141,7 @@ impl Sandbox {
         self.turn(|state| state.start_batch_update(connection_id, takes))
     }
 
-    /// Makes a user's access token invalid, as finAPI does when the user changes: the next look gets 401.
+    /// Makes a user's access token invalid, as finAPI does when the user changes: the next request gets 401.
     pub fn revoke_token(&self, user_id: &str) {
         self.turn(|state| state.revoke_token(user_id));
     }

@@ -132,7 +132,7 @@ impl State {
 
     fn token_of(&mut self, id: &Arc<str>) -> Reply {
         let user = self.user(id);
-        user.token_answers += 1;
+        user.token_responses += 1;
         let (old, refresh) = (user.access_token.clone(), user.refresh_token.clone());
         let (token, made) = self.living_or_new(old, Some(id));
         let refresh = refresh.unwrap_or_else(|| secret(&mut self.random.next(&format!("refresh-token/{id}"))));

@@ -19,17 +19,17 @@ pub(super) fn overview(asked: &Asked) -> String {
     // Writing to a String does not fail.
     let _ = write!(
         html,
-        "<p>{} tasks, {} of them open. Shortest time between two looks at one task: {interval}. \
+        "<p>{} tasks, {} of them open. Shortest time between two polls of one task: {interval}. \
          {} faults met. <a href=\"/sandbox\">All of it as JSON</a></p>",
         asked.tasks, asked.open_tasks, asked.faults
     );
     let calls = asked.calls.iter();
     let calls = calls.map(|(endpoint, count)| [endpoint.path().to_owned(), count.to_string()]);
     html += &table(["Endpoint", "Calls"], calls);
-    let answers = asked.answers.iter();
+    let responses = asked.responses.iter();
     html += &table(
         ["Answer", "Count"],
-        answers.map(|(answer, count)| [answer.clone(), count.to_string()]),
+        responses.map(|(answer, count)| [answer.clone(), count.to_string()]),
     );
     html += "<h2>Connections</h2>";
     let columns = [

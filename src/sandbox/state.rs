@@ -64,7 +64,7 @@ pub(super) struct User {
     /// Oldest first.
     pub(super) tasks: Vec<Uuid>,
     pub(super) connections: BTreeSet<i64>,
-    pub(super) token_answers: u64,
+    pub(super) token_responses: u64,
     pub(super) tokens_made: u64,
 }
 
@@ -216,7 +216,7 @@ impl State {
             } => Err(Refusal::Error {
                 status,
                 code: code.unwrap_or_else(|| usual_code(status).to_owned()),
-                message: "The sandbox was told to answer this.".to_owned(),
+                message: "The sandbox was set to answer this.".to_owned(),
                 retry_after,
             }),
         }

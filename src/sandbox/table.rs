@@ -84,7 +84,7 @@ fn faulty(id: i64) -> Script {
         retry_after,
     };
     let faults = match id {
-        9009 => vec![fault(Endpoint::StartUpdate, Some(1), FaultKind::AnswerLost)],
+        9009 => vec![fault(Endpoint::StartUpdate, Some(1), FaultKind::ResponseLost)],
         9010 => vec![fault(Endpoint::StartUpdate, Some(2), status(500, None, None))],
         9011 => vec![fault(Endpoint::StartUpdate, Some(1), status(429, None, Some(3)))],
         9012 => vec![

@@ -32,8 +32,8 @@ pub(super) struct Task {
     pub(super) settles: Duration,
     pub(super) categorizes: Duration,
     pub(super) callbacks: CallbackUrls,
-    pub(super) looks: u64,
-    pub(super) last_look: Option<Timestamp>,
+    pub(super) polls: u64,
+    pub(super) last_poll: Option<Timestamp>,
     pub(super) smallest_interval: Option<Duration>,
 }
 
@@ -105,9 +105,9 @@ impl Task {
         }
     }
 
-    fn looked_at(&mut self, now: Timestamp) {
-        self.looks += 1;
-        if let Some(last) = self.last_look.replace(now) {
+    fn on_poll(&mut self, now: Timestamp) {
+        self.polls += 1;
+        if let Some(last) = self.last_poll.replace(now) {
             let interval = Duration::try_from(now.duration_since(last)).unwrap_or_default();
             let smallest = self.smallest_interval.unwrap_or(interval);
             self.smallest_interval = Some(smallest.min(interval));
@@ -170,7 +170,7 @@ impl State {
         let id = Uuid::try_parse(&call.id).unwrap_or_default();
         let task = self.tasks.get_mut(&id).filter(|task| task.user == user);
         let task = task.ok_or_else(|| Refusal::not_found("The task"))?;
-        task.looked_at(now);
+        task.on_poll(now);
         let connection = task.connection;
         let smallest = task.smallest_interval;
         self.counters.task_interval(smallest);
@@ -207,8 +207,8 @@ impl State {
             settles: script.settles.draw(&mut rng),
             categorizes: script.categorizes.draw(&mut rng),
             callbacks: request.callbacks,
-            looks: 0,
-            last_look: None,
+            polls: 0,
+            last_poll: None,
             smallest_interval: None,
         };
         self.plan(&mut task, behaviour, &mut rng);

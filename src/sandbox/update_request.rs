@@ -214,7 +214,7 @@ fn user_metadata(fields: &mut Fields) -> bool {
     true
 }
 
-/// The fields of an object that nobody has looked at, and what is wrong so far.
+/// The fields of an object that nobody has read, and what is wrong so far.
 struct Fields {
     fields: Map<String, Value>,
     errors: Vec<FieldError>,

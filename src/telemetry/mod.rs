@@ -21,13 +21,13 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How an HTTP request ended, in plain values: telemetry knows nothing of who sends it.
 #[derive(Clone, Debug)]
 pub(crate) enum Ended<'a> {
-    /// The answer's status, and the other side's name for the request.
-    Answered {
+    /// The response's status, and the other side's name for the request.
+    Response {
         status: StatusCode,
         request_id: Option<&'a str>,
     },
     /// A word from a small closed set, and a text that holds no secret.
-    NoAnswer { error: &'static str, message: String },
+    TransportError { error: &'static str, message: String },
 }
 
 /// Sends what is left. Whether that works is nobody's concern any more.

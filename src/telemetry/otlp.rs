@@ -12,7 +12,7 @@ use crate::setting::HttpUrl;
 /// The longest an export may take. What does not get through is dropped.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who tells.
+/// Who reports.
 pub(super) fn resource() -> Resource {
     Resource::builder()
         .with_service_name("bankrefresh")

@@ -66,9 +66,9 @@ pub fn start(settings: &Settings) -> Result<Option<SdkTracerProvider>, NoCollect
 
 /// What a worker does with a refresh that is due, until it waits or is over.
 #[derive(Debug, Default)]
-pub(crate) struct Process(Option<Context>);
+pub(crate) struct ProcessSpan(Option<Context>);
 
-impl Process {
+impl ProcessSpan {
     /// Begins, as a child of what the envelope names. A refresh that belongs to no trace begins one.
     pub(crate) fn begin(refresh: &mut Refresh, destination: &str) -> Self {
         let Some(tracer) = TRACER.get() else {
@@ -106,17 +106,17 @@ impl Process {
     }
 
     /// Spans of requests made meanwhile belong to it.
-    pub(crate) fn around<F: Future>(&self, what: F) -> WithContext<F> {
+    pub(crate) fn instrument<F: Future>(&self, what: F) -> WithContext<F> {
         what.with_context(self.0.clone().unwrap_or_default())
     }
 
     /// A message that is about to be sent.
-    pub(crate) fn send(&self, envelope: &Envelope) -> Sending {
-        Sending(self.0.as_ref().and_then(|parent| sending(parent, envelope)))
+    pub(crate) fn send(&self, envelope: &Envelope) -> SendSpan {
+        SendSpan(self.0.as_ref().and_then(|parent| sending(parent, envelope)))
     }
 
     /// The refresh has a task now.
-    pub(crate) fn follows(&self, task: &TaskRef) {
+    pub(crate) fn set_task(&self, task: &TaskRef) {
         if let Some(context) = &self.0 {
             context.span().set_attribute(task_id(&task.id));
         }
@@ -138,7 +138,7 @@ impl Process {
 
 /// A message that is on its way, from before it is made until it is confirmed.
 #[derive(Debug, Default)]
-pub(crate) struct Sending(Option<(Context, Envelope)>);
+pub(crate) struct SendSpan(Option<(Context, Envelope)>);
 
 fn sending(parent: &Context, envelope: &Envelope) -> Option<(Context, Envelope)> {
     let tracer = TRACER.get()?;
@@ -149,7 +149,7 @@ fn sending(parent: &Context, envelope: &Envelope) -> Option<(Context, Envelope)>
     Some((context, envelope))
 }
 
-impl Sending {
+impl SendSpan {
     /// Outside of any run: for a refresh that is parked.
     pub(crate) fn alone(envelope: &Envelope) -> Self {
         Self(TRACER.get().and_then(|_| sending(&context_of(envelope), envelope)))
@@ -160,15 +160,15 @@ impl Sending {
         self.0.as_ref().map_or(otherwise, |(_, envelope)| envelope)
     }
 
-    /// Has a state go on from here.
-    pub(crate) fn takes_over(&self, envelope: &mut Envelope) {
+    /// Has a state continue from here.
+    pub(crate) fn continue_from(&self, envelope: &mut Envelope) {
         if let Some((_, own)) = &self.0 {
             envelope.clone_from(own);
         }
     }
 
     /// Where it goes.
-    pub(crate) fn named(self, outgoing: &Outgoing) -> Self {
+    pub(crate) fn with_destination(self, outgoing: &Outgoing) -> Self {
         let Some((context, envelope)) = &self.0 else {
             return self;
         };
@@ -217,9 +217,9 @@ pub(crate) fn parked(envelope: &Envelope, since: Timestamp, due: Timestamp) {
 
 /// One HTTP request to finAPI, of the run around it. There is no `url.full`: a web form's id opens the form.
 #[derive(Debug)]
-pub(crate) struct Request(Option<Context>);
+pub(crate) struct HttpSpan(Option<Context>);
 
-impl Request {
+impl HttpSpan {
     pub(crate) fn begin(endpoint: &str, url: &Url) -> Self {
         let parent = Context::current();
         let Some(tracer) = TRACER.get().filter(|_| parent.span().span_context().is_valid()) else {
@@ -245,7 +245,7 @@ impl Request {
         let Some(context) = self.0 else { return };
         let span = context.span();
         match ended {
-            Ended::Answered { status, request_id } => {
+            Ended::Response { status, request_id } => {
                 let code = i64::from(status.as_u16());
                 span.set_attribute(KeyValue::new("http.response.status_code", code));
                 if let Some(id) = request_id {
@@ -256,7 +256,7 @@ impl Request {
                     span.set_status(Status::error(""));
                 }
             }
-            Ended::NoAnswer { error, message } => {
+            Ended::TransportError { error, message } => {
                 span.set_attribute(KeyValue::new("error.type", *error));
                 span.set_status(Status::error(message.clone()));
             }

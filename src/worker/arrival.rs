@@ -20,7 +20,7 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let topology = &context.topology;
         let now = self.now();
-        if delivery.queue == topology.wake() {
+        if delivery.queue == topology.wake_ups() {
             let command_id = String::from_utf8_lossy(&delivery.message.body);
             return self.scheduler.on_wake_up(&command_id, now);
         }
@@ -47,7 +47,7 @@ impl Worker {
         if receipt.came_back_too_often() {
             let reason = format!("it came back {} times", receipt.redeliveries());
             return forward(
-                message::suspect(topology, delivery, now.time),
+                message::quarantine(topology, delivery, now.time),
                 Fate::Quarantined,
                 reason,
             );
@@ -63,18 +63,21 @@ impl Worker {
         let reading = AssertUnwindSafe(|| message::read(delivery, topology, now.time));
         let read = catch_unwind(reading).unwrap_or_else(|_| Read::Unreadable("reading it panicked".to_owned()));
         match read {
-            Read::Refresh { refresh, undated: true } => Content::Undated(refresh),
+            Read::Refresh {
+                refresh,
+                missing_requested_at: true,
+            } => Content::MissingRequestedAt(refresh),
             Read::Refresh { refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
                 let released_at = match delivery.redeliveries {
-                    0 => message::suspect_since(&delivery.message).map(|since| since.min(now.time)),
+                    0 => message::quarantined_since(&delivery.message).map(|since| since.min(now.time)),
                     _ => Some(now.time),
                 };
                 Content::Refresh { refresh, released_at }
             }
             Read::Newer(version) => {
                 let reason = format!("a checkpoint of version {version} needs a newer release");
-                forward(message::put_aside(topology, delivery), Fate::Deferred, reason)
+                forward(message::defer(topology, delivery), Fate::Deferred, reason)
             }
             Read::Unreadable(reason) => {
                 let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
@@ -103,7 +106,7 @@ fn origin(topology: &Topology, delivery: &Delivery) -> Origin {
         Origin::Interactive
     } else if *queue == topology.background() {
         Origin::Background
-    } else if *queue == topology.suspects() {
+    } else if *queue == topology.quarantine() {
         Origin::Quarantine
     } else {
         Origin::Steps

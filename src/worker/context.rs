@@ -13,10 +13,10 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
-use crate::refresh::failure::{Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::Process;
+use crate::telemetry::traces::ProcessSpan;
 
 /// Shared by the loop and all tasks.
 #[derive(Debug)]
@@ -52,7 +52,12 @@ impl Context {
     pub(super) async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
         tracing::trace!("fetching a token");
         let fetching = AssertUnwindSafe(self.finapi.fetch_token(user_id)).catch_unwind();
-        let panicked = |_| Err(Failure::new(FailureKind::Internal, "a panic while a token was fetched"));
+        let panicked = |_| {
+            Err(Failure::new(
+                FailureClass::Internal,
+                "a panic while a token was fetched",
+            ))
+        };
         fetching.await.unwrap_or_else(panicked)
     }
 
@@ -62,13 +67,13 @@ impl Context {
     }
 
     /// Reports that a refresh entered another phase, or got a task.
-    pub(super) fn report_step(&self, process: &Process, step: &Step, before: &Refresh, now: Timestamp) {
+    pub(super) fn report_step(&self, process: &ProcessSpan, step: &Step, before: &Refresh, now: Timestamp) {
         let next = match &step.next {
-            Next::Wait(next) | Next::Bookmark(next) => Some(next),
-            Next::Over => None,
+            Next::Continue(next) | Next::Checkpoint(next) => Some(next),
+            Next::Done => None,
         };
         if let (None, Some(task)) = (before.task(), next.and_then(|next| next.task())) {
-            process.follows(task);
+            process.set_task(task);
         }
         if next.is_none_or(|next| next.phase.name() != before.phase.name()) {
             let after = now.duration_since(before.phase_since).try_into().unwrap_or_default();

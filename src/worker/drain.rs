@@ -4,12 +4,12 @@ use tokio::time::Instant;
 
 use super::scheduler::{Action, Receipt};
 use super::{Worker, subscriptions};
-use crate::broker::{Notice, Notices, Subscription};
+use crate::broker::{BrokerEvent, BrokerEvents, Subscription};
 
 impl Worker {
     /// Takes nothing more, parks what waits, requeues what was not begun, and acknowledges both. Gives what is running some time, and
     /// closes. The broker delivers again, as a redelivery, what is unacknowledged then.
-    pub(super) async fn drain(mut self, mut notices: Notices) {
+    pub(super) async fn drain(mut self, mut broker_events: BrokerEvents) {
         let started = Instant::now();
         tracing::info!(
             held = self.scheduler.held().count(),
@@ -35,9 +35,9 @@ impl Worker {
                 () = tokio::time::sleep_until(deadline) => break,
                 Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
                 // Before the end of the cancellation: everything that was delivered until then is requeued.
-                Some(notice) = notices.recv() => self.on_notice_while_draining(notice, &mut receipts),
+                Some(broker_event) = broker_events.recv() => self.on_broker_event_while_draining(broker_event, &mut receipts),
                 () = &mut cancelling, if !is_cancelled => is_cancelled = true,
-                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
+                Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
             }
             self.perform_draining(&mut receipts);
             // Calls that are still out may take until the deadline, and whatever ends this worker by then would have everything
@@ -60,15 +60,15 @@ impl Worker {
         tracing::info!(left, seconds, "the worker has stopped");
     }
 
-    fn on_notice_while_draining(&mut self, notice: Notice, receipts: &mut Vec<Receipt>) {
-        match notice {
-            Notice::Delivery(delivery) => self.on_delivery(delivery),
-            Notice::Down { reason, .. } => {
+    fn on_broker_event_while_draining(&mut self, broker_event: BrokerEvent, receipts: &mut Vec<Receipt>) {
+        match broker_event {
+            BrokerEvent::Delivery(delivery) => self.on_delivery(delivery),
+            BrokerEvent::Disconnected { reason, .. } => {
                 // The broker delivers all of it again.
                 receipts.clear();
                 self.on_disconnected(&reason);
             }
-            Notice::Up { generation } => self.scheduler.on_connected(generation),
+            BrokerEvent::Connected { generation } => self.scheduler.on_connected(generation),
         }
     }
 

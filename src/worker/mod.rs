@@ -1,4 +1,4 @@
-//! The worker: performs what the [`scheduler`] decides. The loop below only does I/O: it receives what the broker and the tasks report,
+//! The worker: performs what the `scheduler` decides. The loop below only does I/O: it receives what the broker and the tasks report,
 //! passes it on with the time, and performs the actions that follow. The fates of a delivery are in [`fate`].
 
 mod arrival;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Notice, Notices, Subscription};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
 use crate::refresh::Policy;
@@ -53,9 +53,9 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
         queue(topology.interactive(), settings.in_flight),
         queue(topology.background(), settings.in_flight),
-        queue(topology.suspects(), 1),
-        Subscription::Tap {
-            exchange: topology.wake(),
+        queue(topology.quarantine(), 1),
+        Subscription::Ephemeral {
+            exchange: topology.wake_ups(),
             keys: vec![String::new()],
         },
     ]
@@ -68,7 +68,7 @@ fn destination(topology: &Topology, subscription: &Subscription) -> String {
     if name == topology.interactive() || name == topology.background() {
         let key = name.rsplit('.').next().unwrap_or_default();
         format!("{}:{key}:{name}", topology.commands())
-    } else if name == topology.steps() || name == topology.suspects() {
+    } else if name == topology.steps() || name == topology.quarantine() {
         format!("{}:{name}", topology.steps())
     } else {
         name.to_owned()
@@ -123,7 +123,7 @@ pub struct Worker {
     outage: watch::Receiver<bool>,
     watchdog: Arc<Watchdog>,
     /// Requests for the status.
-    asks: mpsc::Receiver<oneshot::Sender<Status>>,
+    status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
     handle: Handle,
 }
 
@@ -142,7 +142,7 @@ impl Worker {
         } = parts;
         let outage = finapi.watch_outage();
         let subscriptions = subscriptions(&topology, &settings);
-        let (handle, asks) = mpsc::channel(16);
+        let (handle, status_requests) = mpsc::channel(16);
         let metrics = Metrics::default();
         // What has not happened yet is zero and not unknown.
         for fate in Fate::ALL {
@@ -171,7 +171,7 @@ impl Worker {
             stop_runs: CancellationToken::new(),
             outage,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
-            asks,
+            status_requests,
             handle: Handle(handle),
         }
     }
@@ -187,7 +187,11 @@ impl Worker {
     /// # Errors
     ///
     /// The broker client ended by itself.
-    pub async fn run(mut self, mut notices: Notices, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    pub async fn run(
+        mut self,
+        mut broker_events: BrokerEvents,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), WorkerError> {
         tokio::pin!(stop);
         let context = Arc::clone(&self.context);
         let mut companions = JoinSet::new();
@@ -203,22 +207,22 @@ impl Worker {
                 Some(Ok(end)) = self.tasks.join_next() => {
                     self.on_task_end(end);
                     // Under load a task has always ended, and what comes in may be more urgent than what is there.
-                    if let Ok(notice) = notices.try_recv() {
-                        self.on_notice(notice);
+                    if let Ok(broker_event) = broker_events.try_recv() {
+                        self.on_broker_event(broker_event);
                     }
                 }
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
-                notice = notices.recv() => match notice {
-                    Some(notice) => self.on_notice(notice),
+                broker_event = broker_events.recv() => match broker_event {
+                    Some(broker_event) => self.on_broker_event(broker_event),
                     None => return Err(WorkerError::BrokerEnded),
                 },
                 Ok(()) = self.outage.changed() => self.on_outage(),
-                Some(ask) = self.asks.recv() => drop(ask.send(self.status())),
+                Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
                 _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
             }
             self.perform_all();
         }
-        self.drain(notices).await;
+        self.drain(broker_events).await;
         Ok(())
     }
 
@@ -238,16 +242,16 @@ impl Worker {
         }
     }
 
-    fn on_notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Up { generation } => {
+    fn on_broker_event(&mut self, broker_event: BrokerEvent) {
+        match broker_event {
+            BrokerEvent::Connected { generation } => {
                 self.stop_runs = CancellationToken::new();
                 self.scheduler.on_connected(generation);
                 self.watchdog.connected();
                 self.on_outage();
             }
-            Notice::Down { reason, .. } => self.on_disconnected(&reason),
-            Notice::Delivery(delivery) => self.on_delivery(delivery),
+            BrokerEvent::Disconnected { reason, .. } => self.on_disconnected(&reason),
+            BrokerEvent::Delivery(delivery) => self.on_delivery(delivery),
         }
     }
 

@@ -1,15 +1,15 @@
-//! When to look at a task: learned from how long updates of its bank took.
+//! When to poll a task, learned from how long updates of its bank took.
 //!
 //! finAPI says when an update began (the task's `createdAt`) and when it succeeded (the connection's `lastManualUpdate`), so
-//! what is learned does not depend on when anybody looked. The looks are put where, over the last updates, the calls and the time
-//! until the end was noticed would have cost least together.
+//! what is learned does not depend on when anybody polled. The polls are put where, over the last updates, the calls and the time
+//! until the end was detected would have cost least together.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lru::LruCache;
 
-use crate::refresh::schedule::{LOOK_INTERVAL_MIN, Polling};
+use crate::refresh::schedule::{POLL_INTERVAL_MIN, Polling};
 
 /// How many updates of a bank are remembered. A new one takes the place of any of them: updates that began together end in the order of
 /// their durations, so the last ones alone would be the longest.
@@ -21,9 +21,9 @@ const BANKS_MAX: NonZeroUsize = NonZeroUsize::new(5_000).unwrap();
 const CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Updates that took longer say more about the user than about the bank.
 const DURATION_MAX: Duration = Duration::from_secs(300);
-/// What a look costs, as seconds until the end is noticed.
-const LOOK_COST: f64 = 0.12;
-/// A look comes so many seconds after the end it expects: finAPI writes its times down a little before others can read them.
+/// What a poll costs, as seconds until the end is detected.
+const POLL_COST: f64 = 0.12;
+/// A poll comes so many seconds after the end it expects: finAPI writes its times down a little before others can read them.
 const SLACK: f64 = 0.03;
 
 /// A small memory of how long updates take.
@@ -37,12 +37,12 @@ pub(super) struct PollPlanner {
     random: fastrand::Rng,
 }
 
-/// The last durations of a bank, and the looks that follow from them, as times after the start.
+/// The last durations of a bank, and the polls that follow from them, as times after the start.
 #[derive(Debug, Default)]
 struct Bank {
     durations: Vec<Duration>,
     since_plan: usize,
-    looks: Vec<Duration>,
+    polls: Vec<Duration>,
 }
 
 impl PollPlanner {
@@ -57,7 +57,7 @@ impl PollPlanner {
     }
 
     /// A connection is one to this bank.
-    pub(super) fn belongs(&mut self, connection_id: i64, bank_id: i64) {
+    pub(super) fn learn_bank(&mut self, connection_id: i64, bank_id: i64) {
         self.connections.put(connection_id, bank_id);
     }
 
@@ -67,7 +67,7 @@ impl PollPlanner {
     }
 
     /// An update of a bank's connection took so long.
-    pub(super) fn record(&mut self, bank_id: i64, duration: Duration) {
+    pub(super) fn observe(&mut self, bank_id: i64, duration: Duration) {
         if duration > DURATION_MAX {
             return;
         }
@@ -76,9 +76,9 @@ impl PollPlanner {
         self.all.record(duration, &mut self.random);
     }
 
-    /// When, after its start, a connection's update that has run for so long is best looked at next; none where nothing is
+    /// When, after its start, a connection's update that has run for so long is best polled next; none where nothing is
     /// known of that.
-    pub(super) fn next_look(&mut self, connection_id: i64, runs_for: Duration) -> Option<Duration> {
+    pub(super) fn next_poll(&mut self, connection_id: i64, runs_for: Duration) -> Option<Duration> {
         if !self.polling.learn {
             return None;
         }
@@ -86,10 +86,10 @@ impl PollPlanner {
             .connections
             .get(&connection_id)
             .and_then(|bank_id| self.banks.get(bank_id));
-        let bank = bank.filter(|bank| !bank.looks.is_empty()).unwrap_or(&self.all);
-        // A look a second after this one is still the next, though this answer took a moment to come.
-        let earliest = runs_for + LOOK_INTERVAL_MIN.mul_f64(0.8);
-        bank.looks.iter().copied().find(|look| *look >= earliest)
+        let bank = bank.filter(|bank| !bank.polls.is_empty()).unwrap_or(&self.all);
+        // A poll a second after this one is still the next, though this response took a moment to come.
+        let earliest = runs_for + POLL_INTERVAL_MIN.mul_f64(0.8);
+        bank.polls.iter().copied().find(|poll| *poll >= earliest)
     }
 }
 
@@ -104,31 +104,31 @@ impl Bank {
         // Planning goes through all pairs of them, so it waits until up to half of them are new.
         let known = self.durations.len();
         if known >= SAMPLES_MIN && self.since_plan >= known / 2 {
-            self.looks = best_looks(&self.durations);
+            self.polls = best_polls(&self.durations);
             self.since_plan = 0;
         }
     }
 }
 
-/// The looks that would have cost least over some updates: each at the end of one of them, at least a second apart, the
-/// last after all. Found from the back, as if what is best after a look did not depend on those before it, which it hardly does.
-fn best_looks(durations: &[Duration]) -> Vec<Duration> {
+/// The polls that would have cost least over some updates: each at the end of one of them, at least a second apart, the
+/// last after all. Found from the back, as if what is best after a poll did not depend on those before it, which it hardly does.
+fn best_polls(durations: &[Duration]) -> Vec<Duration> {
     let mut ends: Vec<f64> = durations.iter().map(Duration::as_secs_f64).collect();
     ends.sort_by(f64::total_cmp);
-    let apart = LOOK_INTERVAL_MIN.as_secs_f64();
-    let looks: Vec<f64> = ends.iter().map(|end| (end + SLACK).max(apart)).collect();
+    let apart = POLL_INTERVAL_MIN.as_secs_f64();
+    let polls: Vec<f64> = ends.iter().map(|end| (end + SLACK).max(apart)).collect();
     let count = ends.len();
-    // best[n]: what the updates from n on cost when the look before was at the end of n - 1, and which look is next.
+    // best[n]: what the updates from n on cost when the poll before was at the end of n - 1, and which poll is next.
     let mut best = vec![(0.0, count); count + 1];
     for from in (0..count).rev() {
-        let before = if from == 0 { f64::NEG_INFINITY } else { looks[from - 1] };
+        let before = if from == 0 { f64::NEG_INFINITY } else { polls[from - 1] };
         let mut waited = 0.0;
         let mut cheapest = (f64::INFINITY, count - 1);
         for next in from..count {
-            let at = looks[next].max(before + apart);
+            let at = polls[next].max(before + apart);
             waited += ends[next];
             let late = at * (next + 1 - from) as f64 - waited;
-            let cost = late + LOOK_COST * (count - from) as f64 + best[next + 1].0;
+            let cost = late + POLL_COST * (count - from) as f64 + best[next + 1].0;
             if cost < cheapest.0 {
                 cheapest = (cost, next);
             }
@@ -139,7 +139,7 @@ fn best_looks(durations: &[Duration]) -> Vec<Duration> {
     let mut from = 0;
     while from < count {
         let next = best[from].1;
-        let at = looks[next].max(chosen.last().map_or(0.0, |last: &Duration| last.as_secs_f64() + apart));
+        let at = polls[next].max(chosen.last().map_or(0.0, |last: &Duration| last.as_secs_f64() + apart));
         chosen.push(Duration::from_secs_f64(at));
         from = next + 1;
     }
@@ -150,54 +150,54 @@ fn best_looks(durations: &[Duration]) -> Vec<Duration> {
 mod tests {
     use super::*;
 
-    fn learned(millis: impl IntoIterator<Item = u64>) -> PollPlanner {
-        let mut learned = PollPlanner::new(Polling::default());
+    fn planner(millis: impl IntoIterator<Item = u64>) -> PollPlanner {
+        let mut planner = PollPlanner::new(Polling::default());
         for duration in millis {
-            learned.belongs(1, 10);
-            learned.record(10, Duration::from_millis(duration));
+            planner.learn_bank(1, 10);
+            planner.observe(10, Duration::from_millis(duration));
         }
-        learned
+        planner
     }
 
-    fn looks(learned: &mut PollPlanner, connection_id: i64) -> Vec<u64> {
-        let mut looks = Vec::new();
+    fn polls(planner: &mut PollPlanner, connection_id: i64) -> Vec<u64> {
+        let mut polls = Vec::new();
         let mut runs_for = Duration::ZERO;
-        while let Some(look) = learned.next_look(connection_id, runs_for) {
-            looks.push(u64::try_from(look.as_millis()).expect("few"));
-            runs_for = look;
+        while let Some(poll) = planner.next_poll(connection_id, runs_for) {
+            polls.push(u64::try_from(poll.as_millis()).expect("few"));
+            runs_for = poll;
         }
-        looks
+        polls
     }
 
     #[test]
     fn nothing_is_learned_from_little() {
-        assert_eq!(looks(&mut learned([2000, 2000, 2000]), 1), [0; 0]);
+        assert_eq!(polls(&mut planner([2000, 2000, 2000]), 1), [0; 0]);
     }
 
     #[test]
-    fn a_steady_bank_is_looked_at_right_after_its_usual_end() {
-        assert_eq!(looks(&mut learned([3100; 8]), 1), [3130]);
+    fn a_steady_bank_is_polled_right_after_its_usual_end() {
+        assert_eq!(polls(&mut planner([3100; 8]), 1), [3130]);
     }
 
     #[test]
-    fn a_bank_that_varies_is_looked_at_often_enough_and_never_twice_a_second() {
-        let looks = looks(&mut learned((0..32).map(|n| 1000 + n * 280)), 1);
-        assert!((4..=9).contains(&looks.len()), "{looks:?}");
-        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{looks:?}");
+    fn a_bank_that_varies_is_polled_often_enough_and_never_twice_a_second() {
+        let polls = polls(&mut planner((0..32).map(|n| 1000 + n * 280)), 1);
+        assert!((4..=9).contains(&polls.len()), "{polls:?}");
+        assert!(polls.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{polls:?}");
     }
 
     #[test]
-    fn two_kinds_of_update_are_looked_at_after_either() {
-        let looks = looks(&mut learned((0..32).map(|n| if n % 2 == 0 { 2000 } else { 9000 })), 1);
-        assert_eq!(looks, [2030, 9030]);
+    fn two_kinds_of_update_are_polled_after_either() {
+        let polls = polls(&mut planner((0..32).map(|n| if n % 2 == 0 { 2000 } else { 9000 })), 1);
+        assert_eq!(polls, [2030, 9030]);
     }
 
     #[test]
-    fn the_looks_are_nearly_the_best_there_are() {
+    fn the_polls_are_nearly_the_best_there_are() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..200 {
             let durations: Vec<Duration> = (0..7).map(|_| Duration::from_millis(random.u64(1000..9000))).collect();
-            let chosen = best_looks(&durations);
+            let chosen = best_polls(&durations);
             let mut ends: Vec<f64> = durations.iter().map(Duration::as_secs_f64).collect();
             ends.sort_by(f64::total_cmp);
             let cheapest = (0..1_u32 << 6)
@@ -211,14 +211,14 @@ mod tests {
         }
     }
 
-    /// What looks cost over updates with these ends.
-    fn cost(looks: impl Iterator<Item = f64>, ends: &[f64]) -> f64 {
+    /// What polls cost over updates with these ends.
+    fn cost(polls: impl Iterator<Item = f64>, ends: &[f64]) -> f64 {
         let mut at = f64::NEG_INFINITY;
         let mut cost = 0.0;
         let mut left = ends.to_vec();
-        for look in looks {
-            at = look.max(at + LOOK_INTERVAL_MIN.as_secs_f64());
-            cost += LOOK_COST * left.len() as f64;
+        for poll in polls {
+            at = poll.max(at + POLL_INTERVAL_MIN.as_secs_f64());
+            cost += POLL_COST * left.len() as f64;
             cost += left.iter().filter(|end| **end <= at).map(|end| at - end).sum::<f64>();
             left.retain(|end| *end > at);
         }
@@ -227,24 +227,24 @@ mod tests {
     }
 
     #[test]
-    fn banks_are_told_apart_and_unknown_ones_go_by_all() {
-        let mut learned = learned([8000; 32]);
+    fn banks_are_distinguished_and_unknown_ones_go_by_all() {
+        let mut planner = planner([8000; 32]);
         for connection in 2..40 {
-            learned.belongs(connection, 20);
-            learned.record(20, Duration::from_millis(1500));
+            planner.learn_bank(connection, 20);
+            planner.observe(20, Duration::from_millis(1500));
         }
-        assert_eq!(looks(&mut learned, 1), [8030]);
-        assert_eq!(looks(&mut learned, 2), [1530]);
-        assert_eq!(looks(&mut learned, 999), [1530, 8030]);
+        assert_eq!(polls(&mut planner, 1), [8030]);
+        assert_eq!(polls(&mut planner, 2), [1530]);
+        assert_eq!(polls(&mut planner, 999), [1530, 8030]);
     }
 
     #[test]
     fn the_memory_fades() {
-        let mut learned = learned([9000; 32]);
+        let mut planner = planner([9000; 32]);
         for _ in 0..20 * SAMPLES_MAX {
-            learned.belongs(1, 10);
-            learned.record(10, Duration::from_millis(2000));
+            planner.learn_bank(1, 10);
+            planner.observe(10, Duration::from_millis(2000));
         }
-        assert_eq!(looks(&mut learned, 1), [2030]);
+        assert_eq!(polls(&mut planner, 1), [2030]);
     }
 }

@@ -15,7 +15,7 @@ use crate::broker::{Outgoing, PublishError, Tag};
 use crate::message;
 use crate::refresh::event::Event;
 use crate::refresh::{Next, Refresh, Step, later};
-use crate::telemetry::traces::{Process, Sending};
+use crate::telemetry::traces::{ProcessSpan, SendSpan};
 
 /// The wait before a publish that failed is tried again. It doubles each time, because some of the bound queues may have taken
 /// the message.
@@ -51,7 +51,7 @@ pub(super) struct Decision {
     pub(super) before: Box<Refresh>,
     pub(super) step: Step,
     /// The span of the run.
-    pub(super) process: Process,
+    pub(super) process: ProcessSpan,
     pub(super) started: Instant,
 }
 
@@ -89,7 +89,7 @@ impl Context {
             Publication::Step(decision) => return self.publish_decision(tag, *decision).await,
             other => other,
         };
-        let replacing = AssertUnwindSafe(self.replace(tag, &mut publication))
+        let replacing = AssertUnwindSafe(self.publish_replacement(tag, &mut publication))
             .catch_unwind()
             .await;
         match replacing {
@@ -106,28 +106,28 @@ impl Context {
     }
 
     /// Publishes what takes the place of a delivery.
-    async fn replace(&self, tag: Tag, publication: &mut Publication) -> Result<Fate, Failed> {
+    async fn publish_replacement(&self, tag: Tag, publication: &mut Publication) -> Result<Fate, Failed> {
         match publication {
             Publication::Park(refresh, redeliveries) => {
-                let sending = Sending::alone(&refresh.envelope);
+                let sending = SendSpan::alone(&refresh.envelope);
                 let (mut checkpoint, sending) = self.checkpoint(refresh, sending);
                 message::keep_redeliveries(&mut checkpoint, *redeliveries);
                 self.send(vec![(checkpoint, sending)], tag, None).await?;
-                tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh");
+                tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh until it is due");
                 Ok(Fate::Parked)
             }
             Publication::Requeue(refresh, redeliveries) => {
                 let mut outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
                 message::keep_redeliveries(&mut outgoing, *redeliveries);
                 // A command belongs to the trace that it came with.
-                self.send(vec![(outgoing, Sending::default())], tag, None).await?;
-                tracing::debug!("requeued the command");
+                self.send(vec![(outgoing, SendSpan::default())], tag, None).await?;
+                tracing::debug!("requeued the command at the end of its lane");
                 Ok(Fate::Requeued)
             }
             Publication::Forward(forward) => {
                 let Forward { outgoing, fate, reason } = &**forward;
                 let destination = outgoing.destination();
-                let message = (outgoing.clone(), Sending::default());
+                let message = (outgoing.clone(), SendSpan::default());
                 self.send(vec![message], tag, None).await?;
                 let fate_name = fate.name();
                 tracing::warn!(
@@ -174,7 +174,7 @@ impl Context {
     /// Answers with the refresh if it continues, with none if its delivery is to be acknowledged.
     async fn publish_step(
         &self,
-        process: &Process,
+        process: &ProcessSpan,
         mut step: Step,
         tag: Tag,
         before: &Refresh,
@@ -185,7 +185,7 @@ impl Context {
         for event in &step.events {
             let sending = process.send(&before.envelope);
             let message = message::event(&self.topology, event, sending.envelope(&before.envelope), now);
-            let sending = sending.named(&message);
+            let sending = sending.with_destination(&message);
             messages.push((message, sending));
         }
         // The user is notified before anything comes of a web form, also where the broker refuses one message and takes the others.
@@ -200,18 +200,18 @@ impl Context {
             self.report_event(event, before, now);
         }
         // Not together with the events: if one of them were refused, each further try would leave one more checkpoint.
-        if let Next::Bookmark(refresh) = &mut step.next {
+        if let Next::Checkpoint(refresh) = &mut step.next {
             let checkpoint = self.checkpoint(refresh, process.send(&refresh.envelope));
             self.send(vec![checkpoint], tag, deadline).await?;
         }
         self.report_step(process, &step, before, now);
         Ok(match step.next {
-            Next::Wait(refresh) => Some(refresh),
-            Next::Bookmark(_) => {
+            Next::Continue(refresh) => Some(refresh),
+            Next::Checkpoint(_) => {
                 self.report(Fate::Parked);
                 None
             }
-            Next::Over => {
+            Next::Done => {
                 self.report(Fate::Completed);
                 None
             }
@@ -219,17 +219,17 @@ impl Context {
     }
 
     /// A checkpoint that is about to be sent. The refresh continues from the span that sends it.
-    fn checkpoint(&self, refresh: &mut Refresh, sending: Sending) -> (Outgoing, Sending) {
-        sending.takes_over(&mut refresh.envelope);
-        let message = message::bookmark(&self.topology, refresh, self.clock.now());
-        let sending = sending.named(&message);
+    fn checkpoint(&self, refresh: &mut Refresh, sending: SendSpan) -> (Outgoing, SendSpan) {
+        sending.continue_from(&mut refresh.envelope);
+        let message = message::checkpoint(&self.topology, refresh, self.clock.now());
+        let sending = sending.with_destination(&message);
         (message, sending)
     }
 
     /// Publishes until it is confirmed, as long as the delivery's connection lasts, or until a deadline.
     async fn send(
         &self,
-        messages: Vec<(Outgoing, Sending)>,
+        messages: Vec<(Outgoing, SendSpan)>,
         tag: Tag,
         deadline: Option<Instant>,
     ) -> Result<(), Failed> {
@@ -259,7 +259,7 @@ impl Context {
                 Err(_) if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) => {
                     return Err(Failed::Late);
                 }
-                Err(error) => tracing::warn!(%error, "could not publish, and will try again"),
+                Err(error) => tracing::warn!(%error, "could not publish a message, and will try again"),
             }
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(RETRY_WAIT_MAX);

@@ -13,10 +13,10 @@ use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
-use crate::refresh::failure::{Failure, FailureKind};
-use crate::refresh::query::{Answer, Answered};
-use crate::refresh::{Moment, Next, Phase, Refresh, Step, later};
-use crate::telemetry::traces::Process;
+use crate::refresh::failure::{Failure, FailureClass};
+use crate::refresh::query::{QueryResult, Response};
+use crate::refresh::{Next, Phase, Refresh, Step, StepContext, later};
+use crate::telemetry::traces::ProcessSpan;
 
 /// How long a refresh waits whose panic could not even be decided on.
 const PANIC_WAIT: Duration = Duration::from_secs(60);
@@ -35,10 +35,10 @@ impl Context {
         let mut refresh = run.refresh;
         let command_id = refresh.command.command_id.as_str();
         tracing::trace!(command_id, "running a refresh");
-        let process = Process::begin(&mut refresh, self.destination(run.tag.subscription));
+        let process = ProcessSpan::begin(&mut refresh, self.destination(run.tag.subscription));
         let started = Instant::now();
         let advancing = self.advance(&process, &mut refresh, run.failure, &control);
-        let advanced = AssertUnwindSafe(process.around(advancing)).catch_unwind().await;
+        let advanced = AssertUnwindSafe(process.instrument(advancing)).catch_unwind().await;
         drop(permit);
         let pause = match advanced {
             Ok(pause) => pause,
@@ -73,7 +73,7 @@ impl Context {
 
     async fn advance(
         &self,
-        process: &Process,
+        process: &ProcessSpan,
         refresh: &mut Box<Refresh>,
         mut failure: Option<Failure>,
         control: &Control,
@@ -86,52 +86,52 @@ impl Context {
             if let Some(event) = refresh.overdue(now, &self.policy) {
                 return Pause::Publishes(Step {
                     events: vec![event],
-                    next: Next::Over,
+                    next: Next::Done,
                 });
             }
-            let answered = match failure.take() {
+            let result = match failure.take() {
                 Some(failure) => Err(failure),
-                None => match self.finapi.query(refresh, &refresh.call(), control).await {
-                    Outcome::Answered(answered) => answered,
+                None => match self.finapi.query(refresh, &refresh.query(), control).await {
+                    Outcome::Response(result) => result,
                     Outcome::NeedsToken => return Pause::NeedsToken,
                     Outcome::Stopped => return Pause::Stopped,
                 },
             };
-            let step = self.decide(refresh, answered);
+            let step = self.decide(refresh, result);
             if !step.events.is_empty() {
                 return Pause::Publishes(step);
             }
             self.report_step(process, &step, refresh, self.clock.now());
             match step.next {
-                Next::Wait(next) => *refresh = next,
-                Next::Bookmark(_) | Next::Over => return Pause::Publishes(step),
+                Next::Continue(next) => *refresh = next,
+                Next::Checkpoint(_) | Next::Done => return Pause::Publishes(step),
             }
         }
     }
 
-    fn decide(&self, refresh: &Refresh, answered: Answered) -> Step {
-        log_failure(refresh, &answered);
-        self.learn(refresh, &answered);
+    fn decide(&self, refresh: &Refresh, result: QueryResult) -> Step {
+        log_failure(refresh, &result);
+        self.learn(refresh, &result);
         let now = self.clock.now();
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
-        let next_look = self.planner().next_look(refresh.command.bank_connection_id, runs_for);
-        let moment = Moment {
+        let next_poll = self.planner().next_poll(refresh.command.bank_connection_id, runs_for);
+        let context = StepContext {
             now,
             jitter: self.random(),
-            next_look,
+            next_poll,
         };
-        refresh.clone().step(answered, moment, &self.policy)
+        refresh.clone().step(result, context, &self.policy)
     }
 
     /// A refresh whose run panicked as often as retries are allowed ends with `RefreshFailed(INTERNAL)`.
     fn after_panic(&self, refresh: &mut Box<Refresh>) -> Pause {
-        let failure = Failure::new(FailureKind::Internal, "a panic while the refresh ran");
+        let failure = Failure::new(FailureClass::Internal, "a panic while the refresh ran");
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.decide(refresh, Err(failure))));
         match decided {
             Ok(Step {
                 events,
-                next: Next::Wait(next),
+                next: Next::Continue(next),
             }) if events.is_empty() => {
                 *refresh = next;
                 Pause::Waits
@@ -146,35 +146,35 @@ impl Context {
     }
 
     /// How long the update took, when finAPI says so.
-    fn learn(&self, refresh: &Refresh, answered: &Answered) {
-        let (Phase::Settling { update }, Ok(Answer::Connection(connection))) = (&refresh.phase, answered) else {
+    fn learn(&self, refresh: &Refresh, result: &QueryResult) {
+        let (Phase::Settling { update }, Ok(Response::Connection(connection))) = (&refresh.phase, result) else {
             return;
         };
         let id = refresh.command.bank_connection_id;
-        self.planner().belongs(id, connection.bank_id);
+        self.planner().learn_bank(id, connection.bank_id);
         let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
         else {
             return;
         };
-        if refresh.looks == 0 {
+        if refresh.polls == 0 {
             let delay = refresh.phase_since.duration_since(end);
-            self.metrics.noticed(delay.try_into().unwrap_or_default());
+            self.metrics.detected(delay.try_into().unwrap_or_default());
         }
         if let (true, Ok(duration)) = (connection.ready, end.duration_since(task.created_at).try_into()) {
-            self.planner().record(connection.bank_id, duration);
+            self.planner().observe(connection.bank_id, duration);
         }
     }
 }
 
-fn log_failure(refresh: &Refresh, answered: &Answered) {
-    let Err(failure) = answered else { return };
+fn log_failure(refresh: &Refresh, result: &QueryResult) {
+    let Err(failure) = result else { return };
     // Known outages and locks are no news.
-    if matches!(failure.kind, FailureKind::NotAsked(_) | FailureKind::Locked) {
+    if matches!(failure.class, FailureClass::NotSent(_) | FailureClass::Locked) {
         return;
     }
     tracing::warn!(
         phase = refresh.phase.name(),
-        kind = failure.kind.name(),
+        class = failure.class.name(),
         request_id = failure.request_id.as_deref().unwrap_or_default(),
         "{}",
         failure.message

@@ -11,7 +11,7 @@ use crate::finapi::concurrency::Calls;
 use crate::telemetry::metrics::Gauges;
 
 /// A loop that takes longer to answer is stuck.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the gauges show what a worker has in flight.
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -59,19 +59,19 @@ pub struct Handle(pub(super) mpsc::Sender<oneshot::Sender<Status>>);
 impl Handle {
     /// The worker's status; none when its loop does not answer within 5 s.
     pub async fn status(&self) -> Option<Status> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let ask = async {
             self.0.send(reply).await.ok()?;
-            answer.await.ok()
+            response.await.ok()
         };
-        timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
+        timeout(RESPONSE_TIMEOUT, ask).await.ok().flatten()
     }
 }
 
 impl Status {
     /// Shows it in the metrics.
     pub(crate) fn record(&self, gauges: &Gauges) {
-        gauges.in_hand([
+        gauges.in_flight([
             ("held", self.held.values().map(|held| held.count).sum()),
             ("running", self.running),
             ("runnable", self.runnable),
@@ -79,7 +79,7 @@ impl Status {
             ("publishing", self.publishing),
             ("backlog", self.backlog),
         ]);
-        gauges.waiting_age(self.backlog_oldest_seconds);
+        gauges.backlog_age(self.backlog_oldest_seconds);
         let Calls {
             running,
             waiting,

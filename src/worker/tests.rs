@@ -23,7 +23,7 @@ use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
 use crate::message;
 use crate::proto::{RefreshConnection, from_timestamp};
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
@@ -72,14 +72,14 @@ impl Alone {
             tokio::time::sleep(latency).await;
             answer
         });
-        let (worker, notices) = self.worker(router, Credentials::default(), settings);
+        let (worker, broker_events) = self.worker(router, Credentials::default(), settings);
         let handle = worker.handle();
-        tokio::spawn(worker.run(notices, stop));
+        tokio::spawn(worker.run(broker_events, stop));
         handle
     }
 
     /// A worker for a finAPI of one's own, which has not started yet.
-    fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, Notices) {
+    fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, BrokerEvents) {
         let at_finapi = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
             "client_id": "a", "client_secret": "b",
@@ -91,10 +91,10 @@ impl Alone {
             breaker::Settings::default(),
             None,
         );
-        let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
+        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
-        policy.retry.initial = LOOK_INTERVAL_MIN;
+        policy.retry.initial = POLL_INTERVAL_MIN;
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,
@@ -104,11 +104,11 @@ impl Alone {
             clock: self.clock,
             seed: 1,
         });
-        (worker, notices)
+        (worker, broker_events)
     }
 
     /// A refresh whose task runs, on its way to be tried alone.
-    async fn suspect(&self) {
+    async fn quarantine(&self) {
         let now = self.clock.now();
         let command = command(1);
         let task = TaskRef {
@@ -127,10 +127,10 @@ impl Alone {
             },
             queue: self.topology.steps(),
             redeliveries: QUARANTINE_REDELIVERIES,
-            message: message::bookmark(&self.topology, &refresh, now).message,
+            message: message::checkpoint(&self.topology, &refresh, now).message,
         };
-        let suspect = message::suspect(&self.topology, &delivery, now);
-        self.client.publish(vec![suspect]).await.expect("published");
+        let quarantined = message::quarantine(&self.topology, &delivery, now);
+        self.client.publish(vec![quarantined]).await.expect("published");
     }
 
     async fn send(&self, lane: &str, connection: i64) {
@@ -171,42 +171,42 @@ fn command(connection: i64) -> RefreshConnection {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspects_task_is_not_looked_at_within_a_second_of_the_last_look_and_then_at_once() {
+async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_poll_and_then_at_once() {
     let alone = Alone::new();
-    // Somebody looked at the task just now, and died.
-    alone.suspect().await;
+    // Somebody polled the task just now, and died.
+    alone.quarantine().await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;
     assert_eq!(alone.calls(), 0);
-    let (_, in_hand) = alone.server.depths()[&alone.topology.suspects()];
-    assert_eq!(in_hand, 1, "it waits alone, and not among those it may take along");
+    let (_, in_flight) = alone.server.depths()[&alone.topology.quarantine()];
+    assert_eq!(in_flight, 1, "it waits alone, and not among those it may take along");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(alone.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_that_was_tried_and_waits_makes_way_for_the_next() {
+async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next() {
     let alone = Alone::new();
-    alone.suspect().await;
+    alone.quarantine().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     alone.start(StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(alone.calls(), 1);
     let depths = alone.server.depths();
-    assert_eq!(depths[&alone.topology.suspects()], (0, 0));
+    assert_eq!(depths[&alone.topology.quarantine()], (0, 0));
     assert_eq!(depths[&alone.topology.delay_queue("1s")], (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_died_unnoticed_fails_liveness_and_is_made_anew() {
+async fn a_consumer_that_died_silently_fails_liveness_and_is_made_again() {
     let alone = Alone::new();
     let handle = alone.start(StatusCode::NOT_FOUND);
     tokio::task::yield_now().await;
-    alone.server.kill_consumers(&alone.topology.suspects());
-    alone.suspect().await;
+    alone.server.kill_consumers(&alone.topology.quarantine());
+    alone.quarantine().await;
     until(&handle, |status| status.stuck).await;
     until(&handle, |status| !status.stuck).await;
-    assert_eq!(alone.calls(), 1, "what waited in the queue was gone on with");
+    assert_eq!(alone.calls(), 1, "what waited in the queue was continued");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,11 +249,11 @@ async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
     tokio::time::sleep(Duration::from_secs(17)).await;
     let lane = alone.server.peek(&alone.topology.background());
     assert_eq!(lane.len(), 1);
-    assert_eq!(lane[0].properties.timestamp, Some(15), "published anew");
+    assert_eq!(lane[0].properties.timestamp, Some(15), "published again");
     assert_eq!(
         handle.status().await.expect("the loop answers").backlog,
         1,
-        "and taken anew"
+        "and taken again"
     );
     let read = RefreshConnection::decode(lane[0].body.clone()).expect("a command");
     assert_eq!(read.requested_at, Some(from_timestamp(Timestamp::UNIX_EPOCH)));
@@ -270,9 +270,12 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(alone.parked(), 1, "the one that was begun");
     let other = subscriptions(&alone.topology, &one_in_flight());
-    let (_other, mut notices) = alone.server.connect(other);
-    assert!(matches!(notices.recv().await, Some(Notice::Up { .. })));
-    let Some(Notice::Delivery(delivery)) = notices.recv().await else {
+    let (_other, mut broker_events) = alone.server.connect(other);
+    assert!(matches!(
+        broker_events.recv().await,
+        Some(BrokerEvent::Connected { .. })
+    ));
+    let Some(BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
         panic!("no delivery")
     };
     assert_eq!(
@@ -306,7 +309,7 @@ async fn a_duplicate_is_dropped_while_the_first_runs_or_waits_in_the_same_worker
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
+async fn what_finapi_answers_after_the_broker_was_lost_is_not_published() {
     let alone = Alone {
         latency: Duration::from_secs(1),
         ..Alone::new()
@@ -316,12 +319,12 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_told() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     alone.server.outage(true);
     alone.server.outage(false);
-    let told = || alone.server.depths()[&alone.topology.unrouted_events()].0;
+    let published = || alone.server.depths()[&alone.topology.unrouted_events()].0;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!((alone.calls(), told()), (1, 0));
+    assert_eq!((alone.calls(), published()), (1, 0));
     // The command, which came back meanwhile, waits until nobody works on it any more.
     tokio::time::sleep(DUPLICATE_WAIT + Duration::from_secs(2)).await;
-    assert_eq!((alone.calls(), told()), (2, 1));
+    assert_eq!((alone.calls(), published()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,11 +346,11 @@ async fn who_has_lost_the_broker_asks_nothing_more() {
 async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lane_once() {
     let alone = Alone::new();
     alone.send("interactive", 1).await;
-    let undated = Message {
+    let missing_requested_at = Message {
         body: command(2).encode_to_vec().into(),
         ..Message::default()
     };
-    alone.publish("background", undated).await;
+    alone.publish("background", missing_requested_at).await;
     let answer = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "4")]);
     let handle = alone.start_with(answer, one_in_flight());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -359,17 +362,17 @@ async fn a_command_that_does_not_say_when_it_was_sent_goes_to_the_end_of_its_lan
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_in_a_lane_is_a_dead_letter() {
+async fn a_wake_up_in_a_lane_is_a_dead_letter() {
     let alone = Alone::new();
-    let hint = crate::callbacks::hint(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
-    alone.publish("interactive", hint.message).await;
+    let wake_up = crate::callbacks::wake_up(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
+    alone.publish("interactive", wake_up.message).await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(alone.server.depths()[&alone.topology.dead_letters()], (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_goes_on_as_it_came_leaves_headers_behind_that_are_too_long() {
+async fn what_is_forwarded_as_it_came_leaves_headers_behind_that_are_too_long() {
     let alone = Alone::new();
     let long = Header::Text("x".repeat(3000));
     let foreign = [("a", long.clone()), ("b", long), ("tenant", "blue".into())];

@@ -34,7 +34,7 @@ impl Watchdog {
             let (name, prefetch) = match subscription {
                 Subscription::Queue { name, prefetch } => (name.clone(), i64::from(*prefetch)),
                 // Nobody waits in an ephemeral queue.
-                Subscription::Tap { exchange, .. } => (exchange.clone(), 0),
+                Subscription::Ephemeral { exchange, .. } => (exchange.clone(), 0),
             };
             Queue {
                 name,

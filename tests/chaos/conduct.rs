@@ -19,9 +19,9 @@ const BROKER_DOWN: Duration = Duration::from_secs(1);
 /// When nothing happens for so long, nothing will.
 const STALLED_AFTER: Duration = Duration::from_secs(45);
 
-/// How often progress is looked at, and told.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often progress is checked, and reported.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// What was done, and what became of it.
 pub struct Done {
@@ -55,7 +55,7 @@ struct Doing {
 pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Done {
     let began = Instant::now();
     let commands = schedule.orders.len();
-    let telling = tokio::spawn(tell(Arc::clone(stage), commands, began));
+    let reporting = tokio::spawn(report(Arc::clone(stage), commands, began));
     let publishing = tokio::spawn(Arc::clone(stage).publish(schedule.orders, schedule.publishes));
     let mut workers = Workers::start(Arc::clone(stage), logs.to_owned());
     let mut doing = Doing::new();
@@ -77,7 +77,7 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let mut ends = doing.ends;
     ends.checked += doing.stopped;
     ends.broken.extend(workers.wrong.iter().cloned());
-    telling.abort();
+    reporting.abort();
     Done {
         orders: published.orders,
         published: published.messages,
@@ -102,7 +102,7 @@ impl Doing {
             crashes: JoinSet::new(),
             crashed: 0,
             slow: 0,
-            ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_told"),
+            ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_asked"),
         }
     }
 
@@ -150,7 +150,7 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
     };
     let mut last = (progress(), Instant::now());
     while last.0.0 < commands && last.1.elapsed() < STALLED_AFTER {
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
         let now = progress();
         if now != last.0 {
             last = (now, Instant::now());
@@ -168,13 +168,13 @@ async fn calm(stage: &Stage, commands: usize) -> Vec<String> {
         if only_dead || last.1.elapsed() >= STALLED_AFTER {
             return last.0;
         }
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
     }
 }
 
-async fn tell(stage: Arc<Stage>, commands: usize, began: Instant) {
+async fn report(stage: Arc<Stage>, commands: usize, began: Instant) {
     loop {
-        sleep(TELL_EVERY).await;
+        sleep(REPORT_EVERY).await;
         let over = stage.observer.seen().over.len();
         println!("{:>5.0} s  {over} of {commands} over", began.elapsed().as_secs_f64());
     }

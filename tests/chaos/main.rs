@@ -55,7 +55,7 @@ const TESTS: [&str; 17] = [
     "every_event_can_be_read_and_carries_its_id",
     "all_queues_are_empty_at_the_end",
     "no_message_is_a_dead_letter",
-    "no_worker_ends_by_itself_and_all_stop_when_told",
+    "no_worker_ends_by_itself_and_all_stop_when_asked",
     "no_secret_is_in_a_log",
     "no_worker_logs_an_error_or_a_panic",
     "every_scenario_happened_often_enough",

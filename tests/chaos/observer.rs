@@ -16,7 +16,7 @@ use crate::support::rabbitmq::RabbitMq;
 
 pub const QUEUE: &str = "chaos.observer";
 
-/// How many events are in hand at a time.
+/// How many events are in flight at a time.
 const PREFETCH: u16 = 500;
 
 /// How long the broker may take to answer before it is asked again. One that is starting may not answer at all.

@@ -9,7 +9,7 @@ pub struct Options {
     /// How many commands are published.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub refreshes: u32,
-    /// How many times a worker is killed, or every tenth time told to stop, one every half second. How long the chaos lasts
+    /// How many times a worker is killed, or every tenth time stopped, one every half second. How long the chaos lasts
     /// follows from it.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub kills: u32,

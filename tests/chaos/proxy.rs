@@ -49,7 +49,7 @@ impl Proxy {
         }
     }
 
-    /// Opens an entrance of its own, so that what its clients send can be told from what others send.
+    /// Opens an entrance of its own, so that what its clients send can be distinguished from what others send.
     pub fn open(&self, reader: impl Fn(&[u8]) + Send + Sync + 'static) -> Entrance {
         let listener = StdTcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("it need not block");

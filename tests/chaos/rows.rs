@@ -54,7 +54,7 @@ impl Run<'_> {
         vec![
             row("commands", refreshes as usize, done.orders.len()),
             row("workers killed", (kills - stops) as usize, done.killed),
-            row("workers told to stop", stops as usize, done.stopped),
+            row("workers asked to stop", stops as usize, done.stopped),
             row("broker crashes", broker_restarts as usize, done.crashes),
             row(
                 "times that the broker or finAPI became slow",

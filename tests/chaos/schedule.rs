@@ -12,7 +12,7 @@ use crate::options::Options;
 /// One worker is killed each time.
 const KILL_EVERY: Duration = Duration::from_millis(500);
 
-/// Every so many times the worker is told to stop instead.
+/// Every so many times the worker is asked to stop instead.
 pub const STOP_EVERY: u32 = 10;
 
 /// How many workers there are.

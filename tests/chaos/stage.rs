@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Notice, Outgoing, rabbit};
+use bankrefresh::broker::{Broker, BrokerEvent, Outgoing, rabbit};
 use bankrefresh::message;
 use bankrefresh::proto::from_timestamp;
 use bankrefresh::refresh::Envelope;
@@ -61,9 +61,9 @@ impl Stage {
             reconnect_max: Duration::from_secs(1),
             ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
-        let (client, mut notices) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
-        while !matches!(notices.recv().await, Some(Notice::Up { .. })) {}
-        tokio::spawn(async move { while notices.recv().await.is_some() {} });
+        let (client, mut broker_events) = rabbit::connect(settings, topology.clone(), Vec::new()).expect("settings");
+        while !matches!(broker_events.recv().await, Some(BrokerEvent::Connected { .. })) {}
+        tokio::spawn(async move { while broker_events.recv().await.is_some() {} });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let finapi = listener.local_addr().expect("an address");
         let sandbox = sandbox(schedule, seed);

@@ -47,7 +47,7 @@ pub struct Figures {
     pub in_parts: usize,
     /// Commands that were in two messages at once.
     pub in_two_messages: usize,
-    /// Commands that made finAPI look for a task in vain: it answered, but no task came of it, as meant.
+    /// Commands that made finAPI search for a task in vain: it answered, but no task came of it, as meant.
     pub without_task: usize,
     /// Commands in two messages at once whose duplicates met at two workers, and both started an update: a web form that nobody
     /// has opened does not lock the connection, so finAPI lets them.
@@ -171,7 +171,7 @@ impl<'a> Judge<'a> {
     fn polled(&mut self, account: &Account<'_>, task: &AskedOfTask) {
         let polls = self.polls.of(&task.id);
         self.figures.polls += polls.len();
-        let arrived = usize::try_from(task.looks).unwrap_or(usize::MAX);
+        let arrived = usize::try_from(task.polls).unwrap_or(usize::MAX);
         self.measured.check(arrived <= polls.len(), || {
             format!("{}: {arrived} arrived, {} were sent", account.name(), polls.len())
         });

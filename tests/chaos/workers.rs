@@ -38,7 +38,7 @@ struct Worker {
     _to_finapi: Entrance,
 }
 
-/// How a worker stopped that was told to.
+/// How a worker stopped that was asked to.
 #[derive(PartialEq, Eq)]
 enum Stopped {
     Orderly,
@@ -81,13 +81,13 @@ impl Workers {
         }
     }
 
-    /// Tells one to stop and starts another in its place meanwhile.
+    /// Stops one and starts another in its place meanwhile.
     pub fn stop(&mut self, slot: usize) {
         let old = self.replace(slot);
         self.stopping.spawn(old.stop());
     }
 
-    /// Stops all of them and says how it went with these and with those that were told to stop before.
+    /// Stops all of them and says how it went with these and with those that were stopped before.
     pub async fn end(mut self) -> Ends {
         for worker in self.slots {
             self.stopping.spawn(worker.stop());
@@ -145,7 +145,7 @@ fn is_empty(log: &Path) -> bool {
 impl Worker {
     async fn stop(mut self) -> Result<Stopped, String> {
         let name = self.name;
-        // Without an id it has ended already, which its status tells about.
+        // Without an id it has ended already, which its status shows.
         if let Some(pid) = self.child.id() {
             let kill = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
             assert!(kill.expect("kill runs").success());

@@ -208,7 +208,7 @@ async fn they_are_listed_and_shown_without_secrets_and_stay_as_they_are() {
         "{}",
         missing.err
     );
-    // Looked at more often than RabbitMQ 4 would forgive by default.
+    // Read more often than RabbitMQ 4 would forgive by default.
     for _ in 0..25 {
         assert_eq!(dead_letters(&platform, &["list"]).await.out, listed.out);
     }
@@ -252,11 +252,11 @@ async fn many_pages_keep_their_order_and_what_is_not_meant_stays() {
 
     let first = dead_letters(&platform, &["discard", "--all", "--limit", "97"]).await;
     assert_eq!(first.code, Some(0), "{}", first.err);
-    assert!(first.err.contains("1077 were not looked at"), "{}", first.err);
+    assert!(first.err.contains("1077 were not read"), "{}", first.err);
     let some = dead_letters(&platform, &["list"]).await;
     assert_eq!(some.lines().len(), 1000);
-    assert!(some.err.contains("80 were not looked at"), "{}", some.err);
-    // Those that were not looked at come first now; none is missing.
+    assert!(some.err.contains("80 were not read"), "{}", some.err);
+    // Those that were not read come first now; none is missing.
     let left = dead_letters(&platform, &["list", "--limit", "5000"]).await.ids();
     assert_eq!(left.len(), 1100);
     let left: BTreeSet<String> = left.into_iter().collect();
@@ -276,7 +276,7 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     let now = Timestamp::now();
     let old = now - SignedDuration::from_hours(5);
     let refresh = |connection| Refresh::new(command(connection), now, Envelope::default(), now);
-    let state = |connection| message::bookmark(&topology, &refresh(connection), now).message;
+    let state = |connection| message::checkpoint(&topology, &refresh(connection), now).message;
     let message = |connection| command_message(&platform, command(connection));
     let of_unknown_origin = Outgoing {
         exchange: topology.dead_letters(),
@@ -339,7 +339,7 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     assert!(
         replayed
             .err
-            .contains("stranger stays: there is no telling where it came from"),
+            .contains("stranger stays: nobody can know where it came from"),
         "{}",
         replayed.err
     );
@@ -378,10 +378,10 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
         redeliveries: 3,
         message: lane[0].clone(),
     };
-    let suspect = message::suspect(&topology, &delivery, Timestamp::now());
-    platform.broker.publish(vec![suspect]).await.expect("published");
+    let quarantined = message::quarantine(&topology, &delivery, Timestamp::now());
+    platform.broker.publish(vec![quarantined]).await.expect("published");
     for _ in 0..=DELIVERY_LIMIT {
-        die_with(&platform, &topology.suspects(), 1).await;
+        die_with(&platform, &topology.quarantine(), 1).await;
     }
     until_dead(&platform, 1).await;
     let listed = dead_letters(&platform, &["list", "--reason", "delivery_limit", "--format", "json"]).await;
@@ -419,10 +419,10 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
     let id = platform.send(wrong).await;
     // Its state was written by a release that could be read then, as it can now.
     let now = Timestamp::now();
-    let mended = command(2);
-    let state = message::bookmark(
+    let fixed = command(2);
+    let state = message::checkpoint(
         &platform.topology,
-        &Refresh::new(mended.clone(), now, Envelope::default(), now),
+        &Refresh::new(fixed.clone(), now, Envelope::default(), now),
         now,
     );
     assert_eq!(state.message.properties.kind.as_deref(), Some(state::MESSAGE_NAME));
@@ -437,7 +437,7 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
         replayed.out,
         replayed.err
     );
-    platform.outcome(&mended.command_id).await;
+    platform.outcome(&fixed.command_id).await;
     until_dead(&platform, 1).await;
     let left = dead_letters(&platform, &["list"]).await;
     assert_eq!(left.ids(), [id]);
@@ -462,7 +462,7 @@ async fn a_replay_that_is_killed_loses_nothing() {
     replay.kill().await.expect("killed");
     let background = platform.topology.background();
     let queue = platform.topology.dead_letters();
-    // Until the broker has noticed, and has everything back.
+    // Until the broker has detected it, and has everything back.
     let (mut left, mut there, mut readers) = (0, 0, 1);
     let all_back = async {
         while readers > 0 || left + there < 2000 {

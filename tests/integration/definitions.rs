@@ -73,7 +73,7 @@ async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
 
     let listen = free_address();
     let url = login(rabbit, &prefix, "worker").await;
-    // Each wait goes through the delay queues, and hints through the exchange for them.
+    // Each wait goes through the delay queues, and wake-ups through the exchange for them.
     let mut worker = platform.worker(&[
         ("AMQP__URL", &url),
         ("AMQP__DECLARE", "false"),
@@ -102,10 +102,13 @@ async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
     assert!(watch.wait().await.expect("its status").success());
 
     let callback = platform.sandbox.next_callback().await;
-    let hint = callback
+    let callback_url = callback
         .url
         .replace("https://callbacks.example.org/finapi", &format!("http://{listen}"));
-    assert_eq!(client().post(hint).send().await.expect("an answer").status(), 204);
+    assert_eq!(
+        client().post(callback_url).send().await.expect("an answer").status(),
+        204
+    );
     let unreadable = Outgoing {
         exchange: topology.commands(),
         routing_key: "interactive".to_owned(),
@@ -185,7 +188,7 @@ async fn each_user_may_do_its_part_and_no_more() {
                 topology.interactive(),
                 topology.background(),
                 topology.steps(),
-                topology.suspects(),
+                topology.quarantine(),
             ];
             let expected = part == "worker" && takes.contains(&queue.name);
             let may = allowed(&connection, consume(queue.name.clone())).await;

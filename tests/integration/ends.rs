@@ -1,4 +1,4 @@
-//! Workers that are killed or told to stop, and a broker that restarts.
+//! Workers that are killed or stopped, and a broker that restarts.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::platform::{Platform, assert_one_good_outcome_each, client, c
 use crate::support::rabbitmq::RabbitMq;
 
 #[tokio::test]
-async fn a_killed_workers_refreshes_go_on_elsewhere_and_no_bank_is_asked_twice() {
+async fn a_killed_workers_refreshes_continue_elsewhere_and_no_bank_is_asked_twice() {
     let mut platform = Platform::start(slow(Duration::from_secs(3))).await;
     let mut killed = platform.worker(&[]);
     platform.send_all(commands(100), false).await;
@@ -20,7 +20,7 @@ async fn a_killed_workers_refreshes_go_on_elsewhere_and_no_bank_is_asked_twice()
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_parks_all_it_holds_within_ten_seconds() {
+async fn a_worker_that_is_asked_to_stop_parks_all_it_holds_within_ten_seconds() {
     let mut platform = Platform::start(slow(Duration::from_secs(20))).await;
     let mut stopped = platform.worker(&[("WORKER__IN_FLIGHT", "5000")]);
     platform.send_all(commands(5000), false).await;
@@ -68,7 +68,7 @@ async fn a_broker_that_restarts_loses_nothing() {
     platform.until_asked(|asked| asked.tasks >= 30).await;
     rabbit.crash().await;
     rabbit.restart().await;
-    // Events that were published while our own tap was down are in no queue of ours, so the sandbox is asked instead.
+    // Events that were published while our own ephemeral subscription was down are in no queue of ours, so the sandbox is asked instead.
     let background = platform.topology.background();
     platform
         .until_asked(|asked| asked.tasks >= 100 && asked.open_tasks == 0)

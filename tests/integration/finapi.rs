@@ -46,7 +46,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
         first: Some(1),
     };
     let cases = [
-        vec![at(Endpoint::StartUpdate, FaultKind::AnswerLost)],
+        vec![at(Endpoint::StartUpdate, FaultKind::ResponseLost)],
         vec![at(Endpoint::StartUpdate, FaultKind::Malformed)],
         vec![at(Endpoint::StartUpdate, FaultKind::Dropped)],
         vec![at(Endpoint::StartUpdate, status(500, None))],
@@ -61,7 +61,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
         ],
         vec![
             at(Endpoint::Accounts, status(429, Some(1))),
-            at(Endpoint::Task, FaultKind::AnswerLost),
+            at(Endpoint::Task, FaultKind::ResponseLost),
         ],
     ];
     let mut platform = Platform::start(quick()).await;
@@ -181,7 +181,7 @@ async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
 }
 
 #[tokio::test]
-async fn a_callback_is_looked_into_at_once_and_a_forged_one_does_nothing() {
+async fn a_callback_brings_a_poll_at_once_and_a_forged_one_does_nothing() {
     let config = SandboxConfig {
         default_script: Script::of(Behaviour::WebFormDuring {
             after: After::secs(1),

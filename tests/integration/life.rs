@@ -241,9 +241,9 @@ async fn a_worker_that_was_frozen_starts_nothing_before_it_hears_from_the_broker
     frozen.log.until("connected to RabbitMQ").await;
     let sent = Instant::now();
     platform.send_all(commands(REFRESHES), false).await;
-    // Each has looked for a task and found none, and waits for its turn to start one.
-    let looked = || gate.requests_since(sent, &Method::GET, Endpoint::Tasks.path());
-    while looked() < 12 {
+    // Each has searched for a task and found none, and waits for its turn to start one.
+    let searched = || gate.requests_since(sent, &Method::GET, Endpoint::Tasks.path());
+    while searched() < 12 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     frozen.signal("STOP").await;

@@ -1,4 +1,4 @@
-//! What operators are told: wrong settings, and how a worker is.
+//! What operators see: wrong settings, and how a worker is.
 
 use std::time::Duration;
 
@@ -62,9 +62,9 @@ async fn operators_see_whether_a_worker_lives_is_ready_and_what_it_holds() {
     let metrics = get("/metrics").await.1;
     for line in [
         "bankrefresh_refreshes_total{outcome=\"updated\",reason=\"UPDATE_ORIGIN_SILENT\"",
-        "bankrefresh_finapi_call_duration_seconds_count{call=\"start\",class=\"ok\"",
-        "bankrefresh_notice_delay_seconds_count",
-        "bankrefresh_in_hand{",
+        "bankrefresh_finapi_query_duration_seconds_count{query=\"start\",class=\"ok\"",
+        "bankrefresh_detection_delay_seconds_count",
+        "bankrefresh_in_flight{",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

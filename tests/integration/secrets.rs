@@ -93,8 +93,8 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     let spans = collector.spans();
     assert!(spans.len() > 50, "{}", spans.len());
     shown += &format!("{spans:?} {:?} {}", collector.metrics(), worker.log.text());
-    let told = [planted, broker_password, "sandbox-secret", "guest:guest"];
-    secrets.extend(told.map(str::to_owned));
+    let known = [planted, broker_password, "sandbox-secret", "guest:guest"];
+    secrets.extend(known.map(str::to_owned));
     let (mut ibans, mut purposes) = (0, 0);
     for (event, _) in platform.events.values().flatten() {
         match event {

@@ -42,9 +42,9 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
         killed.child.kill().await.expect("killed");
         let _other = platform.worker(&settings);
         platform.outcome(&id).await;
-        let is_told = |span: &Span| span.name.contains("transactions.updated");
+        let is_published = |span: &Span| span.name.contains("transactions.updated");
         collector
-            .until(|seen| seen.spans().iter().any(is_told) && orphans(&seen.spans()).is_empty())
+            .until(|seen| seen.spans().iter().any(is_published) && orphans(&seen.spans()).is_empty())
             .await;
 
         let spans = collector.spans();
@@ -84,19 +84,19 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
             .map(|span| (&*span.name, &*span.attributes["error.type"]))
             .collect();
         assert_eq!(failed, [("GET /api/tasks/{id}", "503")]);
-        // Whoever consumes an event goes on from the span that sent it.
+        // Whoever consumes an event continues from the span that sent it.
         for ((_, message), name) in platform.events[&id]
             .iter()
             .zip(["user-action.required", "transactions.updated"])
         {
-            let told = spans.iter().find(|span| span.name.ends_with(name)).expect("just seen");
+            let sent = spans.iter().find(|span| span.name.ends_with(name)).expect("just seen");
             let traceparent = message.properties.headers.get("traceparent").and_then(Header::as_text);
-            assert_eq!(traceparent, Some(format!("00-{TRACE}-{}-01", told.id).as_str()));
+            assert_eq!(traceparent, Some(format!("00-{TRACE}-{}-01", sent.id).as_str()));
         }
     }
 }
 
-/// The bank asks in the middle of the update; and one look fails.
+/// The bank asks in the middle of the update; and one poll fails.
 fn asks_in_mid_update() -> Script {
     let fails_once = Fault {
         kind: FaultKind::Status {
@@ -257,10 +257,10 @@ async fn metrics_come_to_the_collector_and_the_last_ones_when_a_worker_stops() {
     collector
         .until(|seen| seen.metrics().contains_key("bankrefresh.refreshes"))
         .await;
-    let told = collector.spans();
+    let spans = collector.spans();
     assert!(
-        told.iter().any(|span| span.name.contains("transactions.updated")),
-        "{told:?}"
+        spans.iter().any(|span| span.name.contains("transactions.updated")),
+        "{spans:?}"
     );
 }
 

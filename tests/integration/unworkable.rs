@@ -72,28 +72,28 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
     let topology = platform.topology.clone();
     let interactive = topology.interactive();
     platform.send_all(commands(5), true).await;
-    // Workers that die with all of them in hand.
+    // Workers that die with all of them in flight.
     for _ in 0..3 {
         die_with(&platform, &interactive, 5).await;
     }
     let mut worker = platform.worker(&[]);
     platform.outcomes(5).await;
     assert_one_good_outcome_each(&platform, 5);
-    // In good order: one that is killed may die with the next message in hand.
+    // In good order: one that is killed may die with the next message in flight.
     worker.signal("TERM").await;
     worker.ended().await;
     // One that kills whoever tries it alone.
-    let suspect = Outgoing {
+    let quarantined = Outgoing {
         exchange: topology.steps(),
-        routing_key: topology.suspects(),
+        routing_key: topology.quarantine(),
         message: Message {
             body: command(6).encode_to_vec().into(),
             properties: Properties::default(),
         },
     };
-    platform.broker.publish(vec![suspect]).await.expect("published");
+    platform.broker.publish(vec![quarantined]).await.expect("published");
     for _ in 0..=DELIVERY_LIMIT {
-        die_with(&platform, &topology.suspects(), 1).await;
+        die_with(&platform, &topology.quarantine(), 1).await;
     }
     platform
         .until_depth(&topology.dead_letters(), |(ready, _)| ready == 1)
@@ -101,7 +101,7 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
 }
 
 #[tokio::test]
-async fn a_state_that_finds_no_way_at_the_steps_exchange_is_gone_on_with() {
+async fn a_state_that_finds_no_way_at_the_steps_exchange_continues() {
     let mut platform = Platform::start(quick()).await;
     let topology = platform.topology.clone();
     let lost = Outgoing {
@@ -139,7 +139,7 @@ async fn a_newer_releases_state_is_left_to_it() {
     };
     platform.broker.publish(vec![message]).await.expect("published");
     worker.log.until("needs a newer release").await;
-    let put_aside = platform.topology.delay_queue("15s");
-    platform.until_depth(&put_aside, |(ready, _)| ready == 1).await;
-    assert_eq!(first_of(&platform, &put_aside).await.body, newer.encode_to_vec());
+    let deferred = platform.topology.delay_queue("15s");
+    platform.until_depth(&deferred, |(ready, _)| ready == 1).await;
+    assert_eq!(first_of(&platform, &deferred).await.body, newer.encode_to_vec());
 }

@@ -122,7 +122,7 @@ async fn new_accounts_of_chosen_types_are_imported() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_needed_in_mid_update_is_told_first() {
+async fn a_user_who_is_needed_in_mid_update_is_notified_first() {
     let (_platform, events) = refreshed(during(UserDoes::Completes { after: After::secs(1) }), |_| {}).await;
     let [first, last] = events.as_slice() else {
         panic!("{events:?}")
@@ -149,7 +149,7 @@ async fn editing_credentials_always_leads_to_a_web_form() {
 }
 
 #[tokio::test]
-async fn an_immediate_web_form_is_told_at_once() {
+async fn an_immediate_web_form_is_published_at_once() {
     let user = UserDoes::Completes { after: After::secs(1) };
     let (_platform, events) = refreshed(Script::of(Behaviour::ImmediateWebForm { user }), |_| {}).await;
     let [first, last] = events.as_slice() else {
@@ -228,9 +228,9 @@ async fn a_connection_that_the_batch_update_holds_is_waited_for_and_found_fresh(
     let id = platform.send(command).await;
     let events = platform.outcome(&id).await;
     assert_eq!(updated(&events[0]).origin(), UpdateOrigin::AlreadyFresh);
-    // finAPI's clock may be behind ours, so what came up to two seconds before the command is told, too.
-    let told = updated(&events[0]).transactions.len();
-    assert!((5..=7).contains(&told), "{told}");
+    // finAPI's clock may be behind ours, so what came up to two seconds before the command is published, too.
+    let published = updated(&events[0]).transactions.len();
+    assert!((5..=7).contains(&published), "{published}");
     assert_eq!(
         platform.updates_per_connection_max(),
         0,

@@ -1,4 +1,4 @@
-//! The two lanes: whoever looks at a spinner does not wait for the nightly batch.
+//! The two lanes: whoever waits at a spinner does not wait for the nightly batch.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn with_20000_background_commands_waiting_an_interactive_refresh_starts_wi
     let mut platform = Platform::start(quick()).await;
     platform.send_all((1..=BACKGROUND).map(command).collect(), false).await;
     let _worker = platform.worker(&[]);
-    // The first outcome: by now it has all in hand that it may.
+    // The first outcome: by now it has as much in flight as it may.
     platform.next_event().await;
     let mut slowest = Duration::ZERO;
     for connection in BACKGROUND + 1..=BACKGROUND + INTERACTIVE {

@@ -1,8 +1,9 @@
-//! The layout holds: who may import whom, what pure code may name, and how long files and functions may be.
+//! The layout holds: who may import whom, what pure code may name, how long files and functions may be, and which words are not used.
 //!
-//! All of it goes by the text of `src/`, without the tests in it. `cargo test --test layout -- --nocapture` prints the figures.
+//! Most of it goes by the text of `src/`, without the tests in it. `cargo test --test layout -- --nocapture` prints the figures.
 
 mod source;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

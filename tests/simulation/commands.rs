@@ -22,7 +22,7 @@ pub(crate) struct Command {
     pub(crate) is: Is,
     pub(crate) at: Duration,
     /// When it is published once more.
-    pub(crate) copies: Vec<Duration>,
+    pub(crate) duplicates: Vec<Duration>,
     pub(crate) interactive: bool,
     body: Vec<u8>,
     kind: Option<&'static str>,
@@ -118,7 +118,7 @@ pub(crate) fn killer(draw: &mut Draw, load: &Load, start: Timestamp) -> Command 
     Command {
         id,
         at,
-        copies: Vec::new(),
+        duplicates: Vec::new(),
         interactive: draw.chance(0.5),
         body: plain.encode_to_vec(),
         kind: Some(COMMAND_NAME),
@@ -128,14 +128,14 @@ pub(crate) fn killer(draw: &mut Draw, load: &Load, start: Timestamp) -> Command 
 }
 
 fn one(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration) -> Command {
-    let copies = (0..draw.up_to_number(2, 0.15))
+    let duplicates = (0..draw.up_to_number(2, 0.15))
         .map(|_| at + draw.up_to(40 * SECOND))
         .collect();
     let plain = plain(draw, target, start, at);
     let command = Command {
         id: plain.command_id.clone(),
         at,
-        copies,
+        duplicates,
         interactive: draw.chance(0.5),
         body: plain.encode_to_vec(),
         kind: draw.chance(0.9).then_some(COMMAND_NAME),
@@ -159,7 +159,7 @@ fn one(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration) -
         2 if draw.chance(0.5) => Command {
             body: newer(plain),
             kind: Some("bankrefresh.v1.RefreshState"),
-            copies: Vec::new(),
+            duplicates: Vec::new(),
             is: Is::Newer,
             ..command
         },
@@ -173,7 +173,7 @@ fn plain(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration)
     let asked_before = draw.pick(&[Duration::ZERO, Duration::ZERO, SECOND, 10 * SECOND]);
     let requested_at = start + at - draw.up_to(asked_before);
     let mut command = RefreshConnection {
-        // finAPI is told it as the profile, so that what it was asked can be told apart.
+        // finAPI gets it as the profile, so that what it was asked can be distinguished.
         profile_id: id.clone(),
         command_id: id,
         user_id: user,

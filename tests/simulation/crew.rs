@@ -35,12 +35,12 @@ pub(crate) struct Crew<'a> {
     clock: Clock,
     callbacks: callbacks::Settings,
     slots: Vec<Option<Running>>,
-    /// Told to stop and not done yet.
+    /// Published to stop and not done yet.
     leaving: Vec<Running>,
     lives: u64,
     /// How often the worker of each slot was started.
     starts: Vec<u64>,
-    /// Told of every life that is to end of the message that kills workers.
+    /// Published of every life that is to end of the message that kills workers.
     deaths: UnboundedSender<u64>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Crew<'a> {
         self.starts[slot] += 1;
         let of_life = format!("worker/{slot}/{}", self.starts[slot]);
         let settings = self.scenario.settings.clone();
-        let (client, notices) = self.server.connect(subscriptions(&self.topology, &settings));
+        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
         let worker = Worker::new(WorkerParts {
             broker: Broker::Memory(client.clone()),
             finapi: self.finapi(),
@@ -103,8 +103,8 @@ impl<'a> Crew<'a> {
             seed: stream(self.scenario.seed, &of_life).get_seed(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(worker.run(notices, async move {
-            // Who is killed is not told.
+        let task = tokio::spawn(worker.run(broker_events, async move {
+            // Who is killed is not notified.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }

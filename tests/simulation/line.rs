@@ -136,7 +136,7 @@ impl Line {
         let mut work = pin!(self.router.clone().oneshot(request));
         // finAPI does the work at once; it is the answer that may take a while.
         let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-        self.look_for_task(number);
+        self.find_task(number);
         let answer = match at_once {
             Poll::Ready(answer) => answer,
             Poll::Pending => work.await,
@@ -182,7 +182,7 @@ impl Line {
     }
 
     /// A start whose answer gets lost has made a task all the same.
-    fn look_for_task(&self, number: usize) {
+    fn find_task(&self, number: usize) {
         let mut state = self.state();
         let State { calls, tasks, .. } = &mut *state;
         if let Endpoint::Start { connection, made, .. } = &mut calls[number].endpoint {

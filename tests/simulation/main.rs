@@ -1,6 +1,6 @@
 //! The whole worker, simulated: workers, broker and finAPI in one thread, in virtual time, from one seed.
 //!
-//! `cargo test --test simulation` plays many seeds; `cargo test --test simulation -- --seed 7` plays one and tells what happened.
+//! `cargo test --test simulation` plays many seeds; `cargo test --test simulation -- --seed 7` plays one and reports what happened.
 //! What must hold is in [`check`].
 
 mod check;
@@ -35,7 +35,7 @@ struct Options {
     /// The first of them
     #[arg(long, value_name = "S", default_value_t = 1)]
     from: u64,
-    /// Plays this seed alone and tells what happened
+    /// Plays this seed alone and reports what happened
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
 }
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let (options, arguments) = runner::arguments::<Options>();
     let test = Trial::test("simulation", move || {
         let played = match options.seed {
-            Some(seed) => sweep::tell(seed),
+            Some(seed) => sweep::report(seed),
             None => sweep::sweep(options.from, options.seeds),
         };
         Ok(played?)

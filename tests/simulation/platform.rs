@@ -12,7 +12,7 @@ use crate::draw::{Draw, Source};
 
 pub(crate) const CLIENT_SECRET: &str = "the-clients-own-secret";
 pub(crate) const WEB_FORM_URL: &str = "https://webform.simulated.test";
-/// What a bank tells its customer, and nobody else.
+/// What a bank says to its customer, and nobody else.
 pub(crate) const BANK_MESSAGE: &str = "Ihre PIN ist falsch";
 
 /// Who is there.
@@ -185,7 +185,7 @@ fn fault(draw: &mut Draw) -> Fault {
     let late = FaultKind::Slow { by: After::secs(8) };
     let kinds = [
         FaultKind::all(),
-        vec![FaultKind::AnswerLost, FaultKind::Malformed, late],
+        vec![FaultKind::ResponseLost, FaultKind::Malformed, late],
     ]
     .concat();
     let at = [

@@ -54,11 +54,11 @@ pub(crate) struct Killer {
 /// Something that happens at a time.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// A copy of the command of this number is published.
+    /// A duplicate of the command of this number is published.
     Publish(usize),
     /// The worker dies.
     Kill(usize),
-    /// The worker is told to stop.
+    /// The worker is asked to stop.
     Stop(usize),
     /// The worker dies right after something it did at the broker, and is started again.
     KillAfterEffect(usize),
@@ -160,7 +160,7 @@ fn published(commands: &[Command]) -> Vec<(Duration, Act)> {
     let mut plan = Vec::new();
     for (number, command) in commands.iter().enumerate() {
         plan.push((command.at, Act::Publish(number)));
-        plan.extend(command.copies.iter().map(|at| (*at, Act::Publish(number))));
+        plan.extend(command.duplicates.iter().map(|at| (*at, Act::Publish(number))));
     }
     plan
 }

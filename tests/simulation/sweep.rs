@@ -11,8 +11,8 @@ use crate::scenario::Scenario;
 use crate::{trace, world};
 
 const THREADS: usize = 2;
-/// Failures of a sweep that are told; the others are counted.
-const TOLD_MAX: u64 = 20;
+/// Failures of a sweep that are reported; the others are counted.
+const REPORTED_MAX: u64 = 20;
 /// What the names of this test's checks begin with in the list of known violations.
 const TEST: &str = "simulation/";
 /// Every so many seeds one is played twice, and must be the same both times.
@@ -122,8 +122,8 @@ fn is_of(known: &Known, violation: &Violation) -> bool {
     known.check.trim_start_matches(TEST) == violation.check && known.promise == violation.promise
 }
 
-/// Plays one seed and tells what happened. The error says what it violates.
-pub(crate) fn tell(seed: u64) -> Result<(), String> {
+/// Plays one seed and reports what happened. The error says what it violates.
+pub(crate) fn report(seed: u64) -> Result<(), String> {
     let scenario = Scenario::draw(seed);
     let history = world::play(&scenario);
     trace::print(&scenario, &history);
@@ -131,12 +131,12 @@ pub(crate) fn tell(seed: u64) -> Result<(), String> {
     let mut known = Observed::new();
     let (known, unknown): (Vec<_>, Vec<_>) = violated.into_iter().partition(|violation| known.count(violation));
     if !known.is_empty() {
-        println!("\nseed {seed} violates, as is known,\n{}", told(&known));
+        println!("\nseed {seed} violates, as is known,\n{}", list(&known));
     }
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(format!("seed {seed} violates\n{}", told(&unknown)))
+    Err(format!("seed {seed} violates\n{}", list(&unknown)))
 }
 
 fn run(seed: u64, sums: &Mutex<Sums>) -> Result<(), String> {
@@ -170,18 +170,18 @@ fn run(seed: u64, sums: &Mutex<Sums>) -> Result<(), String> {
     if unknown.is_empty() {
         Ok(())
     } else {
-        Err(told(&unknown))
+        Err(list(&unknown))
     }
 }
 
-/// Tells of a seed that failed, and how to play it again.
+/// Reports a seed that failed, and how to play it again.
 fn fail(seed: u64, violated: &str, failures_before: u64) {
-    if failures_before < TOLD_MAX {
+    if failures_before < REPORTED_MAX {
         println!("\nseed {seed} violates\n{violated}\n    cargo test --test simulation -- --seed {seed}");
     }
 }
 
-fn told(violated: &[Violation]) -> String {
+fn list(violated: &[Violation]) -> String {
     let line = |violation: &Violation| format!("  {}: {}", violation.check, violation.what);
     violated.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -39,13 +39,13 @@ pub(crate) fn lines(scenario: &Scenario, history: &History) -> Vec<(Duration, St
         history
             .calls
             .iter()
-            .map(|call| (since(call.at), tell_call(call, since(call.at), history))),
+            .map(|call| (since(call.at), describe_call(call, since(call.at), history))),
     );
     lines.extend(
         history
             .broker
             .iter()
-            .filter_map(|seen| Some((since(seen.at), tell_seen(seen)?))),
+            .filter_map(|seen| Some((since(seen.at), describe_seen(seen)?))),
     );
     lines.push((scenario.calm_at, "***   nothing goes wrong from here on".to_owned()));
     if let Some(quiet_at) = history.quiet_at {
@@ -55,7 +55,7 @@ pub(crate) fn lines(scenario: &Scenario, history: &History) -> Vec<(Duration, St
     lines
 }
 
-fn tell_call(call: &Call, at: Duration, history: &History) -> String {
+fn describe_call(call: &Call, at: Duration, history: &History) -> String {
     let answered = match call.answered {
         None => "no answer".to_owned(),
         Some((then, status)) => format!("{status} after {:?}", then.duration_since(history.began) - at),
@@ -63,7 +63,7 @@ fn tell_call(call: &Call, at: Duration, history: &History) -> String {
     format!("call  worker {}: {:?}: {answered}", call.life, call.endpoint)
 }
 
-fn tell_seen(seen: &Seen) -> Option<String> {
+fn describe_seen(seen: &Seen) -> Option<String> {
     Some(match &seen.what {
         What::Sent { client, outgoing } => {
             format!(
@@ -84,8 +84,8 @@ fn tell_seen(seen: &Seen) -> Option<String> {
                 name(message)
             )
         }
-        What::Acked { client, settled, .. } => {
-            let (queue, message) = settled.as_ref()?;
+        What::Acked { client, message, .. } => {
+            let (queue, message) = message.as_ref()?;
             format!("acked {queue} by {client}: {}", name(message))
         }
         What::Connected { client } => format!("up    {client}"),

@@ -303,7 +303,7 @@ async fn call_back(sandbox: Arc<Sandbox>, router: axum::Router) {
         let request = Request::post(callback.url)
             .body(Body::from(callback.body))
             .expect("a request");
-        // finAPI does not look at the answer.
+        // finAPI does not read the response.
         drop(router.clone().oneshot(request).await);
     }
 }

@@ -34,7 +34,7 @@ pub enum PublishFault {
     },
 }
 
-/// How a publish goes on its way.
+/// How a publish travels.
 pub(super) struct Sending {
     pub(super) there: Duration,
     pub(super) back: Duration,
@@ -42,28 +42,28 @@ pub(super) struct Sending {
 }
 
 impl Client {
-    /// Publishes over the connection of one of this client's lives, and waits for the confirm.
+    /// Publishes over one generation of this client's connection, and waits for the confirm.
     pub(super) async fn send(
         &self,
-        life: Option<u64>,
+        generation: Option<u64>,
         sending: Sending,
         messages: Vec<Outgoing>,
     ) -> Result<(), PublishError> {
         let began = Instant::now();
         let sent = sending.fault.map(|_| messages.clone()).unwrap_or_default();
-        self.pass(life, sending.there).await?;
+        self.pass(generation, sending.there).await?;
         let outcome = match sending.fault {
-            None => self.take(life, messages),
-            Some(PublishFault::Refused { which }) => self.take_others(life, messages, which),
+            None => self.take(generation, messages),
+            Some(PublishFault::Refused { which }) => self.take_others(generation, messages, which),
             Some(PublishFault::Unconfirmed { taken }) => {
                 if taken {
                     // Nobody hears what came of it.
-                    let _ = self.take(life, messages);
+                    let _ = self.take(generation, messages);
                 }
                 Err(PublishError::TimedOut)
             }
             Some(PublishFault::Late { by }) => {
-                self.take_later(life, messages, CONFIRM_TIMEOUT.saturating_sub(sending.there) + by);
+                self.take_later(generation, messages, CONFIRM_TIMEOUT.saturating_sub(sending.there) + by);
                 Err(PublishError::TimedOut)
             }
         };
@@ -71,33 +71,38 @@ impl Client {
             Err(PublishError::TimedOut) => CONFIRM_TIMEOUT.saturating_sub(began.elapsed()),
             _ => sending.back,
         };
-        self.pass(life, back).await?;
+        self.pass(generation, back).await?;
         if let Some(fault) = sending.fault {
             self.failed(fault, sent);
         }
         outcome
     }
 
-    fn take(&self, life: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+    fn take(&self, generation: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         let Handle { id, shared, .. } = &*self.handle;
-        shared.change(|state| state.publish_within(*id, life, messages))
+        shared.change(|state| state.publish_within(*id, generation, messages))
     }
 
-    fn take_others(&self, life: Option<u64>, mut messages: Vec<Outgoing>, which: usize) -> Result<(), PublishError> {
+    fn take_others(
+        &self,
+        generation: Option<u64>,
+        mut messages: Vec<Outgoing>,
+        which: usize,
+    ) -> Result<(), PublishError> {
         if let Some(refused) = which.checked_rem(messages.len()) {
             messages.remove(refused);
         }
-        self.take(life, messages)?;
+        self.take(generation, messages)?;
         Err(PublishError::Refused)
     }
 
-    fn take_later(&self, life: Option<u64>, messages: Vec<Outgoing>, after: Duration) {
+    fn take_later(&self, generation: Option<u64>, messages: Vec<Outgoing>, after: Duration) {
         let shared = Arc::clone(&self.handle.shared);
         let id = self.handle.id;
         self.handle.late().spawn(async move {
             sleep(after).await;
             // What was not written yet is lost with the connection.
-            let _ = shared.change(|state| state.publish_within(id, life, messages));
+            let _ = shared.change(|state| state.publish_within(id, generation, messages));
         });
     }
 
@@ -117,14 +122,14 @@ impl Client {
     }
 
     /// Lets time pass, unless the connection is lost first.
-    async fn pass(&self, life: Option<u64>, time: Duration) -> Result<(), PublishError> {
+    async fn pass(&self, generation: Option<u64>, time: Duration) -> Result<(), PublishError> {
         let Handle { id, shared, .. } = &*self.handle;
         let until = Instant::now() + time;
         loop {
             let lost = shared.lost.notified();
             tokio::pin!(lost);
             lost.as_mut().enable();
-            if shared.state().generation(*id) != life || life.is_none() {
+            if shared.state().generation(*id) != generation || generation.is_none() {
                 return Err(PublishError::Down);
             }
             if Instant::now() >= until {
@@ -139,9 +144,14 @@ impl Client {
 }
 
 impl State {
-    /// Takes messages over one life of a client's connection.
-    fn publish_within(&mut self, client: u64, life: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        if self.generation(client) != life {
+    /// Takes messages over one generation of a client's connection.
+    fn publish_within(
+        &mut self,
+        client: u64,
+        generation: Option<u64>,
+        messages: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
+        if self.generation(client) != generation {
             return Err(PublishError::Down);
         }
         self.publish(client, messages)

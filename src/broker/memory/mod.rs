@@ -28,7 +28,7 @@ pub use self::watch::{Latency, Seen, What};
 use self::state::State;
 use super::outgoing::prepare;
 use super::topology::Topology;
-use super::{Message, Notices, Outgoing, PublishError, Subscription, Tag};
+use super::{BrokerEvents, Message, Outgoing, PublishError, Subscription, Tag};
 
 /// A broker. Cheap to clone; every clone is the same broker.
 #[derive(Clone)]
@@ -44,9 +44,9 @@ pub struct Client {
 
 struct Shared {
     state: Mutex<State>,
-    /// Tells the clock that a message expires sooner than it knows.
+    /// Wakes the clock because a message expires sooner than it knows.
     sooner: Arc<Notify>,
-    /// Tells who waits for a confirm that a client has lost its connection.
+    /// Wakes who waits for a confirm because a client has lost its connection.
     lost: Notify,
 }
 
@@ -77,12 +77,12 @@ impl Server {
         Self { shared }
     }
 
-    /// Connects. The first notice is [`Notice::Up`](super::Notice::Up), at once or, in an outage, when that ends.
+    /// Connects. The first broker event is [`BrokerEvent::Connected`](super::BrokerEvent::Connected), at once or, in an outage, when that ends.
     #[must_use]
-    pub fn connect(&self, subscriptions: Vec<Subscription>) -> (Client, Notices) {
+    pub fn connect(&self, subscriptions: Vec<Subscription>) -> (Client, BrokerEvents) {
         // It takes no room before it is used, and the prefetches bound what is in it.
-        let (notices, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
-        let id = self.shared.state().connect(subscriptions, notices);
+        let (broker_events, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
+        let id = self.shared.state().connect(subscriptions, broker_events);
         let shared = Arc::clone(&self.shared);
         let handle = Arc::new(Handle {
             id,
@@ -115,12 +115,12 @@ impl Server {
         self.shared.state().fail_no_more();
     }
 
-    /// Lets the consumers of a queue die unnoticed: their connections live, but bring nothing of it until they are made anew.
+    /// Lets the consumers of a queue die silently: their connections live, but bring nothing of it until they are made again.
     pub fn kill_consumers(&self, queue: &str) {
         self.shared.state().kill_consumers(queue);
     }
 
-    /// Tells of all that happens from now on, in its order.
+    /// Reports all that happens from now on, in its order.
     #[must_use]
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Seen> {
         self.shared.state().watch.begin()
@@ -131,7 +131,7 @@ impl Server {
         self.shared.state().watch.slow_down(latency, seed);
     }
 
-    /// The number of ready and of unacknowledged messages of every queue, taps apart.
+    /// The number of ready and of unacknowledged messages of every queue, without ephemeral ones.
     #[must_use]
     pub fn depths(&self) -> BTreeMap<String, (usize, usize)> {
         self.shared.state().depths()
@@ -151,8 +151,8 @@ impl Client {
     ///
     /// As there.
     pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        let life = self.handle.shared.state().generation(self.handle.id);
-        self.publish_within(life, messages).await
+        let generation = self.handle.shared.state().generation(self.handle.id);
+        self.publish_within(generation, messages).await
     }
 
     /// As [`super::Broker::publish_for`].
@@ -164,12 +164,12 @@ impl Client {
         self.publish_within(Some(tag.generation), messages).await
     }
 
-    /// Over the connection of one of this client's lives.
-    async fn publish_within(&self, life: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+    /// Over one generation of this client's connection.
+    async fn publish_within(&self, generation: Option<u64>, messages: Vec<Outgoing>) -> Result<(), PublishError> {
         let Handle { id, shared, .. } = &*self.handle;
         let sending = shared.change(|state| state.sending(*id, &messages));
         let messages: Vec<_> = messages.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        self.send(life, sending, messages).await
+        self.send(generation, sending, messages).await
     }
 
     /// As [`super::Broker::ack`].
@@ -188,7 +188,7 @@ impl Client {
         });
     }
 
-    /// As [`super::Broker::pause`]. For a tap, the name is its exchange's.
+    /// As [`super::Broker::pause`]. For an ephemeral subscription, the name is its exchange's.
     pub fn pause(&self, queue: &str, paused: bool) {
         let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.pause(*id, queue, paused));
@@ -220,7 +220,7 @@ impl Client {
         self.kill();
     }
 
-    /// Loses the connection for good, as by a crash: its notices end, and what it had not acknowledged goes back.
+    /// Loses the connection for good, as by a crash: its broker events end, and what it had not acknowledged goes back.
     pub fn kill(&self) {
         let Handle { id, shared, .. } = &*self.handle;
         shared.change(|state| state.kill(*id));
@@ -244,7 +244,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and has the clock look again if a message now expires sooner.
+    /// Changes something, and has the clock check again if a message now expires sooner.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let outcome = change(&mut state);

@@ -12,7 +12,7 @@ use crate::broker::{Header, Message};
 #[derive(Debug)]
 pub(super) struct Messages {
     name: String,
-    /// None for a tap's queue, which keeps everything for its one consumer.
+    /// None for an ephemeral queue, which keeps everything for its one consumer.
     role: Option<Role>,
     /// By their place in the queue, which a message keeps while it is handed out, so that it returns to where it was.
     ready: BTreeMap<u64, Entry>,

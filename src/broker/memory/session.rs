@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
-use crate::broker::{Delivery, Message, Notice, Subscription, Tag};
+use crate::broker::{BrokerEvent, Delivery, Message, Subscription, Tag};
 
-/// What the names of taps begin with.
-pub(super) const TAP: &str = "tap.";
+/// What the names of ephemeral queues begin with.
+pub(super) const EPHEMERAL: &str = "ephemeral.";
 
 /// A client.
 pub(super) struct Session {
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) broker_events: mpsc::Sender<BrokerEvent>,
     pub(super) generation: u64,
     pub(super) up: bool,
     pub(super) subscriptions: Vec<Consuming>,
@@ -23,7 +23,7 @@ pub(super) struct Consuming {
     /// The queue's name.
     pub(super) queue: String,
     pub(super) paused: bool,
-    /// It has died unnoticed.
+    /// It has died silently.
     pub(super) dead: bool,
     /// How many deliveries this generation has seen.
     pub(super) deliveries: u64,
@@ -53,17 +53,17 @@ impl Session {
             number,
         };
         let queue = consuming.subscription.name().to_owned();
-        let tap = matches!(consuming.subscription, Subscription::Tap { .. });
-        if !tap {
+        let ephemeral = matches!(consuming.subscription, Subscription::Ephemeral { .. });
+        if !ephemeral {
             consuming.unacked.insert(number, place);
         }
-        self.notify(Notice::Delivery(Delivery {
+        self.notify(BrokerEvent::Delivery(Delivery {
             tag,
             queue,
             redeliveries,
             message,
         }));
-        tap.then_some(place)
+        ephemeral.then_some(place)
     }
 
     /// Pauses every queue.
@@ -84,8 +84,8 @@ impl Session {
     }
 
     /// There is always room; who dropped the receiver does not want it.
-    pub(super) fn notify(&self, notice: Notice) {
-        let _ = self.notices.try_send(notice);
+    pub(super) fn notify(&self, broker_event: BrokerEvent) {
+        let _ = self.broker_events.try_send(broker_event);
     }
 }
 
@@ -93,7 +93,7 @@ impl Consuming {
     pub(super) fn new(client: u64, index: usize, subscription: Subscription) -> Self {
         let queue = match &subscription {
             Subscription::Queue { name, .. } => name.clone(),
-            Subscription::Tap { .. } => format!("{TAP}{client}.{index}"),
+            Subscription::Ephemeral { .. } => format!("{EPHEMERAL}{client}.{index}"),
         };
         Self {
             subscription,
@@ -108,7 +108,7 @@ impl Consuming {
     pub(super) fn is_free(&self) -> bool {
         let room = match self.subscription {
             Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
-            Subscription::Tap { .. } => true,
+            Subscription::Ephemeral { .. } => true,
         };
         room && !self.paused && !self.dead
     }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
-use super::session::{Consuming, Session, TAP};
+use super::session::{Consuming, EPHEMERAL, Session};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
-use crate::broker::{Message, Notice, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::{BrokerEvent, Message, Outgoing, PublishError, Subscription, Tag};
 
 pub(super) struct State {
     routes: Routes,
@@ -23,12 +23,12 @@ pub(super) struct State {
     lose_confirm: bool,
     /// What the next publishes meet, one each.
     pub(super) faults: VecDeque<PublishFault>,
-    /// A client has lost its connection, and nobody was told of it yet.
+    /// A client has lost its connection, and nobody was notified of it yet.
     lost: bool,
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
-    /// The first one to expire since the clock looked.
+    /// The first one to expire since the clock checked.
     sooner: Option<Instant>,
 }
 
@@ -52,12 +52,12 @@ impl State {
         }
     }
 
-    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, notices: mpsc::Sender<Notice>) -> u64 {
+    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, events: mpsc::Sender<BrokerEvent>) -> u64 {
         let id = self.next_client;
         self.next_client += 1;
         let consuming = (0..).zip(subscriptions).map(|(index, s)| Consuming::new(id, index, s));
         let session = Session {
-            notices,
+            broker_events: events,
             generation: 0,
             up: false,
             subscriptions: consuming.collect(),
@@ -84,7 +84,7 @@ impl State {
         Sending { there, back, fault }
     }
 
-    /// Which life of its connection a client is in; none while it has none.
+    /// Which generation of its connection a client is in; none while it has none.
     pub(super) fn generation(&self, client: u64) -> Option<u64> {
         let session = self.clients.get(&client).filter(|session| session.up)?;
         Some(session.generation)
@@ -130,15 +130,15 @@ impl State {
         let consuming = session.and_then(|session| session.subscriptions.get_mut(index));
         let Some(consuming) = consuming else { return };
         let Some(place) = consuming.unacked.remove(&tag.number) else {
-            let settled = None;
-            return self.watch.see(|| What::Acked { client, tag, settled });
+            let message = None;
+            return self.watch.see(|| What::Acked { client, tag, message });
         };
         let queue = consuming.queue.clone();
-        let settled = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
+        let message = self.queues.get_mut(&queue).and_then(|messages| messages.ack(place));
         self.watch.see(|| What::Acked {
             client,
             tag,
-            settled: settled.map(|message| (queue.clone(), message)),
+            message: message.map(|message| (queue.clone(), message)),
         });
         self.dispatch(&queue);
     }
@@ -182,7 +182,7 @@ impl State {
     }
 
     pub(super) fn kill(&mut self, client: u64) {
-        // Gone first, so that it is not told.
+        // Gone first, so that it is not notified.
         if let Some(session) = self.clients.remove(&client) {
             self.lost = true;
             self.release(client, session.subscriptions);
@@ -215,7 +215,7 @@ impl State {
         std::mem::take(&mut self.lost)
     }
 
-    /// Dead-letters what has expired, and says when to look again.
+    /// Dead-letters what has expired, and says when to check again.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let queues: Vec<_> = self.queues.iter().filter(|(_, q)| q.expires().is_some()).collect();
         let names: Vec<_> = queues.into_iter().map(|(name, _)| name.clone()).collect();
@@ -229,7 +229,7 @@ impl State {
         self.alarm
     }
 
-    /// Whether a message expires before the clock would look; true only once.
+    /// Whether a message expires before the clock would check; true only once.
     pub(super) fn expires_sooner(&mut self) -> bool {
         let sooner = self.sooner.take();
         let sooner = sooner.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm));
@@ -238,7 +238,7 @@ impl State {
     }
 
     pub(super) fn depths(&self) -> BTreeMap<String, (usize, usize)> {
-        let queues = self.queues.iter().filter(|(name, _)| !name.starts_with(TAP));
+        let queues = self.queues.iter().filter(|(name, _)| !name.starts_with(EPHEMERAL));
         queues
             .map(|(name, messages)| (name.clone(), messages.depth()))
             .collect()
@@ -331,15 +331,15 @@ impl State {
         session.up = true;
         session.generation += 1;
         let generation = session.generation;
-        session.notify(Notice::Up { generation });
+        session.notify(BrokerEvent::Connected { generation });
         self.watch.see(|| What::Connected { client });
         let mut queues = Vec::new();
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
             consuming.deliveries = 0;
             consuming.dead = false;
-            if let Subscription::Tap { exchange, keys } = &consuming.subscription {
-                let tap = Messages::new(consuming.queue.clone(), None);
-                self.queues.insert(consuming.queue.clone(), tap);
+            if let Subscription::Ephemeral { exchange, keys } = &consuming.subscription {
+                let ephemeral = Messages::new(consuming.queue.clone(), None);
+                self.queues.insert(consuming.queue.clone(), ephemeral);
                 keys.iter()
                     .for_each(|key| self.routes.bind(exchange, key, &consuming.queue));
             }
@@ -361,18 +361,18 @@ impl State {
         session.up = false;
         let generation = session.generation;
         let reason = reason.to_owned();
-        session.notify(Notice::Down { generation, reason });
+        session.notify(BrokerEvent::Disconnected { generation, reason });
         self.watch.see(|| What::Disconnected { client });
         let emptied = session.subscriptions.iter_mut().map(Consuming::take).collect();
         self.release(client, emptied);
     }
 
-    /// Gives back what subscriptions of a lost connection had not acknowledged, and removes its taps.
+    /// Requeues what subscriptions of a lost connection had not acknowledged, and removes its ephemeral queues.
     fn release(&mut self, client: u64, subscriptions: Vec<Consuming>) {
         let mut queues = BTreeSet::new();
         let mut dead = Vec::new();
         for consuming in subscriptions {
-            if let Subscription::Tap { .. } = consuming.subscription {
+            if let Subscription::Ephemeral { .. } = consuming.subscription {
                 self.queues.remove(&consuming.queue);
                 self.routes.unbind(&consuming.queue);
                 continue;

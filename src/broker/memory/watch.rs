@@ -46,21 +46,21 @@ pub enum What {
         /// The message.
         message: Message,
     },
-    /// A client acknowledged a delivery of its connection's present life.
+    /// A client acknowledged a delivery of its connection's present generation.
     Acked {
         /// The client.
         client: u64,
         /// The delivery.
         tag: Tag,
         /// The queue and the message; none when there is no such delivery, for which RabbitMQ closes the channel.
-        settled: Option<(String, Message)>,
+        message: Option<(String, Message)>,
     },
     /// A client has its connection, for the first time or again.
     Connected {
         /// The client.
         client: u64,
     },
-    /// A client has lost its connection, and has been told so.
+    /// A client has lost its connection, and was notified.
     Disconnected {
         /// The client.
         client: u64,
@@ -139,7 +139,7 @@ impl Watch {
     pub(super) fn see(&self, what: impl FnOnce() -> What) {
         if let Some(seen) = &self.seen {
             let at = Instant::now();
-            // Who no longer looks does not want it.
+            // A receiver that is gone does not want it.
             let _ = seen.send(Seen { at, what: what() });
         }
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 /// The deliveries of one channel that are not acknowledged yet. Tags of a channel only grow.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// Handed over, not settled.
+    /// Handed over, not acknowledged.
     open: BTreeSet<u64>,
-    /// Settled, but the broker has not been told.
-    settled: BTreeSet<u64>,
+    /// Acknowledged here, but not at the broker yet.
+    acknowledged: BTreeSet<u64>,
     newest: u64,
 }
 
@@ -33,23 +33,23 @@ impl Acks {
         self.newest
     }
 
-    /// How many of the deliveries up to this one are not settled.
+    /// How many of the deliveries up to this one are not acknowledged.
     pub(super) fn open_up_to(&self, tag: u64) -> usize {
         self.open.range(..=tag).count()
     }
 
     /// A delivery is to be acknowledged. Any other than an open one is ignored: the broker closes the channel on an
     /// acknowledgement it does not expect.
-    pub(super) fn settle(&mut self, tag: u64) {
+    pub(super) fn acknowledge(&mut self, tag: u64) {
         if self.open.remove(&tag) {
-            self.settled.insert(tag);
+            self.acknowledged.insert(tag);
         }
     }
 
     /// What to send now. One acknowledgement covers everything before the oldest open delivery. It names the newest
-    /// one that the broker has not been told of, for naming one twice closes the channel.
+    /// one that the broker does not know of yet, because naming one twice closes the channel.
     pub(super) fn take(&mut self) -> Vec<Ack> {
-        let mut prefix = std::mem::take(&mut self.settled);
+        let mut prefix = std::mem::take(&mut self.acknowledged);
         let rest = match self.open.first() {
             Some(oldest) => prefix.split_off(oldest),
             None => BTreeSet::new(),
@@ -67,7 +67,7 @@ mod tests {
 
     fn sent(acks: &mut Acks, tags: &[u64]) -> Vec<(u64, bool)> {
         for tag in tags {
-            acks.settle(*tag);
+            acks.acknowledge(*tag);
         }
         let taken = acks.take().into_iter();
         taken.map(|ack| (ack.tag, ack.multiple)).collect()

@@ -2,7 +2,7 @@
 //!
 //! A page is a consumer that is cancelled once it was sent its share, on a channel that stays open for as long as something of
 //! it is unacknowledged. So acknowledging brings nothing new, memory holds one page, and pages that are closed in their order
-//! go back in their order: before what nobody has looked at yet, and behind what had come back already. (`basic.get` would make
+//! go back in their order: before what nobody has read yet, and behind what had come back already. (`basic.get` would make
 //! every message a consumer of its own to a quorum queue, and those come back in any order.)
 
 use std::fmt;
@@ -28,7 +28,7 @@ use super::settings::Settings;
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Outgoing, PublishError};
 
-/// How many messages are looked at at a time. Few: of 97 acknowledgements just before a channel was closed, 59 were lost on 3.10.8,
+/// How many messages are read at a time. Few: of 97 acknowledgements just before a channel was closed, 59 were lost on 3.10.8,
 /// as if no more than about 32 were under way to a quorum queue at a time.
 const PAGE: u16 = 30;
 
@@ -44,7 +44,7 @@ const EMPTY_TIMES: u32 = 4;
 /// How long the broker may take to hand out a message that it says is there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait for a page that was given back to be in the queue again. Somebody else may have taken it: then the others are
+/// How long to wait for a page that was returned to be in the queue again. Somebody else may have taken it: then the others are
 /// not waited for.
 const BACK_MAX: Duration = Duration::from_secs(2);
 
@@ -55,7 +55,7 @@ pub struct DeadLetters {
     publisher: Publisher,
     /// Keeps the publisher's line open; what it says is in its errors, too.
     _faults: mpsc::Receiver<String>,
-    /// How many were there when it was opened and have not been looked at.
+    /// How many were there when it was opened and have not been read.
     left: u32,
     /// Every page of which something is unacknowledged, in the queue's order.
     pages: Vec<Page>,
@@ -88,7 +88,7 @@ pub struct Death {
 }
 
 impl DeadLetters {
-    /// Connects. What is in the queue now will be looked at, and nothing that comes later: a message that is replayed may be back
+    /// Connects. What is in the queue now will be read, and nothing that comes later: a message that is replayed may be back
     /// in no time.
     ///
     /// # Errors
@@ -109,11 +109,11 @@ impl DeadLetters {
         };
         letters.check(topology).await?;
         let channel = letters.channel().await?;
-        let looking = letters.look_well(&channel).await;
-        let queue = looking.map_err(|error| letters.failed(&error))?;
+        let inspected = letters.inspect_repeatedly(&channel).await;
+        let queue = inspected.map_err(|error| letters.failed(&error))?;
         letters.left = queue.message_count();
         if queue.consumer_count() > 0 {
-            tracing::warn!("somebody else reads the queue as well; what they have in hand is not seen here");
+            tracing::warn!("somebody else reads the queue as well; what they hold is not seen here");
         }
         // Nothing is outstanding on it.
         let _ = channel.close(200, "OK".into()).await;
@@ -129,7 +129,7 @@ impl DeadLetters {
             Some(missing @ Difference::MissingQueue { .. }) => Err(Error::Missing(vec![missing])),
             Some(different @ Difference::DifferentQueue { .. }) => {
                 tracing::warn!(
-                    "{different}; without its own delivery limit RabbitMQ 4 drops what was looked at 20 times, and older ones lose \
+                    "{different}; without its own delivery limit RabbitMQ 4 drops what was read 20 times, and older ones lose \
                      the order"
                 );
                 Ok(())
@@ -139,13 +139,13 @@ impl DeadLetters {
         }
     }
 
-    /// How many there were at first and have not been looked at.
+    /// How many there were at first and have not been read.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.left
     }
 
-    /// The next ones; none when all were looked at, or when so many are held that no more should be.
+    /// The next ones; none when all were read, or when so many are held that no more should be.
     ///
     /// # Errors
     ///
@@ -204,15 +204,15 @@ impl DeadLetters {
         self.publisher.publish(messages).await
     }
 
-    /// Gives back what was not acknowledged, page by page: the broker lets a channel go only after it has said that it is closed,
+    /// Returns what was not acknowledged, page by page: the broker lets a channel go only after it has said that it is closed,
     /// so the next page waits until this one is in the queue again. Whoever looks then sees all of it, in its order.
     ///
     /// # Errors
     ///
-    /// The connection was lost; the broker gives everything back by itself.
+    /// The connection was lost; the broker requeues everything by itself.
     pub async fn close(mut self) -> Result<(), Error> {
         let pages = std::mem::take(&mut self.pages);
-        let looking = self.channel().await?;
+        let channel = self.channel().await?;
         let mut back = self.left;
         let mut comes_back = true;
         for page in pages {
@@ -220,7 +220,7 @@ impl DeadLetters {
             closing.await.map_err(|error| self.failed(&error))?;
             back = back.saturating_add(page.unacked);
             if comes_back {
-                match timeout(BACK_MAX, self.until_ready(&looking, back)).await {
+                match timeout(BACK_MAX, self.until_ready(&channel, back)).await {
                     Ok(ready) => ready.map_err(|error| self.failed(&error))?,
                     Err(_) => comes_back = false,
                 }
@@ -252,7 +252,7 @@ impl DeadLetters {
                     last = Instant::now();
                 }
                 Ok(None) => return Err(self.ended("the broker ended it; is the queue still there?")),
-                Err(_) if self.look_well(channel).await.map_err(failed)?.message_count() == 0 => break,
+                Err(_) if self.inspect_repeatedly(channel).await.map_err(failed)?.message_count() == 0 => break,
                 Err(_) if last.elapsed() < PATIENCE => {}
                 Err(_) => {
                     return Err(self.ended("messages are there, but none comes; does somebody else read the queue?"));
@@ -267,29 +267,29 @@ impl DeadLetters {
         Ok(taken)
     }
 
-    /// Looks again while the queue seems to be empty.
-    async fn look_well(&self, channel: &Channel) -> lapin::Result<Queue> {
+    /// Inspects the queue again while the queue seems to be empty.
+    async fn inspect_repeatedly(&self, channel: &Channel) -> lapin::Result<Queue> {
         for _ in 1..EMPTY_TIMES {
-            let queue = self.look(channel).await?;
+            let queue = self.inspect(channel).await?;
             if queue.message_count() > 0 {
                 return Ok(queue);
             }
             sleep(QUIET / EMPTY_TIMES).await;
         }
-        self.look(channel).await
+        self.inspect(channel).await
     }
 
-    async fn look(&self, channel: &Channel) -> lapin::Result<Queue> {
+    async fn inspect(&self, channel: &Channel) -> lapin::Result<Queue> {
         let passive = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        let looking = channel.queue_declare(short(&self.queue), passive, FieldTable::default());
-        looking.await
+        let declared = channel.queue_declare(short(&self.queue), passive, FieldTable::default());
+        declared.await
     }
 
     async fn until_ready(&self, channel: &Channel, count: u32) -> lapin::Result<()> {
-        while self.look(channel).await?.message_count() < count {
+        while self.inspect(channel).await?.message_count() < count {
             sleep(Duration::from_millis(1)).await;
         }
         Ok(())

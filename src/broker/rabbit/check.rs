@@ -72,7 +72,7 @@ async fn compare_exchange(
         Some((NOT_FOUND, _)) => Ok(Some(Difference::MissingExchange { name })),
         Some((PRECONDITION_FAILED, detail)) => Ok(Some(Difference::DifferentExchange { name, detail })),
         Some((ACCESS_REFUSED, detail)) => Ok(Some(Difference::Forbidden { name, detail })),
-        _ => Err(refused(&format!("looking at exchange {name:?}"), &error)),
+        _ => Err(refused(&format!("inspecting exchange {name:?}"), &error)),
     }
 }
 
@@ -94,6 +94,6 @@ pub(super) async fn compare_queue(
         Some((NOT_FOUND, _)) => Ok(Some(Difference::MissingQueue { name })),
         Some((PRECONDITION_FAILED, detail)) => Ok(Some(Difference::DifferentQueue { name, detail })),
         Some((ACCESS_REFUSED, detail)) => Ok(Some(Difference::Forbidden { name, detail })),
-        _ => Err(refused(&format!("looking at queue {name:?}"), &error)),
+        _ => Err(refused(&format!("inspecting queue {name:?}"), &error)),
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum Purpose {
     Consumer,
     /// To publish.
     Publisher,
-    /// To look after exchanges and queues.
+    /// To declare exchanges and queues.
     Topology,
 }
 

@@ -19,35 +19,35 @@ use uuid::Uuid;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short};
 use super::status::Status;
-use crate::broker::{Delivery, Notice, ROOM_PARTS, Subscription, Tag};
+use crate::broker::{BrokerEvent, Delivery, ROOM_PARTS, Subscription, Tag};
 
-/// How many messages of a tap are on their way at a time.
-const TAP_PREFETCH: u16 = 256;
+/// How many messages of an ephemeral queue are on their way at a time.
+const EPHEMERAL_PREFETCH: u16 = 256;
 
-/// How many messages of a tap one acknowledgement is for; well under [`TAP_PREFETCH`].
-const TAP_ACK_EVERY: u64 = 64;
+/// How many messages of an ephemeral queue one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`].
+const EPHEMERAL_ACK_EVERY: u64 = 64;
 
-/// How long the last messages of a tap wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
-const TAP_ACK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the last messages of an ephemeral queue wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
+const EPHEMERAL_ACK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many messages wait for a tap that can't keep up; then the oldest go.
-const TAP_LENGTH_MAX: u32 = 100_000;
+/// How many messages wait for an ephemeral subscription that can't keep up; then the oldest go.
+const EPHEMERAL_LENGTH_MAX: u32 = 100_000;
 
 /// What to do with a subscription.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum ConsumerCommand {
     /// Acknowledge this delivery tag.
-    Ack(u64),
+    Acknowledge(u64),
     /// Stop consuming, hand over what the broker had sent, then say so.
     Cancel(oneshot::Sender<()>),
     /// Send what was acknowledged, then end.
     Finish,
 }
 
-/// The far ends of what a consuming task listens to.
-pub(super) struct Ends {
-    pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+/// The channels between a consuming task and its session.
+pub(super) struct ConsumerChannels {
+    pub(super) broker_events: mpsc::Sender<BrokerEvent>,
+    pub(super) commands: mpsc::UnboundedReceiver<ConsumerCommand>,
     pub(super) paused: watch::Receiver<bool>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Consuming {
     acks: Acks,
     /// Who waits until nothing more comes.
     cancelled: Vec<oneshot::Sender<()>>,
-    ends: Ends,
+    channels: ConsumerChannels,
 }
 
 /// Where deliveries come from.
@@ -73,15 +73,15 @@ struct Source {
     name: String,
     /// The broker's name of it.
     queue: String,
-    /// Whether deliveries are settled as soon as they are handed over. A tap is not paused.
-    tap: bool,
+    /// Whether deliveries are acknowledged as soon as they are handed over. An ephemeral subscription is not paused.
+    is_ephemeral: bool,
     /// The most deliveries that may be unacknowledged.
     prefetch: u16,
 }
 
 /// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
 /// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and others
-/// have what becomes free as those are settled, an eighth of the prefetch at a time.
+/// have what becomes free as those are acknowledged, an eighth of the prefetch at a time.
 #[derive(Default)]
 struct Consumers {
     deliveries: SelectAll<BoxStream<'static, Option<lapin::Result<AmqpDelivery>>>>,
@@ -98,24 +98,26 @@ impl Consuming {
         connection: &Connection,
         subscription: &Subscription,
         (generation, index): (u64, u32),
-        ends: Ends,
+        channels: ConsumerChannels,
     ) -> lapin::Result<Self> {
         let channel = connection.create_channel().await?;
         let prefetch = match subscription {
             // To AMQP, 0 means no limit.
             Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
-            Subscription::Tap { .. } => TAP_PREFETCH,
+            Subscription::Ephemeral { .. } => EPHEMERAL_PREFETCH,
         };
-        let (name, queue, tap) = match subscription {
+        let (name, queue, is_ephemeral) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
-            Subscription::Tap { exchange, keys } => (exchange, declare_tap(&channel, exchange, keys).await?, true),
+            Subscription::Ephemeral { exchange, keys } => {
+                (exchange, declare_ephemeral(&channel, exchange, keys).await?, true)
+            }
         };
         let source = Source {
             generation,
             subscription: index,
             name: name.clone(),
             queue,
-            tap,
+            is_ephemeral,
             prefetch,
         };
         let mut consuming = Self {
@@ -125,28 +127,28 @@ impl Consuming {
             held: VecDeque::new(),
             acks: Acks::default(),
             cancelled: Vec::new(),
-            ends,
+            channels,
         };
         consuming.follow_pause().await?;
         Ok(consuming)
     }
 
-    /// Hands over deliveries and sends acknowledgements until it is told to finish.
+    /// Hands over deliveries and sends acknowledgements until it is asked to finish.
     ///
     /// # Errors
     ///
-    /// Why it can't go on.
+    /// Why it can't continue.
     pub(super) async fn run(mut self) -> Result<(), String> {
-        let notices = self.ends.notices.clone();
-        let mut orders = Vec::new();
-        let mut tap_acks = interval(TAP_ACK_INTERVAL);
-        tap_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let broker_events = self.channels.broker_events.clone();
+        let mut commands = Vec::new();
+        let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
+        ephemeral_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Whatever waits for room among the notices never keeps an acknowledgement waiting.
+            // Whatever waits for room among the broker events never keeps an acknowledgement waiting.
             tokio::select! {
                 // All of them: one acknowledgement may do for many deliveries.
-                count = self.ends.orders.recv_many(&mut orders, usize::MAX) => {
-                    let finish = count == 0 || self.obey(&mut orders);
+                count = self.channels.commands.recv_many(&mut commands, usize::MAX) => {
+                    let finish = count == 0 || self.perform(&mut commands);
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                     if finish {
                         return self.finish().await;
@@ -154,20 +156,20 @@ impl Consuming {
                     self.switch().await?;
                     self.say_cancelled();
                 }
-                Ok(()) = self.ends.paused.changed() => self.switch().await?,
-                Ok(()) = self.ends.status.changed() => self.switch().await?,
+                Ok(()) = self.channels.paused.changed() => self.switch().await?,
+                Ok(()) = self.channels.status.changed() => self.switch().await?,
                 Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => match item {
                     Some(Ok(delivery)) => self.hold(delivery),
                     Some(Err(error)) => return Err(self.failed(&error)),
                     None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
                 },
-                _ = tap_acks.tick(), if self.source.tap => {
+                _ = ephemeral_acks.tick(), if self.source.is_ephemeral => {
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                 }
-                Ok(permit) = notices.reserve(), if !self.held.is_empty() => {
+                Ok(permit) = broker_events.reserve(), if !self.held.is_empty() => {
                     if let Some(held) = self.held.pop_front() {
                         let tag = held.delivery_tag;
-                        permit.send(Notice::Delivery(self.source.delivery(held)));
+                        permit.send(BrokerEvent::Delivery(self.source.delivery(held)));
                         self.handed_over(tag).await.map_err(|error| self.failed(&error))?;
                         self.say_cancelled();
                     }
@@ -177,13 +179,13 @@ impl Consuming {
     }
 
     /// Whether to finish.
-    fn obey(&mut self, orders: &mut Vec<Order>) -> bool {
+    fn perform(&mut self, commands: &mut Vec<ConsumerCommand>) -> bool {
         let mut finish = false;
-        for order in orders.drain(..) {
-            match order {
-                Order::Ack(tag) => self.acks.settle(tag),
-                Order::Cancel(done) => self.cancelled.push(done),
-                Order::Finish => finish = true,
+        for command in commands.drain(..) {
+            match command {
+                ConsumerCommand::Acknowledge(tag) => self.acks.acknowledge(tag),
+                ConsumerCommand::Cancel(done) => self.cancelled.push(done),
+                ConsumerCommand::Finish => finish = true,
             }
         }
         finish
@@ -214,8 +216,8 @@ impl Consuming {
 
     /// Consumes or stops to, as it should.
     async fn follow_pause(&mut self) -> lapin::Result<()> {
-        let blocked = self.ends.status.borrow_and_update().is_blocked() && !self.source.tap;
-        let pause = *self.ends.paused.borrow_and_update() || blocked;
+        let blocked = self.channels.status.borrow_and_update().is_blocked() && !self.source.is_ephemeral;
+        let pause = *self.channels.paused.borrow_and_update() || blocked;
         if pause {
             self.cancel().await
         } else {
@@ -237,7 +239,7 @@ impl Consuming {
         // Per consumer: a quorum queue refuses the global one by closing the connection.
         self.channel.basic_qos(room, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
-            exclusive: self.source.tap,
+            exclusive: self.source.is_ephemeral,
             ..BasicConsumeOptions::default()
         };
         let queue = short(&self.source.queue);
@@ -271,11 +273,11 @@ impl Consuming {
     }
 
     async fn handed_over(&mut self, tag: u64) -> lapin::Result<()> {
-        if !self.source.tap {
+        if !self.source.is_ephemeral {
             return Ok(());
         }
-        self.acks.settle(tag);
-        if tag.is_multiple_of(TAP_ACK_EVERY) {
+        self.acks.acknowledge(tag);
+        if tag.is_multiple_of(EPHEMERAL_ACK_EVERY) {
             self.send_acks().await?;
         }
         Ok(())
@@ -310,15 +312,15 @@ impl Source {
     }
 }
 
-/// What the names of the taps of an exchange begin with: permissions go by the names of queues.
-pub(super) fn tap_prefix(exchange: &str) -> String {
-    format!("{exchange}.tap.")
+/// What the names of the ephemeral queues of an exchange begin with: permissions go by the names of queues.
+pub(super) fn ephemeral_prefix(exchange: &str) -> String {
+    format!("{exchange}.ephemeral.")
 }
 
 /// A queue that lives as long as this connection, paused or not, bound to the exchange. It is bounded and its messages are
-/// acknowledged, so that a tap that is read slowly fills neither the broker's memory nor ours.
-async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
-    let name = format!("{}{}", tap_prefix(exchange), Uuid::new_v4());
+/// acknowledged, so that an ephemeral queue that is read slowly fills neither the broker's memory nor ours.
+async fn declare_ephemeral(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
+    let name = format!("{}{}", ephemeral_prefix(exchange), Uuid::new_v4());
     let options = QueueDeclareOptions {
         exclusive: true,
         ..QueueDeclareOptions::default()
@@ -326,7 +328,10 @@ async fn declare_tap(channel: &Channel, exchange: &str, keys: &[String]) -> lapi
     let mut arguments = FieldTable::default();
     // Quorum queues can't be exclusive, and a virtual host may make them the default.
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(TAP_LENGTH_MAX.into()));
+    arguments.insert(
+        "x-max-length".into(),
+        AMQPValue::LongLongInt(EPHEMERAL_LENGTH_MAX.into()),
+    );
     channel.queue_declare(short(&name), options, arguments).await?;
     for key in keys {
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());

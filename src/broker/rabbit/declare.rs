@@ -43,7 +43,7 @@ pub(super) async fn declare_on(connection: &Connection, topology: &Topology) -> 
     Ok(())
 }
 
-/// Passively, it only looks whether it is there.
+/// Passively, it only checks that it is there.
 pub(super) async fn declare_exchange(channel: &Channel, exchange: &Exchange, passive: bool) -> lapin::Result<()> {
     let kind = match exchange.kind {
         ExchangeKind::Direct => lapin::ExchangeKind::Direct,

@@ -29,24 +29,24 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
-/// Takes commands and states, publishes states, events, dead letters and hints, gives commands back to their lanes, and has a queue of
-/// its own for hints.
+/// Takes commands and states, publishes states, events, dead letters and wake-ups, requeues commands, and has a queue of
+/// its own for wake-ups.
 fn worker(topology: &Topology) -> User {
-    let own = consume::tap_prefix(&topology.wake());
+    let own = consume::ephemeral_prefix(&topology.wake_ups());
     let publishes = [
         topology.commands(),
         topology.steps(),
         topology.delay(),
         topology.events(),
         topology.dead_letters(),
-        topology.wake(),
+        topology.wake_ups(),
     ];
     let takes = [
         topology.interactive(),
         topology.background(),
         topology.steps(),
-        topology.suspects(),
-        topology.wake(),
+        topology.quarantine(),
+        topology.wake_ups(),
     ];
     User {
         name: topology.user("worker"),
@@ -71,7 +71,7 @@ fn sender(topology: &Topology) -> User {
 fn consumer(topology: &Topology) -> User {
     let name = topology.user("consumer");
     let own = format!("{name}.");
-    let watch = consume::tap_prefix(&topology.events());
+    let watch = consume::ephemeral_prefix(&topology.events());
     User {
         configure: pattern(&[], &[&own, &watch]),
         write: pattern(&[], &[&own, &watch]),
@@ -80,7 +80,7 @@ fn consumer(topology: &Topology) -> User {
     }
 }
 
-/// Matches these names, and those that begin so and go on.
+/// Matches these names, and those that begin so.
 fn pattern(names: &[String], prefixes: &[&str]) -> String {
     let escaped = |name: &str| name.replace('.', r"\.");
     let names = names.iter().map(|name| escaped(name));

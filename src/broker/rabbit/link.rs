@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, watch};
 
-use super::consume::Order;
+use super::consume::ConsumerCommand;
 use super::error::Error;
 use super::publish::Publisher;
 use super::status::Status;
@@ -27,7 +27,7 @@ pub(super) struct Link {
     /// Valid while the broker answers on the consuming connection.
     pub(super) lease: Lease,
     /// To each subscription's task.
-    pub(super) orders: Vec<mpsc::UnboundedSender<Order>>,
+    pub(super) commands: Vec<mpsc::UnboundedSender<ConsumerCommand>>,
 }
 
 impl Shared {
@@ -66,14 +66,14 @@ impl Shared {
             changed
         });
         if changed {
-            tracing::warn!(%error, "can't use RabbitMQ, and will try again");
+            tracing::warn!(%error, "could not use RabbitMQ, and will try again");
         }
     }
 
     pub(super) fn set_blocked(&self, generation: u64, blocked: Option<String>) {
         match &blocked {
-            Some(reason) => tracing::warn!(reason, "RabbitMQ lets publishers wait"),
-            None => tracing::info!("RabbitMQ lets publishers go on"),
+            Some(reason) => tracing::warn!(reason, "RabbitMQ blocks publishers, so the worker waits"),
+            None => tracing::info!("RabbitMQ no longer blocks publishers"),
         }
         self.status.send_replace(Status::Up { generation, blocked });
     }

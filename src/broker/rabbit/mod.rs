@@ -2,9 +2,9 @@
 //!
 //! A supervisor keeps two connections: one consumes and acknowledges, the other publishes, because a broker that is
 //! short of memory or disk stops every write of a connection that publishes. Whatever fails, be it a channel, a
-//! consumer or a connection, ends the *generation*: everything is torn down and built anew, topology included, after a wait
+//! consumer or a connection, ends the *generation*: everything is torn down and built again, topology included, after a wait
 //! that grows from 0.1 s to [`Settings::reconnect_max`]. The next generation's number is one higher, and nothing of an
-//! older one settles anything in it.
+//! older one acknowledges anything in it.
 //!
 //! ```text
 //! supervisor ── session (one generation) ──┬── consume: a channel and a task per subscription ── acks
@@ -45,27 +45,27 @@ pub use self::settings::Settings;
 pub use self::status::Status;
 pub use self::tls::TlsFiles;
 
-use self::consume::Order;
+use self::consume::ConsumerCommand;
 use self::link::Shared;
-use self::session::Plan;
+use self::session::SessionConfig;
 use super::topology::Topology;
-use super::{Notices, Outgoing, PublishError, Subscription, Tag};
+use super::{BrokerEvents, Outgoing, PublishError, Subscription, Tag};
 use crate::lease::Lease;
 
-/// How many notices wait to be read besides the deliveries that the prefetches allow.
-const NOTICES_SPARE: usize = 64;
+/// How many broker events wait to be read besides the deliveries that the prefetches allow.
+const EVENTS_SPARE: usize = 64;
 
 /// A connection to RabbitMQ that comes back. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Rabbit {
     shared: Arc<Shared>,
-    closer: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    close_request: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
 /// Connects and stays connected, until it is closed or the last handle is dropped. Answers at once; the first
-/// [`Notice::Up`](super::Notice::Up) says that it works.
+/// [`BrokerEvent::Connected`](super::BrokerEvent::Connected) says that it works.
 ///
-/// The notices must be read or dropped: a connection that is lost waits for room among them before it is built anew.
+/// The broker events must be read or dropped: a connection that is lost waits for room among them before it is built again.
 ///
 /// # Errors
 ///
@@ -78,27 +78,27 @@ pub fn connect(
     settings: Settings,
     topology: Topology,
     subscriptions: Vec<Subscription>,
-) -> Result<(Rabbit, Notices), Error> {
+) -> Result<(Rabbit, BrokerEvents), Error> {
     let addresses = settings.addresses()?;
     let shared = Arc::new(Shared::new(&subscriptions));
-    let (notices, receiver) = mpsc::channel(NOTICES_SPARE + prefetch(&subscriptions));
-    let (closer, closers) = mpsc::unbounded_channel();
-    let plan = Plan {
+    let (broker_events, receiver) = mpsc::channel(EVENTS_SPARE + prefetch(&subscriptions));
+    let (close_request, close_requests) = mpsc::unbounded_channel();
+    let config = SessionConfig {
         addresses,
         settings,
         topology,
         subscriptions,
         shared: Arc::clone(&shared),
-        notices,
+        broker_events,
     };
-    tokio::spawn(supervisor::run(plan, closers));
-    Ok((Rabbit { shared, closer }, receiver))
+    tokio::spawn(supervisor::run(config, close_requests));
+    Ok((Rabbit { shared, close_request }, receiver))
 }
 
 fn prefetch(subscriptions: &[Subscription]) -> usize {
     let each = subscriptions.iter().map(|subscription| match subscription {
         Subscription::Queue { prefetch, .. } => usize::from(*prefetch),
-        Subscription::Tap { .. } => 0,
+        Subscription::Ephemeral { .. } => 0,
     });
     each.sum()
 }
@@ -134,9 +134,9 @@ impl Rabbit {
     pub fn ack(&self, tag: Tag) {
         let link = self.shared.link_of(tag);
         let subscription = usize::try_from(tag.subscription).unwrap_or(usize::MAX);
-        if let Some(orders) = link.as_ref().and_then(|link| link.orders.get(subscription)) {
+        if let Some(commands) = link.as_ref().and_then(|link| link.commands.get(subscription)) {
             // A task that is gone takes its generation with it: the message comes again.
-            let _ = orders.send(Order::Ack(tag.number));
+            let _ = commands.send(ConsumerCommand::Acknowledge(tag.number));
         }
     }
 
@@ -165,8 +165,8 @@ impl Rabbit {
             switch.send_replace(true);
             let Some(link) = self.shared.link() else { continue };
             let (done, cancelled) = oneshot::channel();
-            if let Some(orders) = link.orders.get(index)
-                && orders.send(Order::Cancel(done)).is_ok()
+            if let Some(commands) = link.commands.get(index)
+                && commands.send(ConsumerCommand::Cancel(done)).is_ok()
             {
                 // An error says that the connection was lost: it delivers nothing more.
                 let _ = cancelled.await;
@@ -183,8 +183,8 @@ impl Rabbit {
 
     /// As [`super::Broker::close`].
     pub async fn close(&self) {
-        let (closer, closed) = oneshot::channel();
-        if self.closer.send(closer).is_ok() {
+        let (close_request, closed) = oneshot::channel();
+        if self.close_request.send(close_request).is_ok() {
             // An error says that it was closed by somebody else.
             let _ = closed.await;
         }

@@ -23,8 +23,8 @@ use crate::broker::{Outgoing, PublishError};
 /// a connection's with each frame.
 const CHANNELS_MAX: usize = 64;
 
-/// How often is looked whether the broker takes messages again.
-const BLOCKED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often to check whether the broker takes messages again.
+const BLOCKED_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 const MANDATORY: BasicPublishOptions = BasicPublishOptions {
     mandatory: true,
@@ -43,7 +43,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// `faults` is told why the connection is of no use any more.
+    /// `faults` receives the reason why the connection is of no use any more.
     pub(super) fn new(connection: Connection, confirm_timeout: Duration, faults: mpsc::Sender<String>) -> Self {
         Self {
             connection,
@@ -89,7 +89,7 @@ impl Publisher {
     /// many.
     async fn unblocked(&self) {
         while self.connection.status().blocked() {
-            sleep(BLOCKED_LOOK_INTERVAL).await;
+            sleep(BLOCKED_CHECK_INTERVAL).await;
         }
     }
 
@@ -99,10 +99,10 @@ impl Publisher {
         let confirmations = confirmations.map_err(|error| self.failed(messages, &error))?;
         let verdict = verdict(confirmations);
         match verdict {
-            // RabbitMQ 3.10 may go on refusing over a channel whose first message to a queue found its leader gone,
+            // RabbitMQ 3.10 may keep refusing over a channel whose first message to a queue found its leader gone,
             // when another node has long taken over.
             Err(PublishError::Refused) => close(&channel).await,
-            _ => self.give_back(channel),
+            _ => self.release(channel),
         }
         verdict
     }
@@ -110,7 +110,7 @@ impl Publisher {
     /// How many messages of a queue wait to be handed out.
     pub(super) async fn ready(&self, queue: &str) -> Option<u32> {
         let _permit = self.permits.acquire().await.ok()?;
-        let look = async {
+        let count = async {
             let channel = self.channel().await.ok()?;
             let passive = QueueDeclareOptions {
                 passive: true,
@@ -119,10 +119,10 @@ impl Publisher {
             let arguments = FieldTable::default();
             let declared = channel.queue_declare(short(queue), passive, arguments).await;
             let count = declared.ok()?.message_count();
-            self.give_back(channel);
+            self.release(channel);
             Some(count)
         };
-        timeout(self.confirm_timeout, look).await.ok().flatten()
+        timeout(self.confirm_timeout, count).await.ok().flatten()
     }
 
     async fn channel(&self) -> lapin::Result<Channel> {
@@ -141,7 +141,7 @@ impl Publisher {
     }
 
     /// Nothing is outstanding on it: the next call may have it.
-    fn give_back(&self, channel: Channel) {
+    fn release(&self, channel: Channel) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(channel);
     }
@@ -159,7 +159,7 @@ impl Publisher {
         match refusal(error) {
             // The exchange is not there.
             Some((NOT_FOUND, words)) => {
-                // Rebuilding declares it anew.
+                // Rebuilding declares it again.
                 self.fault(words.clone());
                 unroutable(missing(messages, &words))
             }

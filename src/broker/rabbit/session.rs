@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address::Addresses;
 use super::connection::Purpose;
-use super::consume::{Consuming, Ends, Order};
+use super::consume::{ConsumerChannels, ConsumerCommand, Consuming};
 use super::error::{self, Error};
 use super::link::{Link, Shared};
 use super::publish::Publisher;
@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::status::Status;
 use super::{check, connection, declare};
 use crate::broker::topology::Topology;
-use crate::broker::{Notice, Subscription};
+use crate::broker::{BrokerEvent, Subscription};
 use crate::lease::{Lease, Moment};
 
 /// How long declaring everything and starting to consume may take.
@@ -29,31 +29,31 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the last acknowledgements may take to be sent.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often to look whether both connections are still there; lapin tells nobody who is not waiting for something.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often to check that both connections are still there, because lapin reports a loss only to those who wait for something.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What stays the same through all generations.
-pub(super) struct Plan {
+pub(super) struct SessionConfig {
     pub(super) addresses: Addresses,
     pub(super) settings: Settings,
     pub(super) topology: Topology,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) shared: Arc<Shared>,
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) broker_events: mpsc::Sender<BrokerEvent>,
 }
 
 /// Who waits for the connection to be closed; None when it is closed because every handle is gone.
-pub(super) type Closer = Option<oneshot::Sender<()>>;
+pub(super) type CloseRequest = Option<oneshot::Sender<()>>;
 
-/// Those who want it closed.
-pub(super) type Closers = mpsc::UnboundedReceiver<oneshot::Sender<()>>;
+/// Requests to close it.
+pub(super) type CloseRequests = mpsc::UnboundedReceiver<oneshot::Sender<()>>;
 
 /// The longest that one answer of the broker proves anything. A broker gives a worker's deliveries to another one when it has missed two
 /// heartbeats, so a lease ends well before that.
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How many answers are asked for during a lease.
-const ANSWERS_PER_LEASE: u32 = 4;
+const RESPONSES_PER_LEASE: u32 = 4;
 
 /// A generation that works.
 pub(super) struct Session {
@@ -71,20 +71,24 @@ pub(super) struct Session {
 
 /// Why a session ended.
 pub(super) enum End {
-    /// Something failed: everything is to be built anew.
+    /// Something failed: everything is to be built again.
     Lost(String),
-    /// It was asked to close; whoever asked is told when it is done.
-    Closed(Closer),
+    /// It was asked to close; whoever asked is notified when it is done.
+    Closed(CloseRequest),
 }
 
-impl Plan {
-    /// Hands a notice over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
+impl SessionConfig {
+    /// Hands a broker event over, unless it is to be closed before there is room for it. Whoever dropped the receiver does not
     /// want it.
-    pub(super) async fn notify(&self, notice: Notice, closers: &mut Closers) -> Result<(), Closer> {
+    pub(super) async fn notify(
+        &self,
+        broker_event: BrokerEvent,
+        close_requests: &mut CloseRequests,
+    ) -> Result<(), CloseRequest> {
         tokio::select! {
             biased;
-            _ = self.notices.send(notice) => Ok(()),
-            closer = closers.recv() => Err(closer),
+            _ = self.broker_events.send(broker_event) => Ok(()),
+            close_request = close_requests.recv() => Err(close_request),
         }
     }
 }
@@ -92,19 +96,19 @@ impl Plan {
 impl Session {
     /// Connects twice, to the same node, so that the loss of any other is none of ours; declares the topology and starts
     /// to consume.
-    pub(super) async fn open(plan: &Plan, generation: u64, turn: usize) -> Result<Self, Error> {
-        let settings = &plan.settings;
+    pub(super) async fn open(config: &SessionConfig, generation: u64, turn: usize) -> Result<Self, Error> {
+        let settings = &config.settings;
         let purposes = [Purpose::Consumer, Purpose::Publisher];
-        let (address, [consuming, publishing]) = connection::open(&plan.addresses, turn, settings, purposes).await?;
+        let (address, [consuming, publishing]) = connection::open(&config.addresses, turn, settings, purposes).await?;
         let (fault, faults) = mpsc::channel(1);
-        let (orders, mailboxes): (Vec<_>, Vec<_>) =
-            plan.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let (commands, mailboxes): (Vec<_>, Vec<_>) =
+            config.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let lease_time = LEASE.min(settings.heartbeat / 2);
         let lease = Lease::new(lease_time);
         let setup = async {
-            set_topology(plan, &consuming).await?;
+            set_topology(config, &consuming).await?;
             let asked = Moment::now();
-            let consumers = start(plan, &consuming, generation, mailboxes).await?;
+            let consumers = start(config, &consuming, generation, mailboxes).await?;
             let pulse = consuming.create_channel().await;
             let pulse = pulse.map_err(|error| error::refused("opening a channel", &error))?;
             lease.renew(asked);
@@ -121,11 +125,11 @@ impl Session {
             generation,
             publisher: Publisher::new(publishing, settings.confirm_timeout, fault),
             lease,
-            orders,
+            commands,
         });
         Ok(Self {
             pulse,
-            pulse_interval: lease_time / ANSWERS_PER_LEASE,
+            pulse_interval: lease_time / RESPONSES_PER_LEASE,
             address: address.to_string(),
             link,
             consuming,
@@ -135,24 +139,27 @@ impl Session {
     }
 
     /// Runs until it is lost or closed, and leaves nothing behind.
-    pub(super) async fn run(mut self, plan: &Plan, closers: &mut Closers) -> End {
+    pub(super) async fn run(mut self, config: &SessionConfig, close_requests: &mut CloseRequests) -> End {
         let link = Arc::clone(&self.link);
         let generation = link.generation;
         let blocked = None;
-        plan.shared.set_link(Some(Arc::clone(&link)));
-        plan.shared.status.send_replace(Status::Up { generation, blocked });
+        config.shared.set_link(Some(Arc::clone(&link)));
+        config.shared.status.send_replace(Status::Up { generation, blocked });
         tracing::info!(address = self.address, generation, "connected to RabbitMQ");
         let mut tasks = JoinSet::new();
-        let end = match plan.notify(Notice::Up { generation }, closers).await {
-            Err(closer) => End::Closed(closer),
+        let end = match config
+            .notify(BrokerEvent::Connected { generation }, close_requests)
+            .await
+        {
+            Err(close_request) => End::Closed(close_request),
             Ok(()) => {
                 for consumer in std::mem::take(&mut self.consumers) {
                     tasks.spawn(consumer.run());
                 }
-                self.watch(plan, closers, &mut tasks).await
+                self.watch(config, close_requests, &mut tasks).await
             }
         };
-        plan.shared.set_link(None);
+        config.shared.set_link(None);
         if let End::Closed(_) = end {
             finish(&link, &mut tasks).await;
         }
@@ -168,22 +175,27 @@ impl Session {
     }
 
     /// Waits for whatever ends the session, and follows what the broker says about blocking meanwhile.
-    async fn watch(&mut self, plan: &Plan, closers: &mut Closers, tasks: &mut JoinSet<Result<(), String>>) -> End {
+    async fn watch(
+        &mut self,
+        config: &SessionConfig,
+        close_requests: &mut CloseRequests,
+        tasks: &mut JoinSet<Result<(), String>>,
+    ) -> End {
         let link = Arc::clone(&self.link);
         let publishing = link.publisher.connection();
         let mut events = std::pin::pin!(blocking(publishing));
         let mut renewing = std::pin::pin!(renew(self.pulse.clone(), link.lease.clone(), self.pulse_interval));
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                closer = closers.recv() => return End::Closed(closer),
+                close_request = close_requests.recv() => return End::Closed(close_request),
                 Some(ended) = tasks.join_next() => return End::Lost(reason(ended)),
                 Some(reason) = self.faults.recv() => return End::Lost(reason),
                 reason = &mut renewing => return End::Lost(reason),
-                Some(blocked) = events.next() => plan.shared.set_blocked(link.generation, blocked),
-                _ = look.tick() => {
+                Some(blocked) = events.next() => config.shared.set_blocked(link.generation, blocked),
+                _ = check.tick() => {
                     if !self.consuming.status().connected() {
                         return End::Lost("the consuming connection was lost".to_owned());
                     }
@@ -196,30 +208,30 @@ impl Session {
     }
 }
 
-async fn set_topology(plan: &Plan, connection: &Connection) -> Result<(), Error> {
-    if plan.settings.declare {
-        declare::declare_on(connection, &plan.topology).await
+async fn set_topology(config: &SessionConfig, connection: &Connection) -> Result<(), Error> {
+    if config.settings.declare {
+        declare::declare_on(connection, &config.topology).await
     } else {
-        check::ensure_there(connection, &plan.topology).await
+        check::ensure_there(connection, &config.topology).await
     }
 }
 
 async fn start(
-    plan: &Plan,
+    config: &SessionConfig,
     connection: &Connection,
     generation: u64,
-    mailboxes: Vec<mpsc::UnboundedReceiver<Order>>,
+    mailboxes: Vec<mpsc::UnboundedReceiver<ConsumerCommand>>,
 ) -> Result<Vec<Consuming>, Error> {
     let mut consumers = Vec::with_capacity(mailboxes.len());
-    let subscriptions = plan.subscriptions.iter().zip(plan.shared.paused.iter());
-    for (index, ((subscription, (_, paused)), orders)) in (0..).zip(subscriptions.zip(mailboxes)) {
-        let ends = Ends {
-            notices: plan.notices.clone(),
-            orders,
+    let subscriptions = config.subscriptions.iter().zip(config.shared.paused.iter());
+    for (index, ((subscription, (_, paused)), commands)) in (0..).zip(subscriptions.zip(mailboxes)) {
+        let channels = ConsumerChannels {
+            broker_events: config.broker_events.clone(),
+            commands,
             paused: paused.subscribe(),
-            status: plan.shared.status.subscribe(),
+            status: config.shared.status.subscribe(),
         };
-        let starting = Consuming::start(connection, subscription, (generation, index), ends);
+        let starting = Consuming::start(connection, subscription, (generation, index), channels);
         let what = || format!("consuming {:?}", subscription.name());
         consumers.push(starting.await.map_err(|error| error::refused(&what(), &error))?);
     }
@@ -262,9 +274,9 @@ fn reason(ended: Result<Result<(), String>, tokio::task::JoinError>) -> String {
 
 /// Has every acknowledgement sent.
 async fn finish(link: &Link, tasks: &mut JoinSet<Result<(), String>>) {
-    for orders in &link.orders {
+    for commands in &link.commands {
         // A task that is gone has nothing to send.
-        let _ = orders.send(Order::Finish);
+        let _ = commands.send(ConsumerCommand::Finish);
     }
     let all = async { while tasks.join_next().await.is_some() {} };
     if timeout(FINISH_TIMEOUT, all).await.is_err() {

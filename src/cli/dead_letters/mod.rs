@@ -14,7 +14,7 @@ use super::Ended;
 use crate::broker::rabbit::DeadLetters;
 use crate::broker::topology::Topology;
 use crate::config::Config;
-use operations::{Deed, Going};
+use operations::{Action, Run};
 use selection::{Format, Selected, Selection};
 
 #[derive(Debug, Subcommand)]
@@ -47,31 +47,31 @@ const PRINTED_MAX: usize = 1000;
 pub(super) async fn run(command: Command, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
-    let (mut selection, deed) = match command {
-        Command::List { selection, format } => (selection, Deed::List(format)),
-        Command::Show { selection } => (selection, Deed::Show),
-        Command::Replay(Selected { selection, dry_run, .. }) => (selection, Deed::Replay { dry_run }),
-        Command::Discard(Selected { selection, dry_run, .. }) => (selection, Deed::Discard { dry_run }),
+    let (mut selection, action) = match command {
+        Command::List { selection, format } => (selection, Action::List(format)),
+        Command::Show { selection } => (selection, Action::Show),
+        Command::Replay(Selected { selection, dry_run, .. }) => (selection, Action::Replay { dry_run }),
+        Command::Discard(Selected { selection, dry_run, .. }) => (selection, Action::Discard { dry_run }),
     };
-    if matches!(deed, Deed::List(_) | Deed::Show) {
+    if matches!(action, Action::List(_) | Action::Show) {
         selection.limit.get_or_insert(PRINTED_MAX);
     }
     let settings = config.amqp.named("dead-letters");
     let letters = DeadLetters::open(&settings, &topology).await?;
-    let mut going = Going {
+    let mut run = Run {
         topology,
         selection,
-        deed,
+        action,
         now: Timestamp::now(),
         letters,
         found: BTreeSet::new(),
         done: 0,
         failed: 0,
     };
-    let went = going.through_all().await;
+    let went = run.through_all().await;
     // Also after a failure: it goes back in order this way.
-    let code = going.sum_up(went.is_ok());
-    let closed = going.letters.close().await;
+    let code = run.summarize(went.is_ok());
+    let closed = run.letters.close().await;
     went?;
     closed?;
     Ok(code)

@@ -16,7 +16,7 @@ use crate::message;
 
 /// What to do with what is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Action {
     List(Format),
     Show,
     Replay { dry_run: bool },
@@ -24,10 +24,10 @@ pub(super) enum Deed {
 }
 
 /// Going through the queue.
-pub(super) struct Going {
+pub(super) struct Run {
     pub(super) topology: Topology,
     pub(super) selection: Selection,
-    pub(super) deed: Deed,
+    pub(super) action: Action,
     pub(super) now: Timestamp,
     pub(super) letters: DeadLetters,
     /// Which of the ids were there.
@@ -36,7 +36,7 @@ pub(super) struct Going {
     pub(super) failed: usize,
 }
 
-impl Going {
+impl Run {
     pub(super) async fn through_all(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         while self.room() > 0 {
             let page = self.letters.next_page().await?;
@@ -51,11 +51,11 @@ impl Going {
                     selected.push((row, letter));
                 }
             }
-            match self.deed {
-                Deed::List(format) => self.list(&selected, format)?,
-                Deed::Show => self.show(&selected)?,
-                Deed::Replay { dry_run } => self.replay(selected, dry_run).await?,
-                Deed::Discard { dry_run } => self.discard(selected, dry_run).await?,
+            match self.action {
+                Action::List(format) => self.list(&selected, format)?,
+                Action::Show => self.show(&selected)?,
+                Action::Replay { dry_run } => self.replay(selected, dry_run).await?,
+                Action::Discard { dry_run } => self.discard(selected, dry_run).await?,
             }
         }
         Ok(())
@@ -98,12 +98,12 @@ impl Going {
         for (row, letter) in selected {
             match message::replay(&self.topology, &letter.message, &row.queue) {
                 Some(outgoing) => ways.push((row, letter, outgoing)),
-                None => self.complain(&row, "there is no telling where it came from"),
+                None => self.report_failure(&row, "nobody can know where it came from"),
             }
         }
         if dry_run {
             for (row, _, outgoing) in &ways {
-                self.tell("would replay", row, Some(outgoing))?;
+                self.report("would replay", row, Some(outgoing))?;
             }
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Going {
         let letters: Vec<DeadLetter> = ways.iter().map(|(_, letter, _)| letter.clone()).collect();
         self.letters.ack(&letters).await?;
         for (row, _, outgoing) in &ways {
-            self.tell("replayed", row, Some(outgoing))?;
+            self.report("replayed", row, Some(outgoing))?;
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Going {
             match self.letters.publish(vec![outgoing.clone()]).await {
                 Ok(()) => taken.push((row, letter, outgoing)),
                 Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error),
-                Err(error) => self.complain(&row, &error.to_string()),
+                Err(error) => self.report_failure(&row, &error.to_string()),
             }
         }
         Ok(taken)
@@ -152,42 +152,42 @@ impl Going {
         }
         let did = if dry_run { "would discard" } else { "discarded" };
         for row in &rows {
-            self.tell(did, row, None)?;
+            self.report(did, row, None)?;
         }
         Ok(())
     }
 
-    fn tell(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
+    fn report(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
         self.done += 1;
         let way = to.map(|to| format!(" to {} ({})", to.exchange, to.routing_key));
         writeln!(std::io::stdout(), "{did} {}{}", row.id, way.unwrap_or_default())
     }
 
-    fn complain(&mut self, row: &Row, why: &str) {
+    fn report_failure(&mut self, row: &Row, why: &str) {
         self.failed += 1;
         eprintln!("{} stays: {why}", row.id);
     }
 
     /// Says what is left to say, and how it ended.
-    pub(super) fn sum_up(&self, to_the_end: bool) -> ExitCode {
+    pub(super) fn summarize(&self, to_the_end: bool) -> ExitCode {
         let Self { done, failed, .. } = self;
-        match self.deed {
-            Deed::List(_) | Deed::Show => {}
-            Deed::Replay { dry_run: false } => println!("{done} replayed, {failed} could not be"),
-            Deed::Replay { dry_run: true } => println!("{done} would be replayed, {failed} could not be"),
-            Deed::Discard { dry_run: false } => println!("{done} discarded"),
-            Deed::Discard { dry_run: true } => println!("{done} would be discarded"),
+        match self.action {
+            Action::List(_) | Action::Show => {}
+            Action::Replay { dry_run: false } => println!("{done} replayed, {failed} could not be"),
+            Action::Replay { dry_run: true } => println!("{done} would be replayed, {failed} could not be"),
+            Action::Discard { dry_run: false } => println!("{done} discarded"),
+            Action::Discard { dry_run: true } => println!("{done} would be discarded"),
         }
         if !to_the_end {
             return ExitCode::FAILURE;
         }
         let left = self.letters.left();
         if left > 0 && self.room() > 0 {
-            eprintln!("{left} were not looked at: too many that are not meant lie before them");
+            eprintln!("{left} were not read: too many that are not meant lie before them");
             return ExitCode::FAILURE;
         }
         if left > 0 {
-            eprintln!("stopped at the limit; {left} were not looked at (--limit)");
+            eprintln!("stopped at the limit; {left} were not read (--limit)");
             return code(*failed == 0);
         }
         let missing = self.selection.ids.iter().filter(|id| !self.found.contains(*id));

@@ -12,7 +12,7 @@ use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use crate::proto::{RefreshConnection, RefreshState};
 use crate::refresh::state;
 
-/// A dead letter as it is told about. Holds nothing of its body.
+/// A dead letter as it is reported. Holds nothing of its body.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -30,7 +30,7 @@ impl Row {
         let (reason, queue, died_at) = match &letter.death {
             Some(death) => {
                 let queue = match header(QUEUE_HEADER) {
-                    Some(queue) if death.queue == topology.suspects() => queue,
+                    Some(queue) if death.queue == topology.quarantine() => queue,
                     _ => &death.queue,
                 };
                 (death.reason.as_str(), queue, death.at)

@@ -25,7 +25,7 @@ pub(in crate::cli) struct Selection {
     /// Those that are known to be dead for longer than this, for instance 4h
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::send::humantime)]
     older_than: Option<Duration>,
-    /// Not more than so many, from the head of the queue; list and show stop at 1000 unless told otherwise
+    /// Not more than so many, from the head of the queue; list and show stop at 1000 unless this says otherwise
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,
 }

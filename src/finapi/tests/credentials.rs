@@ -62,7 +62,7 @@ async fn a_file_is_a_users_password_without_its_line_end() {
 #[tokio::test]
 async fn a_user_without_a_file_is_unauthorized() {
     let failure = Directory::new().secret("anna").await.expect_err("no file");
-    assert_eq!(failure.kind, FailureKind::UserUnauthorized);
+    assert_eq!(failure.class, FailureClass::UserUnauthorized);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_user_id_does_not_lead_out_of_the_directory() {
         "/etc/hostname",
     ] {
         let failure = directory.secret(user_id).await.expect_err(user_id);
-        assert_eq!(failure.kind, FailureKind::UserUnauthorized, "{user_id}");
+        assert_eq!(failure.class, FailureClass::UserUnauthorized, "{user_id}");
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_file_that_cannot_be_read_is_trouble() {
     std::fs::create_dir(directory.0.join("users/bert")).expect("a directory");
     for user_id in ["anna", "bert"] {
         let failure = directory.secret(user_id).await.expect_err(user_id);
-        assert_eq!(failure.kind, FailureKind::Unavailable, "{user_id}");
+        assert_eq!(failure.class, FailureClass::Unavailable, "{user_id}");
     }
 }
 
@@ -101,15 +101,15 @@ async fn an_empty_file_is_no_password_to_be_tried() {
     let directory = Directory::new();
     directory.file("users/anna", b"\n");
     let failure = directory.secret("anna").await.expect_err("empty");
-    assert_eq!(failure.kind, FailureKind::UserUnauthorized);
+    assert_eq!(failure.class, FailureClass::UserUnauthorized);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_source_only_the_commands_token_counts() {
     let sandbox = Sandbox::new(SandboxConfig::default());
     let client = client(sandbox.router(), settings(), Credentials::Command);
-    let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
-    assert_eq!(failure.expect_err("no token").kind, FailureKind::UserUnauthorized);
+    let failure = client.result_of(&refresh(command(1)), &Query::FindTask).await;
+    assert_eq!(failure.expect_err("no token").class, FailureClass::UserUnauthorized);
     assert!(sandbox.asked().calls.is_empty());
 }
 
@@ -162,13 +162,13 @@ async fn a_service_knows_passwords_and_tokens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_knows_no_such_user_is_believed_and_any_other_answer_is_trouble() {
-    let kind = |secret: Result<Secret, Failure>| secret.expect_err("a failure").kind;
-    assert_eq!(kind(answered(404, "").await), FailureKind::UserUnauthorized);
+    let class = |secret: Result<Secret, Failure>| secret.expect_err("a failure").class;
+    assert_eq!(class(answered(404, "").await), FailureClass::UserUnauthorized);
     for status in [204, 302, 400, 401, 403, 429, 500, 503] {
-        assert_eq!(kind(answered(status, "").await), FailureKind::Unavailable, "{status}");
+        assert_eq!(class(answered(status, "").await), FailureClass::Unavailable, "{status}");
     }
     for body in ["", "{}", "[]", r#"{"password":7}"#] {
-        assert_eq!(kind(answered(200, body).await), FailureKind::Unavailable, "{body}");
+        assert_eq!(class(answered(200, body).await), FailureClass::Unavailable, "{body}");
     }
 }
 
@@ -209,7 +209,7 @@ async fn a_user_id_that_is_no_segment_is_not_asked_for() {
     let transport = Transport::InProcess(router);
     for user_id in [".", ".."] {
         let failure = at("http://credentials.test/users").secret(user_id, &transport).await;
-        assert_eq!(failure.expect_err(user_id).kind, FailureKind::UserUnauthorized);
+        assert_eq!(failure.expect_err(user_id).class, FailureClass::UserUnauthorized);
     }
     assert!(asked.lock().expect("not poisoned").is_empty());
 }
@@ -224,7 +224,7 @@ async fn a_slow_service_is_trouble() {
     let failure = at("http://credentials.test/users")
         .secret("anna", &Transport::InProcess(router))
         .await;
-    assert_eq!(failure.expect_err("too slow").kind, FailureKind::Unavailable);
+    assert_eq!(failure.expect_err("too slow").class, FailureClass::Unavailable);
     assert_eq!(began.elapsed(), secs(5));
 }
 
@@ -234,8 +234,8 @@ async fn a_services_token_is_used_as_long_as_it_says_however_long_that_is() {
     let token = r#"{"access_token":"dead","expires_in":18446744073709551615}"#;
     let service = Router::new().route("/users/{user}", get(move || async move { token }));
     let client = client(sandbox.router().merge(service), settings(), from_service());
-    let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
-    assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
+    let failure = client.result_of(&refresh(command(1)), &Query::FindTask).await;
+    assert_eq!(failure.expect_err("a dead token").class, FailureClass::UserUnauthorized);
     assert_eq!(sandbox.asked().calls[&Endpoint::Tasks], 2);
 }
 
@@ -245,8 +245,8 @@ async fn trouble_with_the_service_is_no_outage_of_finapi() {
     let service = Router::new().route("/users/{user}", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
     let client = client(sandbox.router().merge(service), settings(), from_service());
     for _ in 0..50 {
-        let failure = client.ask(&refresh(command(1)), &Call::FindTask).await;
-        assert_eq!(failure.expect_err("no password").kind, FailureKind::Unavailable);
+        let failure = client.result_of(&refresh(command(1)), &Query::FindTask).await;
+        assert_eq!(failure.expect_err("no password").class, FailureClass::Unavailable);
     }
     assert!(!*client.watch_outage().borrow());
     assert!(sandbox.asked().calls.is_empty());

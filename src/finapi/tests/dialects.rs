@@ -23,8 +23,8 @@ fn import(mode: ImportNewAccounts) -> RefreshConnection {
     }
 }
 
-async fn start(world: &World, command: RefreshConnection) -> Answered {
-    world.client.ask(&refresh(command), &Call::Start).await
+async fn start(world: &World, command: RefreshConnection) -> QueryResult {
+    world.client.result_of(&refresh(command), &Query::Start).await
 }
 
 async fn accounts(world: &World) -> usize {
@@ -61,13 +61,13 @@ async fn a_dialect_that_is_set_is_kept_to() {
     ];
     for (finapi, ours, understood) in pairs {
         let world = world(finapi, ours);
-        let answered = world.ask(1, &Call::Start).await;
+        let result = world.query(1, &Query::Start).await;
         assert_eq!(world.calls(Endpoint::StartUpdate), 1);
         if understood {
-            task(answered);
+            task(result);
         } else {
-            let failure = answered.expect_err("other names");
-            assert_eq!(failure.kind, FailureKind::Rejected);
+            let failure = result.expect_err("other names");
+            assert_eq!(failure.class, FailureClass::Rejected);
             assert!(failure.message.contains("bankConnectionId"), "{}", failure.message);
         }
     }
@@ -105,7 +105,7 @@ async fn forcing_the_import_is_said_where_there_is_a_word_for_it() {
     for ours in [Dialect::Auto, Dialect::Guide] {
         let world = world(sandbox::Dialect::Guide, ours);
         let failure = start(&world, import(ImportNewAccounts::Forced)).await;
-        assert_eq!(failure.expect_err("no word for it").kind, FailureKind::Rejected);
+        assert_eq!(failure.expect_err("no word for it").class, FailureClass::Rejected);
         assert_eq!(world.sandbox.asked().tasks, 0, "rather than something else");
     }
 }
@@ -141,8 +141,8 @@ async fn a_field_that_is_wrong_in_any_dialect_is_not_sent_again() {
         ..SandboxConfig::default()
     };
     let world = World::of(config, settings());
-    let failure = world.failure(&Call::Start).await;
-    assert_eq!(failure.kind, FailureKind::Rejected);
+    let failure = world.failure(&Query::Start).await;
+    assert_eq!(failure.class, FailureClass::Rejected);
     assert!(failure.message.contains("redirectUrl"), "{}", failure.message);
     assert_eq!(world.calls(Endpoint::StartUpdate), 1);
 }

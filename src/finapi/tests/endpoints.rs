@@ -6,7 +6,7 @@ use super::*;
 use crate::refresh::model::{TaskStatus, WebFormStatus};
 
 #[tokio::test(start_paused = true)]
-async fn a_task_is_started_looked_at_and_found() {
+async fn a_task_is_started_polled_and_found() {
     let world = World::new();
     let started = world.start(1).await;
     assert_eq!(
@@ -16,9 +16,9 @@ async fn a_task_is_started_looked_at_and_found() {
     assert_eq!(started.bank_connection_id, Some(1));
     assert!(started.web_form.is_none() && started.error.is_none());
     pass(2).await;
-    assert_eq!(world.look(1, &started.id).await.status, TaskStatus::Running);
+    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Running);
     pass(1).await;
-    assert_eq!(world.look(1, &started.id).await.status, TaskStatus::Completed);
+    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Completed);
     world.start(2).await;
     let again = world.start(1).await;
     let found: Vec<_> = world.find(1).await.into_iter().map(|task| task.id).collect();
@@ -30,7 +30,7 @@ async fn a_task_that_fails_says_why() {
     let world = World::new();
     let started = world.start(9005).await;
     pass(10).await;
-    let task = world.look(9005, &started.id).await;
+    let task = world.poll(9005, &started.id).await;
     assert_eq!(task.status, TaskStatus::Failed);
     let error = task.error.expect("an error");
     assert_eq!(error.code, "BANK_SERVER_REJECTION");
@@ -52,7 +52,7 @@ async fn a_web_form_is_named_by_its_task_and_followed_to_its_end() {
     for (connection, end) in [(9002, WebFormStatus::Aborted), (9003, WebFormStatus::Expired)] {
         let started = world.start(connection).await;
         pass(30).await;
-        let link = world.look(connection, &started.id).await.web_form.expect("a web form");
+        let link = world.poll(connection, &started.id).await.web_form.expect("a web form");
         pass(20 * 60).await;
         assert_eq!(world.form(connection, &link.id).await.status, end);
     }
@@ -114,7 +114,7 @@ async fn tasks_of_long_ago_are_not_read() {
     pass(24 * 3600).await;
     let now = start() + secs(24 * 3600);
     let later = Refresh::new(command(1), now, Envelope::default(), now);
-    world.client.ask(&later, &Call::FindTask).await.expect("tasks");
+    world.client.result_of(&later, &Query::FindTask).await.expect("tasks");
     assert_eq!(world.calls(Endpoint::Tasks), 1);
 }
 
@@ -123,7 +123,7 @@ async fn what_is_null_missing_unknown_or_new_is_normal() {
     let task_body = r#"{"id":"t-1","createdAt":"2021-03-09T08:36:15.000+0000","type":"NEW","status":"FROZEN","payload":null,"x":1}"#;
     let asked = |body| async move {
         always(200, body)
-            .ask(&refresh(command(1)), &Call::Task("t-1".into()))
+            .result_of(&refresh(command(1)), &Query::Task("t-1".into()))
             .await
     };
     let read = task(asked(task_body).await);
@@ -134,11 +134,11 @@ async fn what_is_null_missing_unknown_or_new_is_normal() {
     assert_eq!((error.code.as_str(), error.message), ("SOMETHING_NEW", None));
     let connection = r#"{"id":1,"updateStatus":"NEW","bank":{"id":null},"accountIds":null,"interfaces":[
         {"interface":"NEW","aisConsent":null,"lastManualUpdate":{"result":"NEW","timestamp":null},"lastAutoUpdate":null}]}"#;
-    let answered = always(200, connection)
-        .ask(&refresh(command(1)), &Call::Connection)
+    let result = always(200, connection)
+        .result_of(&refresh(command(1)), &Query::Connection)
         .await;
-    let Ok(Answer::Connection(read)) = answered else {
-        panic!("no connection: {answered:?}")
+    let Ok(Response::Connection(read)) = result else {
+        panic!("no connection: {result:?}")
     };
     assert!(!read.ready && read.account_ids.is_empty());
     assert_eq!(
@@ -152,11 +152,11 @@ async fn only_a_success_counts_as_an_update_by_whomever() {
     let connection = r#"{"id":1,"updateStatus":"READY","interfaces":[{"interface":"XS2A",
         "lastManualUpdate":{"result":"INTERNAL_SERVER_ERROR","timestamp":"2021-03-09 12:00:00.000"},
         "lastAutoUpdate":{"result":"OK","timestamp":"2021-03-09 04:00:00.000"}}]}"#;
-    let answered = always(200, connection)
-        .ask(&refresh(command(1)), &Call::Connection)
+    let result = always(200, connection)
+        .result_of(&refresh(command(1)), &Query::Connection)
         .await;
-    let Ok(Answer::Connection(read)) = answered else {
-        panic!("no connection: {answered:?}")
+    let Ok(Response::Connection(read)) = result else {
+        panic!("no connection: {result:?}")
     };
     let expected: Timestamp = "2021-03-09T03:00:00Z".parse().expect("a timestamp");
     assert_eq!(read.last_success_at(), Some(expected));
@@ -165,8 +165,8 @@ async fn only_a_success_counts_as_an_update_by_whomever() {
 #[tokio::test(start_paused = true)]
 async fn every_call_has_a_request_id() {
     let world = World::with_fault(Endpoint::Tasks, None, status(404));
-    let one = world.failure(&Call::FindTask).await.request_id.expect("an id");
-    let other = world.failure(&Call::FindTask).await.request_id.expect("an id");
+    let one = world.failure(&Query::FindTask).await.request_id.expect("an id");
+    let other = world.failure(&Query::FindTask).await.request_id.expect("an id");
     assert!(uuid::Uuid::parse_str(&one).is_ok(), "{one}");
     assert_ne!(one, other);
 }

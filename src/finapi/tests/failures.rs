@@ -2,42 +2,42 @@
 
 use super::*;
 
-fn every_call() -> Vec<(Endpoint, Call)> {
+fn every_query() -> Vec<(Endpoint, Query)> {
     let span = Span {
         since: start(),
         until: start() + secs(60),
     };
     vec![
-        (Endpoint::StartUpdate, Call::Start),
-        (Endpoint::Tasks, Call::FindTask),
-        (Endpoint::BankConnection, Call::Connection),
-        (Endpoint::Accounts, Call::Collect(vec![1001], None)),
-        (Endpoint::Transactions, Call::Collect(vec![1001], Some(span))),
+        (Endpoint::StartUpdate, Query::Start),
+        (Endpoint::Tasks, Query::FindTask),
+        (Endpoint::BankConnection, Query::Connection),
+        (Endpoint::Accounts, Query::Collect(vec![1001], None)),
+        (Endpoint::Transactions, Query::Collect(vec![1001], Some(span))),
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_status_means_the_same_at_every_endpoint() {
     let classes = [
-        (400, FailureKind::Rejected),
-        (403, FailureKind::ClientUnauthorized),
-        (404, FailureKind::NotFound),
-        (405, FailureKind::Rejected),
-        (408, FailureKind::Unavailable),
-        (422, FailureKind::NotSupported),
-        (423, FailureKind::Locked),
-        (429, FailureKind::RateLimited(None)),
-        (500, FailureKind::Unavailable),
-        (502, FailureKind::Unavailable),
-        (503, FailureKind::Unavailable),
-        (504, FailureKind::Unavailable),
-        (302, FailureKind::Unexpected),
+        (400, FailureClass::Rejected),
+        (403, FailureClass::ClientUnauthorized),
+        (404, FailureClass::NotFound),
+        (405, FailureClass::Rejected),
+        (408, FailureClass::Unavailable),
+        (422, FailureClass::NotSupported),
+        (423, FailureClass::Locked),
+        (429, FailureClass::RateLimited(None)),
+        (500, FailureClass::Unavailable),
+        (502, FailureClass::Unavailable),
+        (503, FailureClass::Unavailable),
+        (504, FailureClass::Unavailable),
+        (302, FailureClass::Unexpected),
     ];
-    for (endpoint, call) in every_call() {
-        for (code, kind) in classes {
+    for (endpoint, query) in every_query() {
+        for (code, class) in classes {
             let world = World::with_fault(endpoint, None, status(code));
-            let failure = world.failure(&call).await;
-            assert_eq!(failure.kind, kind, "{code} at {endpoint:?}");
+            let failure = world.failure(&query).await;
+            assert_eq!(failure.class, class, "{code} at {endpoint:?}");
             assert!(failure.message.contains(&code.to_string()), "{}", failure.message);
             assert_eq!(world.calls(endpoint), 1, "the client itself does not try again");
         }
@@ -46,16 +46,16 @@ async fn every_status_means_the_same_at_every_endpoint() {
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_that_is_no_text_matters_only_where_it_is_read() {
-    let look = async |body: &'static [u8]| {
-        let call = Call::Task("a-1".to_owned());
-        always(200, body).ask(&refresh(command(1)), &call).await
+    let poll = async |body: &'static [u8]| {
+        let query = Query::Task("a-1".to_owned());
+        always(200, body).result_of(&refresh(command(1)), &query).await
     };
     let unread =
         b"{\"id\":\"a-1\",\"note\":\"\xff\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"COMPLETED\"}";
-    assert_eq!(task(look(unread).await).id, "a-1");
+    assert_eq!(task(poll(unread).await).id, "a-1");
     let read = b"{\"id\":\"a-1\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"\xff\"}";
-    let failure = look(read).await.expect_err("a failure");
-    assert_eq!(failure.kind, FailureKind::Unexpected);
+    let failure = poll(read).await.expect_err("a failure");
+    assert_eq!(failure.class, FailureClass::Unexpected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,10 +65,10 @@ async fn codes_are_passed_on_as_they_came() {
         code: Some("SOMETHING_NEW".into()),
         retry_after: None,
     };
-    for (endpoint, call) in every_call() {
-        let failure = World::with_fault(endpoint, None, kind.clone()).failure(&call).await;
+    for (endpoint, query) in every_query() {
+        let failure = World::with_fault(endpoint, None, kind.clone()).failure(&query).await;
         assert_eq!(failure.code.as_deref(), Some("SOMETHING_NEW"), "{endpoint:?}");
-        assert_eq!(failure.kind, FailureKind::Rejected);
+        assert_eq!(failure.class, FailureClass::Rejected);
     }
 }
 
@@ -81,9 +81,9 @@ async fn retry_after_is_read() {
             retry_after: Some(17),
         };
         let failure = World::with_fault(Endpoint::Tasks, None, kind)
-            .failure(&Call::FindTask)
+            .failure(&Query::FindTask)
             .await;
-        assert_eq!(failure.kind, FailureKind::RateLimited(Some(secs(17))), "{code}");
+        assert_eq!(failure.class, FailureClass::RateLimited(Some(secs(17))), "{code}");
     }
 }
 
@@ -97,18 +97,24 @@ async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
         r#"{"errors":null}"#,
         r#"{"errors":[{}],"code":7}"#,
     ] {
-        let failure = always(500, body).ask(&refresh(command(1)), &Call::FindTask).await;
-        assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unavailable, "{body}");
+        let failure = always(500, body)
+            .result_of(&refresh(command(1)), &Query::FindTask)
+            .await;
+        assert_eq!(
+            failure.expect_err("a failure").class,
+            FailureClass::Unavailable,
+            "{body}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_cut_or_something_else_is_unexpected() {
-    for (endpoint, call) in every_call() {
+    for (endpoint, query) in every_query() {
         let failure = World::with_fault(endpoint, None, FaultKind::Malformed)
-            .failure(&call)
+            .failure(&query)
             .await;
-        assert_eq!(failure.kind, FailureKind::Unexpected, "{endpoint:?}");
+        assert_eq!(failure.class, FailureClass::Unexpected, "{endpoint:?}");
     }
     for body in [
         "",
@@ -119,40 +125,44 @@ async fn a_body_that_is_cut_or_something_else_is_unexpected() {
         r#"{"id":"../x","createdAt":"now","status":7}"#,
     ] {
         let failure = always(200, body)
-            .ask(&refresh(command(1)), &Call::Task("t".into()))
+            .result_of(&refresh(command(1)), &Query::Task("t".into()))
             .await;
-        assert_eq!(failure.expect_err("a failure").kind, FailureKind::Unexpected, "{body}");
+        assert_eq!(
+            failure.expect_err("a failure").class,
+            FailureClass::Unexpected,
+            "{body}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_drops_and_an_answer_that_is_lost_are_trouble() {
-    for kind in [FaultKind::Dropped, FaultKind::AnswerLost] {
-        for (endpoint, call) in every_call() {
-            let failure = World::with_fault(endpoint, None, kind.clone()).failure(&call).await;
-            assert_eq!(failure.kind, FailureKind::Unavailable, "{kind:?} at {endpoint:?}");
+    for kind in [FaultKind::Dropped, FaultKind::ResponseLost] {
+        for (endpoint, query) in every_query() {
+            let failure = World::with_fault(endpoint, None, kind.clone()).failure(&query).await;
+            assert_eq!(failure.class, FailureClass::Unavailable, "{kind:?} at {endpoint:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_task_of_a_lost_answer_is_there_to_be_found() {
-    let world = World::with_fault(Endpoint::StartUpdate, Some(1), FaultKind::AnswerLost);
-    world.failure(&Call::Start).await;
+    let world = World::with_fault(Endpoint::StartUpdate, Some(1), FaultKind::ResponseLost);
+    world.failure(&Query::Start).await;
     assert_eq!(world.find(1).await.len(), 1);
     let world = World::with_fault(Endpoint::StartUpdate, Some(1), FaultKind::Dropped);
-    world.failure(&Call::Start).await;
+    world.failure(&Query::Start).await;
     assert_eq!(world.find(1).await.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_call_takes_longer_than_its_timeout() {
     let slow = FaultKind::Slow { by: After::secs(60) };
-    for (endpoint, call) in every_call() {
+    for (endpoint, query) in every_query() {
         let world = World::with_fault(endpoint, None, slow.clone());
         let began = tokio::time::Instant::now();
-        let failure = world.failure(&call).await;
-        assert_eq!(failure.kind, FailureKind::Unavailable, "{endpoint:?}");
+        let failure = world.failure(&query).await;
+        assert_eq!(failure.class, FailureClass::Unavailable, "{endpoint:?}");
         assert_eq!(began.elapsed(), secs(20));
     }
 }
@@ -166,7 +176,7 @@ async fn a_body_that_is_too_long_is_not_read() {
     let world = World::of(SandboxConfig::default(), settings);
     world.start(1).await;
     world.start(2).await;
-    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unexpected);
+    assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unexpected);
 }
 
 fn counts_as_down_after_three(sandbox: Arc<Sandbox>) -> World {
@@ -189,22 +199,22 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     world.sandbox.go_down(status(503));
     for _ in 0..3 {
         assert!(!*outage.borrow());
-        assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unavailable);
+        assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unavailable);
     }
     assert!(*outage.borrow());
     let asked = world.calls(Endpoint::Tasks);
-    for call in [Call::FindTask, Call::Start, Call::Task("a".to_owned())] {
-        let failure = world.failure(&call).await;
-        assert_eq!(failure.kind, FailureKind::NotAsked(secs(2)));
+    for query in [Query::FindTask, Query::Start, Query::Task("a".to_owned())] {
+        let failure = world.failure(&query).await;
+        assert_eq!(failure.class, FailureClass::NotSent(secs(2)));
     }
     assert_eq!(world.calls(Endpoint::Tasks), asked, "it is left alone");
     pass(2).await;
-    let probe = world.failure(&Call::FindTask).await.kind;
-    assert_eq!(probe, FailureKind::NotAsked(secs(4)), "no refresh's failure");
+    let probe = world.failure(&Query::FindTask).await.class;
+    assert_eq!(probe, FailureClass::NotSent(secs(4)), "no refresh's failure");
     assert_eq!(world.calls(Endpoint::Tasks), asked + 1, "the probe");
     assert_eq!(
-        world.failure(&Call::FindTask).await.kind,
-        FailureKind::NotAsked(secs(4))
+        world.failure(&Query::FindTask).await.class,
+        FailureClass::NotSent(secs(4))
     );
     world.sandbox.come_up();
     pass(4).await;
@@ -231,7 +241,7 @@ async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does
         for _ in 0..3 {
             assert!(!*outage.borrow());
             world.connection(1).await;
-            assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unavailable);
+            assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unavailable);
         }
         assert!(*outage.borrow());
         pass(3).await;
@@ -244,7 +254,7 @@ async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does
         assert_eq!(world.calls(Endpoint::Token), 1, "nobody asked the other host");
     };
     tokio::select! {
-        () = world.client.probe_while_down() => unreachable!("it goes on for ever"),
+        () = world.client.probe_while_down() => unreachable!("it never ends"),
         () = asking => {}
     }
 }
@@ -254,7 +264,7 @@ async fn a_refusal_is_no_outage() {
     let world = World::with_fault(Endpoint::Tasks, None, status(404));
     let outage = world.client.watch_outage();
     for _ in 0..50 {
-        world.failure(&Call::FindTask).await;
+        world.failure(&Query::FindTask).await;
     }
     assert!(!*outage.borrow());
 }

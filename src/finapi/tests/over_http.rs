@@ -95,9 +95,9 @@ async fn a_refresh_goes_its_way_over_http() {
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let started = task(client.ask(&refresh, &Call::Start).await);
-    let looked = task(client.ask(&refresh, &Call::Task(started.id.clone())).await);
-    assert_eq!(looked.id, started.id);
+    let started = task(client.result_of(&refresh, &Query::Start).await);
+    let polled = task(client.result_of(&refresh, &Query::Task(started.id.clone())).await);
+    assert_eq!(polled.id, started.id);
 }
 
 #[tokio::test]
@@ -106,8 +106,8 @@ async fn a_dropped_connection_is_trouble_and_nothing_is_started() {
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let failure = client.ask(&refresh, &Call::Start).await.expect_err("dropped");
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    let failure = client.result_of(&refresh, &Query::Start).await.expect_err("dropped");
+    assert_eq!(failure.class, FailureClass::Unavailable);
     assert_eq!(sandbox.asked().tasks, 0);
     assert_eq!(
         sandbox.asked().calls[&Endpoint::StartUpdate],
@@ -118,12 +118,12 @@ async fn a_dropped_connection_is_trouble_and_nothing_is_started() {
 
 #[tokio::test]
 async fn a_lost_answer_is_trouble_and_a_task_is_there() {
-    let sandbox = sandbox_with(Endpoint::StartUpdate, FaultKind::AnswerLost);
+    let sandbox = sandbox_with(Endpoint::StartUpdate, FaultKind::ResponseLost);
     let server = serving(&sandbox).await;
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
-    let failure = client.ask(&refresh, &Call::Start).await.expect_err("lost");
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    let failure = client.result_of(&refresh, &Query::Start).await.expect_err("lost");
+    assert_eq!(failure.class, FailureClass::Unavailable);
     assert_eq!(sandbox.asked().tasks, 1);
     assert_eq!(sandbox.asked().calls[&Endpoint::StartUpdate], 1);
 }
@@ -140,9 +140,9 @@ async fn a_body_that_never_ends_is_given_up() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("no end");
-    assert_eq!(failure.kind, FailureKind::Unavailable);
-    assert!(failure.message.contains("no answer in time"), "{}", failure.message);
+    let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("no end");
+    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert!(failure.message.contains("no response in time"), "{}", failure.message);
 }
 
 #[tokio::test]
@@ -158,8 +158,11 @@ async fn a_body_that_breaks_off_is_trouble() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("broken off");
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    let failure = client
+        .result_of(&refresh, &Query::FindTask)
+        .await
+        .expect_err("broken off");
+    assert_eq!(failure.class, FailureClass::Unavailable);
     assert!(
         failure.message.contains("the connection was lost"),
         "{}",
@@ -176,8 +179,8 @@ async fn a_refused_connection_is_trouble() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("refused");
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("refused");
+    assert_eq!(failure.class, FailureClass::Unavailable);
     assert!(failure.message.contains("could not connect"), "{}", failure.message);
 }
 
@@ -190,6 +193,9 @@ async fn a_redirect_is_not_followed_with_a_token() {
         access_token: "t".into(),
         ..command(1)
     });
-    let failure = client.ask(&refresh, &Call::FindTask).await.expect_err("a redirect");
-    assert_eq!(failure.kind, FailureKind::Unexpected);
+    let failure = client
+        .result_of(&refresh, &Query::FindTask)
+        .await
+        .expect_err("a redirect");
+    assert_eq!(failure.class, FailureClass::Unexpected);
 }

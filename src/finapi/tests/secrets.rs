@@ -7,7 +7,7 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 
 use super::*;
-use crate::finapi::transport::Response;
+use crate::finapi::transport::HttpResponse;
 
 const TOKEN: &str = "planted-access-token";
 const PASSWORD: &str = "planted-password";
@@ -75,14 +75,14 @@ fn world(broken: &'static str, status: StatusCode) -> FinApi {
         }
     };
     let token = format!(r#"{{"access_token":"{TOKEN}","refresh_token":"{TOKEN}","expires_in":3600}}"#);
-    let answered = format!(r#"{{"password":"{PASSWORD}"}}"#);
+    let result = format!(r#"{{"password":"{PASSWORD}"}}"#);
     let task = format!(
         r#"{{"id":"t","createdAt":"2021-03-09T08:36:15.000+0000","status":"WEB_FORM_REQUIRED",
             "payload":{{"webForm":{{"id":"f","url":"{FORM_URL}"}}}}}}"#
     );
     let router = Router::new()
         .route("/oauth/token", axum::routing::post(answer("token", token)))
-        .route("/users/{user}", get(answer("secret", answered)))
+        .route("/users/{user}", get(answer("secret", result)))
         .fallback(answer("finapi", task));
     let settings = Settings {
         client_secret: secret(CLIENT_SECRET),
@@ -114,9 +114,14 @@ async fn neither_failures_nor_logs_repeat_what_was_sent() {
     for broken in ["token", "secret", "finapi"] {
         for status in [200, 302, 400, 401, 403, 404, 422, 423, 429, 500] {
             let client = world(broken, StatusCode::from_u16(status).expect("a status"));
-            for call in [Call::Start, Call::FindTask, Call::Connection, Call::WebForm("f".into())] {
-                let answered = client.ask(&refresh(command(1)), &call).await;
-                check(&format!("{answered:?} {answered:#?}"));
+            for query in [
+                Query::Start,
+                Query::FindTask,
+                Query::Connection,
+                Query::WebForm("f".into()),
+            ] {
+                let result = client.result_of(&refresh(command(1)), &query).await;
+                check(&format!("{result:?} {result:#?}"));
             }
         }
     }
@@ -133,10 +138,10 @@ async fn what_can_be_printed_shows_no_secret() {
         ..command(1)
     };
     let refresh = refresh(with_token);
-    let answer = client.ask(&refresh, &Call::Start).await;
-    task(client.ask(&self::refresh(command(1)), &Call::Start).await);
-    check(&format!("{client:?} {refresh:?} {answer:?}"));
-    let response = Response {
+    let result = client.result_of(&refresh, &Query::Start).await;
+    task(client.result_of(&self::refresh(command(1)), &Query::Start).await);
+    check(&format!("{client:?} {refresh:?} {result:?}"));
+    let response = HttpResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::from(format!(r#"{{"access_token":"{TOKEN}"}}"#)),

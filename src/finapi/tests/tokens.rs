@@ -6,7 +6,7 @@ use crate::sandbox::ScriptedUser;
 fn of_user(world: &World) -> (u64, u64) {
     let asked = world.sandbox.asked();
     let anna = asked.users.get("anna").expect("anna");
-    (anna.token_answers, anna.tokens_made)
+    (anna.token_responses, anna.tokens_made)
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,13 +26,16 @@ async fn a_dead_token_costs_one_new_one_and_one_more_try() {
     world.find(1).await;
     assert_eq!(of_user(&world), (2, 2));
     assert_eq!(world.calls(Endpoint::Tasks), 3);
-    assert_eq!(world.sandbox.asked().answers["tasks 401"], 1);
+    assert_eq!(world.sandbox.asked().responses["tasks 401"], 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_all_refused_fail_the_call_after_two() {
     let world = World::with_fault(Endpoint::Tasks, None, status(401));
-    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::UserUnauthorized);
+    assert_eq!(
+        world.failure(&Query::FindTask).await.class,
+        FailureClass::UserUnauthorized
+    );
     assert_eq!(world.calls(Endpoint::Tasks), 2);
 }
 
@@ -52,7 +55,7 @@ async fn a_token_is_renewed_before_it_ends() {
         world.find(1).await;
         pass(1799).await;
     }
-    assert!(!world.sandbox.asked().answers.contains_key("tasks 401"));
+    assert!(!world.sandbox.asked().responses.contains_key("tasks 401"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,13 +67,16 @@ async fn the_commands_own_token_goes_before_any_other_and_is_not_replaced() {
             ..command(1)
         })
     };
-    let failure = world.client.ask(&with_token("dead"), &Call::FindTask).await;
-    assert_eq!(failure.expect_err("a dead token").kind, FailureKind::UserUnauthorized);
+    let failure = world.client.result_of(&with_token("dead"), &Query::FindTask).await;
+    assert_eq!(failure.expect_err("a dead token").class, FailureClass::UserUnauthorized);
     assert_eq!((world.calls(Endpoint::Tasks), world.calls(Endpoint::Token)), (1, 0));
-    let failure = world.client.ask(&with_token("no\nheader"), &Call::FindTask).await;
+    let failure = world
+        .client
+        .result_of(&with_token("no\nheader"), &Query::FindTask)
+        .await;
     assert_eq!(
-        failure.expect_err("no header value").kind,
-        FailureKind::UserUnauthorized
+        failure.expect_err("no header value").class,
+        FailureClass::UserUnauthorized
     );
     assert_eq!(world.calls(Endpoint::Tasks), 1);
 }
@@ -84,10 +90,10 @@ async fn a_wrong_password_is_tried_once() {
         ..ScriptedUser::default()
     });
     for _ in 0..5 {
-        let failure = world.failure(&Call::FindTask).await;
+        let failure = world.failure(&Query::FindTask).await;
         assert_eq!(
-            (failure.kind, failure.code.as_deref()),
-            (FailureKind::UserUnauthorized, Some("invalid_grant"))
+            (failure.class, failure.code.as_deref()),
+            (FailureClass::UserUnauthorized, Some("invalid_grant"))
         );
         pass(3600).await;
     }
@@ -102,13 +108,13 @@ async fn every_refusal_of_a_token_has_its_class() {
         locked,
         unverified,
     };
-    for (user, kind) in [
-        (user(true, false), FailureKind::UserLocked),
-        (user(false, true), FailureKind::UserUnauthorized),
+    for (user, class) in [
+        (user(true, false), FailureClass::UserLocked),
+        (user(false, true), FailureClass::UserUnauthorized),
     ] {
         let world = World::new();
         world.sandbox.script_user(user);
-        assert_eq!(world.failure(&Call::FindTask).await.kind, kind);
+        assert_eq!(world.failure(&Query::FindTask).await.class, class);
     }
     let stranger = Settings {
         client_secret: secret("wrong"),
@@ -116,26 +122,26 @@ async fn every_refusal_of_a_token_has_its_class() {
     };
     let world = World::of(SandboxConfig::default(), stranger);
     assert_eq!(
-        world.failure(&Call::FindTask).await.kind,
-        FailureKind::ClientUnauthorized
+        world.failure(&Query::FindTask).await.class,
+        FailureClass::ClientUnauthorized
     );
-    for (code, kind) in [
-        (429, FailureKind::RateLimited(None)),
-        (500, FailureKind::Unavailable),
-        (404, FailureKind::NotFound),
+    for (code, class) in [
+        (429, FailureClass::RateLimited(None)),
+        (500, FailureClass::Unavailable),
+        (404, FailureClass::NotFound),
     ] {
         let world = World::with_fault(Endpoint::Token, None, status(code));
-        assert_eq!(world.failure(&Call::FindTask).await.kind, kind);
+        assert_eq!(world.failure(&Query::FindTask).await.class, class);
         assert_eq!(world.calls(Endpoint::Tasks), 0);
     }
     let world = World::with_fault(Endpoint::Token, None, FaultKind::Malformed);
-    assert_eq!(world.failure(&Call::FindTask).await.kind, FailureKind::Unexpected);
+    assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unexpected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn trouble_with_a_token_is_over_when_it_is_over() {
     let world = World::with_fault(Endpoint::Token, Some(1), status(500));
-    world.failure(&Call::FindTask).await;
+    world.failure(&Query::FindTask).await;
     world.find(1).await;
 }
 
@@ -159,7 +165,7 @@ async fn what_its_worker_has_stopped_is_not_sent() {
     stop.cancel();
     let outcome = world
         .client
-        .ask_within(&refresh(command(1)), &Call::FindTask, stop)
+        .query_within(&refresh(command(1)), &Query::FindTask, stop)
         .await;
     assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
     assert_eq!(world.calls(Endpoint::Token), 1);
@@ -176,14 +182,14 @@ async fn nothing_is_started_without_proof_that_the_delivery_is_still_ours() {
         renewals: 0,
     };
     let refresh = refresh(command(1));
-    let started = world.client.query(&refresh, &Call::Start, &control).await;
+    let started = world.client.query(&refresh, &Query::Start, &control).await;
     assert!(matches!(started, Outcome::Stopped), "{started:?}");
-    let found = world.client.query(&refresh, &Call::FindTask, &control).await;
+    let found = world.client.query(&refresh, &Query::FindTask, &control).await;
     assert!(
-        matches!(found, Outcome::Answered(Ok(_))),
+        matches!(found, Outcome::Response(Ok(_))),
         "reading changes nothing: {found:?}"
     );
     control.lease.renew(Moment::now());
-    let started = world.client.query(&refresh, &Call::Start, &control).await;
-    assert!(matches!(started, Outcome::Answered(Ok(_))), "{started:?}");
+    let started = world.client.query(&refresh, &Query::Start, &control).await;
+    assert!(matches!(started, Outcome::Response(Ok(_))), "{started:?}");
 }

@@ -13,7 +13,7 @@ async fn updated(world: &World, connection: i64) -> Span {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_imported_in_the_span_is_told() {
+async fn only_what_was_imported_in_the_span_is_published() {
     let world = World::scripted(Script {
         transactions: Transactions {
             older: 30,
@@ -21,7 +21,7 @@ async fn only_what_was_imported_in_the_span_is_told() {
         },
         ..Script::default()
     });
-    // Of the older ones, some were imported as this day began and some a second ago: the day alone does not tell.
+    // Of the older ones, some were imported as this day began and some a second ago: the day alone does not decide.
     let span = updated(&world, 1).await;
     let collected = world.collect(1, Some(span)).await;
     assert_eq!(collected.transactions.len(), 7);
@@ -82,10 +82,10 @@ async fn too_many_pages_are_an_error_and_not_a_part_of_the_truth() {
     let world = World::of(SandboxConfig::default(), settings);
     let span = updated(&world, 9008).await;
     let failure = world
-        .ask(9008, &Call::Collect(vec![9_008_001, 9_008_002], Some(span)))
+        .query(9008, &Query::Collect(vec![9_008_001, 9_008_002], Some(span)))
         .await
         .expect_err("too many");
-    assert_eq!(failure.kind, FailureKind::Unexpected);
+    assert_eq!(failure.class, FailureClass::Unexpected);
     assert!(failure.message.contains("pages_max"), "{}", failure.message);
     assert_eq!(world.calls(Endpoint::Transactions), 3);
 }
@@ -94,6 +94,6 @@ async fn too_many_pages_are_an_error_and_not_a_part_of_the_truth() {
 async fn a_page_that_fails_fails_the_whole() {
     let world = World::with_fault(Endpoint::Transactions, None, status(500));
     let span = updated(&world, 1).await;
-    let failure = world.failure(&Call::Collect(vec![1001], Some(span))).await;
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    let failure = world.failure(&Query::Collect(vec![1001], Some(span))).await;
+    assert_eq!(failure.class, FailureClass::Unavailable);
 }

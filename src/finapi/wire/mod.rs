@@ -17,9 +17,9 @@ pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
 pub(super) use transaction::Transactions;
 
-use super::error::{self, Surface};
-use super::tokens::Granted;
-use super::transport::Response;
+use super::error::{self, Api};
+use super::tokens::TokenResponse;
+use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
 
 /// A list of a finAPI page: how many pages there are.
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-impl From<Token> for Granted {
+impl From<Token> for TokenResponse {
     fn from(token: Token) -> Self {
         Self {
             access_token: token.access_token,
@@ -65,16 +65,16 @@ impl From<Token> for Granted {
     }
 }
 
-pub(super) fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
+pub(super) fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpResponse) -> Result<T, Failure> {
     if !response.status.is_success() {
-        return Err(error::classify(endpoint, Surface::User, response));
+        return Err(error::classify(endpoint, Api::User, response));
     }
     parse(endpoint, response)
 }
 
 /// Looks once whether the whole body is UTF-8, which is cheaper than string by string. Where it is not, a string that nobody reads may
 /// be to blame.
-pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Response) -> Result<T, Failure> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpResponse) -> Result<T, Failure> {
     let parsed = match std::str::from_utf8(&response.body) {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(&response.body),
@@ -82,8 +82,8 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a Respon
     parsed.map_err(|error| misunderstood(endpoint, response, &error))
 }
 
-/// serde's message may quote what it read, so only its place is told.
-pub(super) fn misunderstood(endpoint: &str, response: &Response, error: &serde_json::Error) -> Failure {
+/// serde's message may quote what it read, so only its place is shown.
+pub(super) fn misunderstood(endpoint: &str, response: &HttpResponse, error: &serde_json::Error) -> Failure {
     let place = format!(
         "a body that can't be understood at line {} column {}",
         error.line(),

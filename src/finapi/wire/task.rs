@@ -18,7 +18,7 @@ pub(in crate::finapi) struct Tasks<'a> {
     pub(in crate::finapi) paging: Paging,
 }
 
-/// What tells whose a task is.
+/// What says whose a task is.
 #[derive(Deserialize)]
 struct TaskOwner {
     payload: Option<TaskOwnerPayload>,

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Visitor};
 use crate::clock::GERMANY;
 use crate::refresh::query::Span;
 
-/// Reads text where it stands in the answer, without a copy of it.
+/// Reads text where it stands in the response, without a copy of it.
 fn read_text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &'static str,

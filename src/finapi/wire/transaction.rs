@@ -44,7 +44,7 @@ struct Category {
 }
 
 impl Transactions {
-    /// Those that were imported in the span. One without an import date is of unknown age and told rather than lost.
+    /// Those that were imported in the span. One without an import date is of unknown age and published rather than lost.
     pub(in crate::finapi) fn imported_in(self, span: Span) -> impl Iterator<Item = model::Transaction> {
         self.transactions
             .into_iter()

@@ -14,7 +14,7 @@ use crate::refresh::model::{self, Collected, Connection};
 pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
 
 /// The longest name of a category that an event carries, in characters. Parts leave room for it, so that they are cut alike before and
-/// after finAPI has categorized: two copies of a refresh would else tell transactions twice, or none of them.
+/// after finAPI has categorized: two duplicates of a refresh would else publish transactions twice, or none of them.
 pub const CATEGORY_CHARACTERS_MAX: usize = 64;
 
 pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {

@@ -1,4 +1,4 @@
-//! What a refresh tells the services downstream.
+//! What a refresh publishes to the services downstream.
 
 mod content;
 mod parts;
@@ -15,7 +15,7 @@ pub(super) use parts::transactions_updated;
 
 pub use super::settings::{Detail, Transactions};
 
-use super::failure::Fail;
+use super::failure::FailureDetails;
 use super::model::WebFormLink;
 use super::{Phase, Refresh};
 use crate::proto::{
@@ -161,19 +161,19 @@ pub fn user_action_by_batch(refresh: &Refresh, now: Timestamp, trigger_event: &s
     })
 }
 
-pub(super) fn failed(refresh: &Refresh, now: Timestamp, fail: &Fail) -> Event {
+pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails) -> Event {
     let part = match &refresh.phase {
         Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
         _ => 1,
     };
     Event::RefreshFailed(RefreshFailed {
         refresh: Some(context(refresh, now, &outcome(part))),
-        reason: fail.reason.into(),
-        finapi_code: fail.code.clone(),
-        message: fail.message.clone(),
-        bank_message: fail.bank_message.clone(),
-        retryable: fail.retryable,
-        finapi_request_id: fail.request_id.clone(),
+        reason: details.reason.into(),
+        finapi_code: details.code.clone(),
+        message: details.message.clone(),
+        bank_message: details.bank_message.clone(),
+        retryable: details.retryable,
+        finapi_request_id: details.request_id.clone(),
     })
 }
 

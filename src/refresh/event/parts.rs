@@ -1,4 +1,4 @@
-//! Cutting an outcome into parts, the same cut in every copy of a refresh.
+//! Cutting an outcome into parts, the same cut in every duplicate of a refresh.
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -14,14 +14,14 @@ const ACCOUNT_BYTES: usize = 1024;
 const INTERFACE_BYTES: usize = 64;
 
 /// A part of the outcome.
-pub(in crate::refresh) struct Told {
+pub(in crate::refresh) struct Part {
     /// The event.
     pub(in crate::refresh) event: Event,
     /// The last transaction in it, if others follow in a next part.
-    pub(in crate::refresh) more_after: Option<i64>,
+    pub(in crate::refresh) resume_after: Option<i64>,
 }
 
-/// The next part of the outcome. It goes on after the last transaction that was told, for what finAPI adds to transactions
+/// The next part of the outcome. It resumes after the last transaction that was published, because what finAPI adds to transactions
 /// meanwhile (categories) would move any other boundary.
 pub(in crate::refresh) fn transactions_updated(
     refresh: &Refresh,
@@ -30,7 +30,7 @@ pub(in crate::refresh) fn transactions_updated(
     connection: &Connection,
     collected: &Collected,
     settings: &Transactions,
-) -> Told {
+) -> Part {
     let part = update.next_part;
     let mut event = TransactionsUpdated {
         refresh: Some(context(refresh, now, &outcome(part))),
@@ -53,7 +53,7 @@ pub(in crate::refresh) fn transactions_updated(
         room.saturating_sub(accounts_and_more.max((longest(&event) + room).saturating_sub(settings.size_max)));
     let left: Vec<proto::Transaction> = match settings.transactions {
         Detail::Inline => {
-            let left = collected.transactions.iter().filter(|t| t.id > update.told_up_to);
+            let left = collected.transactions.iter().filter(|t| t.id > update.published_up_to);
             left.map(transaction).collect()
         }
         Detail::Summary => Vec::new(),
@@ -63,14 +63,14 @@ pub(in crate::refresh) fn transactions_updated(
     event.transactions = parts.next().unwrap_or_default();
     let last = event.transactions.last().map(|transaction| transaction.id);
     let more = parts.len() > 0;
-    Told {
+    Part {
         event: Event::TransactionsUpdated(event),
-        more_after: more.then_some(last.unwrap_or(update.told_up_to)),
+        resume_after: more.then_some(last.unwrap_or(update.published_up_to)),
     }
 }
 
 /// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are, and
-/// whether or not a task is known: so all copies of a refresh cut the same parts as long as finAPI says the same.
+/// whether or not a task is known: so all duplicates of a refresh cut the same parts as long as finAPI says the same.
 fn longest(begun: &TransactionsUpdated) -> usize {
     let mut longest = TransactionsUpdated {
         origin: crate::proto::UpdateOrigin::Silent.into(),

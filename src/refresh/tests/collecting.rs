@@ -1,4 +1,4 @@
-//! Collecting: the outcome is told, in as many parts as it takes.
+//! Collecting: the outcome is published, in as many parts as it takes.
 
 use super::*;
 
@@ -29,25 +29,25 @@ fn ids(events: &[Event]) -> Vec<i64> {
 }
 
 #[test]
-fn each_part_is_told_and_bookmarked_before_the_next() {
+fn each_part_is_published_and_checkpointed_before_the_next() {
     let mut run = collecting(small_events());
-    let span = run.at().call();
+    let span = run.at().query();
     let mut parts = 0;
     while run.refresh.is_some() {
         run.collect(collected(100));
         parts += 1;
         if run.refresh.is_some() {
             assert_eq!(
-                (run.phase(), run.wait(), run.bookmarks),
+                (run.phase(), run.wait(), run.checkpoints),
                 ("settling", Duration::ZERO, parts)
             );
             run.taken_up().late(secs(100)).connection(ready());
-            assert_eq!(run.at().call(), span, "what a later update brings is not this one's");
+            assert_eq!(run.at().query(), span, "what a later update brings is not this one's");
         }
     }
     assert!(parts > 3, "{parts}");
-    assert_eq!(ids(&run.told), (1..=100).collect::<Vec<_>>());
-    for (number, event) in (1..).zip(&run.told) {
+    assert_eq!(ids(&run.published), (1..=100).collect::<Vec<_>>());
+    for (number, event) in (1..).zip(&run.published) {
         let Event::TransactionsUpdated(event) = event else {
             panic!("no part")
         };
@@ -56,7 +56,7 @@ fn each_part_is_told_and_bookmarked_before_the_next() {
 }
 
 #[test]
-fn a_part_once_begun_goes_on_beyond_the_deadline() {
+fn a_part_once_begun_continues_beyond_the_deadline() {
     let mut run = collecting(small_events());
     run.collect(collected(100)).late(secs(25 * 3600));
     assert_eq!(run.at().overdue(run.now, &run.policy), None);
@@ -68,11 +68,11 @@ fn a_part_once_begun_goes_on_beyond_the_deadline() {
 fn beyond_the_deadline_waits_are_as_long_as_ever() {
     let mut run = collecting(small_events());
     run.collect(collected(100)).late(secs(25 * 3600));
-    run.connection(FailureKind::NotAsked(secs(7)));
+    run.connection(FailureClass::NotSent(secs(7)));
     assert_eq!(run.wait(), secs(7));
-    run.connection(FailureKind::RateLimited(Some(secs(30))));
+    run.connection(FailureClass::RateLimited(Some(secs(30))));
     assert!(run.wait() >= secs(30));
-    run.connection(FailureKind::Unavailable);
+    run.connection(FailureClass::Unavailable);
     assert!(run.wait() >= secs(1));
 }
 
@@ -94,7 +94,7 @@ fn parts_that_are_no_longer_there_end_with_an_empty_one() {
 #[test]
 fn what_cannot_be_read_is_read_again() {
     let mut run = Run::collecting();
-    run.collect(FailureKind::Unavailable).collect(FailureKind::Unexpected);
+    run.collect(FailureClass::Unavailable).collect(FailureClass::Unexpected);
     assert_eq!(run.at().failures, 2);
     run.collect(collected(2));
     assert_eq!(run.updated().new_transactions, 2);
@@ -103,8 +103,8 @@ fn what_cannot_be_read_is_read_again() {
 #[test]
 fn a_failure_between_parts_has_the_id_of_the_part_that_is_missing() {
     let mut run = collecting(small_events());
-    run.collect(collected(100)).connection(FailureKind::NotFound);
+    run.collect(collected(100)).connection(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
     let of = |event: &Event| event.context().map(|context| context.event_id.clone());
-    assert_ne!(of(&run.told[0]), of(&run.told[1]));
+    assert_ne!(of(&run.published[0]), of(&run.published[1]));
 }

@@ -1,4 +1,4 @@
-//! What the services downstream are told.
+//! What is published to the services downstream.
 
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -25,7 +25,11 @@ fn ids_are_derived_from_the_command_and_what_happened() {
         .connection(ready())
         .collect(collected(0));
     let namespace = Uuid::parse_str(&command().command_id).expect("a UUID");
-    let ids: Vec<_> = run.told.iter().map(|event| context(event).event_id.clone()).collect();
+    let ids: Vec<_> = run
+        .published
+        .iter()
+        .map(|event| context(event).event_id.clone())
+        .collect();
     let derived = |what: &str| Uuid::new_v5(&namespace, what.as_bytes()).to_string();
     assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
 }
@@ -35,10 +39,10 @@ fn the_outcome_has_one_id_whatever_it_is() {
     let mut success = Run::collecting();
     success.collect(collected(1));
     let mut failure = Run::updating();
-    failure.look(task_failed("INTERNAL_ERROR"));
+    failure.poll(task_failed("INTERNAL_ERROR"));
     let mut overdue = Run::plain();
     overdue.deadline();
-    let ids = [&success, &failure, &overdue].map(|run| context(&run.told[0]).event_id.clone());
+    let ids = [&success, &failure, &overdue].map(|run| context(&run.published[0]).event_id.clone());
     assert_eq!(ids[0], ids[1]);
     assert_eq!(ids[1], ids[2]);
 }
@@ -47,8 +51,8 @@ fn the_outcome_has_one_id_whatever_it_is() {
 fn a_repeat_carries_the_same_id_and_another_command_another() {
     let outcome = |command: RefreshConnection| {
         let mut run = Run::of(command);
-        run.find(FailureKind::Rejected);
-        context(&run.told[0]).event_id.clone()
+        run.find(FailureClass::Rejected);
+        context(&run.published[0]).event_id.clone()
     };
     let other = RefreshConnection {
         command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0002".into(),
@@ -69,7 +73,7 @@ fn every_event_says_which_refresh_it_is_about() {
         .start(form_required())
         .form(open_form())
         .form(form(WebFormStatus::Aborted));
-    for event in &run.told {
+    for event in &run.published {
         let context = context(event);
         assert_eq!(context.command_id, command().command_id);
         assert_eq!(
@@ -95,7 +99,7 @@ fn routing_keys_and_names_are_the_contracts() {
         ("transactions.updated", "bankrefresh.v1.TransactionsUpdated"),
         ("refresh.failed", "bankrefresh.v1.RefreshFailed"),
     ];
-    for (event, (key, name)) in run.told.iter().chain(&failed.told).zip(names) {
+    for (event, (key, name)) in run.published.iter().chain(&failed.published).zip(names) {
         assert_eq!((event.routing_key(), event.message_name()), (key, name));
         assert_eq!(Event::decode(name, &event.encode()).as_ref(), Ok(event));
     }
@@ -105,10 +109,10 @@ fn routing_keys_and_names_are_the_contracts() {
 #[test]
 fn only_outcomes_are_last() {
     let run = Run::awaiting();
-    assert!(!run.told[0].is_last());
+    assert!(!run.published[0].is_last());
     let mut run = Run::collecting();
     run.collect(collected(1));
-    assert!(run.told[0].is_last());
+    assert!(run.published[0].is_last());
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn a_summary_in_one_line_says_nothing_personal() {
         error: Some(bank_error("BANK_SERVER_REJECTION")),
         ..form(WebFormStatus::Failed)
     });
-    let lines: Vec<_> = run.told.iter().map(Event::summary).collect();
+    let lines: Vec<_> = run.published.iter().map(Event::summary).collect();
     assert_eq!(
         lines,
         [
@@ -129,7 +133,7 @@ fn a_summary_in_one_line_says_nothing_personal() {
     let mut run = Run::collecting();
     run.collect(collected(3));
     assert_eq!(
-        run.told[0].summary(),
+        run.published[0].summary(),
         "TransactionsUpdated (silent, 3 new transactions)"
     );
 }
@@ -159,7 +163,7 @@ fn accounts_count_what_is_new_and_since_when() {
 }
 
 #[test]
-fn an_account_is_told_with_every_digit_and_its_interfaces() {
+fn an_account_is_published_with_every_digit_and_its_interfaces() {
     let mut collected = collected(0);
     collected.accounts[0] = Account {
         iban: "DE89370400440532013000".into(),
@@ -196,7 +200,7 @@ fn an_account_is_told_with_every_digit_and_its_interfaces() {
 }
 
 #[test]
-fn a_transaction_is_told_with_every_digit() {
+fn a_transaction_is_published_with_every_digit() {
     let mut collected = collected(1);
     collected.transactions[0].amount = "-90071992547409.930".parse().expect("a decimal");
     collected.transactions[0].imported_at = Some(at(9));

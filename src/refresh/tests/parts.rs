@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// Tells an outcome part by part, each at a moment and by a worker of its own.
-fn told(size_max: usize, data: &Collected, moments: impl Iterator<Item = Timestamp>) -> Vec<TransactionsUpdated> {
+/// Publishes an outcome part by part, each at a moment and by a worker of its own.
+fn publish(size_max: usize, data: &Collected, moments: impl Iterator<Item = Timestamp>) -> Vec<TransactionsUpdated> {
     let events = Transactions {
         size_max,
         ..Transactions::default()
@@ -27,7 +27,7 @@ fn told(size_max: usize, data: &Collected, moments: impl Iterator<Item = Timesta
         Event::TransactionsUpdated(part) => part,
         other => panic!("no part: {other:?}"),
     };
-    run.told.into_iter().map(part).collect()
+    run.published.into_iter().map(part).collect()
 }
 
 fn check(size_max: usize, data: &Collected, parts: &[TransactionsUpdated]) {
@@ -72,7 +72,7 @@ fn any_data_is_split_whenever_its_parts_are_made() {
             moment += SignedDuration::from_secs(1);
             Timestamp::new(moment.as_second(), nanos).expect("a moment")
         });
-        let parts = told(size_max, &data, moments);
+        let parts = publish(size_max, &data, moments);
         check(size_max, &data, &parts);
     }
 }
@@ -81,7 +81,7 @@ fn any_data_is_split_whenever_its_parts_are_made() {
 fn more_than_127_parts_have_longer_numbers() {
     let random = &mut fastrand::Rng::with_seed(1);
     let data = random_data(random, 900);
-    let parts = told(600, &data, (0..).map(|second| at(10 + second)));
+    let parts = publish(600, &data, (0..).map(|second| at(10 + second)));
     assert!(parts.len() > 128, "{}", parts.len());
     check(600, &data, &parts);
 }
@@ -89,24 +89,24 @@ fn more_than_127_parts_have_longer_numbers() {
 #[test]
 fn what_fits_is_one_part() {
     let data = collected(100);
-    let parts = told(64 * 1024, &data, std::iter::once(at(10)));
+    let parts = publish(64 * 1024, &data, std::iter::once(at(10)));
     assert_eq!(parts.len(), 1);
     check(64 * 1024, &data, &parts);
 }
 
 #[test]
-fn a_transaction_longer_than_a_part_is_told_all_the_same() {
+fn a_transaction_longer_than_a_part_is_published_all_the_same() {
     let mut data = collected(3);
     data.transactions[1].counterpart_name = "x".repeat(2000);
-    let parts = told(600, &data, (0..).map(|second| at(10 + second)));
+    let parts = publish(600, &data, (0..).map(|second| at(10 + second)));
     let ids = parts.iter().flat_map(|part| &part.transactions).map(|t| t.id);
     assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 3]);
     assert!(parts.iter().all(|part| part.transactions.len() <= 2));
 }
 
-/// A copy of a refresh may have found the connection fresh and know of no task, or no more than part of what is new.
+/// A duplicate of a refresh may have found the connection fresh and know of no task, or no more than part of what is new.
 #[test]
-fn a_copy_that_took_another_way_cuts_the_same_parts() {
+fn a_duplicate_that_took_another_way_cuts_the_same_parts() {
     let random = &mut fastrand::Rng::with_seed(1);
     let data = random_data(random, 200);
     let cuts = |update: &Update, data: &Collected, size_max: usize| {
@@ -126,7 +126,7 @@ fn a_copy_that_took_another_way_cuts_the_same_parts() {
             phase,
             ..run.at().clone()
         };
-        event::transactions_updated(&refresh, at(10), update, &connection, data, &settings).more_after
+        event::transactions_updated(&refresh, at(10), update, &connection, data, &settings).resume_after
     };
     let own = Update::of(
         TaskRef {

@@ -58,18 +58,18 @@ impl Draw {
         }
     }
 
-    fn failure(&mut self) -> FailureKind {
+    fn failure(&mut self) -> FailureClass {
         match self.0.u32(0..20) {
-            0 => FailureKind::NotAsked(self.seconds() + millis(1)),
-            1..4 => FailureKind::RateLimited(self.0.bool().then(|| self.seconds())),
-            4..10 => FailureKind::Unavailable,
-            10..13 => FailureKind::Unexpected,
-            13..15 => FailureKind::Locked,
-            15 => FailureKind::NotFound,
-            16 => FailureKind::UserUnauthorized,
-            17 => FailureKind::Rejected,
-            18 => FailureKind::ClientUnauthorized,
-            _ => FailureKind::Internal,
+            0 => FailureClass::NotSent(self.seconds() + millis(1)),
+            1..4 => FailureClass::RateLimited(self.0.bool().then(|| self.seconds())),
+            4..10 => FailureClass::Unavailable,
+            10..13 => FailureClass::Unexpected,
+            13..15 => FailureClass::Locked,
+            15 => FailureClass::NotFound,
+            16 => FailureClass::UserUnauthorized,
+            17 => FailureClass::Rejected,
+            18 => FailureClass::ClientUnauthorized,
+            _ => FailureClass::Internal,
         }
     }
 
@@ -112,24 +112,24 @@ impl Draw {
     }
 
     /// Mostly an answer to the call, sometimes to another one, often none.
-    fn answer(&mut self, call: &Call) -> Answered {
+    fn respond(&mut self, query: &Query) -> QueryResult {
         if self.one_in(4) {
             return self.failure().said();
         }
-        let number = match call {
+        let number = match query {
             _ if self.one_in(50) => self.0.u32(0..5),
-            Call::FindTask => 0,
-            Call::Start | Call::Task(_) => 1,
-            Call::WebForm(_) => 2,
-            Call::Connection => 3,
-            Call::Collect(..) => 4,
+            Query::FindTask => 0,
+            Query::Start | Query::Task(_) => 1,
+            Query::WebForm(_) => 2,
+            Query::Connection => 3,
+            Query::Collect(..) => 4,
         };
         Ok(match number {
-            0 => Answer::Tasks((0..self.0.u32(0..3)).map(|_| self.task()).collect()),
-            1 => Answer::Task(self.task()),
-            2 => Answer::WebForm(self.form()),
-            3 => Answer::Connection(self.connection()),
-            _ => Answer::Collected(collected(self.0.i64(0..40))),
+            0 => Response::Tasks((0..self.0.u32(0..3)).map(|_| self.task()).collect()),
+            1 => Response::Task(self.task()),
+            2 => Response::WebForm(self.form()),
+            3 => Response::Connection(self.connection()),
+            _ => Response::Collected(collected(self.0.i64(0..40))),
         })
     }
 }
@@ -142,71 +142,71 @@ fn follow(seed: u64) {
     let mut refresh = Refresh::new(command, at(0), Envelope::default(), at(0));
     let mut durable = state::encode(&refresh);
     let mut now = at(0);
-    let mut looked: Option<Timestamp> = None;
-    let mut parts_told = 0;
+    let mut polled: Option<Timestamp> = None;
+    let mut parts_published = 0;
     for _ in 0..20_000 {
         now = now.max(refresh.due_at);
         if draw.one_in(40) {
             // Its worker is killed; what was last written down comes to another one, which takes a while.
-            refresh = state::decode(&durable).expect("a bookmark");
+            refresh = state::decode(&durable).expect("a checkpoint");
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
         }
         if draw.one_in(40) {
-            // Its worker is told to stop; another one goes on at once.
-            refresh = state::decode(&state::encode(&refresh)).expect("a bookmark");
+            // Its worker is stopped; another one continues at once.
+            refresh = state::decode(&state::encode(&refresh)).expect("a checkpoint");
             now = now.max(refresh.due_at);
         }
         if refresh.overdue(now, &policy).is_some() {
-            assert!(now >= deadline && parts_told == 0, "seed {seed}");
+            assert!(now >= deadline && parts_published == 0, "seed {seed}");
             return;
         }
         assert!(
-            now < deadline || parts_told > 0,
+            now < deadline || parts_published > 0,
             "seed {seed}: asked after the deadline"
         );
-        let call = refresh.call();
-        let answer = draw.answer(&call);
-        let asked = !matches!(&answer, Err(failure) if matches!(failure.kind, FailureKind::NotAsked(_)));
-        if let (Call::Task(_), true) = (&call, asked) {
-            let last = looked.replace(now);
+        let query = refresh.query();
+        let response = draw.respond(&query);
+        let asked = !matches!(&response, Err(failure) if matches!(failure.class, FailureClass::NotSent(_)));
+        if let (Query::Task(_), true) = (&query, asked) {
+            let last = polled.replace(now);
             assert!(
                 last.is_none_or(|last| later(last, secs(1)) <= now),
-                "seed {seed}: two looks within a second"
+                "seed {seed}: two polls within a second"
             );
         }
-        let moment = Moment {
+        let context = StepContext {
             now,
             jitter: draw.0.f64(),
-            next_look: draw.0.bool().then(|| draw.seconds()),
+            next_poll: draw.0.bool().then(|| draw.seconds()),
         };
-        let telling = matches!(refresh.phase, Phase::Telling { .. });
-        let step = refresh.step(answer, moment, &policy);
+        let notifies = matches!(refresh.phase, Phase::NotifyingUser { .. });
+        let step = refresh.step(response, context, &policy);
         let last = step.events.last().is_some_and(Event::is_last);
         let outcomes = step.events.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(last), "seed {seed}: the outcome is last");
         let asked_for_user = step.events.iter().any(|e| matches!(e, Event::UserActionRequired(_)));
-        assert_eq!(asked_for_user, telling, "seed {seed}");
+        assert_eq!(asked_for_user, notifies, "seed {seed}");
         match step.next {
-            Next::Over => {
+            Next::Done => {
                 assert!(last, "seed {seed}: over without an outcome");
                 return;
             }
-            Next::Wait(next) | Next::Bookmark(next) if last => panic!("seed {seed}: goes on in {next:?}"),
-            Next::Wait(next) => {
+            Next::Continue(next) | Next::Checkpoint(next) if last => panic!("seed {seed}: continues in {next:?}"),
+            Next::Continue(next) => {
                 refresh = *next;
                 if draw.one_in(5) {
                     durable = state::encode(&refresh);
                 }
             }
-            Next::Bookmark(next) => {
-                parts_told += 1;
+            Next::Checkpoint(next) => {
+                parts_published += 1;
                 refresh = *next;
                 durable = state::encode(&refresh);
             }
         }
         assert!(refresh.due_at >= now, "seed {seed}: due in the past");
         assert!(
-            refresh.due_at <= deadline || parts_told > 0,
+            refresh.due_at <= deadline || parts_published > 0,
             "seed {seed}: due after the deadline"
         );
     }
@@ -259,31 +259,31 @@ impl World {
         self.tasks.iter().map(task).collect()
     }
 
-    fn answer(&mut self, refresh: &Refresh, now: Timestamp) -> Answered {
+    fn respond(&mut self, refresh: &Refresh, now: Timestamp) -> QueryResult {
         let trouble = self.draw.one_in(4);
         if trouble && self.draw.0.bool() {
-            return FailureKind::Unavailable.said();
+            return FailureClass::Unavailable.said();
         }
-        let answer = match refresh.call() {
-            Call::FindTask => Ok(Answer::Tasks(self.shown(now))),
-            Call::Start => self.start(refresh, now),
-            Call::Task(_) => Ok(Answer::Task(self.shown(now).remove(0))),
-            Call::WebForm(_) => Ok(Answer::WebForm(self.form(now))),
-            Call::Connection => Ok(Answer::Connection(self.connection(now))),
-            Call::Collect(..) => Ok(Answer::Collected(collected(30))),
+        let response = match refresh.query() {
+            Query::FindTask => Ok(Response::Tasks(self.shown(now))),
+            Query::Start => self.start(refresh, now),
+            Query::Task(_) => Ok(Response::Task(self.shown(now).remove(0))),
+            Query::WebForm(_) => Ok(Response::WebForm(self.form(now))),
+            Query::Connection => Ok(Response::Connection(self.connection(now))),
+            Query::Collect(..) => Ok(Response::Collected(collected(30))),
         };
         // Here the work is done and the answer is lost.
         if trouble {
-            FailureKind::Unavailable.said()
+            FailureClass::Unavailable.said()
         } else {
-            answer
+            response
         }
     }
 
-    fn start(&mut self, refresh: &Refresh, now: Timestamp) -> Answered {
+    fn start(&mut self, refresh: &Refresh, now: Timestamp) -> QueryResult {
         let busy = self.tasks.iter().any(|(_, ends, _)| now < *ends);
         if busy || now < self.batch_until {
-            return FailureKind::Locked.said();
+            return FailureClass::Locked.said();
         }
         let edits = !refresh.command.edit_saved_settings.is_empty();
         let end = match self.draw.0.u32(0..4) {
@@ -302,7 +302,7 @@ impl World {
             self.draw.0.u64(0..90)
         };
         self.tasks.insert(0, (task, later(now, secs(takes)), end));
-        Ok(Answer::Task(self.shown(now).remove(0)))
+        Ok(Response::Task(self.shown(now).remove(0)))
     }
 
     fn form(&mut self, now: Timestamp) -> WebForm {
@@ -348,22 +348,22 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
     for _ in 0..5_000 {
         now = now.max(refresh.due_at);
         assert!(refresh.overdue(now, &policy).is_none(), "seed {seed}: never ends");
-        let answer = world.answer(&refresh, now);
-        let moment = Moment {
+        let response = world.respond(&refresh, now);
+        let context = StepContext {
             now,
             jitter: world.draw.0.f64(),
-            next_look: None,
+            next_poll: None,
         };
-        let step = refresh.step(answer, moment, &policy);
+        let step = refresh.step(response, context, &policy);
         refresh = match step.next {
-            Next::Over => return world.tasks.len(),
-            Next::Wait(next) | Next::Bookmark(next) => *next,
+            Next::Done => return world.tasks.len(),
+            Next::Continue(next) | Next::Checkpoint(next) => *next,
         };
         if world.draw.one_in(10) {
             durable = state::encode(&refresh);
         }
         if world.draw.one_in(10) {
-            refresh = state::decode(&durable).expect("a bookmark");
+            refresh = state::decode(&durable).expect("a checkpoint");
         }
         now = later(now, millis(world.draw.0.u64(0..3000)));
     }

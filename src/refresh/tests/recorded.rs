@@ -26,7 +26,7 @@ fn recorded() -> Vec<Recorded> {
     lines.map(recorded).collect()
 }
 
-fn tell(refresh: &Refresh) -> String {
+fn describe(refresh: &Refresh) -> String {
     let Refresh {
         command,
         requested_at,
@@ -34,11 +34,11 @@ fn tell(refresh: &Refresh) -> String {
         phase,
         phase_since,
         due_at,
-        looks,
+        polls,
         failures,
     } = refresh;
     format!(
-        "{phase:?} since {phase_since} due {due_at}, {looks} looks, {failures} failures, of {requested_at}; \
+        "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, of {requested_at}; \
          {command:?}; {envelope:?}"
     )
 }
@@ -47,29 +47,29 @@ fn tell(refresh: &Refresh) -> String {
 fn what_was_once_written_is_read_as_it_was_meant() {
     for Recorded { name, bytes, read } in recorded() {
         let refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
-        assert_eq!(tell(&refresh), read, "{name}");
+        assert_eq!(describe(&refresh), read, "{name}");
     }
 }
 
 #[test]
-fn what_was_once_written_is_gone_on_with_and_written_anew() {
+fn what_was_once_written_is_continued_and_written_again() {
     let policy = Policy::default();
     for Recorded { name, bytes, .. } in recorded() {
         let mut refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
         let mut failed = 0;
         loop {
-            let moment = Moment {
+            let context = StepContext {
                 now: refresh.due_at,
                 jitter: 0.5,
-                next_look: None,
+                next_poll: None,
             };
-            let failure = Failure::new(FailureKind::Unavailable, "not to be had");
-            let step = refresh.step(Err(failure), moment, &policy);
+            let failure = Failure::new(FailureClass::Unavailable, "not to be had");
+            let step = refresh.step(Err(failure), context, &policy);
             match step.next {
-                Next::Wait(next) | Next::Bookmark(next) => {
+                Next::Continue(next) | Next::Checkpoint(next) => {
                     refresh = decode(&encode(&next)).unwrap_or_else(|why| panic!("{name}: {why}"));
                 }
-                Next::Over => break assert_eq!(step.events.len(), 1, "{name}"),
+                Next::Done => break assert_eq!(step.events.len(), 1, "{name}"),
             }
             failed += 1;
             assert!(failed <= policy.retry.attempts, "{name} never ends");
@@ -95,7 +95,7 @@ fn record() {
     for (name, refresh) in examples() {
         let bytes = encode(&refresh);
         let read = decode(&bytes).expect("just written");
-        println!("{name} | {} | {}", hex::encode(&bytes), tell(&read));
+        println!("{name} | {} | {}", hex::encode(&bytes), describe(&read));
     }
 }
 
@@ -113,17 +113,17 @@ fn examples() -> Vec<(&'static str, Refresh)> {
         max_age: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
         ..import_command()
     };
-    let mut telling = Run::updating();
-    telling.look(form_required());
+    let mut notifying = Run::updating();
+    notifying.poll(form_required());
     let mut locked = Run::plain();
-    locked.find([]).start(FailureKind::Locked).find([]);
+    locked.find([]).start(FailureClass::Locked).find([]);
     let of = |run: &Run| run.at().clone();
     vec![
-        ("requested", of(&Run::plain())),
-        ("requested in full", Refresh::new(full, at(0), envelope, at(3))),
-        ("requested and locked", of(&locked)),
+        ("locating", of(&Run::plain())),
+        ("locating in full", Refresh::new(full, at(0), envelope, at(3))),
+        ("locating and locked", of(&locked)),
         ("updating", of(&Run::updating())),
-        ("telling", of(&telling)),
+        ("notifying the user", of(&notifying)),
         ("awaiting the user", of(&Run::awaiting())),
         ("settling", of(&Run::settling())),
         ("collecting", of(&Run::collecting())),

@@ -2,7 +2,11 @@
 
 use super::*;
 
-const TRANSIENT: [FailureKind; 3] = [FailureKind::Unavailable, FailureKind::Unexpected, FailureKind::Internal];
+const TRANSIENT: [FailureClass; 3] = [
+    FailureClass::Unavailable,
+    FailureClass::Unexpected,
+    FailureClass::Internal,
+];
 
 fn policy(attempts: u32) -> Policy {
     let retry = schedule::Retry {
@@ -31,15 +35,15 @@ fn every_phase() -> Vec<Run> {
 fn trouble_waits_in_the_same_phase_longer_and_longer() {
     for failure in TRANSIENT {
         for mut run in every_phase() {
-            let (phase, call) = (run.phase(), run.at().call());
+            let (phase, query) = (run.phase(), run.at().query());
             run.jitter = 0.999;
             let mut waits = Vec::new();
             for number in 1..12 {
-                run.answer(failure);
+                run.respond(failure);
                 waits.push(run.wait());
                 assert_eq!(
-                    (run.phase(), run.at().call(), run.at().failures),
-                    (phase, call.clone(), number)
+                    (run.phase(), run.at().query(), run.at().failures),
+                    (phase, query.clone(), number)
                 );
             }
             assert!(waits.is_sorted(), "{waits:?}");
@@ -54,9 +58,9 @@ fn trouble_waits_in_the_same_phase_longer_and_longer() {
 #[test]
 fn trouble_ends_the_refresh_after_so_many_failures_in_a_row() {
     let reasons = [
-        (FailureKind::Unavailable, FailureReason::FinapiUnavailable),
-        (FailureKind::Unexpected, FailureReason::UnexpectedAnswer),
-        (FailureKind::Internal, FailureReason::Internal),
+        (FailureClass::Unavailable, FailureReason::FinapiUnavailable),
+        (FailureClass::Unexpected, FailureReason::UnexpectedResponse),
+        (FailureClass::Internal, FailureReason::Internal),
     ];
     for (failure, reason) in reasons {
         let mut run = Run::under(policy(3), command());
@@ -70,9 +74,9 @@ fn a_good_answer_ends_the_row() {
     let mut run = Run::under(policy(3), command());
     run.find([]).start(running());
     for _ in 0..5 {
-        run.look(FailureKind::Unavailable)
-            .look(FailureKind::Unavailable)
-            .look(running());
+        run.poll(FailureClass::Unavailable)
+            .poll(FailureClass::Unavailable)
+            .poll(running());
         assert_eq!(run.at().failures, 0);
     }
 }
@@ -84,12 +88,12 @@ fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
     run.find([]);
     let mut waits = Vec::new();
     for _ in 1..run.policy.retry.attempts {
-        run.start(FailureKind::Unavailable);
+        run.start(FailureClass::Unavailable);
         waits.push(run.wait());
         run.find([]);
     }
     assert!(waits.is_sorted() && waits[10] > secs(50), "{waits:?}");
-    run.start(FailureKind::Unavailable);
+    run.start(FailureClass::Unavailable);
     assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
 }
 
@@ -97,10 +101,10 @@ fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
 fn retry_after_is_obeyed_and_costs_no_attempt() {
     for mut run in every_phase() {
         for _ in 0..50 {
-            run.answer(FailureKind::RateLimited(Some(secs(30))));
+            run.respond(FailureClass::RateLimited(Some(secs(30))));
             assert!((secs(30)..=secs(36)).contains(&run.wait()), "{:?}", run.wait());
         }
-        run.answer(FailureKind::Unavailable);
+        run.respond(FailureClass::Unavailable);
         assert!(run.refresh.is_some(), "one failure after many rate limits");
     }
 }
@@ -111,7 +115,7 @@ fn without_retry_after_the_wait_grows() {
         run.jitter = 0.999;
         let mut waits = Vec::new();
         for _ in 0..20 {
-            run.answer(FailureKind::RateLimited(None));
+            run.respond(FailureClass::RateLimited(None));
             waits.push(run.wait());
         }
         assert!(
@@ -125,26 +129,26 @@ fn without_retry_after_the_wait_grows() {
 fn a_retry_after_of_nothing_is_a_second_all_the_same() {
     let mut run = Run::updating();
     run.jitter = 0.0;
-    run.look(FailureKind::RateLimited(Some(Duration::ZERO)));
+    run.poll(FailureClass::RateLimited(Some(Duration::ZERO)));
     assert!(run.wait() >= secs(1), "{:?}", run.wait());
-    run.look(running());
+    run.poll(running());
 }
 
 #[test]
 fn while_finapi_is_down_nothing_is_counted() {
     for mut run in every_phase() {
         for _ in 0..100 {
-            run.answer(FailureKind::NotAsked(secs(7)));
+            run.respond(FailureClass::NotSent(secs(7)));
             assert_eq!((run.wait(), run.at().failures), (secs(7), 0));
         }
     }
 }
 
 #[test]
-fn a_start_that_was_not_made_is_looked_for_all_the_same() {
+fn a_start_that_was_not_made_is_searched_for_all_the_same() {
     let mut run = Run::plain();
     run.find([])
-        .start(FailureKind::NotAsked(secs(7)))
+        .start(FailureClass::NotSent(secs(7)))
         .find([])
         .start(running());
     assert_eq!(run.phase(), "updating");
@@ -153,19 +157,19 @@ fn a_start_that_was_not_made_is_looked_for_all_the_same() {
 #[test]
 fn what_cannot_get_better_fails_at_once() {
     let reasons = [
-        (FailureKind::Rejected, FailureReason::RequestRejected),
-        (FailureKind::NotFound, FailureReason::NotFound),
-        (FailureKind::NotSupported, FailureReason::NotSupported),
-        (FailureKind::UserUnauthorized, FailureReason::UserUnauthorized),
-        (FailureKind::UserLocked, FailureReason::UserLocked),
-        (FailureKind::ClientUnauthorized, FailureReason::ClientUnauthorized),
+        (FailureClass::Rejected, FailureReason::RequestRejected),
+        (FailureClass::NotFound, FailureReason::NotFound),
+        (FailureClass::NotSupported, FailureReason::NotSupported),
+        (FailureClass::UserUnauthorized, FailureReason::UserUnauthorized),
+        (FailureClass::UserLocked, FailureReason::UserLocked),
+        (FailureClass::ClientUnauthorized, FailureReason::ClientUnauthorized),
     ];
-    for (kind, reason) in reasons {
+    for (class, reason) in reasons {
         let mut starting = Run::plain();
         starting.find([]);
         for mut run in every_phase().into_iter().chain([starting]) {
-            let forgotten_form = kind == FailureKind::NotFound && run.phase() == "awaiting_user";
-            run.answer(kind);
+            let forgotten_form = class == FailureClass::NotFound && run.phase() == "awaiting_user";
+            run.respond(class);
             let expected = if forgotten_form {
                 FailureReason::WebFormExpired
             } else {
@@ -177,10 +181,10 @@ fn what_cannot_get_better_fails_at_once() {
 }
 
 #[test]
-fn a_failure_tells_finapis_code_and_request_id() {
+fn a_failure_names_finapis_code_and_request_id() {
     let mut run = Run::plain();
     run.find([]).start(Failure {
-        kind: FailureKind::NotSupported,
+        class: FailureClass::NotSupported,
         code: Some("BANK_NOT_SUPPORTED".into()),
         message: "POST answered 422".into(),
         request_id: Some("request-1".into()),
@@ -198,7 +202,7 @@ fn no_wait_goes_beyond_the_deadline() {
     for mut run in every_phase() {
         let deadline = later(at(0), run.policy.limits.refresh);
         run.late(secs(3600));
-        run.answer(FailureKind::RateLimited(Some(secs(24 * 3600))));
+        run.respond(FailureClass::RateLimited(Some(secs(24 * 3600))));
         assert_eq!(run.at().due_at, deadline);
         run.deadline();
         assert!(run.failure().1);
@@ -208,7 +212,7 @@ fn no_wait_goes_beyond_the_deadline() {
 #[test]
 fn at_the_deadline_finapis_trouble_is_named() {
     let mut run = Run::updating();
-    run.look(FailureKind::Unavailable).deadline();
+    run.poll(FailureClass::Unavailable).deadline();
     assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
     let mut run = Run::updating();
     run.deadline();
@@ -225,7 +229,7 @@ fn before_the_deadline_nothing_is_overdue() {
 }
 
 #[test]
-fn no_settings_bring_looks_within_a_second() {
+fn no_settings_bring_polls_within_a_second() {
     let hasty = Policy {
         polling: schedule::Polling {
             learn: false,
@@ -246,6 +250,6 @@ fn no_settings_bring_looks_within_a_second() {
     run.jitter = 0.0;
     run.find([]).start(running());
     for _ in 0..200 {
-        run.look(running()).look(FailureKind::Unavailable);
+        run.poll(running()).poll(FailureClass::Unavailable);
     }
 }

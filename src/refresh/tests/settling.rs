@@ -20,7 +20,7 @@ fn what_is_not_ready_is_waited_for() {
 #[test]
 fn what_is_never_ready_fails_on_finapis_own_word_only() {
     let mut run = Run::settling();
-    run.late(secs(3600)).connection(FailureKind::Unavailable);
+    run.late(secs(3600)).connection(FailureClass::Unavailable);
     assert_eq!(run.phase(), "settling");
     run.connection(unready());
     assert_eq!(run.failure(), (FailureReason::TimedOut, true));
@@ -49,7 +49,7 @@ fn categories_are_waited_for_only_when_asked_to_and_not_for_ever() {
     run.find([]).start(completed()).connection(uncategorized());
     assert_eq!(run.phase(), "settling");
     run.late(secs(1800)).connection(uncategorized());
-    assert_eq!(run.phase(), "collecting", "told without them");
+    assert_eq!(run.phase(), "collecting", "published without them");
 }
 
 #[test]
@@ -58,5 +58,5 @@ fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
     run.late(secs(30)).connection(ready());
     let until = later(run.now, secs(3600));
     let span = Span { since: at(1), until };
-    assert_eq!(run.at().call(), Call::Collect(vec![71, 72], Some(span)));
+    assert_eq!(run.at().query(), Query::Collect(vec![71, 72], Some(span)));
 }

@@ -1,14 +1,14 @@
-//! Updating: the task is looked at until it is final.
+//! Updating: the task is polled until it is final.
 
 use super::*;
 
 #[test]
-fn looks_come_less_and_less_often() {
+fn polls_come_less_and_less_often() {
     let mut run = Run::updating();
     let mut waits = Vec::new();
     for _ in 0..12 {
         waits.push(run.wait());
-        run.look(running());
+        run.poll(running());
     }
     assert!((millis(1500)..=millis(1650)).contains(&waits[0]), "{waits:?}");
     assert!((secs(1)..=millis(1100)).contains(&waits[1]), "{waits:?}");
@@ -17,13 +17,13 @@ fn looks_come_less_and_less_often() {
 }
 
 #[test]
-fn the_next_look_comes_when_tasks_of_the_bank_usually_are_done() {
+fn the_next_poll_comes_when_tasks_of_the_bank_usually_are_done() {
     for (usual, wait) in [(secs(7), secs(7)), (millis(200), secs(1))] {
         let mut run = Run::plain();
-        run.next_look = Some(usual);
+        run.next_poll = Some(usual);
         run.find([]).start(running());
         assert_eq!(run.wait(), wait);
-        run.look(running());
+        run.poll(running());
         assert!(run.wait() < secs(2), "from then on as for any other");
     }
 }
@@ -31,21 +31,21 @@ fn the_next_look_comes_when_tasks_of_the_bank_usually_are_done() {
 #[test]
 fn a_task_that_never_ends_fails_on_finapis_own_word_only() {
     let mut run = Run::updating();
-    run.late(secs(3600)).look(FailureKind::Unavailable);
+    run.late(secs(3600)).poll(FailureClass::Unavailable);
     assert_eq!(run.phase(), "updating", "finAPI could not be asked");
-    run.look(running());
+    run.poll(running());
     assert_eq!(run.failure(), (FailureReason::TimedOut, true));
 }
 
 #[test]
 fn a_task_that_ends_late_is_as_good() {
     let mut run = Run::updating();
-    run.late(secs(3600)).look(completed());
+    run.late(secs(3600)).poll(completed());
     assert_eq!(run.phase(), "settling");
 }
 
 #[test]
-fn errors_of_a_task_are_told_with_their_code_whatever_it_is() {
+fn errors_of_a_task_are_published_with_their_code_whatever_it_is() {
     let cases = [
         ("BANK_SERVER_REJECTION", FailureReason::BankRejected, false),
         ("INVALID_TOKEN", FailureReason::UpdateFailed, true),
@@ -55,12 +55,12 @@ fn errors_of_a_task_are_told_with_their_code_whatever_it_is() {
     ];
     for (code, reason, retryable) in cases {
         let mut run = Run::updating();
-        run.look(task_failed(code));
+        run.poll(task_failed(code));
         assert_eq!(run.failure(), (reason, retryable), "{code}");
         assert_eq!(run.failed().finapi_code, code);
     }
     let mut run = Run::updating();
-    run.look(task(TaskStatus::Failed));
+    run.poll(task(TaskStatus::Failed));
     assert_eq!(run.failure(), (FailureReason::UpdateFailed, false));
     assert_eq!(run.failed().finapi_code, "");
 }
@@ -72,20 +72,20 @@ fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
         ..form_required()
     };
     let mut run = Run::updating();
-    run.look(nameless()).look(form_required());
-    assert_eq!(run.phase(), "telling", "it came with the next look");
+    run.poll(nameless()).poll(form_required());
+    assert_eq!(run.phase(), "notifying_user", "it came with the next poll");
     let mut run = Run::updating();
     for _ in 1..run.policy.retry.attempts {
-        run.look(nameless());
+        run.poll(nameless());
     }
-    run.look(nameless());
-    assert_eq!(run.failure(), (FailureReason::UnexpectedAnswer, true));
+    run.poll(nameless());
+    assert_eq!(run.failure(), (FailureReason::UnexpectedResponse, true));
 }
 
 #[test]
 fn a_task_that_finapi_forgot_is_not_asked_for_again() {
     let mut run = Run::updating();
-    run.look(FailureKind::NotFound);
+    run.poll(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
     assert_eq!(run.starts(), 1);
 }

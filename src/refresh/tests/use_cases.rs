@@ -8,8 +8,8 @@ fn existing_accounts_are_updated_without_the_user() {
     let mut run = Run::plain();
     run.find([])
         .start(running())
-        .look(running())
-        .look(completed())
+        .poll(running())
+        .poll(completed())
         .connection(unready())
         .connection(ready())
         .collect(collected(3));
@@ -21,11 +21,11 @@ fn existing_accounts_are_updated_without_the_user() {
         event.refresh.as_ref().map(|refresh| refresh.task_id.as_str()),
         Some("task-1")
     );
-    assert_eq!(run.told.len(), 1, "nobody is bothered on the way");
+    assert_eq!(run.published.len(), 1, "nobody is bothered on the way");
 }
 
 #[test]
-fn new_accounts_are_imported_and_told_as_new() {
+fn new_accounts_are_imported_and_published_as_new() {
     let mut run = Run::of(RefreshConnection {
         import_new_accounts: ImportNewAccounts::Conditional.into(),
         account_types: vec![crate::proto::AccountType::CreditCard.into()],
@@ -35,7 +35,7 @@ fn new_accounts_are_imported_and_told_as_new() {
     brought.accounts[1].is_new = true;
     run.find([])
         .start(running())
-        .look(completed())
+        .poll(completed())
         .connection(ready())
         .collect(brought);
     let new: Vec<bool> = run.updated().accounts.iter().map(|account| account.is_new).collect();
@@ -45,7 +45,7 @@ fn new_accounts_are_imported_and_told_as_new() {
 #[test]
 fn the_bank_asks_for_the_user_in_the_middle() {
     let mut run = Run::updating();
-    run.look(form_required()).form(open_form());
+    run.poll(form_required()).form(open_form());
     assert_eq!(run.phase(), "awaiting_user");
     let form = run.forms()[0].clone();
     assert_eq!(form.reason(), UserActionReason::DuringUpdate);
@@ -84,7 +84,7 @@ fn a_web_form_is_needed_at_once() {
 #[test]
 fn the_bank_refuses() {
     let mut run = Run::updating();
-    run.look(task_failed("BANK_SERVER_REJECTION"));
+    run.poll(task_failed("BANK_SERVER_REJECTION"));
     assert_eq!(run.failure(), (FailureReason::BankRejected, false));
     let event = run.failed();
     assert_eq!(event.finapi_code, "BANK_SERVER_REJECTION");
@@ -100,7 +100,7 @@ fn the_user_cancels() {
     let mut run = Run::awaiting();
     run.form(form(WebFormStatus::Aborted));
     assert_eq!(run.failure(), (FailureReason::UserAborted, false));
-    assert_eq!(run.told.len(), 2);
+    assert_eq!(run.published.len(), 2);
 }
 
 #[test]
@@ -113,11 +113,11 @@ fn the_user_never_comes() {
 #[test]
 fn the_batch_update_is_at_it_already() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]);
+    run.find([]).start(FailureClass::Locked).find([]);
     assert!(run.wait() >= secs(1));
     run.connection(updated_at(-60))
         .find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([]);
     // The batch update has done what the command asks for.
     run.connection(updated_at(2)).collect(collected(4));
@@ -125,7 +125,7 @@ fn the_batch_update_is_at_it_already() {
     assert_eq!(event.origin(), UpdateOrigin::AlreadyFresh);
     assert_eq!(
         event.new_transactions, 4,
-        "what it has brought since the command is told"
+        "what it has brought since the command is published"
     );
 }
 

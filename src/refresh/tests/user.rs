@@ -1,27 +1,27 @@
-//! Telling and AwaitingUser: the user is told of the web form, whatever else happens, and then waited for.
+//! NotifyingUser and AwaitingUser: the user is notified of the web form, whatever else happens, and the refresh waits then.
 
 use super::*;
 
-const FAILURES: [FailureKind; 12] = [
-    FailureKind::NotAsked(Duration::from_secs(9)),
-    FailureKind::RateLimited(None),
-    FailureKind::Unavailable,
-    FailureKind::Unexpected,
-    FailureKind::Locked,
-    FailureKind::Rejected,
-    FailureKind::NotFound,
-    FailureKind::NotSupported,
-    FailureKind::UserUnauthorized,
-    FailureKind::UserLocked,
-    FailureKind::ClientUnauthorized,
-    FailureKind::Internal,
+const FAILURES: [FailureClass; 12] = [
+    FailureClass::NotSent(Duration::from_secs(9)),
+    FailureClass::RateLimited(None),
+    FailureClass::Unavailable,
+    FailureClass::Unexpected,
+    FailureClass::Locked,
+    FailureClass::Rejected,
+    FailureClass::NotFound,
+    FailureClass::NotSupported,
+    FailureClass::UserUnauthorized,
+    FailureClass::UserLocked,
+    FailureClass::ClientUnauthorized,
+    FailureClass::Internal,
 ];
 
 #[test]
-fn the_user_is_told_at_once_when_the_web_form_cannot_be_read() {
+fn the_user_is_notified_at_once_when_the_web_form_cannot_be_read() {
     for failure in FAILURES {
         let mut run = Run::updating();
-        run.look(form_required());
+        run.poll(form_required());
         assert_eq!(run.wait(), Duration::ZERO);
         run.form(failure);
         assert_eq!(run.phase(), "awaiting_user", "{failure:?}");
@@ -32,38 +32,38 @@ fn the_user_is_told_at_once_when_the_web_form_cannot_be_read() {
 }
 
 #[test]
-fn the_user_is_told_at_once_when_something_else_is_answered() {
+fn the_user_is_notified_at_once_when_something_else_is_answered() {
     let mut run = Run::updating();
-    run.look(form_required()).form(ready());
+    run.poll(form_required()).form(ready());
     assert_eq!((run.phase(), run.forms().len()), ("awaiting_user", 1));
 }
 
 #[test]
-fn a_success_by_the_user_comes_after_the_user_was_told() {
+fn a_success_by_the_user_comes_after_the_user_was_notified() {
     let mut run = Run::updating();
-    run.look(form_required())
+    run.poll(form_required())
         .form(form(WebFormStatus::Completed))
         .connection(ready())
         .collect(collected(0));
-    let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();
+    let keys: Vec<_> = run.published.iter().map(Event::routing_key).collect();
     assert_eq!(keys, ["user-action.required", "transactions.updated"]);
     assert_eq!(run.updated().origin(), UpdateOrigin::UserActed);
 }
 
 #[test]
-fn a_web_form_that_is_over_at_the_next_look_is_told_with_its_outcome() {
+fn a_web_form_that_is_over_at_the_next_poll_is_published_with_its_outcome() {
     let mut run = Run::updating();
-    run.look(form_required()).form(form(WebFormStatus::Expired));
-    let keys: Vec<_> = run.told.iter().map(Event::routing_key).collect();
+    run.poll(form_required()).form(form(WebFormStatus::Expired));
+    let keys: Vec<_> = run.published.iter().map(Event::routing_key).collect();
     assert_eq!(keys, ["user-action.required", "refresh.failed"]);
 }
 
 #[test]
-fn another_worker_tells_the_user_again_under_the_same_id() {
+fn another_worker_notifies_the_user_again_under_the_same_id() {
     let mut run = Run::updating();
-    run.look(form_required()).taken_up();
-    assert_eq!(run.phase(), "updating", "the URL is asked for anew");
-    run.late(secs(1)).look(form_required()).form(open_form());
+    run.poll(form_required()).taken_up();
+    assert_eq!(run.phase(), "updating", "the URL is asked for again");
+    run.late(secs(1)).poll(form_required()).form(open_form());
     let first = run.forms()[0].refresh.clone().expect("a context");
     run.redelivered().find([form_required()]).form(open_form());
     let second = run.forms()[1].refresh.clone().expect("a context");
@@ -71,7 +71,7 @@ fn another_worker_tells_the_user_again_under_the_same_id() {
 }
 
 #[test]
-fn another_worker_that_finds_the_user_told_goes_on_waiting() {
+fn another_worker_that_finds_the_user_notified_continues_to_wait() {
     let mut run = Run::awaiting();
     run.taken_up().form(form(WebFormStatus::Completed));
     assert_eq!((run.phase(), run.forms().len()), ("settling", 1));
@@ -80,19 +80,22 @@ fn another_worker_that_finds_the_user_told_goes_on_waiting() {
 #[test]
 fn another_web_form_is_another_event() {
     let mut run = Run::awaiting();
-    let first = run.told[0].context().map(|context| context.event_id.clone());
+    let first = run.published[0].context().map(|context| context.event_id.clone());
     let mut other = form_required();
     other.web_form = Some(WebFormLink {
         id: "form-2".into(),
         ..form_link()
     });
     run.redelivered().find([other]);
-    run.answer(open_form());
-    assert_ne!(first, run.told[1].context().map(|context| context.event_id.clone()));
+    run.respond(open_form());
+    assert_ne!(
+        first,
+        run.published[1].context().map(|context| context.event_id.clone())
+    );
 }
 
 #[test]
-fn an_open_web_form_is_looked_at_until_a_while_after_its_end() {
+fn an_open_web_form_is_polled_until_a_while_after_its_end() {
     let mut run = Run::awaiting();
     let mut waits = Vec::new();
     while run.at().due_at < at(1200 + 300) {
@@ -110,7 +113,7 @@ fn an_open_web_form_is_looked_at_until_a_while_after_its_end() {
 #[test]
 fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
     let mut run = Run::awaiting();
-    run.late(secs(7200)).form(FailureKind::Unavailable);
+    run.late(secs(7200)).form(FailureClass::Unavailable);
     assert_eq!(run.phase(), "awaiting_user");
     run.form(form(WebFormStatus::Completed));
     assert_eq!(run.phase(), "settling", "the user was in time");
@@ -119,12 +122,12 @@ fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
 #[test]
 fn a_web_form_that_finapi_forgot_has_expired() {
     let mut run = Run::awaiting();
-    run.form(FailureKind::NotFound);
+    run.form(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::WebFormExpired, false));
 }
 
 #[test]
-fn errors_of_a_web_form_are_told_with_their_code_whatever_it_is() {
+fn errors_of_a_web_form_are_published_with_their_code_whatever_it_is() {
     let cases = [
         ("BANK_SERVER_REJECTION", FailureReason::BankRejected, false),
         ("INTERRUPTED", FailureReason::WebFormFailed, true),

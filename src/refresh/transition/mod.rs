@@ -1,4 +1,4 @@
-//! One step: what finAPI answered decides where a refresh goes. Each method takes the refresh and hands back the step.
+//! One step: what finAPI responded decides where a refresh goes. Each method takes the refresh and hands back the step.
 
 mod outcome;
 mod task;
@@ -8,84 +8,88 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{Fail, Failure};
-use super::query::Answer;
+use super::failure::{Failure, FailureDetails};
+use super::query::Response;
 use super::schedule::Polling;
-use super::{Moment, Next, Phase, Policy, Refresh, Step, event, later};
+use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
 
-/// One step's surroundings.
-pub(super) struct At<'a> {
-    pub(super) moment: Moment,
+/// What the transitions of one step share.
+pub(super) struct Transition<'a> {
+    pub(super) context: StepContext,
     pub(super) policy: &'a Policy,
 }
 
-impl At<'_> {
-    pub(super) fn answered(&self, refresh: Refresh, answer: Answer) -> Step {
-        match (refresh.phase.clone(), answer) {
-            (Phase::Requested { locked, .. }, Answer::Connection(connection)) => {
-                self.checked(refresh, &connection, locked)
+impl Transition<'_> {
+    pub(super) fn on_response(&self, refresh: Refresh, response: Response) -> Step {
+        match (refresh.phase.clone(), response) {
+            (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
+                self.on_connection(refresh, &connection, locked)
             }
-            (Phase::Requested { first, locked }, Answer::Tasks(tasks)) => self.looked(refresh, tasks, first, locked),
-            (Phase::Requested { .. } | Phase::Updating { .. }, Answer::Task(task)) => self.stands(refresh, task),
-            (Phase::Telling { task, form, reason }, Answer::WebForm(web_form)) => {
-                self.told(refresh, task, &form, reason, &web_form)
+            (Phase::Locating { lookup, locked }, Response::Tasks(tasks)) => {
+                self.on_task_list(refresh, tasks, lookup, locked)
             }
-            (Phase::AwaitingUser { task, expires_at, .. }, Answer::WebForm(form)) => {
-                self.awaited(refresh, task, expires_at, form)
+            (Phase::Locating { .. } | Phase::Updating { .. }, Response::Task(task)) => self.follow_task(refresh, task),
+            (Phase::NotifyingUser { task, form, reason }, Response::WebForm(web_form)) => {
+                self.notify_user(refresh, task, &form, reason, &web_form)
             }
-            (Phase::Settling { update }, Answer::Connection(connection)) => self.settled(refresh, update, connection),
-            (Phase::Collecting { update, connection }, Answer::Collected(collected)) => {
-                self.collected(refresh, update, &connection, &collected)
+            (Phase::AwaitingUser { task, expires_at, .. }, Response::WebForm(form)) => {
+                self.on_web_form(refresh, task, expires_at, form)
             }
-            (phase, answer) => {
-                let message = format!("{} in {}", answer.name(), phase.name());
-                self.failed(refresh, Failure::unexpected(&message))
+            (Phase::Settling { update }, Response::Connection(connection)) => {
+                self.on_connection_settling(refresh, update, connection)
+            }
+            (Phase::Collecting { update, connection }, Response::Collected(collected)) => {
+                self.on_collected(refresh, update, &connection, &collected)
+            }
+            (phase, response) => {
+                let message = format!("{} in {}", response.name(), phase.name());
+                self.on_call_failed(refresh, Failure::unexpected(&message))
             }
         }
     }
 
-    fn fail(&self, refresh: Refresh, fail: &Fail) -> Step {
+    fn finish_failed(&self, refresh: Refresh, details: &FailureDetails) -> Step {
         Step {
-            events: vec![event::failed(&refresh, self.moment.now, fail)],
-            next: Next::Over,
+            events: vec![event::failed(&refresh, self.context.now, details)],
+            next: Next::Done,
         }
     }
 
-    /// How often finAPI is asked about what it may call back about.
+    /// How often to poll what finAPI may call back about.
     fn polling(&self) -> &Polling {
-        self.policy.beside_callbacks.as_ref().unwrap_or(&self.policy.polling)
+        self.policy.fallback_polling.as_ref().unwrap_or(&self.policy.polling)
     }
 
-    fn wait(&self, refresh: Refresh, polling: &Polling, max: Duration) -> Step {
-        let looks = refresh.looks.saturating_sub(1);
-        let wait = polling.wait(looks, max, self.moment.jitter);
-        let due_at = later(self.moment.now, wait);
+    fn poll_later(&self, refresh: Refresh, polling: &Polling, max: Duration) -> Step {
+        let polls = refresh.polls.saturating_sub(1);
+        let wait = polling.wait(polls, max, self.context.jitter);
+        let due_at = later(self.context.now, wait);
         let failures = 0;
-        self.go_on(Refresh {
+        self.schedule(Refresh {
             due_at,
             failures,
             ..refresh
         })
     }
 
-    fn at_once(&self, refresh: Refresh, phase: Phase) -> Step {
-        self.enter(refresh, phase, self.moment.now)
+    fn enter_now(&self, refresh: Refresh, phase: Phase) -> Step {
+        self.enter(refresh, phase, self.context.now)
     }
 
     fn enter(&self, refresh: Refresh, phase: Phase, due_at: Timestamp) -> Step {
-        self.go_on(Refresh {
+        self.schedule(Refresh {
             phase,
-            phase_since: self.moment.now,
+            phase_since: self.context.now,
             due_at,
-            looks: 0,
+            polls: 0,
             failures: 0,
             ..refresh
         })
     }
 
-    fn go_on(&self, refresh: Refresh) -> Step {
-        let (now, deadline) = (self.moment.now, refresh.deadline(self.policy));
-        // Past the deadline only an outcome that is half told goes on, and its waits are as long as any.
+    fn schedule(&self, refresh: Refresh) -> Step {
+        let (now, deadline) = (self.context.now, refresh.deadline(self.policy));
+        // Past the deadline only an outcome that is half published continues, and its waits are as long as any.
         let due_at = if now < deadline {
             refresh.due_at.min(deadline)
         } else {
@@ -94,7 +98,7 @@ impl At<'_> {
         let due_at = due_at.max(now);
         Step {
             events: Vec::new(),
-            next: Next::Wait(Box::new(Refresh { due_at, ..refresh })),
+            next: Next::Continue(Box::new(Refresh { due_at, ..refresh })),
         }
     }
 }

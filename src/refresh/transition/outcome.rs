@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::At;
+use super::Transition;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
-use crate::refresh::failure::Fail;
+use crate::refresh::failure::FailureDetails;
 use crate::refresh::model::{Collected, Connection, WebForm, WebFormLink, WebFormStatus};
 use crate::refresh::{Next, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, event, later};
 
 /// How far finAPI's clock may be ahead of ours before what it has just imported would look like a later update's.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
-impl At<'_> {
-    /// Tells the user of the web form, then goes on from what the form says already.
-    pub(super) fn told(
+impl Transition<'_> {
+    /// Notifies the user of the web form, then continues from what the form says already.
+    pub(super) fn notify_user(
         &self,
         refresh: Refresh,
         task: TaskRef,
@@ -23,9 +23,9 @@ impl At<'_> {
         reason: UserActionReason,
         web_form: &WebForm,
     ) -> Step {
-        let now = self.moment.now;
+        let now = self.context.now;
         let expires_at = web_form.expires_at.unwrap_or_else(|| later(now, WEB_FORM_LIFETIME));
-        let telling = event::user_action_required(&refresh, now, form, expires_at, reason);
+        let notification = event::user_action_required(&refresh, now, form, expires_at, reason);
         let phase = Phase::AwaitingUser {
             task: task.clone(),
             web_form_id: form.id.clone(),
@@ -34,18 +34,18 @@ impl At<'_> {
         let refresh = Refresh {
             phase,
             phase_since: now,
-            looks: 0,
+            polls: 0,
             failures: 0,
             ..refresh
         };
-        let mut step = self.awaited(refresh, task, expires_at, web_form.clone());
-        step.events.insert(0, telling);
+        let mut step = self.on_web_form(refresh, task, expires_at, web_form.clone());
+        step.events.insert(0, notification);
         step
     }
 
-    pub(super) fn awaited(&self, refresh: Refresh, task: TaskRef, expires_at: Timestamp, form: WebForm) -> Step {
+    pub(super) fn on_web_form(&self, refresh: Refresh, task: TaskRef, expires_at: Timestamp, form: WebForm) -> Step {
         let expired = || {
-            Fail::of(
+            FailureDetails::of(
                 FailureReason::WebFormExpired,
                 "the web form ended before the user completed it",
                 false,
@@ -53,67 +53,67 @@ impl At<'_> {
         };
         match form.status {
             WebFormStatus::Open => {
-                if self.moment.now >= later(expires_at, self.policy.limits.web_form_grace) {
-                    return self.fail(refresh, &expired());
+                if self.context.now >= later(expires_at, self.policy.limits.web_form_grace) {
+                    return self.finish_failed(refresh, &expired());
                 }
-                let looks = refresh.looks + 1;
+                let polls = refresh.polls + 1;
                 let max = self.polling().web_form_max;
-                self.wait(Refresh { looks, ..refresh }, self.polling(), max)
+                self.poll_later(Refresh { polls, ..refresh }, self.polling(), max)
             }
             WebFormStatus::Completed => {
                 let update = Update::of(task, UpdateOrigin::UserActed);
-                self.at_once(refresh, Phase::Settling { update })
+                self.enter_now(refresh, Phase::Settling { update })
             }
             WebFormStatus::Failed => {
-                let fail = Fail::by_bank(form.error, FailureReason::WebFormFailed, "the web form");
-                self.fail(refresh, &fail)
+                let details = FailureDetails::by_bank(form.error, FailureReason::WebFormFailed, "the web form");
+                self.finish_failed(refresh, &details)
             }
-            WebFormStatus::Expired => self.fail(refresh, &expired()),
+            WebFormStatus::Expired => self.finish_failed(refresh, &expired()),
             WebFormStatus::Aborted => {
                 let message = "the user cancelled the web form";
-                self.fail(refresh, &Fail::of(FailureReason::UserAborted, message, false))
+                self.finish_failed(refresh, &FailureDetails::of(FailureReason::UserAborted, message, false))
             }
         }
     }
 
-    pub(super) fn settled(&self, refresh: Refresh, update: Update, connection: Connection) -> Step {
-        let late = self.moment.now >= later(refresh.phase_since, self.policy.limits.settling);
+    pub(super) fn on_connection_settling(&self, refresh: Refresh, update: Update, connection: Connection) -> Step {
+        let late = self.context.now >= later(refresh.phase_since, self.policy.limits.settling);
         if !connection.ready && late {
             let message = "finAPI had not stored the update's data at the deadline";
-            return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
+            return self.finish_failed(refresh, &FailureDetails::of(FailureReason::TimedOut, message, true));
         }
-        // Categories are an extra: past the deadline the transactions are told without them.
+        // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization || late;
         if !connection.ready || !categorized {
-            let looks = refresh.looks + 1;
+            let polls = refresh.polls + 1;
             let polling = &self.policy.polling;
-            return self.wait(Refresh { looks, ..refresh }, polling, polling.max);
+            return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
         }
         let update = Update {
-            until: update.until.or(Some(later(self.moment.now, CLOCKS_APART_MAX))),
+            until: update.until.or(Some(later(self.context.now, CLOCKS_APART_MAX))),
             ..update
         };
-        self.at_once(refresh, Phase::Collecting { update, connection })
+        self.enter_now(refresh, Phase::Collecting { update, connection })
     }
 
-    pub(super) fn collected(
+    pub(super) fn on_collected(
         &self,
         refresh: Refresh,
         update: Update,
         connection: &Connection,
         collected: &Collected,
     ) -> Step {
-        let now = self.moment.now;
-        let told = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
-        let Some(told_up_to) = told.more_after else {
+        let now = self.context.now;
+        let published = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
+        let Some(published_up_to) = published.resume_after else {
             return Step {
-                events: vec![told.event],
-                next: Next::Over,
+                events: vec![published.event],
+                next: Next::Done,
             };
         };
         let update = Update {
             next_part: update.next_part + 1,
-            told_up_to,
+            published_up_to,
             ..update
         };
         let phase = Phase::Settling { update };
@@ -125,8 +125,8 @@ impl At<'_> {
             ..refresh
         };
         Step {
-            events: vec![told.event],
-            next: Next::Bookmark(Box::new(next)),
+            events: vec![published.event],
+            next: Next::Checkpoint(Box::new(next)),
         }
     }
 }

@@ -1,26 +1,26 @@
-//! A task: whether one is needed, which one serves the command, and where it stands.
+//! A task: whether one is needed, which one satisfies the command, and where it stands.
 
 use std::time::Duration;
 
-use super::At;
+use super::Transition;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
-use crate::refresh::failure::{Fail, Failure};
+use crate::refresh::failure::{Failure, FailureDetails};
 use crate::refresh::model::{Connection, Task, TaskStatus};
-use crate::refresh::query::Answer;
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
-use crate::refresh::{First, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, command, earlier, later};
+use crate::refresh::query::Response;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
+use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, command, earlier, later};
 
-impl At<'_> {
-    pub(super) fn checked(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
+impl Transition<'_> {
+    pub(super) fn on_connection(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
         let last = connection.last_success_at();
         let fresh = match (refresh.fresh_since(locked), last) {
             (Some(since), Some(last)) => last >= since,
             (None, _) | (_, None) => false,
         };
         if !fresh {
-            return self.ask(refresh, First::Find, locked);
+            return self.query_next(refresh, Lookup::Find, locked);
         }
-        // An update since the command may be its own, started by a worker that was killed. What that brought is told.
+        // An update since the command may be its own, started by a worker that was killed. What that brought is published.
         let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
         let updated = locked || last.is_some_and(|last| last >= since);
         let update = Update {
@@ -29,41 +29,41 @@ impl At<'_> {
             since: updated.then_some(since),
             until: None,
             next_part: 1,
-            told_up_to: 0,
+            published_up_to: 0,
         };
-        self.answered(
+        self.on_response(
             Refresh {
                 phase: Phase::Settling { update },
-                phase_since: self.moment.now,
-                looks: 0,
+                phase_since: self.context.now,
+                polls: 0,
                 ..refresh
             },
-            Answer::Connection(connection.clone()),
+            Response::Connection(connection.clone()),
         )
     }
 
-    pub(super) fn looked(&self, refresh: Refresh, tasks: Vec<Task>, first: First, locked: bool) -> Step {
-        let serves = |task: &Task| self.serves(&refresh, task, first);
-        match tasks.into_iter().find(serves) {
-            Some(task) => self.stands(refresh, task),
-            None if first == First::Follow => {
-                let looks = refresh.looks + 1;
-                let phase = refresh.requested(true);
+    pub(super) fn on_task_list(&self, refresh: Refresh, tasks: Vec<Task>, lookup: Lookup, locked: bool) -> Step {
+        let satisfies = |task: &Task| self.satisfies(&refresh, task, lookup);
+        match tasks.into_iter().find(satisfies) {
+            Some(task) => self.follow_task(refresh, task),
+            None if lookup == Lookup::Follow => {
+                let polls = refresh.polls + 1;
+                let phase = refresh.locating(true);
                 let polling = &self.policy.polling;
                 let refresh = Refresh {
-                    looks,
+                    polls,
                     phase,
                     ..refresh
                 };
-                self.wait(refresh, polling, polling.locked_max)
+                self.poll_later(refresh, polling, polling.locked_max)
             }
-            None => self.ask(refresh, First::Start, locked),
+            None => self.query_next(refresh, Lookup::Start, locked),
         }
     }
 
     /// Whether a task of the user does what the command asks for. One that began after the command does, whoever
     /// began it; so does one that is running anyway, unless the command asks for more than that.
-    pub(super) fn serves(&self, refresh: &Refresh, task: &Task, first: First) -> bool {
+    pub(super) fn satisfies(&self, refresh: &Refresh, task: &Task, lookup: Lookup) -> bool {
         if task.bank_connection_id != Some(refresh.command.bank_connection_id) {
             return false;
         }
@@ -75,73 +75,73 @@ impl At<'_> {
         if later(task.created_at, skew) >= refresh.requested_at {
             return true;
         }
-        let form_is_open = later(task.created_at, WEB_FORM_LIFETIME) > self.moment.now;
-        let runs = task.status == TaskStatus::Running || (first == First::Follow && by_web_form && form_is_open);
+        let form_is_open = later(task.created_at, WEB_FORM_LIFETIME) > self.context.now;
+        let runs = task.status == TaskStatus::Running || (lookup == Lookup::Follow && by_web_form && form_is_open);
         runs && !command::asks_for_more(&refresh.command)
     }
 
-    /// Goes to wherever a task stands.
-    pub(super) fn stands(&self, refresh: Refresh, task: Task) -> Step {
+    /// Enters the phase that the task is in.
+    pub(super) fn follow_task(&self, refresh: Refresh, task: Task) -> Step {
         let reference = TaskRef {
             id: task.id,
             created_at: task.created_at,
         };
         match task.status {
-            TaskStatus::Running => self.runs(refresh, reference),
+            TaskStatus::Running => self.on_task_running(refresh, reference),
             TaskStatus::WebFormRequired => {
                 let Some(form) = task.web_form else {
                     let failure = Failure::unexpected("a task in WEB_FORM_REQUIRED without its web form");
-                    return self.failed(refresh, failure);
+                    return self.on_call_failed(refresh, failure);
                 };
                 let reason = self.why_user(&refresh);
-                let phase = Phase::Telling {
+                let phase = Phase::NotifyingUser {
                     task: reference,
                     form,
                     reason,
                 };
-                self.at_once(refresh, phase)
+                self.enter_now(refresh, phase)
             }
             TaskStatus::Completed => {
                 let update = Update::of(reference, UpdateOrigin::Silent);
-                self.at_once(refresh, Phase::Settling { update })
+                self.enter_now(refresh, Phase::Settling { update })
             }
             TaskStatus::Failed => {
-                let fail = Fail::by_bank(task.error, FailureReason::UpdateFailed, "the task");
+                let details = FailureDetails::by_bank(task.error, FailureReason::UpdateFailed, "the task");
                 let phase = Phase::Updating { task: reference };
-                self.fail(Refresh { phase, ..refresh }, &fail)
+                self.finish_failed(Refresh { phase, ..refresh }, &details)
             }
         }
     }
 
-    pub(super) fn runs(&self, refresh: Refresh, task: TaskRef) -> Step {
+    pub(super) fn on_task_running(&self, refresh: Refresh, task: TaskRef) -> Step {
         let Phase::Updating { .. } = refresh.phase else {
-            let due_at = later(self.moment.now, self.until_next_look(&task, 0));
+            let due_at = later(self.context.now, self.until_next_poll(&task, 0));
             return self.enter(refresh, Phase::Updating { task }, due_at);
         };
         let deadline = later(refresh.phase_since, self.policy.limits.updating);
-        if self.moment.now >= deadline {
+        if self.context.now >= deadline {
             let message = "finAPI still called the task running at its deadline";
-            return self.fail(refresh, &Fail::of(FailureReason::TimedOut, message, true));
+            return self.finish_failed(refresh, &FailureDetails::of(FailureReason::TimedOut, message, true));
         }
-        let looks = refresh.looks + 1;
-        let due_at = later(self.moment.now, self.until_next_look(&task, looks));
-        self.go_on(Refresh {
+        let polls = refresh.polls + 1;
+        let due_at = later(self.context.now, self.until_next_poll(&task, polls));
+        self.schedule(Refresh {
             due_at,
-            looks,
+            polls,
             failures: 0,
             ..refresh
         })
     }
 
-    /// By what is known of the bank, else on a growing interval; beside callbacks always by that.
-    pub(super) fn until_next_look(&self, task: &TaskRef, looks: u32) -> Duration {
-        match self.moment.next_look {
-            Some(look) if self.policy.beside_callbacks.is_none() => {
-                let runs_for = self.moment.now.duration_since(task.created_at);
-                let left = look.saturating_sub(runs_for.try_into().unwrap_or_default());
-                left.max(LOOK_INTERVAL_MIN)
+    /// By what is known of the bank, else on a growing interval; while callbacks are on, always by that.
+    pub(super) fn until_next_poll(&self, task: &TaskRef, polls: u32) -> Duration {
+        match self.context.next_poll {
+            Some(poll) if self.policy.fallback_polling.is_none() => {
+                let runs_for = self.context.now.duration_since(task.created_at);
+                let left = poll.saturating_sub(runs_for.try_into().unwrap_or_default());
+                left.max(POLL_INTERVAL_MIN)
             }
-            _ => self.polling().wait(looks, self.polling().max, self.moment.jitter),
+            _ => self.polling().wait(polls, self.polling().max, self.context.jitter),
         }
     }
 
@@ -155,12 +155,12 @@ impl At<'_> {
         }
     }
 
-    /// Asks the next thing of a refresh that has no task. That is no progress: between two starts that fail, finding
+    /// Sends the next query of a refresh that has no task. That is no progress: between two starts that fail, finding
     /// nothing is what is expected.
-    pub(super) fn ask(&self, refresh: Refresh, first: First, locked: bool) -> Step {
-        let phase = Phase::Requested { first, locked };
-        let due_at = self.moment.now;
-        self.go_on(Refresh {
+    pub(super) fn query_next(&self, refresh: Refresh, lookup: Lookup, locked: bool) -> Step {
+        let phase = Phase::Locating { lookup, locked };
+        let due_at = self.context.now;
+        self.schedule(Refresh {
             phase,
             due_at,
             ..refresh

@@ -2,85 +2,87 @@
 
 use std::time::Duration;
 
-use super::At;
+use super::Transition;
 use crate::proto::FailureReason;
-use crate::refresh::failure::{Fail, Failure, FailureKind};
+use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
-use crate::refresh::{First, Phase, Refresh, Step, later};
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
+use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
-impl At<'_> {
-    pub(in crate::refresh) fn failed(&self, refresh: Refresh, failure: Failure) -> Step {
-        // The user is told even when the web form can't be looked at; what is wrong shows at the next look.
-        if let Phase::Telling { task, form, reason } = refresh.phase.clone() {
+impl Transition<'_> {
+    pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+        // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
+        if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
                 status: WebFormStatus::Open,
                 expires_at: None,
                 error: None,
             };
-            return self.told(refresh, task, &form, reason, &unknown);
+            return self.notify_user(refresh, task, &form, reason, &unknown);
         }
-        match failure.kind {
-            FailureKind::NotAsked(after) => self.again(refresh, after),
-            FailureKind::RateLimited(after) => self.limited(refresh, after),
-            FailureKind::Locked if matches!(refresh.phase, Phase::Requested { .. }) => {
-                self.ask(refresh, First::Follow, true)
+        match failure.class {
+            FailureClass::NotSent(after) => self.retry_in(refresh, after),
+            FailureClass::RateLimited(after) => self.retry_after(refresh, after),
+            FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
+                self.query_next(refresh, Lookup::Follow, true)
             }
-            FailureKind::Unavailable | FailureKind::Unexpected | FailureKind::Internal => self.retry(refresh, failure),
-            FailureKind::NotFound if matches!(refresh.phase, Phase::AwaitingUser { .. }) => {
-                let fail = Fail::of(
+            FailureClass::Unavailable | FailureClass::Unexpected | FailureClass::Internal => {
+                self.retry_with_backoff(refresh, failure)
+            }
+            FailureClass::NotFound if matches!(refresh.phase, Phase::AwaitingUser { .. }) => {
+                let details = FailureDetails::of(
                     FailureReason::WebFormExpired,
                     "finAPI no longer knows the web form",
                     false,
                 );
-                self.fail(refresh, &fail)
+                self.finish_failed(refresh, &details)
             }
-            FailureKind::Locked
-            | FailureKind::Rejected
-            | FailureKind::NotFound
-            | FailureKind::NotSupported
-            | FailureKind::UserUnauthorized
-            | FailureKind::UserLocked
-            | FailureKind::ClientUnauthorized => self.fail(refresh, &failure.into()),
+            FailureClass::Locked
+            | FailureClass::Rejected
+            | FailureClass::NotFound
+            | FailureClass::NotSupported
+            | FailureClass::UserUnauthorized
+            | FailureClass::UserLocked
+            | FailureClass::ClientUnauthorized => self.finish_failed(refresh, &failure.into()),
         }
     }
 
     /// Waits for as long as finAPI says, else longer and longer. However often that happens, half of the attempts are left.
-    pub(super) fn limited(&self, refresh: Refresh, after: Option<Duration>) -> Step {
+    pub(super) fn retry_after(&self, refresh: Refresh, after: Option<Duration>) -> Step {
         let counted = (refresh.failures + 1).min(self.policy.retry.attempts / 2);
         let failures = refresh.failures.max(counted);
-        let backoff = self.policy.retry.wait(failures, self.moment.jitter);
+        let backoff = self.policy.retry.wait(failures, self.context.jitter);
         let after = match after {
-            Some(after) => (after + backoff.mul_f64(0.1)).max(LOOK_INTERVAL_MIN),
+            Some(after) => (after + backoff.mul_f64(0.1)).max(POLL_INTERVAL_MIN),
             None => backoff,
         };
-        self.again(Refresh { failures, ..refresh }, after)
+        self.retry_in(Refresh { failures, ..refresh }, after)
     }
 
     /// Tries again, a bounded number of times.
-    pub(super) fn retry(&self, refresh: Refresh, failure: Failure) -> Step {
+    pub(super) fn retry_with_backoff(&self, refresh: Refresh, failure: Failure) -> Step {
         let failures = refresh.failures + 1;
         if failures >= self.policy.retry.attempts {
-            return self.fail(refresh, &failure.into());
+            return self.finish_failed(refresh, &failure.into());
         }
-        let after = self.policy.retry.wait(failures, self.moment.jitter);
-        self.again(Refresh { failures, ..refresh }, after)
+        let after = self.policy.retry.wait(failures, self.context.jitter);
+        self.retry_in(Refresh { failures, ..refresh }, after)
     }
 
-    /// Waits in the same phase; but after a start whose answer is not known, looks for the task first.
-    pub(super) fn again(&self, refresh: Refresh, after: Duration) -> Step {
+    /// Retries in the same phase. After a start without a response, it searches for the task first.
+    pub(super) fn retry_in(&self, refresh: Refresh, after: Duration) -> Step {
         let phase = match refresh.phase {
-            Phase::Requested {
-                first: First::Start,
+            Phase::Locating {
+                lookup: Lookup::Start,
                 locked,
-            } => Phase::Requested {
-                first: First::Find,
+            } => Phase::Locating {
+                lookup: Lookup::Find,
                 locked,
             },
             phase => phase,
         };
-        let due_at = later(self.moment.now, after);
-        self.go_on(Refresh {
+        let due_at = later(self.context.now, after);
+        self.schedule(Refresh {
             phase,
             due_at,
             ..refresh

@@ -72,18 +72,18 @@ async fn what_was_asked_is_counted() {
     let asked: Asked = serde_json::from_str(&answer.text).expect("as documented");
     assert_eq!(asked, probe.sandbox.asked());
     assert_eq!(asked.calls[&Endpoint::StartUpdate], 3);
-    assert_eq!(asked.answers["start_update 423"], 1);
-    assert_eq!(asked.answers["task 200"], 4);
+    assert_eq!(asked.responses["start_update 423"], 1);
+    assert_eq!(asked.responses["task 200"], 4);
     assert_eq!(asked.smallest_interval_ms, Some(1500));
     let connection = &asked.connections[&9001];
     assert_eq!(
         (connection.posts, connection.tasks_made, connection.without_user),
         (3, 2, 1)
     );
-    assert_eq!((connection.open_max, connection.web_form_looks), (1, 1));
+    assert_eq!((connection.open_max, connection.web_form_polls), (1, 1));
     assert_eq!(connection.user_id.as_deref(), Some("anna"));
     let first = &connection.tasks[0];
-    assert_eq!((first.id.as_str(), first.looks), (id(&task).as_str(), 4));
+    assert_eq!((first.id.as_str(), first.polls), (id(&task).as_str(), 4));
     assert_eq!(first.created_at, START);
     assert_eq!(first.web_form_status.as_deref(), Some("COMPLETED"));
 }
@@ -158,7 +158,7 @@ fn settings_are_read_from_toml() {
             { immediate_web_form = { user = { completes = { after = "3s" } } } },
         ]
         new_accounts = [{ kind = "CREDIT_CARD" }]
-        faults = [{ kind = "answer_lost", at = "start_update", first = 1 }]
+        faults = [{ kind = "response_lost", at = "start_update", first = 1 }]
         "#,
     )
     .expect("it is right");
@@ -173,7 +173,7 @@ fn settings_are_read_from_toml() {
     };
     assert_eq!(script.updates[0], Behaviour::Silent { after: between });
     assert_eq!(script.new_accounts, [Account::new(AccountType::CreditCard)]);
-    assert_eq!(script.faults[0].kind, FaultKind::AnswerLost);
+    assert_eq!(script.faults[0].kind, FaultKind::ResponseLost);
     assert_eq!(script.transactions, Transactions::default());
     let written = serde_json::to_string(script).expect("JSON");
     assert_eq!(&serde_json::from_str::<Script>(&written).expect("the same"), script);
@@ -260,11 +260,11 @@ async fn callbacks_are_posted() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel::<String>();
     let platform = Router::new().route(
-        "/hint",
+        "/callback",
         axum::routing::post(move |body: String| async move { heard.send(body).map_err(|_| StatusCode::GONE) }),
     );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}/hint", listener.local_addr().expect("an address"));
+    let url = format!("http://{}/callback", listener.local_addr().expect("an address"));
     let server = tokio::spawn(async move { axum::serve(listener, platform).await });
     let probe = Probe::of(SandboxConfig {
         allow_http_callbacks: true,

@@ -67,7 +67,7 @@ async fn a_dropped_connection_leaves_nothing_behind() {
     let probe = Probe::scripted(at(Endpoint::StartUpdate, Some(1), FaultKind::Dropped));
     assert!(probe.try_update("anna", one()).await.is_none());
     assert_eq!(probe.get("/api/tasks").await.json()["items"], json!([]));
-    assert_eq!(probe.sandbox.asked().answers["start_update dropped"], 1);
+    assert_eq!(probe.sandbox.asked().responses["start_update dropped"], 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn over_http_a_dropped_connection_is_a_transport_error() {
     let client = reqwest::Client::new();
     let get = || client.get(&url).bearer_auth(&token).send();
     assert_eq!(get().await.expect("an answer").status(), 200);
-    for kind in [FaultKind::Dropped, FaultKind::AnswerLost] {
+    for kind in [FaultKind::Dropped, FaultKind::ResponseLost] {
         probe.sandbox.go_down(kind);
         let error = get().await.expect_err("no answer");
         assert!(error.is_request() && error.status().is_none(), "{error:?}");

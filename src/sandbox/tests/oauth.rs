@@ -22,7 +22,7 @@ async fn a_token_is_the_same_until_it_expires() {
     assert_ne!(third["access_token"], first["access_token"]);
     assert_eq!(third["refresh_token"], first["refresh_token"]);
     let asked = &probe.sandbox.asked().users["anna"];
-    assert_eq!((asked.token_answers, asked.tokens_made), (3, 2));
+    assert_eq!((asked.token_responses, asked.tokens_made), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]

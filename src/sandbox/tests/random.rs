@@ -11,7 +11,7 @@ fn config() -> SandboxConfig {
         seed: 7,
         fault_rate: 0.4,
         // An answer that takes a while would let time pass for others, too.
-        random_faults: vec![FaultKind::Dropped, FaultKind::AnswerLost, FaultKind::Malformed],
+        random_faults: vec![FaultKind::Dropped, FaultKind::ResponseLost, FaultKind::Malformed],
         default_script: Script {
             batch_update: Some(between),
             ..Script::of(Behaviour::WebFormDuring {

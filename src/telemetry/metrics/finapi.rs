@@ -1,4 +1,4 @@
-//! What finAPI is asked, and how it answers.
+//! What finAPI is asked, and how it responds.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::telemetry::Ended;
 /// What a client of finAPI counts.
 #[derive(Clone, Debug)]
 pub struct FinApiMetrics {
-    calls: Histogram<f64>,
+    queries: Histogram<f64>,
     requests: Histogram<f64>,
     tokens: Counter<u64>,
 }
@@ -40,9 +40,9 @@ impl Default for FinApiMetrics {
 impl FinApiMetrics {
     pub(super) fn new(make: &Maker<'_>) -> Self {
         Self {
-            calls: make.seconds(
-                "bankrefresh.finapi.call.duration",
-                "Calls of finAPI and their wait at the limit, by call and class of the answer",
+            queries: make.seconds(
+                "bankrefresh.finapi.query.duration",
+                "Queries to finAPI and their wait at the limit, by query and class of the response",
             ),
             requests: make.seconds(
                 "http.client.request.duration",
@@ -56,9 +56,9 @@ impl FinApiMetrics {
         }
     }
 
-    pub(crate) fn called(&self, call: &'static str, class: &'static str, took: Duration) {
-        let labels = [KeyValue::new("call", call), KeyValue::new("class", class)];
-        self.calls.record(took.as_secs_f64(), &labels);
+    pub(crate) fn queried(&self, query: &'static str, class: &'static str, took: Duration) {
+        let labels = [KeyValue::new("query", query), KeyValue::new("class", class)];
+        self.queries.record(took.as_secs_f64(), &labels);
     }
 
     pub(crate) fn token(&self, from: TokenFrom) {
@@ -81,13 +81,13 @@ impl FinApiMetrics {
             KeyValue::new("server.address", server),
         ];
         match ended {
-            Ended::Answered { status, .. } => {
+            Ended::Response { status, .. } => {
                 labels.push(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
                 if status.is_client_error() || status.is_server_error() {
                     labels.push(KeyValue::new("error.type", status.as_str().to_owned()));
                 }
             }
-            Ended::NoAnswer { error, .. } => labels.push(KeyValue::new("error.type", *error)),
+            Ended::TransportError { error, .. } => labels.push(KeyValue::new("error.type", *error)),
         }
         self.requests.record(took.as_secs_f64(), &labels);
     }

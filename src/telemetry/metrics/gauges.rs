@@ -8,8 +8,8 @@ use super::Maker;
 /// What is shown of a worker's status.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    in_hand: Gauge<u64>,
-    waiting_age: Gauge<f64>,
+    in_flight: Gauge<u64>,
+    backlog_age: Gauge<f64>,
     calls: Gauge<u64>,
     calls_limit: Gauge<u64>,
     finapi_down: Gauge<u64>,
@@ -25,13 +25,13 @@ impl Default for Gauges {
 impl Gauges {
     pub(super) fn new(make: &Maker<'_>) -> Self {
         Self {
-            in_hand: make.gauge(
-                "bankrefresh.in_hand",
+            in_flight: make.gauge(
+                "bankrefresh.in_flight",
                 "{refresh}",
-                "Refreshes in hand, by state: held, runnable, running, awaiting_token, publishing, backlog",
+                "Refreshes in flight, by state: held, runnable, running, awaiting_token, publishing, backlog",
             ),
-            waiting_age: make.gauge_of_seconds(
-                "bankrefresh.waiting.age",
+            backlog_age: make.gauge_of_seconds(
+                "bankrefresh.backlog.age",
                 "How long ago the oldest command that waits for room here was requested",
             ),
             calls: make.gauge(
@@ -50,12 +50,12 @@ impl Gauges {
     }
 
     /// How many refreshes are in each state.
-    pub(crate) fn in_hand(&self, states: [(&'static str, usize); 6]) {
-        record(&self.in_hand, states);
+    pub(crate) fn in_flight(&self, states: [(&'static str, usize); 6]) {
+        record(&self.in_flight, states);
     }
 
-    pub(crate) fn waiting_age(&self, seconds: i64) {
-        self.waiting_age.record(seconds as f64, &[]);
+    pub(crate) fn backlog_age(&self, seconds: i64) {
+        self.backlog_age.record(seconds as f64, &[]);
     }
 
     /// How many calls are in each state, and how many may run.

@@ -163,23 +163,23 @@ mod tests {
         }
         metrics.command_taken(moment, true);
         metrics.resumed(moment);
-        metrics.noticed(moment);
+        metrics.detected(moment);
         metrics.fate("parked", 1);
         metrics.redelivered();
         metrics.connection_lost();
-        gauges.in_hand(
+        gauges.in_flight(
             ["held", "runnable", "running", "awaiting_token", "publishing", "backlog"].map(|state| (state, 0)),
         );
-        gauges.waiting_age(0);
+        gauges.backlog_age(0);
         gauges.finapi_calls([("running", 0), ("waiting", 0)], 0);
         gauges.finapi_down(false);
         gauges.draining(false);
-        finapi.called("task", "ok", moment);
+        finapi.queried("task", "ok", moment);
         finapi.token(TokenFrom::Memory);
         metrics.left("updating", moment);
         metrics.delivered("a:b");
         metrics.processed("a:b", moment);
-        let refused = Ended::Answered {
+        let refused = Ended::Response {
             status: StatusCode::LOCKED,
             request_id: None,
         };

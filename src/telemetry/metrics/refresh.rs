@@ -17,7 +17,7 @@ pub(super) struct Refreshes {
     refresh_duration: Histogram<f64>,
     command_age: Histogram<f64>,
     resume_delay: Histogram<f64>,
-    notice_delay: Histogram<f64>,
+    detection_delay: Histogram<f64>,
     phase_duration: Histogram<f64>,
     drain_duration: Histogram<f64>,
 }
@@ -39,9 +39,9 @@ impl Refreshes {
                 "bankrefresh.resume.delay",
                 "From when a parked refresh was due to when it was taken up: a delay queue that stands still shows here",
             ),
-            notice_delay: make.seconds(
-                "bankrefresh.notice.delay",
-                "From the end of an update to when it was noticed",
+            detection_delay: make.seconds(
+                "bankrefresh.detection.delay",
+                "From the end of an update to when it was detected",
             ),
             phase_duration: make.seconds(
                 "bankrefresh.phase.duration",
@@ -89,8 +89,8 @@ impl Metrics {
         self.refreshes.resume_delay.record(late.as_secs_f64(), &[]);
     }
 
-    pub(crate) fn noticed(&self, delay: Duration) {
-        self.refreshes.notice_delay.record(delay.as_secs_f64(), &[]);
+    pub(crate) fn detected(&self, delay: Duration) {
+        self.refreshes.detection_delay.record(delay.as_secs_f64(), &[]);
     }
 
     /// A refresh left a phase.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::job::{Job, Now, Origin, Receipt};
 use super::{Action, DUPLICATE_WAIT, First, Scheduler};
 use crate::broker::topology::DELAYS;
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Phase, Refresh, later};
 use crate::worker::publication::{Forward, Publication};
 
@@ -33,7 +33,7 @@ pub(in crate::worker) enum Content {
         released_at: Option<Timestamp>,
     },
     /// A command that does not say when it was sent. Its `requested_at` has to be published before anything else happens.
-    Undated(Box<Refresh>),
+    MissingRequestedAt(Box<Refresh>),
     /// A message that is only forwarded.
     Forward(Box<Forward>),
 }
@@ -48,7 +48,7 @@ impl Scheduler {
                 }
                 self.publish(receipt, None, Publication::Forward(forward));
             }
-            Content::Undated(refresh) => {
+            Content::MissingRequestedAt(refresh) => {
                 let redeliveries = receipt.redeliveries();
                 self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
             }
@@ -101,7 +101,7 @@ impl Scheduler {
             return self.park_duplicate(job, now);
         };
         // The first may have polled just before.
-        job.refresh.due_at = job.refresh.due_at.max(later(now.time, LOOK_INTERVAL_MIN));
+        job.refresh.due_at = job.refresh.due_at.max(later(now.time, POLL_INTERVAL_MIN));
         self.drop_duplicate(waiting);
         self.admit(job, now);
     }
@@ -220,8 +220,8 @@ impl Scheduler {
 
 /// The worker that had it may have polled the task just before, or its start of a task may not be visible yet.
 fn delay_after_release(refresh: &mut Refresh, released_at: Option<Timestamp>) {
-    if let (Phase::Requested { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
-        refresh.due_at = refresh.due_at.max(later(released_at, LOOK_INTERVAL_MIN));
+    if let (Phase::Locating { .. } | Phase::Updating { .. }, Some(released_at)) = (&refresh.phase, released_at) {
+        refresh.due_at = refresh.due_at.max(later(released_at, POLL_INTERVAL_MIN));
     }
 }
 

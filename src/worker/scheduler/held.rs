@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::job::{Job, Now};
-use crate::refresh::schedule::LOOK_INTERVAL_MIN;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Refresh, later};
 
-/// When a refresh is due, and a number that tells apart those that are due together.
+/// When a refresh is due, and a number that distinguishes those that are due together.
 type Slot = (Duration, u64);
 
 /// Held refreshes, by when they are due.
@@ -78,7 +78,7 @@ impl Held {
         };
         let refresh = &mut waiter.job.refresh;
         if refresh.failures == 0 {
-            slot.0 = slot.0.min(waiter.since + LOOK_INTERVAL_MIN);
+            slot.0 = slot.0.min(waiter.since + POLL_INTERVAL_MIN);
         }
         let wait = slot.0.saturating_sub(now.since_start);
         refresh.due_at = refresh.due_at.min(later(now.time, wait));

@@ -1,7 +1,7 @@
 //! Which of several runnable refreshes runs first.
 
 use crate::refresh::Refresh;
-use crate::refresh::query::Call;
+use crate::refresh::query::Query;
 
 /// Interactive refreshes run first, and then whatever is closest to its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ impl Rank {
     pub(super) fn of(refresh: &Refresh) -> Self {
         Self {
             interactive: refresh.envelope.interactive,
-            stage: match refresh.call() {
-                Call::Connection | Call::Collect(..) => Stage::Finish,
-                Call::FindTask | Call::Start => Stage::Start,
-                Call::Task(_) | Call::WebForm(_) => Stage::Poll,
+            stage: match refresh.query() {
+                Query::Connection | Query::Collect(..) => Stage::Finish,
+                Query::FindTask | Query::Start => Stage::Start,
+                Query::Task(_) | Query::WebForm(_) => Stage::Poll,
             },
         }
     }

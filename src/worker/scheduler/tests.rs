@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::broker::{Message, Outgoing};
 use crate::proto::{RefreshConnection, UpdateOrigin};
-use crate::refresh::failure::FailureKind;
+use crate::refresh::failure::FailureClass;
 use crate::refresh::{Envelope, Phase, Refresh, TaskRef, Update};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
@@ -185,7 +185,7 @@ impl World {
         let sent = self.take();
         let refresh = self.refresh(&sent);
         let content = match sent.revision {
-            0 if self.random.u8(..20) == 0 => Content::Undated(refresh),
+            0 if self.random.u8(..20) == 0 => Content::MissingRequestedAt(refresh),
             _ => Content::Refresh {
                 refresh,
                 released_at: (redeliveries > 0).then_some(self.now.time),
@@ -320,7 +320,7 @@ impl World {
         };
         let fetched = match self.random.bool() {
             true => Ok(()),
-            false => Err(Failure::new(FailureKind::Unavailable, "no token")),
+            false => Err(Failure::new(FailureClass::Unavailable, "no token")),
         };
         self.scheduler.on_token(&user_id, fetched, self.now);
     }
@@ -526,7 +526,7 @@ fn collecting(parts_published: u32) -> Phase {
             since: None,
             until: None,
             next_part: parts_published + 1,
-            told_up_to: 0,
+            published_up_to: 0,
         },
     }
 }

@@ -62,8 +62,8 @@ impl Alone {
     }
 
     fn run(&self, router: Router, credentials: Credentials) {
-        let (worker, notices) = self.worker(router, credentials, Settings::default());
-        tokio::spawn(worker.run(notices, std::future::pending()));
+        let (worker, broker_events) = self.worker(router, credentials, Settings::default());
+        tokio::spawn(worker.run(broker_events, std::future::pending()));
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_panic_between_the_confirm_of_an_outcome_and_its_acknowledgement_publi
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_a_refresh_is_parked_loses_nothing() {
     let alone = Alone::new();
-    let (_guard, panics) = panic_at("parked the refresh");
+    let (_guard, panics) = panic_at("parked the refresh until it is due");
     alone.send("background", 2).await;
     let parks_all = Settings {
         hold_wait_max: Duration::ZERO,
@@ -205,13 +205,13 @@ async fn a_worker_whose_broker_client_ends_ends_with_an_error() {
     let alone = Alone::new();
     let (router, _) = panicking();
     let (worker, mut delivered) = alone.worker(router, Credentials::default(), Settings::default());
-    let (notices, ended) = tokio::sync::mpsc::channel(1);
+    let (broker_events, ended) = tokio::sync::mpsc::channel(1);
     let running = tokio::spawn(worker.run(ended, std::future::pending()));
     let up = delivered.recv().await.expect("it connects");
-    notices.send(up).await.expect("it runs");
+    broker_events.send(up).await.expect("it runs");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!running.is_finished());
-    drop(notices);
+    drop(broker_events);
     let run = running.await.expect("no panic");
     assert!(matches!(run, Err(WorkerError::BrokerEnded)), "{run:?}");
 }
@@ -219,14 +219,14 @@ async fn a_worker_whose_broker_client_ends_ends_with_an_error() {
 /// Runs a worker until `stop`, and answers with what the next worker gets: the redeliveries of each.
 async fn redeliveries_after(alone: &Alone, stop: impl Future<Output = ()> + Send + 'static) -> Vec<u32> {
     let (router, _) = panicking();
-    let (worker, notices) = alone.worker(router, Credentials::default(), Settings::default());
-    worker.run(notices, stop).await.expect("it was stopped");
-    let (_next, mut notices) = alone
+    let (worker, broker_events) = alone.worker(router, Credentials::default(), Settings::default());
+    worker.run(broker_events, stop).await.expect("it was stopped");
+    let (_next, mut broker_events) = alone
         .server
         .connect(subscriptions(&alone.topology, &Settings::default()));
     let mut redeliveries = Vec::new();
-    while let Ok(Some(notice)) = tokio::time::timeout(Duration::from_secs(5), notices.recv()).await {
-        if let Notice::Delivery(delivery) = notice {
+    while let Ok(Some(broker_event)) = tokio::time::timeout(Duration::from_secs(5), broker_events.recv()).await {
+        if let BrokerEvent::Delivery(delivery) = broker_event {
             redeliveries.push(delivery.redeliveries);
         }
     }

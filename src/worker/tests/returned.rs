@@ -14,10 +14,10 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         ..Settings::default()
     };
     for _ in 0..2 {
-        let (dying, notices) = alone.server.connect(subscriptions(&alone.topology, &settings));
+        let (dying, broker_events) = alone.server.connect(subscriptions(&alone.topology, &settings));
         assert_eq!(alone.server.depths()[&lane], (0, 1));
         dying.kill();
-        drop(notices);
+        drop(broker_events);
     }
     alone.start_with(StatusCode::NOT_FOUND, settings);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -40,9 +40,9 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
+async fn a_quarantined_refresh_that_waited_for_its_turn_waits_no_longer() {
     let alone = Alone::new();
-    alone.suspect().await;
+    alone.quarantine().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -50,7 +50,7 @@ async fn a_suspect_that_waited_for_its_turn_waits_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_alone_waits_until_what_came_back_with_it_is_passed_on() {
+async fn what_is_quarantined_waits_until_what_came_back_with_it_is_passed_on() {
     let alone = Alone::new();
     let lane = alone.topology.interactive();
     alone.send("interactive", 2).await;
@@ -61,7 +61,7 @@ async fn what_is_tried_alone_waits_until_what_came_back_with_it_is_passed_on() {
         };
         alone.server.connect(vec![of_lane]).0.kill();
     }
-    alone.suspect().await;
+    alone.quarantine().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let slow = Duration::from_millis(1500);
     let latency = crate::broker::memory::Latency {
@@ -75,7 +75,7 @@ async fn what_is_tried_alone_waits_until_what_came_back_with_it_is_passed_on() {
     assert_eq!(alone.calls(), 0);
     // The other one waits behind it, and is nowhere else.
     assert_eq!(alone.server.depths()[&lane], (0, 0));
-    assert_eq!(alone.server.depths()[&alone.topology.suspects()], (1, 1));
+    assert_eq!(alone.server.depths()[&alone.topology.quarantine()], (1, 1));
     // From when the broker confirmed the other one, which took three seconds at most.
     tokio::time::sleep(2 * slow + Duration::from_millis(100)).await;
     assert_eq!(alone.calls(), 1);

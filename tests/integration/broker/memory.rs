@@ -17,18 +17,18 @@ fn server() -> (Server, Topology) {
 #[tokio::test(start_paused = true)]
 async fn every_delay_is_exact() {
     let (server, topology) = server();
-    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
-    up(&mut notices).await;
+    let (client, mut broker_events) = server.connect(queue(topology.steps(), 10));
+    up(&mut broker_events).await;
     let since = Instant::now();
-    // The longest first, so that the clock has to be told of each shorter one.
+    // The longest first, so that the clock has to learn of each shorter one.
     for (name, _) in DELAYS.iter().rev() {
         let parked = outgoing(topology.delay(), name, name);
         client.publish(vec![parked]).await.unwrap();
         tokio::task::yield_now().await;
     }
     for (name, delay) in DELAYS {
-        // Longer than a test waits for a notice, so not by its helper.
-        let Some(bankrefresh::broker::Notice::Delivery(delivery)) = notices.recv().await else {
+        // Longer than a test waits for a broker event, so not by its helper.
+        let Some(bankrefresh::broker::BrokerEvent::Delivery(delivery)) = broker_events.recv().await else {
             panic!("no delivery");
         };
         assert_eq!(delivery.message.body, name);
@@ -40,77 +40,77 @@ async fn every_delay_is_exact() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_takes_everyone_down_and_lets_them_come_back() {
     let (server, topology) = server();
-    let (first, mut first_notices) = server.connect(queue(topology.steps(), 1));
-    let (_second, mut second_notices) = server.connect(queue(topology.steps(), 1));
-    up(&mut first_notices).await;
-    up(&mut second_notices).await;
+    let (first, mut first_events) = server.connect(queue(topology.steps(), 1));
+    let (_second, mut second_events) = server.connect(queue(topology.steps(), 1));
+    up(&mut first_events).await;
+    up(&mut second_events).await;
     let sent = || vec![outgoing(topology.steps(), &topology.steps(), "body")];
     first.publish(sent()).await.unwrap();
-    delivery(&mut first_notices).await;
+    delivery(&mut first_events).await;
 
     server.outage(true);
-    down(&mut first_notices).await;
-    down(&mut second_notices).await;
+    down(&mut first_events).await;
+    down(&mut second_events).await;
     assert_eq!(first.publish(sent()).await, Err(PublishError::Down));
     assert_eq!(server.depths()[&topology.steps()], (1, 0));
-    let (_late, mut late_notices) = server.connect(Vec::new());
-    assert!(late_notices.is_empty());
+    let (_late, mut late_events) = server.connect(Vec::new());
+    assert!(late_events.is_empty());
 
     server.outage(false);
-    assert_eq!(up(&mut first_notices).await, 2);
-    assert_eq!(up(&mut second_notices).await, 2);
-    assert_eq!(up(&mut late_notices).await, 1);
+    assert_eq!(up(&mut first_events).await, 2);
+    assert_eq!(up(&mut second_events).await, 2);
+    assert_eq!(up(&mut late_events).await, 1);
     // Lost once, however many were down.
-    assert_eq!(delivery(&mut first_notices).await.redeliveries, 1);
+    assert_eq!(delivery(&mut first_events).await.redeliveries, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_confirm_leaves_the_message() {
     let (server, topology) = server();
-    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
-    up(&mut notices).await;
+    let (client, mut broker_events) = server.connect(queue(topology.steps(), 10));
+    up(&mut broker_events).await;
     let sent = || vec![outgoing(topology.steps(), &topology.steps(), "body")];
     server.lose_next_confirm();
     assert_eq!(client.publish(sent()).await, Err(PublishError::Down));
-    assert_eq!(bodies(&mut notices, 1).await, ["body"]);
-    assert_eq!(down(&mut notices).await.0, 1);
-    assert_eq!(up(&mut notices).await, 2);
-    assert_eq!(delivery(&mut notices).await.redeliveries, 1);
+    assert_eq!(bodies(&mut broker_events, 1).await, ["body"]);
+    assert_eq!(down(&mut broker_events).await.0, 1);
+    assert_eq!(up(&mut broker_events).await, 2);
+    assert_eq!(delivery(&mut broker_events).await.redeliveries, 1);
     client.publish(sent()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_client_gives_its_messages_to_another() {
     let (server, topology) = server();
-    let (victim, mut notices) = server.connect(queue(topology.steps(), 10));
+    let (victim, mut broker_events) = server.connect(queue(topology.steps(), 10));
     let batch = ["1", "2", "3"].map(|body| outgoing(topology.steps(), &topology.steps(), body));
     victim.publish(batch.into()).await.unwrap();
-    up(&mut notices).await;
-    let first = delivery(&mut notices).await;
+    up(&mut broker_events).await;
+    let first = delivery(&mut broker_events).await;
     victim.ack(first.tag);
-    bodies(&mut notices, 2).await;
+    bodies(&mut broker_events, 2).await;
     assert_eq!(server.depths()[&topology.steps()], (0, 2));
     assert_eq!(server.peek(&topology.steps()), [message("2"), message("3")]);
 
     victim.kill();
-    ended(&mut notices).await;
+    ended(&mut broker_events).await;
     victim.ack(first.tag);
-    let (heir, mut notices) = server.connect(queue(topology.steps(), 10));
-    up(&mut notices).await;
-    let inherited = delivery(&mut notices).await;
+    let (heir, mut broker_events) = server.connect(queue(topology.steps(), 10));
+    up(&mut broker_events).await;
+    let inherited = delivery(&mut broker_events).await;
     assert_eq!(inherited.message.body, "2");
     assert_eq!(inherited.redeliveries, 1);
     // Dropped is killed.
     drop(heir);
-    bodies(&mut notices, 1).await;
-    ended(&mut notices).await;
+    bodies(&mut broker_events, 1).await;
+    ended(&mut broker_events).await;
     assert_eq!(server.depths()[&topology.steps()], (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_the_oldest() {
     let (server, topology) = server();
-    let (client, _notices) = server.connect(Vec::new());
+    let (client, _events) = server.connect(Vec::new());
     let event = |n: u32| outgoing(topology.events(), "refresh.failed", &n.to_string());
     let batch = (0..UNROUTED_EVENTS_MAX + 2).map(event);
     client.publish(batch.collect()).await.unwrap();
@@ -137,8 +137,8 @@ async fn two_clients_share_a_queue() {
 #[tokio::test(start_paused = true)]
 async fn a_publish_that_is_not_confirmed_ends_its_connection_whether_or_not_it_was_taken() {
     let (server, topology) = server();
-    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
-    up(&mut notices).await;
+    let (client, mut broker_events) = server.connect(queue(topology.steps(), 10));
+    up(&mut broker_events).await;
     let sent = |body| vec![outgoing(topology.steps(), &topology.steps(), body)];
     for (generation, taken, body) in [(1, false, "not taken"), (2, true, "taken")] {
         let since = Instant::now();
@@ -146,21 +146,21 @@ async fn a_publish_that_is_not_confirmed_ends_its_connection_whether_or_not_it_w
         assert_eq!(client.publish(sent(body)).await, Err(PublishError::TimedOut));
         assert_eq!(since.elapsed(), CONFIRM_TIMEOUT);
         if taken {
-            assert_eq!(bodies(&mut notices, 1).await, [body]);
+            assert_eq!(bodies(&mut broker_events, 1).await, [body]);
         }
-        assert_eq!(down(&mut notices).await.0, generation);
-        assert_eq!(up(&mut notices).await, generation + 1);
+        assert_eq!(down(&mut broker_events).await.0, generation);
+        assert_eq!(up(&mut broker_events).await, generation + 1);
     }
-    assert_eq!(delivery(&mut notices).await.message.body, "taken");
+    assert_eq!(delivery(&mut broker_events).await.message.body, "taken");
     client.publish(sent("next")).await.unwrap();
-    assert_eq!(bodies(&mut notices, 1).await, ["next"]);
+    assert_eq!(bodies(&mut broker_events, 1).await, ["next"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_confirm_learns_at_once_that_the_connection_is_lost() {
     let (server, topology) = server();
-    let (client, mut notices) = server.connect(queue(topology.steps(), 10));
-    up(&mut notices).await;
+    let (client, mut broker_events) = server.connect(queue(topology.steps(), 10));
+    up(&mut broker_events).await;
     server.fail_next_publish(PublishFault::Unconfirmed { taken: false });
     let since = Instant::now();
     let publish = client.publish(vec![outgoing(topology.steps(), &topology.steps(), "body")]);
@@ -176,8 +176,8 @@ async fn who_waits_for_a_confirm_learns_at_once_that_the_connection_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn what_is_to_be_taken_late_is_lost_with_its_connection() {
     let (server, topology) = server();
-    let (client, mut notices) = server.connect(Vec::new());
-    up(&mut notices).await;
+    let (client, mut broker_events) = server.connect(Vec::new());
+    up(&mut broker_events).await;
     let by = Duration::from_secs(5);
     let sent = |body| vec![outgoing(topology.steps(), &topology.steps(), body)];
     server.fail_next_publish(PublishFault::Late { by });
@@ -190,12 +190,12 @@ async fn what_is_to_be_taken_late_is_lost_with_its_connection() {
     client.reconnect("a test");
     tokio::time::sleep(2 * by).await;
     assert_eq!(server.peek(&topology.steps()), [message("late")]);
-    assert_eq!(up_again(&mut notices).await, 2);
+    assert_eq!(up_again(&mut broker_events).await, 2);
 }
 
-async fn up_again(notices: &mut bankrefresh::broker::Notices) -> u64 {
-    down(notices).await;
-    up(notices).await
+async fn up_again(broker_events: &mut bankrefresh::broker::BrokerEvents) -> u64 {
+    down(broker_events).await;
+    up(broker_events).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ async fn how_long_a_message_takes_depends_on_no_other() {
             ack: longest,
         };
         server.slow_down(latency, 7);
-        let (client, _notices) = server.connect(Vec::new());
+        let (client, _events) = server.connect(Vec::new());
         let mut took = Vec::new();
         for _ in 0..5 {
             for other in 0..others {

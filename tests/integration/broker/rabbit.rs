@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::rabbit::{self, Difference, Rabbit, Settings, Status};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Header, Notice, Notices, Outgoing, PublishError, Subscription};
+use bankrefresh::broker::{BrokerEvent, BrokerEvents, Header, Outgoing, PublishError, Subscription};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use lapin::BasicProperties;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::subject::{LIMIT, bodies, delivery, down, ended, message, outgoing, queue, settings, up};
 use crate::support::rabbitmq::{self, RabbitMq};
 
-fn connect(server: &RabbitMq, topology: &Topology, subscriptions: Vec<Subscription>) -> (Rabbit, Notices) {
+fn connect(server: &RabbitMq, topology: &Topology, subscriptions: Vec<Subscription>) -> (Rabbit, BrokerEvents) {
     let settings = settings(server, topology);
     rabbit::connect(settings, topology.clone(), subscriptions).unwrap()
 }
@@ -36,7 +36,7 @@ async fn status(rabbit: &Rabbit, expected: impl FnMut(&Status) -> bool) -> Statu
 
 async fn failure(settings: Settings) -> String {
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, _notices) = rabbit::connect(settings, topology, Vec::new()).unwrap();
+    let (rabbit, _events) = rabbit::connect(settings, topology, Vec::new()).unwrap();
     let failed = |status: &Status| matches!(status, Status::Connecting { failure: Some(_) });
     let failed = status(&rabbit, failed).await;
     assert!(!format!("{failed:?} {rabbit:?}").contains("s3cret"), "{failed:?}");
@@ -81,11 +81,11 @@ async fn a_failure_to_connect_says_where_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_queue_deleted_under_its_consumer_is_declared_anew() {
+async fn a_queue_deleted_under_its_consumer_is_declared_again() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, queue(topology.interactive(), 10));
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = connect(server, &topology, queue(topology.interactive(), 10));
+    assert_eq!(up(&mut broker_events).await, 1);
 
     let connection = server.connection().await;
     let channel = connection.create_channel().await.unwrap();
@@ -94,20 +94,20 @@ async fn a_queue_deleted_under_its_consumer_is_declared_anew() {
         .queue_delete(name.as_str().into(), QueueDeleteOptions::default())
         .await
         .unwrap();
-    let (generation, reason) = down(&mut notices).await;
+    let (generation, reason) = down(&mut broker_events).await;
     assert_eq!(generation, 1);
     assert!(reason.contains(&name), "{reason}");
-    assert_eq!(up(&mut notices).await, 2);
+    assert_eq!(up(&mut broker_events).await, 2);
     rabbit.publish(command(&topology, "body")).await.unwrap();
-    assert_eq!(bodies(&mut notices, 1).await, ["body"]);
+    assert_eq!(bodies(&mut broker_events, 1).await, ["body"]);
 }
 
 #[tokio::test]
-async fn a_missing_exchange_fails_its_own_message_and_is_declared_anew() {
+async fn a_missing_exchange_fails_its_own_message_and_is_declared_again() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, Vec::new());
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = connect(server, &topology, Vec::new());
+    assert_eq!(up(&mut broker_events).await, 1);
 
     let connection = server.connection().await;
     let channel = connection.create_channel().await.unwrap();
@@ -122,9 +122,9 @@ async fn a_missing_exchange_fails_its_own_message_and_is_declared_anew() {
     let (exchange, routing_key) = (name, "1s".to_owned());
     assert_eq!(unroutable, Err(PublishError::Unroutable { exchange, routing_key }));
 
-    let (_, reason) = down(&mut notices).await;
+    let (_, reason) = down(&mut broker_events).await;
     assert!(reason.contains("no exchange"), "{reason}");
-    assert_eq!(up(&mut notices).await, 2);
+    assert_eq!(up(&mut broker_events).await, 2);
     rabbit.publish(vec![parked()]).await.unwrap();
 }
 
@@ -132,8 +132,8 @@ async fn a_missing_exchange_fails_its_own_message_and_is_declared_anew() {
 async fn a_full_queue_refuses() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, Vec::new());
-    up(&mut notices).await;
+    let (rabbit, mut broker_events) = connect(server, &topology, Vec::new());
+    up(&mut broker_events).await;
     let name = topology.interactive();
     server
         .set_policy(&name, &format!("^{name}$"), r#"{"max-length": 1}"#)
@@ -148,16 +148,16 @@ async fn a_full_queue_refuses() {
     };
     let refused = timeout(LIMIT, refused).await.expect("it is full one day");
     assert_eq!(refused, PublishError::Refused);
-    // Which is no reason to connect anew.
-    assert!(notices.is_empty());
+    // Which is no reason to connect again.
+    assert!(broker_events.is_empty());
 }
 
 #[tokio::test]
 async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, queue(topology.interactive(), 10));
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = connect(server, &topology, queue(topology.interactive(), 10));
+    assert_eq!(up(&mut broker_events).await, 1);
 
     // By whoever keeps RabbitMQ's own 128 KiB: headers are never cut into several frames.
     let channel = server.connection().await.create_channel().await.unwrap();
@@ -168,7 +168,7 @@ async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
     let body = vec![b'b'; 300_000];
     let sent = channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties);
     sent.await.unwrap();
-    let large = delivery(&mut notices).await;
+    let large = delivery(&mut broker_events).await;
     let header = large
         .message
         .properties
@@ -182,31 +182,31 @@ async fn what_does_not_fit_a_frame_of_ours_is_delivered_all_the_same() {
         .publish(command(&topology, &"b".repeat(1_000_000)))
         .await
         .unwrap();
-    assert_eq!(delivery(&mut notices).await.message.body.len(), 1_000_000);
+    assert_eq!(delivery(&mut broker_events).await.message.body.len(), 1_000_000);
 }
 
-/// RabbitMQ 3.10 closes a channel that has left anything unacknowledged for half an hour, a tap's as well.
+/// RabbitMQ 3.10 closes a channel that has left anything unacknowledged for half an hour, an ephemeral one's as well.
 #[tokio::test]
-async fn a_tap_that_is_quiet_leaves_nothing_unacknowledged() {
+async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let tap = Subscription::Tap {
-        exchange: topology.wake(),
+    let ephemeral = Subscription::Ephemeral {
+        exchange: topology.wake_ups(),
         keys: vec![String::new()],
     };
-    let (rabbit, mut notices) = connect(server, &topology, vec![tap]);
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = connect(server, &topology, vec![ephemeral]);
+    assert_eq!(up(&mut broker_events).await, 1);
     rabbit
-        .publish(vec![outgoing(topology.wake(), "", "hint"); 3])
+        .publish(vec![outgoing(topology.wake_ups(), "", "wake-up"); 3])
         .await
         .unwrap();
-    assert_eq!(bodies(&mut notices, 3).await, ["hint"; 3]);
+    assert_eq!(bodies(&mut broker_events, 3).await, ["wake-up"; 3]);
     let acknowledged = async {
         let columns = ["list_queues", "-q", "--no-table-headers", "name", "messages"];
         loop {
             let queues = server.ctl(&columns).await;
-            let tap = queues.lines().find(|line| line.starts_with(&topology.wake()));
-            if tap.expect("the tap's queue").ends_with("\t0") {
+            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake_ups()));
+            if ephemeral.expect("the ephemeral queue").ends_with("\t0") {
                 return;
             }
         }
@@ -215,7 +215,7 @@ async fn a_tap_that_is_quiet_leaves_nothing_unacknowledged() {
 }
 
 #[tokio::test]
-async fn check_tells_what_differs_and_changes_nothing() {
+async fn check_says_what_differs_and_changes_nothing() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let settings = settings(server, &topology);
@@ -274,7 +274,7 @@ async fn without_declaring_what_is_missing_is_named() {
         declare: false,
         ..declaring.clone()
     };
-    let (rabbit, mut notices) =
+    let (rabbit, mut broker_events) =
         rabbit::connect(settings.clone(), topology.clone(), queue(topology.steps(), 1)).unwrap();
     let failed = |status: &Status| matches!(status, Status::Connecting { failure: Some(_) });
     let failed = format!("{:?}", status(&rabbit, failed).await);
@@ -284,29 +284,29 @@ async fn without_declaring_what_is_missing_is_named() {
     assert_eq!(missing.len(), topology.exchanges().len() + topology.queues().len());
 
     rabbit::declare(&declaring, &topology).await.unwrap();
-    assert_eq!(up(&mut notices).await, 1);
+    assert_eq!(up(&mut broker_events).await, 1);
 }
 
 #[tokio::test]
 async fn a_handle_that_is_dropped_closes_the_connection() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, queue(topology.steps(), 1));
-    up(&mut notices).await;
+    let (rabbit, mut broker_events) = connect(server, &topology, queue(topology.steps(), 1));
+    up(&mut broker_events).await;
     drop(rabbit);
-    ended(&mut notices).await;
+    ended(&mut broker_events).await;
 }
 
 #[tokio::test]
 async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (exchange, keys) = (topology.wake(), vec![String::new()]);
-    let (rabbit, mut notices) = connect(server, &topology, vec![Subscription::Tap { exchange, keys }]);
-    up(&mut notices).await;
-    // More than there is room for among the notices.
-    let hints = (0..1000).map(|_| outgoing(topology.wake(), "", "hint"));
-    rabbit.publish(hints.collect()).await.unwrap();
+    let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
+    let (rabbit, mut broker_events) = connect(server, &topology, vec![Subscription::Ephemeral { exchange, keys }]);
+    up(&mut broker_events).await;
+    // More than there is room for among the broker events.
+    let wake_ups = (0..1000).map(|_| outgoing(topology.wake_ups(), "", "wake-up"));
+    rabbit.publish(wake_ups.collect()).await.unwrap();
     timeout(LIMIT, rabbit.close()).await.expect("it closes");
 }
 
@@ -315,25 +315,25 @@ async fn closing_waits_for_nobody_who_does_not_read() {
 async fn nothing_confirmed_is_lost_when_the_broker_crashes() {
     let server = RabbitMq::start().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(&server, &topology, queue(topology.interactive(), 10));
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = connect(&server, &topology, queue(topology.interactive(), 10));
+    assert_eq!(up(&mut broker_events).await, 1);
     let batch: Vec<_> = (0..100).flat_map(|n| command(&topology, &n.to_string())).collect();
     rabbit.publish(batch).await.unwrap();
     for n in 0..5 {
-        let delivery = delivery(&mut notices).await;
+        let delivery = delivery(&mut broker_events).await;
         assert_eq!(delivery.message, message(&n.to_string()));
     }
 
     server.crash().await;
-    let down = async { while !matches!(notices.recv().await, Some(Notice::Down { .. })) {} };
+    let down = async { while !matches!(broker_events.recv().await, Some(BrokerEvent::Disconnected { .. })) {} };
     timeout(LIMIT, down).await.expect("the crash is seen");
     assert_eq!(rabbit.publish(command(&topology, "x")).await, Err(PublishError::Down));
 
     server.restart().await;
-    assert_eq!(up(&mut notices).await, 2);
+    assert_eq!(up(&mut broker_events).await, 2);
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 100 {
-        let delivery = delivery(&mut notices).await;
+        let delivery = delivery(&mut broker_events).await;
         seen.insert(delivery.message.body);
         rabbit.ack(delivery.tag);
     }
@@ -353,10 +353,10 @@ async fn a_broker_that_blocks_publishers_is_waited_for() {
         ..settings(&server, &topology)
     };
     let subscriptions = queue(topology.interactive(), 10);
-    let (rabbit, mut notices) = rabbit::connect(settings, topology.clone(), subscriptions).unwrap();
-    assert_eq!(up(&mut notices).await, 1);
+    let (rabbit, mut broker_events) = rabbit::connect(settings, topology.clone(), subscriptions).unwrap();
+    assert_eq!(up(&mut broker_events).await, 1);
     rabbit.publish(command(&topology, "1")).await.unwrap();
-    let first = delivery(&mut notices).await;
+    let first = delivery(&mut broker_events).await;
 
     server.memory_alarm(true).await;
     assert_eq!(
@@ -380,9 +380,9 @@ async fn a_broker_that_blocks_publishers_is_waited_for() {
     let unblocked = |status: &Status| matches!(status, Status::Up { blocked: None, .. });
     status(&rabbit, unblocked).await;
     // On the connection of before; the message that found no confirm was written in the end.
-    assert_eq!(bodies(&mut notices, 1).await, ["2"]);
+    assert_eq!(bodies(&mut broker_events, 1).await, ["2"]);
     rabbit.publish(command(&topology, "3")).await.unwrap();
-    assert_eq!(bodies(&mut notices, 1).await, ["3"]);
+    assert_eq!(bodies(&mut broker_events, 1).await, ["3"]);
 }
 
 #[tokio::test]
@@ -404,8 +404,8 @@ async fn rates() {
     const CALLS: usize = 20_000;
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (rabbit, mut notices) = connect(server, &topology, queue(topology.interactive(), 500));
-    up(&mut notices).await;
+    let (rabbit, mut broker_events) = connect(server, &topology, queue(topology.interactive(), 500));
+    up(&mut broker_events).await;
     rabbit.pause(&topology.interactive(), true);
     for at_once in [1, 16, 64, 128] {
         let calls = if at_once == 1 { CALLS / 20 } else { CALLS };
@@ -425,7 +425,7 @@ async fn rates() {
     let since = Instant::now();
     rabbit.pause(&topology.interactive(), false);
     for _ in 0..2 * CALLS {
-        rabbit.ack(delivery(&mut notices).await.tag);
+        rabbit.ack(delivery(&mut broker_events).await.tag);
     }
     report("consumed and acknowledged", 2 * CALLS, since);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bankrefresh::broker::memory::PublishFault;
 use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, Properties, Subscription, memory};
+use bankrefresh::broker::{
+    Broker, BrokerEvent, BrokerEvents, Delivery, Message, Outgoing, Properties, Subscription, memory,
+};
 use tokio::time::timeout;
 
 use crate::support::rabbitmq::{self, RabbitMq};
@@ -101,11 +103,11 @@ impl Subject {
     }
 
     /// Connects, and waits until it is up.
-    pub async fn connect(&self, subscriptions: Vec<Subscription>) -> (Broker, Notices) {
-        let (broker, mut notices) = match &self.server {
+    pub async fn connect(&self, subscriptions: Vec<Subscription>) -> (Broker, BrokerEvents) {
+        let (broker, mut broker_events) = match &self.server {
             Server::Memory(server) => {
-                let (client, notices) = server.connect(subscriptions);
-                (Broker::Memory(client), notices)
+                let (client, broker_events) = server.connect(subscriptions);
+                (Broker::Memory(client), broker_events)
             }
             Server::Rabbit(_) | Server::Own(_) => {
                 let mut settings = settings(self.rabbit_server().expect("a RabbitMQ"), &self.topology);
@@ -117,8 +119,8 @@ impl Subject {
                 (Broker::Rabbit(connected.0), connected.1)
             }
         };
-        assert_eq!(up(&mut notices).await, 1);
-        (broker, notices)
+        assert_eq!(up(&mut broker_events).await, 1);
+        (broker, broker_events)
     }
 
     /// Cuts every connection of this test; they come back.
@@ -201,44 +203,44 @@ pub fn outgoing(exchange: String, routing_key: &str, body: &str) -> Outgoing {
     }
 }
 
-pub async fn next(notices: &mut Notices) -> Notice {
-    let next = timeout(LIMIT, notices.recv()).await;
-    next.expect("a notice comes").expect("the notices go on")
+pub async fn next(broker_events: &mut BrokerEvents) -> BrokerEvent {
+    let next = timeout(LIMIT, broker_events.recv()).await;
+    next.expect("a broker event comes").expect("the broker events continue")
 }
 
-pub async fn delivery(notices: &mut Notices) -> Delivery {
-    match next(notices).await {
-        Notice::Delivery(delivery) => delivery,
+pub async fn delivery(broker_events: &mut BrokerEvents) -> Delivery {
+    match next(broker_events).await {
+        BrokerEvent::Delivery(delivery) => delivery,
         other => panic!("no delivery: {other:?}"),
     }
 }
 
 /// The bodies of the next deliveries, which are not acknowledged.
-pub async fn bodies(notices: &mut Notices, count: usize) -> Vec<String> {
+pub async fn bodies(broker_events: &mut BrokerEvents, count: usize) -> Vec<String> {
     let mut bodies = Vec::new();
     for _ in 0..count {
-        let body = delivery(notices).await.message.body;
+        let body = delivery(broker_events).await.message.body;
         bodies.push(String::from_utf8(body.to_vec()).unwrap());
     }
     bodies
 }
 
-pub async fn up(notices: &mut Notices) -> u64 {
-    match next(notices).await {
-        Notice::Up { generation } => generation,
+pub async fn up(broker_events: &mut BrokerEvents) -> u64 {
+    match next(broker_events).await {
+        BrokerEvent::Connected { generation } => generation,
         other => panic!("not up: {other:?}"),
     }
 }
 
-pub async fn down(notices: &mut Notices) -> (u64, String) {
-    match next(notices).await {
-        Notice::Down { generation, reason } => (generation, reason),
+pub async fn down(broker_events: &mut BrokerEvents) -> (u64, String) {
+    match next(broker_events).await {
+        BrokerEvent::Disconnected { generation, reason } => (generation, reason),
         other => panic!("not down: {other:?}"),
     }
 }
 
-/// Waits until the notices end.
-pub async fn ended(notices: &mut Notices) {
-    let end = timeout(LIMIT, notices.recv()).await.expect("they end");
+/// Waits until the broker events end.
+pub async fn ended(broker_events: &mut BrokerEvents) {
+    let end = timeout(LIMIT, broker_events.recv()).await.expect("they end");
     assert!(end.is_none(), "{end:?}");
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bankrefresh::broker::topology::Topology;
-use bankrefresh::broker::{Broker, Delivery, Message, Notice, Notices, Outgoing, PublishError, Subscription, rabbit};
+use bankrefresh::broker::{
+    Broker, BrokerEvent, BrokerEvents, Delivery, Message, Outgoing, PublishError, Subscription, rabbit,
+};
 use bankrefresh::message;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::Envelope;
@@ -34,7 +36,7 @@ pub struct Platform {
     pub broker: Broker,
     pub finapi_url: String,
     prefix: String,
-    notices: Notices,
+    broker_events: BrokerEvents,
     /// Every event so far by command, with the message it came in.
     pub events: BTreeMap<String, Vec<(Event, Message)>>,
     /// Why the observer lost the broker, each time. Events that come while it is away are not kept for it.
@@ -73,7 +75,7 @@ impl Platform {
         let finapi_url = format!("http://{}", listener.local_addr().expect("an address"));
         let sandbox = Sandbox::new(config);
         tokio::spawn(sandbox::serve(sandbox.clone(), listener, std::future::pending()));
-        let tap = Subscription::Tap {
+        let ephemeral = Subscription::Ephemeral {
             exchange: topology.events(),
             keys: vec!["#".to_owned()],
         };
@@ -81,9 +83,10 @@ impl Platform {
             declare,
             ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
         };
-        let (client, mut notices) = rabbit::connect(settings, topology.clone(), vec![tap]).expect("settings");
-        match timeout(PATIENCE, notices.recv()).await {
-            Ok(Some(Notice::Up { .. })) => {}
+        let (client, mut broker_events) =
+            rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
+        match timeout(PATIENCE, broker_events.recv()).await {
+            Ok(Some(BrokerEvent::Connected { .. })) => {}
             other => panic!("no connection to the broker: {other:?}"),
         }
         Self {
@@ -93,7 +96,7 @@ impl Platform {
             broker: Broker::Rabbit(client),
             finapi_url,
             prefix,
-            notices,
+            broker_events,
             events: BTreeMap::new(),
             lost: Vec::new(),
         }
@@ -173,7 +176,7 @@ impl Platform {
     /// Takes in one event.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            let Ok(notice) = timeout(PATIENCE, self.notices.recv()).await else {
+            let Ok(broker_event) = timeout(PATIENCE, self.broker_events.recv()).await else {
                 let depths = self.depths().await;
                 let over = self.events.keys().filter(|id| self.is_over(id)).count();
                 let lost = &self.lost;
@@ -181,10 +184,10 @@ impl Platform {
                     "no event in {PATIENCE:?}; {over} commands have their outcome; the observer lost the broker: {lost:?}\n{depths}"
                 );
             };
-            let delivery = match notice.expect("the broker client lives") {
-                Notice::Delivery(delivery) => delivery,
-                Notice::Up { .. } => continue,
-                Notice::Down { reason, .. } => {
+            let delivery = match broker_event.expect("the broker client lives") {
+                BrokerEvent::Delivery(delivery) => delivery,
+                BrokerEvent::Connected { .. } => continue,
+                BrokerEvent::Disconnected { reason, .. } => {
                     self.lost.push(reason);
                     continue;
                 }
@@ -406,7 +409,7 @@ pub fn silent() -> sandbox::Behaviour {
 /// Somebody who reads a queue, beside the workers. Dropped or closed, what was not acknowledged goes back.
 pub struct Reader {
     pub broker: Broker,
-    notices: Notices,
+    broker_events: BrokerEvents,
 }
 
 impl Reader {
@@ -416,17 +419,20 @@ impl Reader {
             prefetch,
         };
         let settings = rabbit::Settings::new(platform.rabbit.url().parse().expect("a URL"));
-        let (rabbit, notices) =
+        let (rabbit, broker_events) =
             rabbit::connect(settings, platform.topology.clone(), vec![subscription]).expect("settings");
         let broker = Broker::Rabbit(rabbit);
-        Self { broker, notices }
+        Self { broker, broker_events }
     }
 
     pub async fn next(&mut self) -> Delivery {
         loop {
-            match timeout(PATIENCE, self.notices.recv()).await.expect("a message in time") {
-                Some(Notice::Delivery(delivery)) => return delivery,
-                Some(Notice::Up { .. } | Notice::Down { .. }) => {}
+            match timeout(PATIENCE, self.broker_events.recv())
+                .await
+                .expect("a message in time")
+            {
+                Some(BrokerEvent::Delivery(delivery)) => return delivery,
+                Some(BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. }) => {}
                 None => panic!("the broker client has ended"),
             }
         }

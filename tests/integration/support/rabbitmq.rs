@@ -143,7 +143,7 @@ impl RabbitMq {
     }
 
     /// Closes the connections whose name begins with this, as an operator would. The names are seen by the broker a
-    /// moment after a connection is open, so it is told until there was one to close.
+    /// moment after a connection is open, so it is repeated until there was one to close.
     pub async fn close_connections(&self, name: &str) {
         let expression = format!(
             r#"Named = fun(Pid) ->

@@ -45,16 +45,16 @@ pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findin
 }
 
 /// A delivery is acknowledged once, and what is sent again has none of the broker's own headers.
-pub(crate) fn deliveries_are_settled_once(ledger: &Ledger<'_>, violated: &mut Findings) {
+pub(crate) fn deliveries_are_acknowledged_once(ledger: &Ledger<'_>, violated: &mut Findings) {
     for seen in &ledger.history.broker {
         match &seen.what {
             What::Acked {
                 client,
                 tag,
-                settled: None,
+                message: None,
             } => {
                 let at = ledger.time(seen.at);
-                violated.push(format!("client {client} settled {tag:?} twice, at {at:?}"));
+                violated.push(format!("client {client} acknowledged {tag:?} twice, at {at:?}"));
             }
             What::Sent { outgoing, .. } => {
                 let headers = &outgoing.message.properties.headers;
@@ -72,7 +72,7 @@ pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Findings)
     const STATE_MAX: usize = 2048;
     const FOR_EACH_RUN: usize = 30;
     let events = ledger.topology.events();
-    // One transaction more than fits is told all the same.
+    // One transaction more than fits is published all the same.
     let event_max = ledger.scenario.policy.events.size_max + 1024;
     for seen in &ledger.history.broker {
         if let What::Sent { outgoing, .. } = &seen.what {
@@ -92,7 +92,7 @@ pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Findings)
     }
     let end = ledger.history.quiet_at.unwrap_or(ledger.history.began);
     for refresh in ledger.refreshes.values() {
-        let last = refresh.events.last().map_or(end, |told| told.at);
+        let last = refresh.events.last().map_or(end, |published| published.at);
         let lasted = refresh
             .since
             .map(|since| last.saturating_duration_since(since))

@@ -30,7 +30,7 @@ fn most(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> usize {
     let mut acts = ledger.history.acts.iter();
     let in_part = acts.any(|(_, act)| matches!(act, Act::FinapiDown(Some((_, endpoints))) if endpoints.len() == 2));
     let each_second = if in_part { 3 } else { 1 };
-    let last = refresh.events.last().map_or(end, |told| told.at);
+    let last = refresh.events.last().map_or(end, |published| published.at);
     let lasted = refresh.since.map(|since| last.saturating_duration_since(since));
     let seconds = usize::try_from(lasted.unwrap_or_default().as_secs()).unwrap_or(usize::MAX);
     refresh.runs() * FOR_EACH_RUN + seconds * each_second

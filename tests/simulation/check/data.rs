@@ -12,14 +12,14 @@ use super::ledger::{Ledger, Refresh};
 use super::outcomes::{incomplete, is_mixed};
 use crate::line::Endpoint;
 
-/// An outcome as a consumer has it that remembers the ids of events: of copies of a part it has the first one.
+/// An outcome as a consumer has it that remembers the ids of events: of duplicates of a part it has the first one.
 struct Consumed<'a> {
     /// The parts in their order.
     parts: Vec<(Instant, &'a TransactionsUpdated)>,
     ids: Vec<i64>,
 }
 
-/// An outcome's transactions are real ones of its connection, each once. What copies of a command publish of different updates is apart.
+/// An outcome's transactions are real ones of its connection, each once. What duplicates of a command publish of different updates is apart.
 pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
         unreal(ledger, refresh).into_iter().for_each(|what| findings.push(what));
@@ -27,7 +27,7 @@ pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: 
 }
 
 /// An outcome has all transactions that finAPI imported by the update: by its task, or where it names none by those that the command
-/// started. What copies of a command publish of different updates is apart.
+/// started. What duplicates of a command publish of different updates is apart.
 pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
         missing(ledger, refresh)
@@ -36,8 +36,8 @@ pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings:
     }
 }
 
-/// Copies of a command that follow different updates have one outcome: whoever remembers the ids of events has all of one of them.
-pub(crate) fn copies_have_one_outcome(ledger: &Ledger<'_>, findings: &mut Findings) {
+/// Duplicates of a command that follow different updates have one outcome: whoever remembers the ids of events has all of one of them.
+pub(crate) fn duplicates_have_one_outcome(ledger: &Ledger<'_>, findings: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| is_mixed(refresh)) {
         let faults = unreal(ledger, refresh).into_iter().chain(missing(ledger, refresh));
         faults.chain(incomplete(refresh)).for_each(|what| findings.push(what));
@@ -97,9 +97,11 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
 /// The parts before an end, in the order of their numbers.
 fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
     let mut first: BTreeMap<&str, (Instant, &Event)> = BTreeMap::new();
-    for told in &refresh.events {
-        if let Some(context) = told.event.context() {
-            first.entry(&context.event_id).or_insert((told.at, &told.event));
+    for published in &refresh.events {
+        if let Some(context) = published.event.context() {
+            first
+                .entry(&context.event_id)
+                .or_insert((published.at, &published.event));
         }
     }
     let numbers = 1..=u32::try_from(refresh.events.len()).unwrap_or(u32::MAX);

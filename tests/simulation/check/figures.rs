@@ -58,7 +58,7 @@ impl Figures {
             Act::Kill(_) => "worker killed",
             Act::KillByMessage(_) => "worker killed by a message",
             Act::KillAfterEffect(_) => "worker killed right after an effect",
-            Act::Stop(_) => "worker told to stop",
+            Act::Stop(_) => "worker asked to stop",
             Act::BrokerDown(true) => "outage of the broker",
             Act::LoseConfirm => "confirm lost",
             Act::FinapiDown(Some((_, parts))) => down(parts),
@@ -72,13 +72,13 @@ impl Figures {
     fn count_seen(&mut self, ledger: &Ledger<'_>, what: &What) {
         let topology = &ledger.topology;
         let name = match what {
-            What::Taken { queue, .. } if *queue == topology.suspects() => "delivery quarantined",
+            What::Taken { queue, .. } if *queue == topology.quarantine() => "delivery quarantined",
             What::Taken { queue, .. } if queue.starts_with(&topology.delay()) => "refresh parked",
             What::Taken { queue, .. } if *queue == topology.dead_letters() => "dead letter",
             What::Sent { client, outgoing } if *client > 0 && outgoing.exchange == topology.commands() => {
                 "command requeued"
             }
-            What::Handed { queue, .. } if queue.starts_with("tap.") => "wake-up after a callback",
+            What::Handed { queue, .. } if queue.starts_with("ephemeral.") => "wake-up after a callback",
             What::PublishFailed { fault, .. } => failed(fault),
             What::Left { reason, .. } if *reason == "delivery_limit" => "given up after killing workers",
             _ => return,
@@ -91,17 +91,17 @@ impl Figures {
         let newer = ledger.scenario.commands.iter().filter(is_newer).count();
         self.count("state of a newer release", newer);
         for refresh in ledger.refreshes.values() {
-            self.count("command sent again", refresh.copies.saturating_sub(1));
+            self.count("command sent again", refresh.duplicates.saturating_sub(1));
             self.count("delivery came back from a lost connection", refresh.returned);
             self.count("command with conflicting outcomes", usize::from(conflicts(refresh)));
             let repeated = repeats(refresh).values().map(|count| count - 1).sum();
             self.count("event published again", repeated);
-            for told in &refresh.events {
-                if told.event.is_last() {
-                    let name = told.event.summary();
+            for published in &refresh.events {
+                if published.event.is_last() {
+                    let name = published.event.summary();
                     let name = name.split([',', ')']).next().unwrap_or_default().replace('(', "");
                     self.count(&name, 1);
-                } else if let Event::UserActionRequired(_) = told.event {
+                } else if let Event::UserActionRequired(_) = published.event {
                     self.count("UserActionRequired", 1);
                 } else {
                     self.count("part before the last", 1);

@@ -25,9 +25,9 @@ pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Find
     if !is_given_up(ledger, id) && !timed_out(refresh) {
         violated.push(format!("the killer {id} is no dead letter after {deaths} deaths"));
     }
-    // A sender that got no confirm sends it again, and each copy ends like the first. And a worker that is stopped while it has the message
+    // A sender that got no confirm sends it again, and each duplicate ends like the first. And a worker that is stopped while it has the message
     // parks it, as a new message that never came back.
-    let most = DEATHS_MAX * refresh.copies.max(1) + DEATHS_MIN * stops(ledger);
+    let most = DEATHS_MAX * refresh.duplicates.max(1) + DEATHS_MIN * stops(ledger);
     if deaths > most {
         violated.push(format!("the killer {id} killed {deaths} workers, of {most} at most"));
     }
@@ -61,5 +61,5 @@ fn timed_out(refresh: &Refresh<'_>) -> bool {
     refresh
         .events
         .iter()
-        .any(|told| matches!(&told.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
+        .any(|published| matches!(&published.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
 }

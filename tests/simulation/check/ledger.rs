@@ -53,17 +53,17 @@ pub(crate) struct Refresh<'a> {
     /// The message it is sent as.
     message: Message,
     /// How often the broker took that.
-    pub(crate) copies: usize,
+    pub(crate) duplicates: usize,
     /// How often a message of it came back from a lost connection.
     pub(crate) returned: usize,
-    /// How many copies of it there were, from each moment on.
+    /// How many duplicates of it there were, from each moment on.
     live: Vec<(Instant, i32)>,
-    /// A message has come to take the place of one that is not acknowledged yet: together they are one copy.
+    /// A message has come to take the place of one that is not acknowledged yet: together they are one duplicate.
     replacing: bool,
     /// A message is on its way from one queue to another.
     moving: bool,
     /// Its events in the order the broker took them.
-    pub(crate) events: Vec<Told>,
+    pub(crate) events: Vec<Published>,
     /// How many messages workers sent for it.
     pub(crate) sent: usize,
     /// How many deliveries of it workers have.
@@ -77,7 +77,7 @@ pub(crate) struct Refresh<'a> {
 }
 
 /// An event that the broker took.
-pub(crate) struct Told {
+pub(crate) struct Published {
     pub(crate) at: Instant,
     pub(crate) event: Event,
     pub(crate) message: Message,
@@ -112,7 +112,9 @@ impl<'a> Ledger<'a> {
 
     /// Whether a queue's messages are refreshes.
     pub(crate) fn is_for_work(&self, queue: &str) -> bool {
-        queue != self.topology.unrouted_events() && queue != self.topology.dead_letters() && !queue.starts_with("tap.")
+        queue != self.topology.unrouted_events()
+            && queue != self.topology.dead_letters()
+            && !queue.starts_with("ephemeral.")
     }
 
     /// The moment that finAPI's clock says as text.
@@ -163,19 +165,20 @@ impl<'a> Ledger<'a> {
     fn enter(&mut self, at: Instant, what: &What) {
         let topology = self.topology.clone();
         match what {
-            What::Taken { queue, message } if *queue == topology.unrouted_events() => self.told(at, message),
+            What::Taken { queue, message } if *queue == topology.unrouted_events() => self.on_event(at, message),
             What::Taken { queue, message } if *queue == topology.dead_letters() => {
                 self.of(message, |refresh| refresh.given_up = true);
             }
             What::Taken { queue, message } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {
-                    // What is given back to its lane says when it was requested, and is dated anew.
-                    let is_copy = message.body == refresh.message.body
+                    // What is requeued says when it was requested, and gets a new date.
+                    let is_duplicate = message.body == refresh.message.body
                         && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
-                    refresh.copies += usize::from(is_copy);
+                    refresh.duplicates += usize::from(is_duplicate);
                     // What nobody has can't be replaced: a message that its worker gave up came late, or twice.
-                    if is_copy || std::mem::take(&mut refresh.moving) || refresh.replacing || refresh.unacked == 0 {
+                    if is_duplicate || std::mem::take(&mut refresh.moving) || refresh.replacing || refresh.unacked == 0
+                    {
                         refresh.lives(at, 1);
                     } else {
                         refresh.replacing = true;
@@ -183,7 +186,7 @@ impl<'a> Ledger<'a> {
                 });
             }
             What::Acked {
-                settled: Some((queue, message)),
+                message: Some((queue, message)),
                 ..
             } if self.is_for_work(queue) => {
                 self.of(message, |refresh| {
@@ -198,7 +201,7 @@ impl<'a> Ledger<'a> {
                 refresh.moving = *reason == "expired";
                 refresh.given_up |= *reason == "delivery_limit";
             }),
-            // A command that its sender sends again is a copy.
+            // A command that its sender sends again is a duplicate.
             What::PublishFailed { client, messages, .. } if *client > 0 => {
                 for outgoing in messages {
                     if outgoing.exchange != topology.events() {
@@ -241,11 +244,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn told(&mut self, at: Instant, message: &Message) {
+    fn on_event(&mut self, at: Instant, message: &Message) {
         let Some(event) = decode(message) else { return };
         let Some(id) = command_of(&event) else { return };
         let message = message.clone();
-        self.by_id(&id, |refresh| refresh.events.push(Told { at, event, message }));
+        self.by_id(&id, |refresh| refresh.events.push(Published { at, event, message }));
     }
 
     fn of(&mut self, message: &Message, enter: impl FnOnce(&mut Refresh<'a>)) {
@@ -268,7 +271,7 @@ impl<'a> Refresh<'a> {
             command,
             since: None,
             message,
-            copies: 0,
+            duplicates: 0,
             returned: 0,
             live: Vec::new(),
             replacing: false,
@@ -287,13 +290,13 @@ impl<'a> Refresh<'a> {
         self.live.push((at, before + change));
     }
 
-    /// How often it may have been gone about: once for each copy, and once more whenever a message of it came back, or was published again
+    /// How often it may have been gone about: once for each duplicate, and once more whenever a message of it came back, or was published again
     /// because its worker did not know that the broker had it.
     pub(crate) fn runs(&self) -> usize {
-        self.copies + self.returned + self.doubled
+        self.duplicates + self.returned + self.doubled
     }
 
-    /// The most copies of it at a time, from one moment to another.
+    /// The most duplicates of it at a time, from one moment to another.
     pub(crate) fn live_max(&self, from: Instant, to: Instant) -> i32 {
         let before = self.live.iter().take_while(|(at, _)| *at < from).last();
         let during = self.live.iter().filter(|(at, _)| (from..=to).contains(at));
@@ -307,7 +310,7 @@ impl<'a> Refresh<'a> {
 
     /// Whether any of its events names a task.
     pub(crate) fn names(&self, task: &str) -> bool {
-        let mut contexts = self.events.iter().filter_map(|told| told.event.context());
+        let mut contexts = self.events.iter().filter_map(|published| published.event.context());
         contexts.any(|context| context.task_id == task)
     }
 

@@ -9,7 +9,7 @@ pub(super) const FIGURES: &[&str] = &["commands", "calls of finAPI", "tasks star
 pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("worker killed", 632),
     ("worker killed right after an effect", 1033),
-    ("worker told to stop", 266),
+    ("worker asked to stop", 266),
     ("outage of the broker", 228),
     ("confirm lost", 279),
     ("finAPI down: both hosts", 29),
@@ -54,12 +54,12 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
 /// How often each excuse may be needed. Up to half as much again as what is usual, and more where it is rare.
 pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::UNOPENED_FORM, 30),
-    (starts::UNDATED, 55),
+    (starts::WITHOUT_DATE, 55),
     (starts::DATED_AHEAD, 5),
     (starts::WANTS_MORE, 800),
     (starts::OLDER_LIST, 50),
     (polls::ON_ITS_WAY, 12),
-    (polls::TWO_COPIES, 750),
+    (polls::TWO_DUPLICATES, 750),
     (outcomes::GIVEN_UP, 30),
     (outcomes::DEAD_AS_PLANNED, 30),
     (user::GAVE_UP, 35),

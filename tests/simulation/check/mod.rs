@@ -72,8 +72,8 @@ const CHECKS: &[Check] = &[
     ),
     check(
         "two starts",
-        "two copies of a command start one task between them",
-        starts::copies_start_one_task_between_them,
+        "two duplicates of a command start one task between them",
+        starts::duplicates_start_one_task_between_them,
     ),
     check(
         "starts",
@@ -98,8 +98,8 @@ const CHECKS: &[Check] = &[
     check("calls", "a refresh costs few calls", calls::calls_are_bounded),
     check(
         "web form",
-        "the user is told before anything comes of a web form",
-        user::the_user_is_told_first,
+        "the user is notified before anything comes of a web form",
+        user::the_user_is_notified_first,
     ),
     check(
         "real data",
@@ -108,8 +108,8 @@ const CHECKS: &[Check] = &[
     ),
     check(
         "one outcome",
-        "copies of a command that follow different updates have one outcome",
-        data::copies_have_one_outcome,
+        "duplicates of a command that follow different updates have one outcome",
+        data::duplicates_have_one_outcome,
     ),
     check(
         "data",
@@ -120,7 +120,7 @@ const CHECKS: &[Check] = &[
     check(
         "settling",
         "a delivery is acknowledged once",
-        broker::deliveries_are_settled_once,
+        broker::deliveries_are_acknowledged_once,
     ),
     check(
         "killer",

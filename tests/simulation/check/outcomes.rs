@@ -14,14 +14,14 @@ use super::ledger::{Ledger, Refresh};
 use crate::commands::Is;
 use crate::scenario::Scenario;
 
-/// What was told as one part of an outcome.
+/// What was published as one part of an outcome.
 #[derive(Default)]
 struct Part {
     updated: bool,
     failed: bool,
     /// A part that says that it is the last.
     last: bool,
-    /// The first copy of it is an end.
+    /// The first duplicate of it is an end.
     ends_first: bool,
 }
 
@@ -39,11 +39,11 @@ const UPDATE_MAX: Duration = Duration::from_secs(15);
 const PARTS_MAX: u32 = 100;
 
 /// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
-/// copies of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
+/// duplicates of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
 pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        // Of copies that follow different updates at least one must come to its end.
-        let ended = is_mixed(refresh) && refresh.events.iter().any(|told| told.event.is_last());
+        // Of duplicates that follow different updates at least one must come to its end.
+        let ended = is_mixed(refresh) && refresh.events.iter().any(|published| published.event.is_last());
         match incomplete(refresh) {
             Some(_) if ended => {}
             Some(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
@@ -70,10 +70,10 @@ pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
     ))
 }
 
-/// Whether its copies published outcomes of different updates, or an update and a failure, under the same ids.
+/// Whether its duplicates published outcomes of different updates, or an update and a failure, under the same ids.
 pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
     let outcome = |event: &&Event| !matches!(event, Event::UserActionRequired(_));
-    let events = refresh.events.iter().map(|told| &told.event).filter(outcome);
+    let events = refresh.events.iter().map(|published| &published.event).filter(outcome);
     let ends = events.map(|event| {
         let task = event.context().map(|context| context.task_id.as_str());
         (task, matches!(event, Event::RefreshFailed(_)))
@@ -100,9 +100,11 @@ pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
 /// The outcome's events by their part, each under the id that goes with it.
 fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
     let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
-    for told in &refresh.events {
-        let Some(context) = told.event.context() else { continue };
-        let number = match &told.event {
+    for published in &refresh.events {
+        let Some(context) = published.event.context() else {
+            continue;
+        };
+        let number = match &published.event {
             Event::UserActionRequired(_) => continue,
             Event::TransactionsUpdated(event) => event.part,
             Event::RefreshFailed(_) => (1..PARTS_MAX)
@@ -110,25 +112,25 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
                 .unwrap_or_default(),
         };
         let id = refresh.event_id(&format!("outcome/{number}"));
-        let properties = &told.message.properties;
+        let properties = &published.message.properties;
         if context.event_id != id || properties.message_id.as_ref() != Some(&id) {
             return Err(format!(
                 "command {}: {} has another id than its part",
                 refresh.id,
-                told.event.summary()
+                published.event.summary()
             ));
         }
         if properties.correlation_id.as_deref() != Some(format!("sender-{}", refresh.id).as_str()) {
             return Err(format!(
                 "command {}: {} lost the correlation id",
                 refresh.id,
-                told.event.summary()
+                published.event.summary()
             ));
         }
         let is_first = !parts.contains_key(&number);
         let part = parts.entry(number).or_default();
-        part.ends_first |= is_first && told.event.is_last();
-        match &told.event {
+        part.ends_first |= is_first && published.event.is_last();
+        match &published.event {
             Event::TransactionsUpdated(event) => {
                 part.updated = true;
                 part.last |= event.part >= event.parts;
@@ -185,14 +187,14 @@ pub(crate) fn dead_letters_are_what_cant_be_read(ledger: &Ledger<'_>, violated: 
     }
 }
 
-/// An event is published again only by a run of its own (another copy, or a message that came back), or because publishing it failed.
+/// An event is published again only by a run of its own (another duplicate, or a message that came back), or because publishing it failed.
 pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (id, count) in repeats(refresh) {
             if count > refresh.runs() + refresh.published_again {
                 let runs = refresh.runs();
                 violated.push(format!(
-                    "command {}: event {id} was told {count} times in {runs} runs",
+                    "command {}: event {id} was published {count} times in {runs} runs",
                     refresh.id
                 ));
             }
@@ -200,10 +202,10 @@ pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violat
     }
 }
 
-/// How often each event was told.
+/// How often each event was published.
 pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> {
     let mut counts = BTreeMap::new();
-    for context in refresh.events.iter().filter_map(|told| told.event.context()) {
+    for context in refresh.events.iter().filter_map(|published| published.event.context()) {
         *counts.entry(context.event_id.as_str()).or_default() += 1;
     }
     counts

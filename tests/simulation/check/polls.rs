@@ -8,13 +8,13 @@ use super::ledger::Ledger;
 use crate::line::{Call, Endpoint};
 
 pub(super) const ON_ITS_WAY: &str = "poll within a second: the other one was sent before its worker lost the broker";
-pub(super) const TWO_COPIES: &str = "poll within a second: by the run of another copy of the command";
+pub(super) const TWO_DUPLICATES: &str = "poll within a second: by the run of another duplicate of the command";
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A refresh polls its task once a second at most. Each poll belongs to one run of one refresh in one life of a worker. There are two
 /// excuses. A poll that was on its way when its worker lost the broker may arrive a moment before that of whoever has the refresh now.
-/// And two copies of a command don't know of each other's polls, so there may be as many polls as there are copies, by runs of their own.
+/// And two duplicates of a command don't know of each other's polls, so there may be as many polls as there are duplicates, by runs of their own.
 pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
     for ((task, command), polls) in polls(ledger) {
         for (index, poll) in polls.iter().enumerate() {
@@ -27,13 +27,13 @@ pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findi
             if before.is_empty() {
                 continue;
             }
-            let copies = ledger
+            let duplicates = ledger
                 .refreshes
                 .get(command)
                 .map_or(0, |refresh| refresh.live_max(from, poll.at));
             let is_run_of_its_own = before.iter().all(|before| before.run != poll.run);
-            if is_run_of_its_own && usize::try_from(copies).is_ok_and(|copies| before.len() < copies) {
-                findings.excuse(TWO_COPIES);
+            if is_run_of_its_own && usize::try_from(duplicates).is_ok_and(|duplicates| before.len() < duplicates) {
+                findings.excuse(TWO_DUPLICATES);
             } else {
                 findings.push(format!(
                     "command {command} polled task {task} {} times in the second before {:?}",

@@ -9,7 +9,7 @@ use super::findings::Findings;
 use super::ledger::{Ledger, decode};
 use crate::platform::{BANK_MESSAGE, CLIENT_SECRET, WEB_FORM_URL};
 
-/// Beside tokens: passwords, the client's secret, web forms, IBANs, purposes, and what the bank tells its customer.
+/// Beside tokens: passwords, the client's secret, web forms, IBANs, purposes, and what the bank says to its customer.
 const SECRETS: [&str; 11] = [
     "secret-user",
     CLIENT_SECRET,

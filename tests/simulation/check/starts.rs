@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Refresh};
 use crate::line::{Call, Endpoint};
 
 pub(super) const UNOPENED_FORM: &str = "second start: the first task's form was unopened";
-pub(super) const UNDATED: &str = "second start: the command has no date of any kind";
+pub(super) const WITHOUT_DATE: &str = "second start: the command has no date of any kind";
 pub(super) const DATED_AHEAD: &str = "second start: the command's date was ahead when it was first read";
 pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
 pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
@@ -29,7 +29,7 @@ struct Made<'a> {
 }
 
 /// A command starts one task. There are three excuses. Two runs that don't know of each other may both find no task, and finAPI accepts
-/// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can tell
+/// the second start where the first one led to a web form that nobody has opened, because that locks nothing. And nobody can know
 /// whether a task is older than a command that has no date of any kind, once such a command has come back or come twice. The same goes
 /// for a command whose only date was ahead of the clock of the worker that read it first.
 pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Findings) {
@@ -41,8 +41,8 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
         for pair in tasks.windows(2) {
             if has_unopened_form(ledger, &pair[0], pair[1].at) {
                 findings.excuse(UNOPENED_FORM);
-            } else if is_undated(refresh) && refresh.runs() > 1 {
-                findings.excuse(UNDATED);
+            } else if has_no_date(refresh) && refresh.runs() > 1 {
+                findings.excuse(WITHOUT_DATE);
             } else if is_dated_ahead(ledger, refresh) && refresh.runs() > 1 {
                 findings.excuse(DATED_AHEAD);
             } else if !read_its_list_before(ledger, &pair[1], &pair[0]) {
@@ -53,20 +53,20 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
     }
 }
 
-/// Two copies of a command that meet at finAPI start one task between them, also where the first task is over before the second start
+/// Two duplicates of a command that meet at finAPI start one task between them, also where the first task is over before the second start
 /// arrives.
-pub(crate) fn copies_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
+pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
     for (command, tasks) in made(ledger) {
         let Some(refresh) = ledger.refreshes.get(command) else {
             continue;
         };
         for pair in tasks.windows(2) {
             let is_excused = has_unopened_form(ledger, &pair[0], pair[1].at)
-                || (is_undated(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
+                || (has_no_date(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
             if !is_excused && read_its_list_before(ledger, &pair[1], &pair[0]) {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!(
-                    "command {command} started a second task at {at:?}, beside its other copy"
+                    "command {command} started a second task at {at:?}, beside its other duplicate"
                 ));
             }
         }
@@ -110,7 +110,7 @@ fn has_unopened_form(ledger: &Ledger<'_>, made: &Made<'_>, at: Instant) -> bool 
 }
 
 /// A command that says in no way when it was sent: no `requested_at`, no timestamp of its message, no UUIDv7.
-fn is_undated(refresh: &Refresh<'_>) -> bool {
+fn has_no_date(refresh: &Refresh<'_>) -> bool {
     let made_at = Uuid::parse_str(refresh.id).ok().and_then(|id| id.get_timestamp());
     refresh.command.requested_at.is_none() && refresh.timestamp().is_none() && made_at.is_none()
 }

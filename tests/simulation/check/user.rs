@@ -1,27 +1,29 @@
-//! The user is told of every web form before anything comes of it.
+//! The user is notified of every web form before anything comes of it.
 
 use bankrefresh::proto::{FailureReason, UpdateOrigin};
 use bankrefresh::refresh::event::Event;
 
 use super::findings::Findings;
-use super::ledger::{Ledger, Refresh, Told};
+use super::ledger::{Ledger, Published, Refresh};
 use crate::line::Endpoint;
 
-pub(super) const GAVE_UP: &str = "web form nobody was told of: the refresh failed before";
+pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh failed before";
 
-/// Before an outcome that a user made, the user was told; and who made a task tells its user of the web form, unless it gave up
+/// Before an outcome that a user made, the user was notified; and who made a task notifies its user of the web form, unless it gave up
 /// before that.
-pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Findings) {
+pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        for (index, told) in refresh.events.iter().enumerate() {
-            let Some(context) = told.event.context() else { continue };
+        for (index, published) in refresh.events.iter().enumerate() {
+            let Some(context) = published.event.context() else {
+                continue;
+            };
             let before = refresh.events[..index].iter();
             let mut before = before.filter(|before| asks(before, &context.task_id));
-            if is_made_by_user(&told.event) && before.next().is_none() {
-                let what = told.event.summary();
-                violated.push(format!("command {}: {what} before its user was told", refresh.id));
+            if is_made_by_user(&published.event) && before.next().is_none() {
+                let what = published.event.summary();
+                violated.push(format!("command {}: {what} before its user was notified", refresh.id));
             }
-            if let Event::UserActionRequired(event) = &told.event {
+            if let Event::UserActionRequired(event) = &published.event {
                 let id = refresh.event_id(&format!("web-form/{}", event.web_form_id));
                 if context.event_id != id || event.web_form_url.is_empty() {
                     violated.push(format!("command {}: not the web form's event {id}", refresh.id));
@@ -44,26 +46,26 @@ pub(crate) fn the_user_is_told_first(ledger: &Ledger<'_>, violated: &mut Finding
                 .tasks
                 .iter()
                 .any(|asked| asked.id == *task && asked.web_form_id.is_some());
-            let told = ledger
+            let published = ledger
                 .refreshes
                 .values()
                 .any(|any| any.events.iter().any(|event| asks(event, task)));
-            if !has_form || told || !refresh.names(task) {
+            if !has_form || published || !refresh.names(task) {
                 continue;
             }
             if gave_up(refresh) || ledger.was_given_up_as_planned(refresh) {
                 violated.excuse(GAVE_UP);
             } else {
                 violated.push(format!(
-                    "command {command} told nobody of the web form of its task {task}"
+                    "command {command} notified nobody of the web form of its task {task}"
                 ));
             }
         }
     }
 }
 
-fn asks(told: &Told, task: &str) -> bool {
-    matches!(&told.event, Event::UserActionRequired(event) if event.refresh.as_ref().is_some_and(|context| context.task_id == task))
+fn asks(published: &Published, task: &str) -> bool {
+    matches!(&published.event, Event::UserActionRequired(event) if event.refresh.as_ref().is_some_and(|context| context.task_id == task))
 }
 
 fn is_made_by_user(event: &Event) -> bool {
@@ -79,12 +81,12 @@ fn is_made_by_user(event: &Event) -> bool {
 
 /// Whether it stopped for finAPI's sake or for time's.
 fn gave_up(refresh: &Refresh<'_>) -> bool {
-    refresh.events.iter().any(|told| match &told.event {
+    refresh.events.iter().any(|published| match &published.event {
         Event::RefreshFailed(event) => matches!(
             event.reason(),
             FailureReason::TimedOut
                 | FailureReason::FinapiUnavailable
-                | FailureReason::UnexpectedAnswer
+                | FailureReason::UnexpectedResponse
                 | FailureReason::UserUnauthorized
         ),
         _ => false,

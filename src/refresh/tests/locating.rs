@@ -1,22 +1,26 @@
-//! Requested: nothing is started that may have been started.
+//! Locating: nothing is started that may have been started.
 
 use super::*;
 
 #[test]
-fn a_task_is_looked_for_before_one_is_started() {
+fn a_task_is_searched_for_before_one_is_started() {
     let mut run = Run::plain();
-    run.asks(&Call::FindTask);
-    run.find([]).asks(&Call::Start);
+    run.asks(&Query::FindTask);
+    run.find([]).asks(&Query::Start);
     assert_eq!(run.wait(), Duration::ZERO);
 }
 
 #[test]
 fn the_lost_answer_of_a_start_leads_to_its_task() {
-    for lost in [FailureKind::Unavailable, FailureKind::Unexpected, FailureKind::Internal] {
+    for lost in [
+        FailureClass::Unavailable,
+        FailureClass::Unexpected,
+        FailureClass::Internal,
+    ] {
         let mut run = Run::plain();
         run.find([]).start(lost);
         assert!(run.wait() >= secs(1));
-        run.find([running()]).look(completed());
+        run.find([running()]).poll(completed());
         assert_eq!((run.phase(), run.starts()), ("settling", 1));
     }
 }
@@ -24,7 +28,7 @@ fn the_lost_answer_of_a_start_leads_to_its_task() {
 #[test]
 fn a_start_that_came_to_nothing_is_made_again() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::RateLimited(Some(secs(3))));
+    run.find([]).start(FailureClass::RateLimited(Some(secs(3))));
     assert!(run.wait() >= secs(3));
     run.find([]).start(running());
     assert_eq!((run.phase(), run.starts()), ("updating", 2));
@@ -36,7 +40,7 @@ fn a_command_that_comes_again_follows_its_task_wherever_it_stands() {
     run.find([]).start(running()).redelivered().find([running()]);
     assert_eq!(run.phase(), "updating");
     run.redelivered().find([form_required()]);
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
     run.redelivered().find([completed()]);
     assert_eq!(run.phase(), "settling");
     run.redelivered().find([task_failed("INTERNAL_ERROR")]);
@@ -45,7 +49,7 @@ fn a_command_that_comes_again_follows_its_task_wherever_it_stands() {
 }
 
 #[test]
-fn a_command_that_comes_again_before_its_bookmark_is_found_from_one_too() {
+fn a_command_that_comes_again_before_its_checkpoint_is_found_from_one_too() {
     let mut run = Run::plain();
     run.find([]).taken_up().find([running()]);
     assert_eq!((run.phase(), run.starts()), ("updating", 0));
@@ -67,27 +71,27 @@ fn tasks_of_other_connections_and_of_the_past_are_not_followed() {
         task_failed("BANK_SERVER_REJECTION").made_at(-60),
     ];
     let mut run = Run::plain();
-    run.find([other, unnamed]).asks(&Call::Start);
+    run.find([other, unnamed]).asks(&Query::Start);
     let mut run = Run::plain();
-    run.find(past).asks(&Call::Start);
+    run.find(past).asks(&Query::Start);
 }
 
 #[test]
 fn an_update_that_runs_already_serves_a_plain_command() {
     let mut run = Run::plain();
-    run.find([running().made_at(-60)]).look(completed().made_at(-60));
+    run.find([running().made_at(-60)]).poll(completed().made_at(-60));
     assert_eq!(run.starts(), 0);
     run.connection(ready());
-    let Call::Collect(_, Some(span)) = run.at().call() else {
+    let Query::Collect(_, Some(span)) = run.at().query() else {
         panic!("no span")
     };
-    assert_eq!(span.since, at(-60), "all that this update brings is told");
+    assert_eq!(span.since, at(-60), "all that this update brings is published");
 }
 
 #[test]
 fn a_command_that_asks_for_more_takes_only_what_began_after_it() {
     let mut run = Run::of(import_command());
-    run.find([running().made_at(-60)]).asks(&Call::Start);
+    run.find([running().made_at(-60)]).asks(&Query::Start);
     let mut run = Run::of(import_command());
     run.find([running()]);
     assert_eq!(run.phase(), "updating");
@@ -96,15 +100,15 @@ fn a_command_that_asks_for_more_takes_only_what_began_after_it() {
 #[test]
 fn an_edit_takes_only_a_task_that_led_to_a_web_form() {
     let mut run = Run::of(edit_command());
-    run.find([running(), completed()]).asks(&Call::Start);
+    run.find([running(), completed()]).asks(&Query::Start);
     let mut run = Run::of(edit_command());
     run.find([running(), form_required()]);
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
     let mut run = Run::of(edit_command());
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-60)]);
-    assert_eq!(run.phase(), "requested", "nor one from before it, when locked");
+    assert_eq!(run.phase(), "locating", "nor one from before it, when locked");
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn finapis_clock_may_be_a_little_behind() {
     run.find([completed().made_at(-2)]);
     assert_eq!(run.phase(), "settling");
     let mut run = Run::plain();
-    run.find([completed().made_at(-3)]).asks(&Call::Start);
+    run.find([completed().made_at(-3)]).asks(&Query::Start);
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn a_senders_clock_that_is_ahead_does_not_hide_the_task() {
         ..import_command()
     };
     let mut run = Run::of(ahead);
-    run.find([]).start(FailureKind::Unavailable).find([completed()]);
+    run.find([]).start(FailureClass::Unavailable).find([completed()]);
     assert_eq!((run.phase(), run.starts()), ("settling", 1));
 }
 
@@ -132,8 +136,8 @@ fn a_fresh_connection_is_left_alone() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-3600));
     assert_eq!(
-        run.at().call(),
-        Call::Collect(vec![71, 72], None),
+        run.at().query(),
+        Query::Collect(vec![71, 72], None),
         "nothing new is asked for"
     );
     run.collect(collected(0));
@@ -163,11 +167,11 @@ fn a_connection_that_is_not_fresh_is_updated() {
 }
 
 #[test]
-fn what_an_update_brought_is_told_when_the_command_comes_again_and_finds_it_fresh() {
+fn what_an_update_brought_is_published_when_the_command_comes_again_and_finds_it_fresh() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-7200)).find([]).start(running());
     run.late(secs(5)).redelivered().connection(updated_at(4));
-    let Call::Collect(_, span) = run.at().call() else {
+    let Query::Collect(_, span) = run.at().query() else {
         panic!("not collecting")
     };
     let span = span.expect("the update's transactions are asked for");
@@ -181,24 +185,24 @@ fn an_edit_leads_to_a_web_form_however_fresh_the_connection_is() {
         ..edit_command()
     });
     run.find([]).start(form_required());
-    assert_eq!(run.phase(), "telling");
+    assert_eq!(run.phase(), "notifying_user");
 }
 
 #[test]
 fn a_lock_leads_to_the_task_that_holds_it() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([running().made_at(-60)]);
+    run.find([]).start(FailureClass::Locked).find([running().made_at(-60)]);
     assert_eq!(run.phase(), "updating");
     let mut run = Run::plain();
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-600)]);
-    assert_eq!(run.phase(), "telling", "a user who is in a web form");
+    assert_eq!(run.phase(), "notifying_user", "a user who is in a web form");
     let mut run = Run::plain();
     run.find([])
-        .start(FailureKind::Locked)
+        .start(FailureClass::Locked)
         .find([form_required().made_at(-1200)]);
-    assert_eq!(run.phase(), "requested", "that web form is over");
+    assert_eq!(run.phase(), "locating", "that web form is over");
 }
 
 #[test]
@@ -207,7 +211,7 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
     run.find([]);
     let mut waits = Vec::new();
     for _ in 0..20 {
-        run.start(FailureKind::Locked).find([]);
+        run.start(FailureClass::Locked).find([]);
         waits.push(run.wait());
         run.connection(updated_at(-1)).find([]);
     }
@@ -219,9 +223,9 @@ fn a_locked_connection_is_waited_for_longer_and_longer() {
 }
 
 #[test]
-fn a_lock_outlasts_a_bookmark() {
+fn a_lock_outlasts_a_checkpoint() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]).taken_up();
+    run.find([]).start(FailureClass::Locked).find([]).taken_up();
     run.connection(updated_at(3));
     assert_eq!(run.phase(), "collecting");
 }
@@ -230,18 +234,18 @@ fn a_lock_outlasts_a_bookmark() {
 fn a_command_that_asks_for_more_waits_for_the_lock_and_starts_again() {
     for command in [import_command(), edit_command()] {
         let mut run = Run::of(command);
-        run.find([]).start(FailureKind::Locked).find([running().made_at(-60)]);
+        run.find([]).start(FailureClass::Locked).find([running().made_at(-60)]);
         assert!(run.wait() >= secs(1));
         // Whatever the lock was for, it was not for this.
         run.find([]).start(form_required());
-        assert_eq!((run.phase(), run.starts()), ("telling", 2));
+        assert_eq!((run.phase(), run.starts()), ("notifying_user", 2));
     }
 }
 
 #[test]
 fn a_lock_that_stays_is_named_at_the_deadline() {
     let mut run = Run::plain();
-    run.find([]).start(FailureKind::Locked).find([]).deadline();
+    run.find([]).start(FailureClass::Locked).find([]).deadline();
     assert_eq!(run.failure(), (FailureReason::ConnectionLocked, true));
 }
 
@@ -249,6 +253,6 @@ fn a_lock_that_stays_is_named_at_the_deadline() {
 fn another_kind_of_answer_is_unexpected() {
     let mut run = Run::plain();
     run.find(open_form());
-    assert_eq!((run.phase(), run.at().failures), ("requested", 1));
+    assert_eq!((run.phase(), run.at().failures), ("locating", 1));
     assert!(run.wait() >= secs(1));
 }

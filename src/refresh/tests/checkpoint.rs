@@ -1,4 +1,4 @@
-//! A refresh outlives its worker as a bookmark.
+//! A refresh outlives its worker as a checkpoint.
 
 use prost::Message as _;
 
@@ -6,21 +6,21 @@ use super::state::{MESSAGE_NAME, Unreadable, VERSION, decode, encode};
 use super::*;
 use crate::proto::RefreshState;
 
-/// Writes and reads a refresh, and checks what holds for every bookmark.
+/// Writes and reads a refresh, and checks what holds for every checkpoint.
 pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     let bytes = encode(refresh);
     let written = String::from_utf8_lossy(&bytes);
-    assert!(!written.contains(FORM_URL), "a web form's URL is in a bookmark");
-    let read = decode(&bytes).expect("a bookmark that was just written");
+    assert!(!written.contains(FORM_URL), "a web form's URL is in a checkpoint");
+    let read = decode(&bytes).expect("a checkpoint that was just written");
     assert_eq!(read.command, refresh.command_as_kept());
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
     assert_eq!(read.phase_since, refresh.phase_since);
-    assert_eq!((read.looks, read.failures), (refresh.looks, refresh.failures));
-    let just_looked_at = later(refresh.phase_since, secs(1));
+    assert_eq!((read.polls, read.failures), (refresh.polls, refresh.failures));
+    let just_polled = later(refresh.phase_since, secs(1));
     let (phase, due_at) = match refresh.phase {
         Phase::Collecting { .. } => ("settling", refresh.due_at),
-        Phase::Telling { .. } => ("updating", refresh.due_at.max(just_looked_at)),
+        Phase::NotifyingUser { .. } => ("updating", refresh.due_at.max(just_polled)),
         _ => (refresh.phase.name(), refresh.due_at),
     };
     assert_eq!((read.phase.name(), read.due_at), (phase, due_at));
@@ -50,15 +50,15 @@ fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
 
 #[test]
 fn every_phase_is_read_as_it_was_written() {
-    let mut telling = Run::updating();
-    telling.look(form_required());
+    let mut notifying = Run::updating();
+    notifying.poll(form_required());
     let mut locked = Run::plain();
-    locked.find([]).start(FailureKind::Locked).find([]);
+    locked.find([]).start(FailureClass::Locked).find([]);
     let runs = [
         Run::plain(),
         locked,
         Run::updating(),
-        telling,
+        notifying,
         Run::awaiting(),
         Run::settling(),
         Run::collecting(),
@@ -115,10 +115,10 @@ fn what_a_phase_knows_is_kept() {
 }
 
 #[test]
-fn a_task_whose_web_form_was_not_told_of_is_not_looked_at_again_within_a_second() {
+fn a_task_whose_web_form_was_not_published_is_not_polled_again_within_a_second() {
     let mut run = Run::updating();
-    run.look(form_required());
-    assert_eq!((run.phase(), run.wait()), ("telling", Duration::ZERO));
+    run.poll(form_required());
+    assert_eq!((run.phase(), run.wait()), ("notifying_user", Duration::ZERO));
     run.taken_up();
     assert_eq!((run.phase(), run.wait()), ("updating", secs(1)));
 }
@@ -126,13 +126,13 @@ fn a_task_whose_web_form_was_not_told_of_is_not_looked_at_again_within_a_second(
 #[test]
 fn a_start_that_may_have_been_made_is_read_as_a_find() {
     let mut run = Run::plain();
-    run.find([]).taken_up().asks(&Call::FindTask);
+    run.find([]).taken_up().asks(&Query::FindTask);
     let mut run = Run::of(max_age_command(60));
-    run.connection(ready()).find([]).taken_up().asks(&Call::Connection);
+    run.connection(ready()).find([]).taken_up().asks(&Query::Connection);
 }
 
 #[test]
-fn a_newer_releases_bookmark_is_left_to_it() {
+fn a_newer_releases_checkpoint_is_left_to_it() {
     assert_eq!(
         unreadable(|state| state.version = VERSION + 1),
         Unreadable::Newer(VERSION + 1)
@@ -140,7 +140,7 @@ fn a_newer_releases_bookmark_is_left_to_it() {
 }
 
 #[test]
-fn a_command_that_was_taken_goes_on_even_if_it_would_be_refused_today() {
+fn a_command_that_was_taken_continues_even_if_it_would_be_refused_today() {
     let bytes = written(|state| {
         state.command = Some(RefreshConnection {
             redirect_url: "http://was.fine.once".to_owned(),
@@ -152,7 +152,7 @@ fn a_command_that_was_taken_goes_on_even_if_it_would_be_refused_today() {
 }
 
 #[test]
-fn what_is_no_bookmark_is_malformed_and_says_where() {
+fn what_is_no_checkpoint_is_malformed_and_says_where() {
     type Spoil = fn(&mut RefreshState);
     let spoilt: [(&str, Spoil); 6] = [
         ("version", |state| state.version = 0),
@@ -183,7 +183,7 @@ fn what_is_no_bookmark_is_malformed_and_says_where() {
 }
 
 #[test]
-fn a_bookmark_cut_short_is_no_panic() {
+fn a_checkpoint_cut_short_is_no_panic() {
     let bytes = encode(Run::awaiting().at());
     for length in 0..bytes.len() {
         // Some prefixes happen to be whole fields; none of them is this refresh.
@@ -201,8 +201,8 @@ fn a_refresh_shows_neither_its_token_nor_its_web_form() {
     run.find([]).start(form_required());
     let shown = format!("{:?} {:#?}", run.at(), run.at());
     run.form(open_form());
-    let told = format!("{:?} {:#?}", run.told, run.at());
-    for text in [shown, told] {
+    let shown_too = format!("{:?} {:#?}", run.published, run.at());
+    for text in [shown, shown_too] {
         assert!(!text.contains("planted-token"), "{text}");
         assert!(!text.contains(FORM_URL), "{text}");
     }
