@@ -46,7 +46,7 @@ pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findin
 
 /// The most messages of one command at a time, beyond those that its sender published. Each worker that dies at the wrong moment makes one more,
 /// until they meet in a worker.
-const MULTIPLIED_MAX: usize = 10;
+const MULTIPLIED_MAX: usize = 15;
 
 /// A command has about as many messages as its sender published.
 pub(crate) fn messages_do_not_multiply(ledger: &Ledger<'_>, violated: &mut Findings) {

@@ -172,22 +172,19 @@ impl<'a> Ledger<'a> {
                         && message.body == refresh.message.body
                         && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
-                    if is_duplicate {
-                        refresh.duplicates += 1;
-                        refresh.lives.sent(at);
-                    } else {
-                        refresh.lives.taken(at, message, is_forwarded);
-                    }
+                    refresh.duplicates += usize::from(is_duplicate);
+                    refresh.lives.taken(at, message, is_forwarded);
                 });
             }
             What::Acked {
+                client,
                 message: Some((queue, message)),
                 ..
             } if self.is_for_work(queue) => {
-                self.of(message, |refresh| refresh.lives.acknowledged(at, message));
+                self.of(message, |refresh| refresh.lives.acknowledged(at, *client, message));
             }
             What::Left { queue, message, reason } if self.is_for_work(queue) => self.of(message, |refresh| {
-                refresh.lives.left(at, *reason == "expired");
+                refresh.lives.left(at);
                 refresh.given_up |= *reason == "delivery_limit";
             }),
             // A command that its sender sends again is a duplicate.
@@ -200,8 +197,10 @@ impl<'a> Ledger<'a> {
                     }
                 }
             }
-            What::Handed { queue, message, .. } if self.is_for_work(queue) => {
-                self.of(message, |refresh| refresh.lives.delivered(message));
+            What::Handed {
+                client, queue, message, ..
+            } if self.is_for_work(queue) => {
+                self.of(message, |refresh| refresh.lives.delivered(*client, message));
             }
             What::Disconnected { client } => {
                 let lost = Disconnection { from: at, to: None };
@@ -213,9 +212,9 @@ impl<'a> Ledger<'a> {
                     lost.to = Some(at);
                 }
             }
-            What::Returned { message, .. } => self.of(message, |refresh| {
+            What::Returned { client, message, .. } => self.of(message, |refresh| {
                 refresh.returned += 1;
-                refresh.lives.returned(at, message);
+                refresh.lives.returned(at, *client, message);
             }),
             What::Sent { client, outgoing } if *client > 0 => {
                 if outgoing.exchange == topology.events() {
@@ -223,7 +222,10 @@ impl<'a> Ledger<'a> {
                         self.by_id(&id, |refresh| refresh.sent += 1);
                     }
                 } else {
-                    self.of(&outgoing.message, |refresh| refresh.sent += 1);
+                    self.of(&outgoing.message, |refresh| {
+                        refresh.sent += 1;
+                        refresh.lives.sent(*client, &outgoing.message);
+                    });
                 }
             }
             _ => {}

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 pub(super) struct Lives {
     /// How many there were, from each moment on.
     counts: Vec<(Instant, i32)>,
-    /// The deliveries that nobody has acknowledged yet, by their revision.
-    unacked: BTreeMap<u32, Unacked>,
-    /// Messages on their way from one queue to another.
-    moving: u32,
+    /// What workers published and the broker has not taken yet, if it ever does.
+    sent: Vec<(u64, Message)>,
+    /// The deliveries that nobody has acknowledged yet, by their client and their revision.
+    unacked: BTreeMap<(u64, u32), Unacked>,
 }
 
 #[derive(Default)]
@@ -25,20 +25,21 @@ struct Unacked {
 }
 
 impl Lives {
-    /// A queue took a message of the sender's.
-    pub(super) fn sent(&mut self, at: Instant) {
-        self.change(at, 1);
+    /// A worker publishes a message.
+    pub(super) fn sent(&mut self, client: u64, message: &Message) {
+        self.sent.push((client, message.clone()));
     }
 
-    /// A queue took a message of a worker's, or one that was moved.
+    /// A queue took a message.
     pub(super) fn taken(&mut self, at: Instant, message: &Message, is_forwarded: bool) {
-        if self.moving > 0 {
-            self.moving -= 1;
+        let sent = self.sent.iter().position(|(_, sent)| sent == message);
+        // It is the sender's, or was moved from another queue.
+        let Some((client, _)) = sent.map(|sent| self.sent.remove(sent)) else {
             return self.change(at, 1);
-        }
+        };
         // What is forwarded is as it came, and everything else is one revision further.
         let replaced = message::revision(message).checked_sub(u32::from(!is_forwarded));
-        let unacked = replaced.and_then(|revision| self.unacked.get_mut(&revision));
+        let unacked = replaced.and_then(|revision| self.unacked.get_mut(&(client, revision)));
         match unacked.filter(|unacked| unacked.replaced < unacked.count) {
             Some(unacked) => unacked.replaced += 1,
             // Its delivery is acknowledged already, or another message took its place: it came late, or twice.
@@ -47,17 +48,16 @@ impl Lives {
     }
 
     /// A message left a queue by itself.
-    pub(super) fn left(&mut self, at: Instant, moves: bool) {
-        self.moving += u32::from(moves);
+    pub(super) fn left(&mut self, at: Instant) {
         self.change(at, -1);
     }
 
-    pub(super) fn delivered(&mut self, message: &Message) {
-        self.unacked.entry(message::revision(message)).or_default().count += 1;
+    pub(super) fn delivered(&mut self, client: u64, message: &Message) {
+        self.of(client, message).count += 1;
     }
 
-    pub(super) fn acknowledged(&mut self, at: Instant, message: &Message) {
-        let unacked = self.unacked.entry(message::revision(message)).or_default();
+    pub(super) fn acknowledged(&mut self, at: Instant, client: u64, message: &Message) {
+        let unacked = self.of(client, message);
         unacked.count = unacked.count.saturating_sub(1);
         if unacked.replaced > 0 {
             unacked.replaced -= 1;
@@ -67,13 +67,17 @@ impl Lives {
     }
 
     /// A delivery came back. What took its place is there as well.
-    pub(super) fn returned(&mut self, at: Instant, message: &Message) {
-        let unacked = self.unacked.entry(message::revision(message)).or_default();
+    pub(super) fn returned(&mut self, at: Instant, client: u64, message: &Message) {
+        let unacked = self.of(client, message);
         unacked.count = unacked.count.saturating_sub(1);
         if unacked.replaced > unacked.count {
             unacked.replaced -= 1;
             self.change(at, 1);
         }
+    }
+
+    fn of(&mut self, client: u64, message: &Message) -> &mut Unacked {
+        self.unacked.entry((client, message::revision(message))).or_default()
     }
 
     /// The most of them at a time, from one moment to another.
