@@ -228,11 +228,15 @@ impl Worker {
     /// task has always ended, and an interactive command waits behind thousands of others.
     fn take_in_more(&mut self, broker_events: &mut BrokerEvents) {
         for _ in 0..TAKEN_IN_MAX {
-            let Some(Ok(end)) = self.tasks.try_join_next() else { break };
+            let Some(Ok(end)) = self.tasks.try_join_next() else {
+                break;
+            };
             self.on_task_end(end);
         }
         for _ in 0..TAKEN_IN_MAX {
-            let Ok(broker_event) = broker_events.try_recv() else { break };
+            let Ok(broker_event) = broker_events.try_recv() else {
+                break;
+            };
             self.on_broker_event(broker_event);
         }
     }

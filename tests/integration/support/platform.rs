@@ -39,6 +39,8 @@ pub struct Platform {
     broker_events: BrokerEvents,
     /// Every event so far by command, with the message it came in.
     pub events: BTreeMap<String, Vec<(Event, Message)>>,
+    /// How long an event may take.
+    pub patience: Duration,
     /// Why the observer lost the broker, each time. Events that come while it is away are not kept for it.
     lost: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Platform {
             prefix,
             broker_events,
             events: BTreeMap::new(),
+            patience: PATIENCE,
             lost: Vec::new(),
         }
     }
@@ -176,12 +179,13 @@ impl Platform {
     /// Takes in one event.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            let Ok(broker_event) = timeout(PATIENCE, self.broker_events.recv()).await else {
+            let patience = self.patience;
+            let Ok(broker_event) = timeout(patience, self.broker_events.recv()).await else {
                 let depths = self.depths().await;
                 let over = self.events.keys().filter(|id| self.is_over(id)).count();
                 let lost = &self.lost;
                 panic!(
-                    "no event in {PATIENCE:?}; {over} commands have their outcome; the observer lost the broker: {lost:?}\n{depths}"
+                    "no event in {patience:?}; {over} commands have their outcome; the observer lost the broker: {lost:?}\n{depths}"
                 );
             };
             let delivery = match broker_event.expect("the broker client lives") {
