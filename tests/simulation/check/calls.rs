@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use crate::scenario::Act;
 
-/// A refresh costs few calls, and then one a second at most while it waits; three where it begins again with the connection, as it does
+/// A refresh costs few calls, some for each part of its outcome, and then one a second at most while it waits; three where it begins again with the connection, as it does
 /// while a part of a host is down that does not count as down by that.
 pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, findings: &mut Findings) {
     let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
@@ -25,7 +25,9 @@ pub(crate) fn calls_are_bounded(ledger: &Ledger<'_>, findings: &mut Findings) {
 }
 
 fn most(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> usize {
-    const FOR_EACH_RUN: usize = 60;
+    const FOR_EACH_RUN: usize = 30;
+    // The connection, its accounts, and the transactions by pages of twenty.
+    const FOR_EACH_PART: usize = 8;
     let end = ledger.history.quiet_at.unwrap_or(ledger.history.began);
     let mut acts = ledger.history.acts.iter();
     let in_part = acts.any(|(_, act)| matches!(act, Act::FinapiDown(Some((_, endpoints))) if endpoints.len() == 2));
@@ -33,5 +35,5 @@ fn most(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> usize {
     let last = refresh.events.last().map_or(end, |published| published.at);
     let lasted = refresh.since.map(|since| last.saturating_duration_since(since));
     let seconds = usize::try_from(lasted.unwrap_or_default().as_secs()).unwrap_or(usize::MAX);
-    refresh.runs() * FOR_EACH_RUN + seconds * each_second
+    refresh.runs() * FOR_EACH_RUN + refresh.events.len() * FOR_EACH_PART + seconds * each_second
 }

@@ -36,6 +36,9 @@ const CALLS_EACH: usize = 20;
 /// The longest time that an update takes in a scenario, without its web form.
 const UPDATE_MAX: Duration = Duration::from_secs(15);
 
+/// What a worker that dies of a message costs the others: what came back with it is forwarded, and waits.
+const DEATH: Duration = Duration::from_secs(1);
+
 const PARTS_MAX: u32 = 100;
 
 /// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
@@ -216,7 +219,8 @@ pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> 
 /// after the other, so no fixed time after the command was sent would do.
 pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings) {
     let calm = ledger.history.began + ledger.scenario.calm_at;
-    let allowed = allowed(ledger.scenario);
+    let allowed =
+        allowed(ledger.scenario) + DEATH * u32::try_from(ledger.history.killed_by_message()).unwrap_or(u32::MAX);
     for refresh in ledger.refreshes.values() {
         let (Some(since), Some(last)) = (refresh.since, refresh.events.last()) else {
             continue;

@@ -7,13 +7,13 @@ use super::findings::Findings;
 use super::ledger::Ledger;
 use crate::line::{Call, Endpoint};
 
-pub(super) const ON_ITS_WAY: &str = "poll within a second: the other one was sent before its worker lost the broker";
+pub(super) const ON_ITS_WAY: &str = "poll within a second: one of the two was sent before its worker lost the broker";
 pub(super) const TWO_DUPLICATES: &str = "poll within a second: by the run of another duplicate of the command";
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A refresh polls its task once a second at most. Each poll belongs to one run of one refresh in one life of a worker. There are two
-/// excuses. A poll that was on its way when its worker lost the broker may arrive a moment before that of whoever has the refresh now.
+/// excuses. A poll that was on its way when its worker lost the broker may arrive a moment before or after that of whoever has the refresh now.
 /// And two duplicates of a command don't know of each other's polls, so there may be as many polls as there are duplicates, by runs of their own.
 pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findings) {
     for ((task, command), polls) in polls(ledger) {
@@ -25,6 +25,10 @@ pub(crate) fn polls_are_a_second_apart(ledger: &Ledger<'_>, findings: &mut Findi
                 .partition(|before| ledger.lost_the_broker_on_its_way(before));
             (0..lost.len()).for_each(|_| findings.excuse(ON_ITS_WAY));
             if before.is_empty() {
+                continue;
+            }
+            if ledger.lost_the_broker_on_its_way(poll) {
+                findings.excuse(ON_ITS_WAY);
                 continue;
             }
             let duplicates = ledger
