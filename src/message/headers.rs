@@ -31,7 +31,8 @@ pub(super) fn revise(properties: &mut Properties, envelope: &Envelope) {
 }
 
 /// How often the refresh of a message was published in the place of a delivery.
-pub(super) fn revision(message: &Message) -> u32 {
+#[must_use]
+pub fn revision(message: &Message) -> u32 {
     match message.properties.headers.get(REVISION_HEADER) {
         Some(Header::Integer(revision)) => u32::try_from(*revision).unwrap_or_default().min(REVISION_MAX),
         Some(Header::Text(_) | Header::Boolean(_)) | None => 0,

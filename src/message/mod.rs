@@ -15,14 +15,14 @@ pub use checkpoint::{checkpoint, defer, parked_at};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
 pub use event::event;
-pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries};
+pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries, revision};
 pub use quarantine::{quarantine, quarantined_since};
 
 use crate::broker::Delivery;
 use crate::broker::topology::Topology;
 use crate::refresh::{Refresh, state};
 use command::read_command;
-use headers::{origin, revision};
+use headers::origin;
 
 /// What a delivery asks for.
 #[derive(Debug)]

@@ -43,6 +43,9 @@ use watchdog::Watchdog;
 /// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
 const STEPS_HEADROOM: u16 = 256;
 
+/// The most of one kind that is taken in before runs start.
+const TAKEN_IN_MAX: usize = 64;
+
 /// How often overdue waits are evicted.
 const EVICT_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -205,13 +208,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(Ok(end)) = self.tasks.join_next() => {
-                    self.on_task_end(end);
-                    // Under load a task has always ended, and what comes in may be more urgent than what is there.
-                    if let Ok(broker_event) = broker_events.try_recv() {
-                        self.on_broker_event(broker_event);
-                    }
-                }
+                Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
                 broker_event = broker_events.recv() => match broker_event {
                     Some(broker_event) => self.on_broker_event(broker_event),
@@ -221,10 +218,28 @@ impl Worker {
                 Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
                 _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
             }
+            self.take_in_more(&mut broker_events);
             self.perform_all();
         }
         self.drain(broker_events).await;
         Ok(())
+    }
+
+    /// Takes in what else has happened by now, so that the runs that start next are the most urgent of all that is known: under load a
+    /// task has always ended, and an interactive command waits behind thousands of others.
+    fn take_in_more(&mut self, broker_events: &mut BrokerEvents) {
+        for _ in 0..TAKEN_IN_MAX {
+            let Some(Ok(end)) = self.tasks.try_join_next() else {
+                break;
+            };
+            self.on_task_end(end);
+        }
+        for _ in 0..TAKEN_IN_MAX {
+            let Ok(broker_event) = broker_events.try_recv() else {
+                break;
+            };
+            self.on_broker_event(broker_event);
+        }
     }
 
     fn now(&self) -> Now {

@@ -22,7 +22,7 @@ mod rank;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::publication::Publication;
@@ -78,7 +78,7 @@ pub(super) struct Scheduler {
     careful: usize,
     backlog: VecDeque<Job>,
     /// By user, from the request for a token until its end.
-    awaiting_token: HashMap<UserId, Vec<Job>>,
+    awaiting_token: BTreeMap<UserId, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
     publishing: usize,
     /// What may kill workers runs from here on. Before, what came back together with it may still be on its way to the quarantine, and
@@ -101,7 +101,7 @@ impl Scheduler {
             runnable: Default::default(),
             careful: 0,
             backlog: VecDeque::new(),
-            awaiting_token: HashMap::new(),
+            awaiting_token: BTreeMap::new(),
             busy: HashMap::new(),
             publishing: 0,
             quarantined_by: Duration::ZERO,
@@ -199,7 +199,9 @@ impl Scheduler {
             match end {
                 RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
                 RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
-                RunEnd::NeedsToken(refresh, renewals) => {
+                RunEnd::NeedsToken(mut refresh, renewals) => {
+                    // A token may take long, and the list of tasks that the run has read is old then.
+                    refresh.locate_again();
                     let renewals = renewals.saturating_add(1);
                     self.await_token(Job {
                         renewals,

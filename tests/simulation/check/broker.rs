@@ -44,6 +44,23 @@ pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findin
     }
 }
 
+/// The most messages of one command at a time, beyond those that its sender published. Each worker that dies at the wrong moment makes one more,
+/// until they meet in a worker.
+const MULTIPLIED_MAX: usize = 15;
+
+/// A command has about as many messages as its sender published.
+pub(crate) fn messages_do_not_multiply(ledger: &Ledger<'_>, violated: &mut Findings) {
+    for refresh in ledger.refreshes.values() {
+        let (most, sent) = (refresh.live_most_ever(), refresh.duplicates);
+        if most > sent + MULTIPLIED_MAX {
+            violated.push(format!(
+                "command {} had {most} messages, of {sent} that were sent",
+                refresh.id
+            ));
+        }
+    }
+}
+
 /// A delivery is acknowledged once, and what is sent again has none of the broker's own headers.
 pub(crate) fn deliveries_are_acknowledged_once(ledger: &Ledger<'_>, violated: &mut Findings) {
     for seen in &ledger.history.broker {

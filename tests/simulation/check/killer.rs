@@ -25,9 +25,9 @@ pub(crate) fn it_takes_no_other_with_it(ledger: &Ledger<'_>, violated: &mut Find
     if !is_given_up(ledger, id) && !timed_out(refresh) {
         violated.push(format!("the killer {id} is no dead letter after {deaths} deaths"));
     }
-    // A sender that got no confirm sends it again, and each duplicate ends like the first. And a worker that is stopped while it has the message
-    // parks it, as a new message that never came back.
-    let most = DEATHS_MAX * refresh.duplicates.max(1) + DEATHS_MIN * stops(ledger);
+    // Each message of it ends like the first: a sender repeats one, and a worker that dies may leave two of one. And a worker that is stopped
+    // while it has the message parks it, as a new message that never came back.
+    let most = DEATHS_MAX * refresh.live_most_ever().max(1) + DEATHS_MIN * stops(ledger);
     if deaths > most {
         violated.push(format!("the killer {id} killed {deaths} workers, of {most} at most"));
     }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::lives::Lives;
 use crate::commands::Is;
 use crate::line::Call;
 use crate::scenario::Scenario;
@@ -56,18 +57,12 @@ pub(crate) struct Refresh<'a> {
     pub(crate) duplicates: usize,
     /// How often a message of it came back from a lost connection.
     pub(crate) returned: usize,
-    /// How many duplicates of it there were, from each moment on.
-    live: Vec<(Instant, i32)>,
-    /// A message has come to take the place of one that is not acknowledged yet: together they are one duplicate.
-    replacing: bool,
-    /// A message is on its way from one queue to another.
-    moving: bool,
+    /// How many messages of it there were.
+    lives: Lives,
     /// Its events in the order the broker took them.
     pub(crate) events: Vec<Published>,
     /// How many messages workers sent for it.
     pub(crate) sent: usize,
-    /// How many deliveries of it workers have.
-    unacked: usize,
     /// How many messages of it may be there twice, because a publish of theirs failed after the broker took some of it.
     doubled: usize,
     /// How many of its events may be there twice for that reason.
@@ -170,35 +165,26 @@ impl<'a> Ledger<'a> {
                 self.of(message, |refresh| refresh.given_up = true);
             }
             What::Taken { queue, message } if self.is_for_work(queue) => {
+                let is_forwarded = *queue == topology.quarantine();
                 self.of(message, |refresh| {
                     // What is requeued says when it was requested, and gets a new date.
-                    let is_duplicate = message.body == refresh.message.body
+                    let is_duplicate = !is_forwarded
+                        && message.body == refresh.message.body
                         && message.properties.timestamp == refresh.message.properties.timestamp;
                     refresh.since.get_or_insert(at);
                     refresh.duplicates += usize::from(is_duplicate);
-                    // What nobody has can't be replaced: a message that its worker gave up came late, or twice.
-                    if is_duplicate || std::mem::take(&mut refresh.moving) || refresh.replacing || refresh.unacked == 0
-                    {
-                        refresh.lives(at, 1);
-                    } else {
-                        refresh.replacing = true;
-                    }
+                    refresh.lives.taken(at, message, is_forwarded);
                 });
             }
             What::Acked {
+                client,
                 message: Some((queue, message)),
                 ..
             } if self.is_for_work(queue) => {
-                self.of(message, |refresh| {
-                    refresh.unacked = refresh.unacked.saturating_sub(1);
-                    if !std::mem::take(&mut refresh.replacing) {
-                        refresh.lives(at, -1);
-                    }
-                });
+                self.of(message, |refresh| refresh.lives.acknowledged(at, *client, message));
             }
             What::Left { queue, message, reason } if self.is_for_work(queue) => self.of(message, |refresh| {
-                refresh.lives(at, -1);
-                refresh.moving = *reason == "expired";
+                refresh.lives.left(at);
                 refresh.given_up |= *reason == "delivery_limit";
             }),
             // A command that its sender sends again is a duplicate.
@@ -211,8 +197,10 @@ impl<'a> Ledger<'a> {
                     }
                 }
             }
-            What::Handed { queue, message, .. } if self.is_for_work(queue) => {
-                self.of(message, |refresh| refresh.unacked += 1);
+            What::Handed {
+                client, queue, message, ..
+            } if self.is_for_work(queue) => {
+                self.of(message, |refresh| refresh.lives.delivered(*client, message));
             }
             What::Disconnected { client } => {
                 let lost = Disconnection { from: at, to: None };
@@ -224,12 +212,9 @@ impl<'a> Ledger<'a> {
                     lost.to = Some(at);
                 }
             }
-            What::Returned { message, .. } => self.of(message, |refresh| {
+            What::Returned { client, message, .. } => self.of(message, |refresh| {
                 refresh.returned += 1;
-                refresh.unacked = refresh.unacked.saturating_sub(1);
-                if std::mem::take(&mut refresh.replacing) {
-                    refresh.lives(at, 1);
-                }
+                refresh.lives.returned(at, *client, message);
             }),
             What::Sent { client, outgoing } if *client > 0 => {
                 if outgoing.exchange == topology.events() {
@@ -237,7 +222,10 @@ impl<'a> Ledger<'a> {
                         self.by_id(&id, |refresh| refresh.sent += 1);
                     }
                 } else {
-                    self.of(&outgoing.message, |refresh| refresh.sent += 1);
+                    self.of(&outgoing.message, |refresh| {
+                        refresh.sent += 1;
+                        refresh.lives.sent(*client, &outgoing.message);
+                    });
                 }
             }
             _ => {}
@@ -273,21 +261,13 @@ impl<'a> Refresh<'a> {
             message,
             duplicates: 0,
             returned: 0,
-            live: Vec::new(),
-            replacing: false,
-            moving: false,
+            lives: Lives::default(),
             events: Vec::new(),
             sent: 0,
-            unacked: 0,
             doubled: 0,
             published_again: 0,
             given_up: false,
         }
-    }
-
-    fn lives(&mut self, at: Instant, change: i32) {
-        let before = self.live.last().map_or(0, |(_, count)| *count);
-        self.live.push((at, before + change));
     }
 
     /// How often it may have been gone about: once for each duplicate, and once more whenever a message of it came back, or was published again
@@ -296,16 +276,14 @@ impl<'a> Refresh<'a> {
         self.duplicates + self.returned + self.doubled
     }
 
-    /// The most duplicates of it at a time, from one moment to another.
+    /// The most messages of it at a time, from one moment to another.
     pub(crate) fn live_max(&self, from: Instant, to: Instant) -> i32 {
-        let before = self.live.iter().take_while(|(at, _)| *at < from).last();
-        let during = self.live.iter().filter(|(at, _)| (from..=to).contains(at));
-        before
-            .into_iter()
-            .chain(during)
-            .map(|(_, count)| *count)
-            .max()
-            .unwrap_or_default()
+        self.lives.most(from, to)
+    }
+
+    /// The most messages of it at a time.
+    pub(crate) fn live_most_ever(&self) -> usize {
+        self.lives.most_ever()
     }
 
     /// Whether any of its events names a task.

@@ -42,7 +42,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("RefreshFailed finapi unavailable", 122),
     ("RefreshFailed not found", 12),
     ("RefreshFailed timed out", 106),
-    ("RefreshFailed unexpected answer", 3),
+    ("RefreshFailed unexpected response", 3),
     ("RefreshFailed update failed", 180),
     ("RefreshFailed user aborted", 316),
     ("RefreshFailed user locked", 71),

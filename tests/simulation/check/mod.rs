@@ -8,6 +8,7 @@ mod findings;
 mod killer;
 mod ledger;
 mod limits;
+mod lives;
 mod lost;
 mod outcomes;
 mod polls;
@@ -115,6 +116,11 @@ const CHECKS: &[Check] = &[
         "data",
         "what an update brought is published",
         data::what_an_update_brought_is_published,
+    ),
+    check(
+        "duplicates",
+        "the messages of a command don't multiply",
+        broker::messages_do_not_multiply,
     ),
     check("messages", "messages are few and short", broker::messages_are_bounded),
     check(
