@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
 use bankrefresh::refresh::query::Response;
-use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
+use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, StepContext};
 use jiff::Timestamp;
 
 fn main() {
-    let command = RefreshConnection {
+    let command = Command::parse(RefreshConnection {
         command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
         user_id: "anna".to_owned(),
         bank_connection_id: 1,
         ..RefreshConnection::default()
-    };
+    })
+    .expect("a valid command");
     let policy = Policy::default();
     let mut now: Timestamp = "2026-03-10T09:00:00Z".parse().expect("a time");
     let mut refresh = Refresh::new(command, now, Envelope::default(), now);
@@ -46,19 +47,19 @@ fn main() {
 /// What finAPI says, in this order: no task yet, a new one that runs and completes, and a connection whose data is ready.
 fn responses(now: Timestamp) -> VecDeque<Response> {
     let task = |status| Task {
-        id: "task-1".to_owned(),
+        id: "task-1".into(),
         created_at: now,
         status,
-        bank_connection_id: Some(1),
+        bank_connection_id: Some(1.into()),
         web_form: None,
         error: None,
     };
     let connection = Connection {
-        bank_id: 7,
+        bank_id: 7.into(),
         bank_name: "Bank".to_owned(),
         ready: true,
         categorized: true,
-        account_ids: vec![10],
+        account_ids: vec![10.into()],
         interfaces: Vec::new(),
     };
     VecDeque::from([

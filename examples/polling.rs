@@ -14,7 +14,7 @@ use bankrefresh::finapi::transport::Transport;
 use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, timestamp};
 use bankrefresh::refresh::Envelope;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{After, Behaviour, Sandbox, SandboxConfig, Script};
 use bankrefresh::worker::{Worker, WorkerParts, subscriptions};
 use uuid::Uuid;
@@ -193,13 +193,12 @@ async fn next_delay(broker_events: &mut BrokerEvents) -> f64 {
             continue;
         };
         let kind = delivery.message.properties.kind.expect("a type");
-        let Ok(Event::TransactionsUpdated(event)) = Event::decode(&kind, &delivery.message.body) else {
+        let decoded = Event::decode(&kind, &delivery.message.body).expect("an event");
+        let EventKind::TransactionsUpdated(event) = decoded.kind() else {
             panic!("an update failed");
         };
-        let occurred_at = event
-            .refresh
-            .and_then(|refresh| timestamp(&refresh.occurred_at?))
-            .expect("a time");
+        let occurred_at = decoded.context().occurred_at.as_ref();
+        let occurred_at = occurred_at.and_then(timestamp).expect("a time");
         let ends = event.accounts.iter().flat_map(|account| &account.interfaces);
         let end = ends
             .filter_map(|interface| timestamp(interface.last_successful_update.as_ref()?))

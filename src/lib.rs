@@ -24,7 +24,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`proto`] | the protocol, as generated code |
-//! | [`clock`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, proofs that end, rates, secrets, declared settings |
+//! | [`clock`], [`id`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, ids, proofs that end, rates, secrets, declared settings |
 //! | [`sandbox`] | a simulator of finAPI |
 //! | [`broker`] | publish with confirms, consume, acknowledge: RabbitMQ, and a broker in this process |
 //! | [`refresh`] | the workflow. It is pure: time, jitter and finAPI's responses are arguments |
@@ -46,15 +46,15 @@
 //! ```
 //! use bankrefresh::proto::RefreshConnection;
 //! use bankrefresh::refresh::query::{Query, Response};
-//! use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, StepContext};
+//! use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, StepContext};
 //!
 //! let now = "2026-03-10T09:00:00Z".parse()?;
-//! let command = RefreshConnection {
+//! let command = Command::parse(RefreshConnection {
 //!     command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
 //!     user_id: "anna".to_owned(),
 //!     bank_connection_id: 1,
 //!     ..RefreshConnection::default()
-//! };
+//! })?;
 //! let refresh = Refresh::new(command, now, Envelope::default(), now);
 //!
 //! // A task that satisfies the command may exist already.
@@ -66,7 +66,7 @@
 //! assert!(step.events.is_empty());
 //! let Next::Continue(refresh) = step.next else { unreachable!("a start follows") };
 //! assert_eq!(refresh.query(), Query::Start);
-//! # Ok::<(), jiff::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The examples go further: `drive_one_refresh` continues to the events, `send_a_command` and `consume_events` are a platform's two sides.
@@ -78,6 +78,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod finapi;
+pub mod id;
 pub mod lease;
 pub mod message;
 pub mod proto;

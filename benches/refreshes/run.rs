@@ -8,7 +8,7 @@ use bankrefresh::broker::{Broker, BrokerEvent, Outgoing, rabbit};
 use bankrefresh::message;
 use bankrefresh::proto::{self, RefreshConnection};
 use bankrefresh::refresh::Envelope;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -133,13 +133,12 @@ pub async fn run(options: &Options, rabbit: &RabbitMq, turn: Turn, authority: &A
         let now = Timestamp::now();
         let kind = delivery.properties.kind().as_ref().expect("a type").as_str().to_owned();
         bytes += delivery.data.len();
-        match Event::decode(&kind, &delivery.data).expect("an event") {
-            Event::TransactionsUpdated(event) => {
-                detections.push(detection(&event, now));
-                outcomes.insert(event.refresh.unwrap_or_default().command_id);
-            }
-            other => panic!("not what was to come: {}", other.summary()),
+        let event = Event::decode(&kind, &delivery.data).expect("an event");
+        match event.kind() {
+            EventKind::TransactionsUpdated(updated) => detections.push(detection(updated, now)),
+            _ => panic!("not what was to come: {}", event.summary()),
         }
+        outcomes.insert(event.context().command_id.clone());
         let second = usize::try_from(began.elapsed().as_secs()).expect("a time");
         waves.resize(waves.len().max(second + 1), 0);
         waves[second] += 1;

@@ -8,7 +8,7 @@ use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::model::{Account, Collected, Connection, Task, TaskStatus, Transaction};
 use bankrefresh::refresh::query::{QueryResult, Response};
-use bankrefresh::refresh::{Envelope, Next, Policy, Refresh, Step, StepContext, state};
+use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, Step, StepContext, state};
 use divan::{Bencher, black_box};
 use jiff::{SignedDuration, Timestamp};
 
@@ -52,17 +52,22 @@ fn command() -> RefreshConnection {
 
 fn task(status: TaskStatus) -> QueryResult {
     Ok(Response::Task(Task {
-        id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".to_owned(),
+        id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".into(),
         created_at: at(1),
         status,
-        bank_connection_id: Some(7),
+        bank_connection_id: Some(7.into()),
         web_form: None,
         error: None,
     }))
 }
 
 fn requested() -> Refresh {
-    Refresh::new(command(), at(0), Envelope::default(), at(0))
+    Refresh::new(
+        Command::parse(command()).expect("a command"),
+        at(0),
+        Envelope::default(),
+        at(0),
+    )
 }
 
 fn updating() -> Refresh {
@@ -73,11 +78,11 @@ fn updating() -> Refresh {
 fn collecting() -> Refresh {
     let settling = continues(step(updating(), task(TaskStatus::Completed), 3));
     let connection = Connection {
-        bank_id: 1,
+        bank_id: 1.into(),
         bank_name: "Sandbox Bank".to_owned(),
         ready: true,
         categorized: true,
-        account_ids: vec![70, 71],
+        account_ids: vec![70.into(), 71.into()],
         interfaces: Vec::new(),
     };
     continues(step(settling, Ok(Response::Connection(connection)), 3))
@@ -85,17 +90,17 @@ fn collecting() -> Refresh {
 
 /// Two accounts, and as many transactions as asked for.
 fn collected(transactions: i64) -> QueryResult {
-    let account = |id| Account {
-        id,
+    let account = |id: i64| Account {
+        id: id.into(),
         name: "Girokonto".to_owned(),
         iban: "DE89370400440532013000".to_owned(),
         kind: "Checking".to_owned(),
         currency: "EUR".to_owned(),
         ..Account::default()
     };
-    let transaction = |id| Transaction {
-        id,
-        account_id: 70,
+    let transaction = |id: i64| Transaction {
+        id: id.into(),
+        account_id: 70.into(),
         currency: "EUR".to_owned(),
         purpose: "Invoice 4711, thank you for your order".to_owned(),
         counterpart_name: "Example Ltd".to_owned(),

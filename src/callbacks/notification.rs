@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::broker::Outgoing;
 use crate::broker::topology::Topology;
+use crate::id::TransactionId;
 use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin};
-use crate::refresh::{Envelope, Phase, Refresh, Update, command, event};
+use crate::refresh::{Command, Envelope, Phase, Refresh, Update, event};
 
 /// A batch update is over so long after it began, at most; what was imported meanwhile is published.
 const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
@@ -59,7 +60,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
             .map_err(|_| "callbackHandle must be user_id/bank_connection_id")?,
         ..RefreshConnection::default()
     };
-    command::validate(&command).map_err(|_| "callbackHandle must be user_id/bank_connection_id")?;
+    let command = Command::parse(command).map_err(|_| "callbackHandle must be user_id/bank_connection_id")?;
     let mut refresh = Refresh::new(command, now, Envelope::default(), now);
     refresh.phase = Phase::Settling {
         update: Update {
@@ -68,7 +69,7 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
             since: Some(now.saturating_sub(BATCH_UPDATE_MAX).unwrap_or(now)),
             until: None,
             next_part: 1,
-            published_up_to: 0,
+            published_up_to: TransactionId::default(),
         },
     };
     Ok(refresh)
@@ -85,7 +86,7 @@ mod tests {
         let id = |time: &str| {
             let now = time.parse().expect("a time");
             let refresh = batch_refresh(&notification, body, now).expect("a refresh");
-            refresh.command.command_id
+            refresh.command.id().clone()
         };
         assert_eq!(id("2026-03-10T09:05:00Z"), id("2026-03-10T09:06:00Z"));
         assert_ne!(id("2026-03-10T09:05:00Z"), id("2026-03-11T09:05:00Z"));

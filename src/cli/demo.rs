@@ -287,7 +287,7 @@ async fn follow(mut rows: Vec<Row>, broker_events: &mut BrokerEvents) -> Result<
         let Some(event) = show::event(&delivery.message) else {
             continue;
         };
-        let place = event.context().and_then(|context| places.get(&context.command_id));
+        let place = places.get(&event.context().command_id);
         let Some(row) = place.and_then(|place| rows.get_mut(*place)) else {
             continue;
         };

@@ -15,8 +15,8 @@ use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, r
 use crate::config::Config;
 use crate::message;
 use crate::proto::{self, RefreshConnection};
-use crate::refresh::event::Event;
-use crate::refresh::{Envelope, command};
+use crate::refresh::event::EventKind;
+use crate::refresh::{Command, Envelope};
 
 /// The exit code when a refresh failed.
 const FAILED: u8 = 1;
@@ -194,18 +194,15 @@ async fn follow(
         let Some(event) = show::event(&delivery.message) else {
             continue;
         };
-        let id = event
-            .context()
-            .map(|context| context.command_id.clone())
-            .unwrap_or_default();
-        if !ids.contains(&id) {
+        let id = &event.context().command_id;
+        if !ids.contains(id) {
             continue;
         }
         anstream::println!("{}", show::line(&event));
         if event.is_last() {
-            ids.remove(&id);
+            ids.remove(id);
         }
-        failed += usize::from(matches!(event, Event::RefreshFailed(_)));
+        failed += usize::from(matches!(event.kind(), EventKind::RefreshFailed(_)));
     }
     if all > 1 {
         println!("{} updated, {failed} failed", all - failed);
@@ -249,7 +246,7 @@ impl Args {
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..RefreshConnection::default()
         };
-        command::validate(&command).map_err(|invalid| invalid.to_string())?;
+        Command::parse(command.clone()).map_err(|invalid| invalid.to_string())?;
         Ok(command)
     }
 }

@@ -5,7 +5,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use crate::broker::Message;
-use crate::refresh::event::Event;
+use crate::refresh::event::{Event, EventKind};
 
 /// An event as it came, if it is one.
 pub(super) fn event(message: &Message) -> Option<Event> {
@@ -14,15 +14,15 @@ pub(super) fn event(message: &Message) -> Option<Event> {
 
 /// One line of text.
 pub(super) fn line(event: &Event) -> String {
-    let context = event.context().cloned().unwrap_or_default();
+    let context = event.context();
     let style = style(event);
     // The end distinguishes UUIDv7s of one moment.
     let id = context.command_id.rsplit('-').next().unwrap_or_default().to_owned();
     let connection = context.bank_connection_id;
-    let detail = match event {
-        Event::UserActionRequired(event) => format!(" → {}", event.web_form_url),
-        Event::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", event.message),
-        Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => String::new(),
+    let detail = match event.kind() {
+        EventKind::UserActionRequired(event) => format!(" → {}", event.web_form_url),
+        EventKind::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", event.message),
+        EventKind::TransactionsUpdated(_) | EventKind::RefreshFailed(_) => String::new(),
     };
     format!(
         "{id} connection {connection:<6} {style}{}{style:#}{detail}",
@@ -32,10 +32,10 @@ pub(super) fn line(event: &Event) -> String {
 
 /// The colour of an event.
 pub(super) fn style(event: &Event) -> Style {
-    match event {
-        Event::TransactionsUpdated(_) => AnsiColor::Green.on_default(),
-        Event::UserActionRequired(_) => AnsiColor::Yellow.on_default(),
-        Event::RefreshFailed(_) => AnsiColor::Red.on_default(),
+    match event.kind() {
+        EventKind::TransactionsUpdated(_) => AnsiColor::Green.on_default(),
+        EventKind::UserActionRequired(_) => AnsiColor::Yellow.on_default(),
+        EventKind::RefreshFailed(_) => AnsiColor::Red.on_default(),
     }
 }
 

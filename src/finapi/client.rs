@@ -16,6 +16,7 @@ use super::request::Dialect;
 use super::settings::Settings;
 use super::tokens::Tokens;
 use super::transport::Transport;
+use crate::id::UserId;
 use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
 use crate::refresh::Refresh;
@@ -136,7 +137,7 @@ impl FinApi {
     /// Whether a refresh can be queried for without fetching a token first.
     #[must_use]
     pub fn has_token(&self, refresh: &Refresh) -> bool {
-        !refresh.command.access_token.is_empty() || self.tokens.has(&refresh.command.user_id)
+        refresh.command.access_token().is_some() || self.tokens.has(refresh.command.user_id())
     }
 
     /// Fetches a token of a user. Whoever calls it makes sure that no two run at once for one user.
@@ -144,7 +145,7 @@ impl FinApi {
     /// # Errors
     ///
     /// A classified [`Failure`].
-    pub async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
+    pub async fn fetch_token(&self, user_id: &UserId) -> Result<(), Failure> {
         self.tokens.fetch(user_id, self).await
     }
 

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::transport::Transport;
+use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::secret::{HIDDEN, Secret as SecretSetting};
 use crate::setting::{Declared, HttpUrl, MINUTE, Section, Value};
@@ -184,7 +185,7 @@ impl Credentials {
     /// # Errors
     ///
     /// `UserUnauthorized` where there is none, `Unavailable` where the source can't be asked.
-    pub async fn secret(&self, user_id: &str, transport: &Transport) -> Result<Secret, Failure> {
+    pub async fn secret(&self, user_id: &UserId, transport: &Transport) -> Result<Secret, Failure> {
         match self {
             Self::Command => Err(unauthorized(
                 "the command has no access_token, and credentials.source is \"command\"",
@@ -197,7 +198,8 @@ impl Credentials {
     }
 }
 
-async fn from_directory(directory: &Path, user_id: &str) -> Result<Secret, Failure> {
+async fn from_directory(directory: &Path, user_id: &UserId) -> Result<Secret, Failure> {
+    let user_id = user_id.as_str();
     // A user id is a plain file name or there is no such file.
     if user_id.starts_with('.') || user_id.contains(['/', '\\', '\0']) {
         return Err(unauthorized(
@@ -227,9 +229,10 @@ async fn from_service(
     url: &HttpUrl,
     bearer: Option<&Bearer>,
     timeout: Duration,
-    user_id: &str,
+    user_id: &UserId,
     transport: &Transport,
 ) -> Result<Secret, Failure> {
+    let user_id = user_id.as_str();
     if [".", ".."].contains(&user_id) {
         // These can't be written as a segment of a path, encoded or not.
         return Err(unauthorized("the user id can't be asked for at credentials.url"));

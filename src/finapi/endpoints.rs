@@ -14,6 +14,7 @@ use super::pipeline::{TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Dialect, Names};
 use super::transport::HttpResponse;
 use super::wire::{self, misunderstood, understand};
+use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::failure::Failure;
 use crate::refresh::model::{Account, Collected, Task, Transaction};
 use crate::refresh::query::{Response, Span};
@@ -66,7 +67,7 @@ impl FinApi {
         let callbacks = self
             .signer
             .as_ref()
-            .map(|signer| signer.callbacks(&context.refresh.command.command_id));
+            .map(|signer| signer.callbacks(context.refresh.command.id()));
         let body = request::body(&context.refresh.command, names, callbacks.as_ref());
         let url = self.at(Host::WebForm, "api/tasks/backgroundUpdate");
         let request = UserRequest {
@@ -86,7 +87,7 @@ impl FinApi {
             .saturating_sub(TASK_LIFE)
             .unwrap_or(Timestamp::MIN);
         let endpoint = TASKS_ENDPOINT;
-        let id = context.refresh.command.bank_connection_id;
+        let id = context.refresh.command.connection_id();
         let mut url = self.at(Host::WebForm, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
@@ -109,14 +110,14 @@ impl FinApi {
         Ok(Response::Tasks(tasks))
     }
 
-    pub(super) async fn task(&self, context: QueryContext<'_>, id: &str) -> Result<Response, Interrupt> {
+    pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
         let request = UserRequest::get(context, "GET /api/tasks/{id}", Host::WebForm, url);
         let task: wire::Task = self.read(request).await?;
         Ok(Response::Task(task.into()))
     }
 
-    pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &str) -> Result<Response, Interrupt> {
+    pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &WebFormId) -> Result<Response, Interrupt> {
         let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: wire::WebForm = self.read(request).await?;
@@ -124,7 +125,7 @@ impl FinApi {
     }
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
-        let id = context.refresh.command.bank_connection_id;
+        let id = context.refresh.command.connection_id();
         let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
         let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
         let connection: wire::Connection = self.read(request).await?;
@@ -134,7 +135,7 @@ impl FinApi {
     pub(super) async fn collect(
         &self,
         context: QueryContext<'_>,
-        accounts: &[i64],
+        accounts: &[AccountId],
         span: Option<Span>,
     ) -> Result<Response, Interrupt> {
         let (accounts, transactions) =
@@ -143,7 +144,7 @@ impl FinApi {
     }
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
-        let id = context.refresh.command.bank_connection_id;
+        let id = context.refresh.command.connection_id();
         let mut url = self.at(Host::Access, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
         let request = UserRequest::get(context, "GET /api/v1/accounts", Host::Access, url);
@@ -154,14 +155,14 @@ impl FinApi {
     async fn transactions(
         &self,
         context: QueryContext<'_>,
-        accounts: &[i64],
+        accounts: &[AccountId],
         span: Option<Span>,
     ) -> Result<Vec<Transaction>, Interrupt> {
         let (Some(span), false) = (span, accounts.is_empty()) else {
             return Ok(Vec::new());
         };
         let endpoint = "GET /api/v1/transactions";
-        let ids: Vec<String> = accounts.iter().map(i64::to_string).collect();
+        let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
         let query = format!(
             "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
             ids.join(","),

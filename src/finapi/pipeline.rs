@@ -18,6 +18,7 @@ use super::probe::Failed;
 use super::tokens::{GrantRequest, Source, TokenResponse};
 use super::transport::{HttpResponse, TransportError};
 use super::wire::{self, parse};
+use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::TokenFrom;
 use crate::telemetry::{Ended, traces};
@@ -36,16 +37,16 @@ pub(super) struct UserRequest<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) body: Bytes,
-    pub(super) user_id: &'a str,
+    pub(super) user_id: &'a UserId,
     pub(super) control: &'a Control,
     /// The command's own token, if it has one.
-    pub(super) access_token: Option<SecretString>,
+    pub(super) access_token: Option<&'a SecretString>,
 }
 
 impl FinApi {
     /// Sends a request with the user's token.
     pub(super) async fn send_for_user(&self, request: UserRequest<'_>) -> Result<HttpResponse, Interrupt> {
-        if let Some(token) = &request.access_token {
+        if let Some(token) = request.access_token {
             self.metrics.token(TokenFrom::Command);
             return self.send_wanted(&request, token).await;
         }
@@ -158,16 +159,16 @@ impl FinApi {
 }
 
 impl Source for FinApi {
-    async fn secret(&self, user_id: &str) -> Result<Secret, Failure> {
+    async fn secret(&self, user_id: &UserId) -> Result<Secret, Failure> {
         self.credentials.secret(user_id, &self.transport).await
     }
 
-    async fn grant(&self, user_id: &str, grant: GrantRequest) -> Result<TokenResponse, Failure> {
+    async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
         let endpoint = TOKEN_ENDPOINT;
         let request = match &grant {
             GrantRequest::Password(password) => self.token_request(&[
                 ("grant_type", "password"),
-                ("username", user_id),
+                ("username", user_id.as_str()),
                 ("password", password.expose_secret()),
             ]),
             GrantRequest::RefreshToken(token) => self.token_request(&[
@@ -189,16 +190,15 @@ impl Source for FinApi {
 impl<'a> UserRequest<'a> {
     pub(super) fn get(context: QueryContext<'a>, endpoint: &'static str, host: Host, url: Url) -> Self {
         let QueryContext { refresh, control } = context;
-        let token = &refresh.command.access_token;
         Self {
             endpoint,
             host,
             method: Method::GET,
             url,
             body: Bytes::new(),
-            user_id: &refresh.command.user_id,
+            user_id: refresh.command.user_id(),
             control,
-            access_token: (!token.is_empty()).then(|| SecretString::from(token.as_str())),
+            access_token: refresh.command.access_token(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::proto::{AccountType, BankingInterface, ImportNewAccounts, RefreshConnection, SavedSetting};
+use crate::id::ConnectionId;
+use crate::refresh::Command;
+use crate::refresh::command::{AccountType, BankingInterface, Download, ImportNewAccounts, SavedSetting};
 
 /// Which names finAPI is spoken to with (`finapi.dialect`).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -60,9 +62,9 @@ pub fn is_about_names(fields: &[String]) -> bool {
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    bank_connection_ids: Option<[i64; 1]>,
+    bank_connection_ids: Option<[ConnectionId; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bank_connection_id: Option<i64>,
+    bank_connection_id: Option<ConnectionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     import_new_accounts: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,10 +85,10 @@ struct Body<'a> {
     load_owner_data: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     callbacks: Option<&'a Callbacks>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    profile_id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    redirect_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_metadata: Option<UserMetadata<'a>>,
 }
@@ -109,20 +111,20 @@ struct UserMetadata<'a> {
     user_agent: &'a str,
 }
 
-/// Writes the body for a valid command.
+/// Writes the body for a command.
 #[must_use]
-pub fn body(command: &RefreshConnection, names: Names, callbacks: Option<&Callbacks>) -> Vec<u8> {
-    let saved_settings: Vec<&'static str> = command.edit_saved_settings().map(saved_setting).collect();
+pub fn body(command: &Command, names: Names, callbacks: Option<&Callbacks>) -> Vec<u8> {
+    let saved_settings: Vec<&'static str> = command.edit_saved_settings().iter().map(saved_setting).collect();
     let guide = names == Names::Guide;
     let (edit_saved_settings, manage_saved_settings) = if guide {
         (saved_settings, Vec::new())
     } else {
         (Vec::new(), saved_settings)
     };
-    let id = command.bank_connection_id;
+    let id = command.connection_id();
     // The guide has no word for FORCED, so it goes by the reference's.
     let (import_new_accounts, import_new_accounts_mode) = match command.import_new_accounts() {
-        ImportNewAccounts::Unspecified | ImportNewAccounts::Skip => (None, None),
+        ImportNewAccounts::Skip => (None, None),
         ImportNewAccounts::Conditional if guide => (Some(true), None),
         ImportNewAccounts::Conditional => (None, Some("CONDITIONAL")),
         ImportNewAccounts::Forced => (None, Some("FORCED")),
@@ -132,17 +134,17 @@ pub fn body(command: &RefreshConnection, names: Names, callbacks: Option<&Callba
         bank_connection_id: (!guide).then_some(id),
         import_new_accounts,
         import_new_accounts_mode,
-        account_types: command.account_types().map(account_type).collect(),
-        allowed_interfaces: command.allowed_interfaces().map(interface).collect(),
+        account_types: command.account_types().iter().map(account_type).collect(),
+        allowed_interfaces: command.allowed_interfaces().iter().map(interface).collect(),
         edit_saved_settings,
         manage_saved_settings,
-        skip_balances_download: command.skip_balances_download,
-        skip_positions_download: command.skip_positions_download,
-        load_owner_data: command.load_owner_data,
+        skip_balances_download: command.download() == Download::WithoutPositionsAndBalances,
+        skip_positions_download: command.download() != Download::Everything,
+        load_owner_data: command.load_owner_data(),
         callbacks,
-        profile_id: &command.profile_id,
-        redirect_url: &command.redirect_url,
-        user_metadata: command.user_metadata.as_ref().map(|user| UserMetadata {
+        profile_id: command.profile_id(),
+        redirect_url: command.redirect_url(),
+        user_metadata: command.user_metadata().map(|user| UserMetadata {
             ip_address: &user.ip_address,
             device_os: &user.device_os,
             user_agent: &user.user_agent,
@@ -156,9 +158,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-fn account_type(kind: AccountType) -> &'static str {
+fn account_type(kind: &AccountType) -> &'static str {
     match kind {
-        AccountType::Unspecified => "",
         AccountType::Checking => "CHECKING",
         AccountType::Savings => "SAVINGS",
         AccountType::CreditCard => "CREDIT_CARD",
@@ -169,18 +170,16 @@ fn account_type(kind: AccountType) -> &'static str {
     }
 }
 
-fn interface(kind: BankingInterface) -> &'static str {
+fn interface(kind: &BankingInterface) -> &'static str {
     match kind {
-        BankingInterface::Unspecified => "",
         BankingInterface::Xs2a => "XS2A",
         BankingInterface::FintsServer => "FINTS_SERVER",
         BankingInterface::WebScraper => "WEB_SCRAPER",
     }
 }
 
-fn saved_setting(setting: SavedSetting) -> &'static str {
+fn saved_setting(setting: &SavedSetting) -> &'static str {
     match setting {
-        SavedSetting::Unspecified => "",
         SavedSetting::Credentials => "CREDENTIALS",
         SavedSetting::DefaultTwoStepProcedure => "DEFAULT_TWO_STEP_PROCEDURE",
     }
@@ -189,25 +188,38 @@ fn saved_setting(setting: SavedSetting) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::{self, RefreshConnection};
     use serde_json::{Value, json};
 
-    fn command() -> RefreshConnection {
+    fn plain() -> RefreshConnection {
         RefreshConnection {
+            command_id: uuid::Uuid::nil().to_string(),
+            user_id: "anna".into(),
             bank_connection_id: 7,
-            import_new_accounts: ImportNewAccounts::Conditional.into(),
-            account_types: vec![AccountType::Checking.into(), AccountType::CreditCard.into()],
-            edit_saved_settings: vec![SavedSetting::Credentials.into()],
-            skip_positions_download: true,
-            user_metadata: Some(crate::proto::UserMetadata {
-                ip_address: "192.0.2.1".into(),
-                device_os: "iOS".into(),
-                user_agent: "App".into(),
-            }),
             ..RefreshConnection::default()
         }
     }
 
-    fn written(command: &RefreshConnection, names: Names) -> Value {
+    fn command() -> RefreshConnection {
+        RefreshConnection {
+            import_new_accounts: proto::ImportNewAccounts::Conditional.into(),
+            account_types: vec![
+                proto::AccountType::Checking.into(),
+                proto::AccountType::CreditCard.into(),
+            ],
+            edit_saved_settings: vec![proto::SavedSetting::Credentials.into()],
+            skip_positions_download: true,
+            user_metadata: Some(proto::UserMetadata {
+                ip_address: "192.0.2.1".into(),
+                device_os: "iOS".into(),
+                user_agent: "App".into(),
+            }),
+            ..plain()
+        }
+    }
+
+    fn written(command: RefreshConnection, names: Names) -> Value {
+        let command = &Command::parse(command).expect("a command");
         serde_json::from_slice(&body(command, names, None)).expect("JSON")
     }
 
@@ -224,22 +236,18 @@ mod tests {
             Value::Object(all)
         };
         let guide = json!({"bankConnectionIds": [7], "importNewAccounts": true, "editSavedSettings": ["CREDENTIALS"]});
-        assert_eq!(written(&command(), Names::Guide), with(guide));
+        assert_eq!(written(command(), Names::Guide), with(guide));
         let reference = json!({
             "bankConnectionId": 7,
             "importNewAccountsMode": "CONDITIONAL",
             "manageSavedSettings": ["CREDENTIALS"],
         });
-        assert_eq!(written(&command(), Names::Reference), with(reference));
+        assert_eq!(written(command(), Names::Reference), with(reference));
     }
 
     #[test]
     fn what_is_not_asked_for_is_not_sent() {
-        let plain = RefreshConnection {
-            bank_connection_id: 7,
-            ..RefreshConnection::default()
-        };
-        assert_eq!(written(&plain, Names::Guide), json!({"bankConnectionIds": [7]}));
+        assert_eq!(written(plain(), Names::Guide), json!({"bankConnectionIds": [7]}));
     }
 
     #[test]

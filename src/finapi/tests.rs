@@ -26,12 +26,13 @@ use super::credentials::Credentials;
 use super::request::Dialect;
 use super::transport::Transport;
 use super::{Control, FinApi, Outcome, Settings};
+use crate::id::{AccountId, UserId};
 use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Connection, Task, WebForm};
 use crate::refresh::query::{Query, QueryResult, Response, Span};
-use crate::refresh::{Envelope, Refresh};
+use crate::refresh::{Command, Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 use crate::secret::Secret;
 use crate::setting::HttpUrl;
@@ -78,7 +79,12 @@ fn command(connection: i64) -> RefreshConnection {
 }
 
 fn refresh(command: RefreshConnection) -> Refresh {
+    let command = Command::parse(command).expect("a command");
     Refresh::new(command, start(), Envelope::default(), start())
+}
+
+fn user(id: &str) -> UserId {
+    id.parse().expect("a user's id")
 }
 
 /// The platform's credential service, at any address in process: knows every user's password.
@@ -162,11 +168,11 @@ impl World {
     }
 
     async fn poll(&self, connection: i64, id: &str) -> Task {
-        task(self.query(connection, &Query::Task(id.to_owned())).await)
+        task(self.query(connection, &Query::Task(id.into())).await)
     }
 
     async fn form(&self, connection: i64, id: &str) -> WebForm {
-        match self.query(connection, &Query::WebForm(id.to_owned())).await {
+        match self.query(connection, &Query::WebForm(id.into())).await {
             Ok(Response::WebForm(form)) => form,
             other => panic!("no web form: {other:?}"),
         }
@@ -213,7 +219,7 @@ impl FinApi {
             renewals: 0,
         };
         if !self.has_token(refresh)
-            && let Err(failure) = self.fetch_token(&refresh.command.user_id).await
+            && let Err(failure) = self.fetch_token(refresh.command.user_id()).await
         {
             return Outcome::Response(Err(failure));
         }
@@ -221,7 +227,7 @@ impl FinApi {
             let outcome = self.query(refresh, query, &control).await;
             let Outcome::NeedsToken = outcome else { return outcome };
             control.renewals += 1;
-            if let Err(failure) = self.fetch_token(&refresh.command.user_id).await {
+            if let Err(failure) = self.fetch_token(refresh.command.user_id()).await {
                 return Outcome::Response(Err(failure));
             }
         }

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
+use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
@@ -41,9 +42,13 @@ pub enum GrantRequest {
 /// Gets what [`Tokens`] has not.
 pub trait Source {
     /// The user's secret from the operator's source of credentials.
-    fn secret(&self, user_id: &str) -> impl Future<Output = Result<Secret, Failure>> + Send;
+    fn secret(&self, user_id: &UserId) -> impl Future<Output = Result<Secret, Failure>> + Send;
     /// A token from finAPI.
-    fn grant(&self, user_id: &str, grant: GrantRequest) -> impl Future<Output = Result<TokenResponse, Failure>> + Send;
+    fn grant(
+        &self,
+        user_id: &UserId,
+        grant: GrantRequest,
+    ) -> impl Future<Output = Result<TokenResponse, Failure>> + Send;
 }
 
 /// How often one query may have its token fetched again. A token that finAPI refuses at once is refused for good.
@@ -52,7 +57,7 @@ pub const RENEWALS_MAX: u8 = 3;
 /// The tokens of the users that were seen last.
 #[derive(Debug)]
 pub struct Tokens {
-    users: Mutex<LruCache<String, User>>,
+    users: Mutex<LruCache<UserId, User>>,
     metrics: FinApiMetrics,
 }
 
@@ -91,7 +96,7 @@ impl Tokens {
 
     /// The user's token, if one is known and good.
     #[must_use]
-    pub fn get(&self, user_id: &str) -> Option<SecretString> {
+    pub fn get(&self, user_id: &UserId) -> Option<SecretString> {
         let now = Instant::now();
         let token = self.users().get(user_id)?.good_token(now)?.value.clone();
         self.metrics.token(TokenFrom::Memory);
@@ -100,7 +105,7 @@ impl Tokens {
 
     /// Whether [`Self::get`] has an answer now.
     #[must_use]
-    pub fn has(&self, user_id: &str) -> bool {
+    pub fn has(&self, user_id: &UserId) -> bool {
         let now = Instant::now();
         self.users()
             .get(user_id)
@@ -109,7 +114,7 @@ impl Tokens {
     }
 
     /// finAPI accepted a token.
-    pub fn on_accepted(&self, user_id: &str, token: &SecretString) {
+    pub fn on_accepted(&self, user_id: &UserId, token: &SecretString) {
         if let Some(token) = self.users().get_mut(user_id).and_then(|user| user.this(token)) {
             token.worked = true;
         }
@@ -117,7 +122,7 @@ impl Tokens {
 
     /// finAPI refused a token with 401, so it is not given again. Whether a query whose token was fetched again so many times should have
     /// it fetched once more.
-    pub fn on_refused(&self, user_id: &str, token: &SecretString, renewals: u8) -> bool {
+    pub fn on_refused(&self, user_id: &UserId, token: &SecretString, renewals: u8) -> bool {
         let mut users = self.users();
         let Some(user) = users.get_mut(user_id) else {
             return renewals < RENEWALS_MAX;
@@ -134,7 +139,7 @@ impl Tokens {
     /// # Errors
     ///
     /// What finAPI or the source of credentials answered, or answered before.
-    pub async fn fetch(&self, user_id: &str, source: &impl Source) -> Result<(), Failure> {
+    pub async fn fetch(&self, user_id: &UserId, source: &impl Source) -> Result<(), Failure> {
         if self.has(user_id) {
             return Ok(());
         }
@@ -146,7 +151,7 @@ impl Tokens {
 
     async fn renew(
         &self,
-        user_id: &str,
+        user_id: &UserId,
         source: &impl Source,
         now: Instant,
     ) -> Result<(TokenResponse, TokenFrom), Failure> {
@@ -194,7 +199,7 @@ impl Tokens {
         }
     }
 
-    fn keep(&self, user_id: &str, response: TokenResponse, from: TokenFrom, now: Instant) {
+    fn keep(&self, user_id: &UserId, response: TokenResponse, from: TokenFrom, now: Instant) {
         let good_until = response
             .expires_in
             .map(|lifetime| now + lifetime - MARGIN.min(lifetime / 10));
@@ -211,11 +216,11 @@ impl Tokens {
         });
     }
 
-    fn change<T>(&self, user_id: &str, change: impl FnOnce(&mut User) -> T) -> T {
-        change(self.users().get_or_insert_mut(user_id.to_owned(), User::default))
+    fn change<T>(&self, user_id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
+        change(self.users().get_or_insert_mut(user_id.clone(), User::default))
     }
 
-    fn users(&self) -> MutexGuard<'_, LruCache<String, User>> {
+    fn users(&self) -> MutexGuard<'_, LruCache<UserId, User>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -269,15 +274,15 @@ mod tests {
     }
 
     impl Source for Counting {
-        async fn secret(&self, _: &str) -> Result<Secret, Failure> {
+        async fn secret(&self, _: &UserId) -> Result<Secret, Failure> {
             let password = self.password.lock().expect("the password").clone();
             Ok(Secret::Password(SecretString::from(password)))
         }
 
-        async fn grant(&self, user_id: &str, grant: GrantRequest) -> Result<TokenResponse, Failure> {
+        async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let number = self.grants.fetch_add(1, Ordering::Relaxed);
-            if user_id == "locked" {
+            if user_id.as_str() == "locked" {
                 return Err(Failure::new(FailureClass::UserLocked, "locked"));
             }
             match grant {
@@ -297,6 +302,10 @@ mod tests {
         }
     }
 
+    fn user(id: &str) -> UserId {
+        id.parse().expect("a user's id")
+    }
+
     fn tokens() -> Tokens {
         Tokens::new(NonZeroUsize::new(2).expect("not zero"), FinApiMetrics::default())
     }
@@ -304,12 +313,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_before_it_ends_with_the_refresh_token() {
         let (tokens, source) = (tokens(), Counting::default());
-        tokens.fetch("anna", &source).await.expect("a token");
+        tokens.fetch(&user("anna"), &source).await.expect("a token");
         tokio::time::advance(Duration::from_secs(3530)).await;
-        assert!(tokens.has("anna"));
+        assert!(tokens.has(&user("anna")));
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(!tokens.has("anna"));
-        tokens.fetch("anna", &source).await.expect("the next token");
+        assert!(!tokens.has(&user("anna")));
+        tokens.fetch(&user("anna"), &source).await.expect("the next token");
         assert_eq!(source.refreshes.load(Ordering::Relaxed), 1);
     }
 
@@ -317,15 +326,18 @@ mod tests {
     async fn a_refused_token_is_fetched_again_as_often_as_it_helps() {
         let (tokens, source) = (tokens(), Counting::default());
         for renewals in 0..=RENEWALS_MAX {
-            tokens.fetch("anna", &source).await.expect("a token");
-            let token = tokens.get("anna").expect("a token");
-            tokens.on_accepted("anna", &token);
-            assert_eq!(tokens.on_refused("anna", &token, renewals), renewals < RENEWALS_MAX);
-            assert!(!tokens.has("anna"));
+            tokens.fetch(&user("anna"), &source).await.expect("a token");
+            let token = tokens.get(&user("anna")).expect("a token");
+            tokens.on_accepted(&user("anna"), &token);
+            assert_eq!(
+                tokens.on_refused(&user("anna"), &token, renewals),
+                renewals < RENEWALS_MAX
+            );
+            assert!(!tokens.has(&user("anna")));
         }
-        tokens.fetch("anna", &source).await.expect("a token");
-        let token = tokens.get("anna").expect("a token");
-        assert!(!tokens.on_refused("anna", &token, 1), "it never worked");
+        tokens.fetch(&user("anna"), &source).await.expect("a token");
+        let token = tokens.get(&user("anna")).expect("a token");
+        assert!(!tokens.on_refused(&user("anna"), &token, 1), "it never worked");
     }
 
     #[tokio::test(start_paused = true)]
@@ -333,22 +345,22 @@ mod tests {
         let (tokens, source) = (tokens(), Counting::default());
         *source.password.lock().expect("the password") = "wrong".into();
         for _ in 0..3 {
-            assert!(tokens.fetch("anna", &source).await.is_err());
+            assert!(tokens.fetch(&user("anna"), &source).await.is_err());
         }
         assert_eq!(source.grants.load(Ordering::Relaxed), 1);
         *source.password.lock().expect("the password") = "right".into();
-        assert!(tokens.fetch("anna", &source).await.is_ok());
+        assert!(tokens.fetch(&user("anna"), &source).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_locked_user_is_left_alone_for_a_while() {
         let (tokens, source) = (tokens(), Counting::default());
         for _ in 0..3 {
-            assert!(tokens.fetch("locked", &source).await.is_err());
+            assert!(tokens.fetch(&user("locked"), &source).await.is_err());
         }
         assert_eq!(source.grants.load(Ordering::Relaxed), 1);
         tokio::time::advance(REFUSED_FOR).await;
-        assert!(tokens.fetch("locked", &source).await.is_err());
+        assert!(tokens.fetch(&user("locked"), &source).await.is_err());
         assert_eq!(source.grants.load(Ordering::Relaxed), 2);
     }
 }

@@ -19,7 +19,7 @@ pub fn checkpoint(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Out
         .rev()
         .find(|(_, delay)| wait >= jiff::SignedDuration::try_from(*delay).unwrap_or_default());
     let mut properties = properties(state::MESSAGE_NAME, &refresh.envelope, now);
-    properties.message_id = Some(refresh.command.command_id.clone());
+    properties.message_id = Some(refresh.command.id().to_string());
     let parked_at = Header::Integer(now.as_millisecond());
     properties.headers.insert(PARKED_AT_HEADER.to_owned(), parked_at);
     revise(&mut properties, &refresh.envelope);

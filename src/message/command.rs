@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use prost::Message as _;
-use uuid::Uuid;
 
 use super::Read;
 use super::headers::{properties, revise, revision};
 use crate::broker::topology::Topology;
 use crate::broker::{Header, Message, Outgoing, Properties};
-use crate::proto::{RefreshConnection, from_timestamp, timestamp};
-use crate::refresh::{Envelope, Refresh, command as rules};
+use crate::id::CommandId;
+use crate::proto::{RefreshConnection, from_timestamp};
+use crate::refresh::{Command, Envelope, Refresh};
 
 /// The full name of the command's message.
 pub const COMMAND_NAME: &str = "bankrefresh.v1.RefreshConnection";
@@ -23,18 +23,15 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
         Ok(command) => command,
         Err(error) => return Read::Unreadable(format!("not a {COMMAND_NAME}: {error}")),
     };
-    if let Err(invalid) = rules::validate(&command) {
-        return Read::Unreadable(invalid.to_string());
-    }
+    let command = match Command::parse(command) {
+        Ok(command) => command,
+        Err(invalid) => return Read::Unreadable(invalid.to_string()),
+    };
     let properties = &message.properties;
     let stamp = properties.timestamp.and_then(|seconds| i64::try_from(seconds).ok());
-    let said = command
-        .requested_at
-        .as_ref()
-        .and_then(timestamp)
-        .or_else(|| Timestamp::from_second(stamp?).ok());
+    let said = command.requested_at().or_else(|| Timestamp::from_second(stamp?).ok());
     // Of the command's moments the earliest counts: who publishes it again may stamp it again.
-    let requested_at = [said, made_at(&command.command_id)]
+    let requested_at = [said, made_at(command.id())]
         .into_iter()
         .flatten()
         .min()
@@ -61,8 +58,8 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
 }
 
 /// When a command's id was made, if it is a UUIDv7, which says so.
-fn made_at(command_id: &str) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = Uuid::parse_str(command_id).ok()?.get_timestamp()?.to_unix();
+fn made_at(command_id: &CommandId) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = command_id.uuid().get_timestamp()?.to_unix();
     Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }
 
@@ -93,7 +90,7 @@ pub fn command(topology: &Topology, mut command: RefreshConnection, envelope: &E
 pub fn back_to_its_lane(topology: &Topology, refresh: &Refresh, now: Timestamp) -> Outgoing {
     let command = RefreshConnection {
         requested_at: Some(from_timestamp(refresh.requested_at)),
-        ..refresh.command.clone()
+        ..RefreshConnection::from(&*refresh.command)
     };
     let mut outgoing = self::command(topology, command, &refresh.envelope, now);
     revise(&mut outgoing.message.properties, &refresh.envelope);

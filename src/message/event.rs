@@ -12,22 +12,21 @@ use crate::refresh::event::Event;
 #[must_use]
 pub fn event(topology: &Topology, event: &Event, envelope: &Envelope, now: Timestamp) -> Outgoing {
     let mut properties = properties(event.message_name(), envelope, now);
-    if let Some(context) = event.context() {
-        properties.message_id = Some(context.event_id.clone());
-        let attributes = [
-            ("cloudEvents_specversion", "1.0".to_owned()),
-            ("cloudEvents_id", context.event_id.clone()),
-            ("cloudEvents_source", format!("/{APP_ID}")),
-            ("cloudEvents_type", event.message_name().to_owned()),
-            ("cloudEvents_time", now.to_string()),
-            (
-                "cloudEvents_subject",
-                format!("bankConnections/{}", context.bank_connection_id),
-            ),
-        ];
-        let attributes = attributes.map(|(name, value)| (name.to_owned(), Header::Text(value)));
-        properties.headers.extend(attributes);
-    }
+    let context = event.context();
+    properties.message_id = Some(context.event_id.clone());
+    let attributes = [
+        ("cloudEvents_specversion", "1.0".to_owned()),
+        ("cloudEvents_id", context.event_id.clone()),
+        ("cloudEvents_source", format!("/{APP_ID}")),
+        ("cloudEvents_type", event.message_name().to_owned()),
+        ("cloudEvents_time", now.to_string()),
+        (
+            "cloudEvents_subject",
+            format!("bankConnections/{}", context.bank_connection_id),
+        ),
+    ];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), Header::Text(value)));
+    properties.headers.extend(attributes);
     Outgoing {
         exchange: topology.events(),
         routing_key: event.routing_key().to_owned(),

@@ -30,15 +30,18 @@ pub mod state;
 mod transition;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub use settings::Limits;
 
-use crate::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
+use crate::id::{TaskId, TransactionId, WebFormId};
+use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use event::Event;
 use failure::FailureDetails;
 use model::{Connection, WebFormLink};
@@ -48,8 +51,8 @@ use transition::Transition;
 /// A refresh that is under way.
 #[derive(Clone)]
 pub struct Refresh {
-    /// What was asked for; valid by [`command::validate`].
-    pub command: RefreshConnection,
+    /// What was asked for.
+    pub command: Arc<Command>,
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// What came with the command and is passed on with everything that follows from it.
@@ -66,11 +69,11 @@ pub struct Refresh {
     pub failures: u32,
 }
 
-/// Without the command, which may hold a token.
+/// Without the envelope, and with nothing of the command but its id.
 impl fmt::Debug for Refresh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
-            .field("command_id", &self.command.command_id)
+            .field("command_id", self.command.id())
             .field("requested_at", &self.requested_at)
             .field("phase", &self.phase)
             .field("phase_since", &self.phase_since)
@@ -117,7 +120,7 @@ pub enum Phase {
         /// The task that led to it.
         task: TaskRef,
         /// The web form's id.
-        web_form_id: String,
+        web_form_id: WebFormId,
         /// When the web form ends.
         expires_at: Timestamp,
     },
@@ -152,7 +155,7 @@ pub enum Lookup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRef {
     /// finAPI's id.
-    pub id: String,
+    pub id: TaskId,
     /// When finAPI created it.
     pub created_at: Timestamp,
 }
@@ -171,7 +174,7 @@ pub struct Update {
     /// The next part to publish, from 1.
     pub next_part: u32,
     /// Transactions up to this id are in the parts before.
-    pub published_up_to: i64,
+    pub published_up_to: TransactionId,
 }
 
 /// The time, the jitter and the hint of one step.
@@ -209,9 +212,9 @@ impl Refresh {
     /// A refresh that begins. No command was given in the future, whatever its sender's clock says: a task that this
     /// refresh starts would look like one from before it.
     #[must_use]
-    pub fn new(command: RefreshConnection, requested_at: Timestamp, envelope: Envelope, now: Timestamp) -> Self {
+    pub fn new(command: Command, requested_at: Timestamp, envelope: Envelope, now: Timestamp) -> Self {
         let mut refresh = Self {
-            command,
+            command: Arc::new(command),
             requested_at: requested_at.min(now),
             envelope,
             phase: Phase::Locating {
@@ -302,11 +305,11 @@ impl Refresh {
 
     /// Since when a successful update satisfies the command, where one may.
     fn fresh_since(&self, locked: bool) -> Option<Timestamp> {
-        if !self.command.edit_saved_settings.is_empty() {
+        if self.command.edits_saved_settings() {
             return None;
         }
-        let by_age = command::fresh_since(&self.command, self.requested_at);
-        let by_lock = (locked && !command::asks_for_more(&self.command)).then_some(self.requested_at);
+        let by_age = self.command.fresh_since(self.requested_at);
+        let by_lock = (locked && !self.command.asks_for_more()).then_some(self.requested_at);
         by_age.or(by_lock)
     }
 
@@ -353,7 +356,7 @@ impl Update {
             origin,
             until: None,
             next_part: 1,
-            published_up_to: 0,
+            published_up_to: TransactionId::default(),
         }
     }
 }

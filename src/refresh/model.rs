@@ -4,17 +4,19 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
 
+use crate::id::{AccountId, BankId, ConnectionId, TaskId, TransactionId, WebFormId};
+
 /// A background update.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// finAPI's id.
-    pub id: String,
+    pub id: TaskId,
     /// When finAPI created it.
     pub created_at: Timestamp,
     /// Where it stands.
     pub status: TaskStatus,
     /// The connection it updates.
-    pub bank_connection_id: Option<i64>,
+    pub bank_connection_id: Option<ConnectionId>,
     /// The web form it led to.
     pub web_form: Option<WebFormLink>,
     /// Why it failed.
@@ -38,7 +40,7 @@ pub enum TaskStatus {
 #[derive(Clone, Debug)]
 pub struct WebFormLink {
     /// finAPI's id.
-    pub id: String,
+    pub id: WebFormId,
     /// The one-time URL for the user.
     pub url: SecretString,
 }
@@ -82,7 +84,7 @@ pub enum WebFormStatus {
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// The bank's id.
-    pub bank_id: i64,
+    pub bank_id: BankId,
     /// The bank's name.
     pub bank_name: String,
     /// `updateStatus` is READY: everything is stored.
@@ -90,7 +92,7 @@ pub struct Connection {
     /// `categorizationStatus` is READY.
     pub categorized: bool,
     /// The ids of its accounts.
-    pub account_ids: Vec<i64>,
+    pub account_ids: Vec<AccountId>,
     /// The interfaces.
     pub interfaces: Vec<Interface>,
 }
@@ -132,7 +134,7 @@ pub struct Collected {
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     /// finAPI's id.
-    pub id: i64,
+    pub id: AccountId,
     /// Its name.
     pub name: String,
     /// Its IBAN.
@@ -164,9 +166,9 @@ pub struct AccountInterface {
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
     /// finAPI's id.
-    pub id: i64,
+    pub id: TransactionId,
     /// The account's id.
-    pub account_id: i64,
+    pub account_id: AccountId,
     /// The amount.
     pub amount: Decimal,
     /// ISO 4217.

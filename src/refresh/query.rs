@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::model::{Collected, Connection, Task, WebForm};
+use crate::id::{AccountId, TaskId, WebFormId};
 
 /// What the workflow wants to know next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +16,12 @@ pub enum Query {
     /// `POST /api/tasks/backgroundUpdate`.
     Start,
     /// `GET /api/tasks/{id}`.
-    Task(String),
+    Task(TaskId),
     /// `GET /api/webForms/{id}`.
-    WebForm(String),
+    WebForm(WebFormId),
     /// `GET /api/v1/accounts`, and the transactions of these accounts that were imported in a span of time where there is
     /// one.
-    Collect(Vec<i64>, Option<Span>),
+    Collect(Vec<AccountId>, Option<Span>),
 }
 
 /// A span of time.

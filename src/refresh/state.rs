@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Envelope, Phase, Refresh, TaskRef, Update, later};
+use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, later};
 use crate::proto::refresh_state as wire;
-use crate::proto::{RefreshState, from_timestamp, timestamp};
+use crate::proto::{RefreshConnection, RefreshState, from_timestamp, timestamp};
 
 /// The version this release writes. It reads every version up to this one, and leaves newer ones to newer workers.
 pub const VERSION: u32 = 1;
@@ -25,14 +25,21 @@ pub enum Unreadable {
     Malformed(String),
 }
 
+/// Nothing in a command may be taken for something else, so nobody can continue from one that is refused.
+impl From<InvalidCommand> for Unreadable {
+    fn from(invalid: InvalidCommand) -> Self {
+        Self::Malformed(format!("command.{invalid}"))
+    }
+}
+
 /// Writes a checkpoint.
 #[must_use]
 pub fn encode(refresh: &Refresh) -> Vec<u8> {
     RefreshState {
         version: VERSION,
-        command: Some(crate::proto::RefreshConnection {
+        command: Some(RefreshConnection {
             requested_at: Some(from_timestamp(refresh.requested_at)),
-            ..refresh.command.clone()
+            ..RefreshConnection::from(&*refresh.command)
         }),
         interactive: refresh.envelope.interactive,
         correlation_id: refresh.envelope.correlation_id.clone(),
@@ -60,8 +67,8 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
     if state.version == 0 {
         return Err(missing("version"));
     }
-    let command = state.command.ok_or_else(|| missing("command"))?;
-    let requested_at = required(command.requested_at, "command.requested_at")?;
+    let command = Command::parse(state.command.ok_or_else(|| missing("command"))?)?;
+    let requested_at = command.requested_at().ok_or_else(|| missing("command.requested_at"))?;
     let mut refresh = Refresh {
         requested_at,
         envelope: Envelope {
@@ -80,7 +87,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         due_at: required(state.due_at, "due_at")?,
         polls: state.polls,
         failures: state.failures,
-        command,
+        command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
         wire::Phase::Locating(locating) => refresh.locating(locating.locked),
@@ -89,7 +96,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         },
         wire::Phase::AwaitingUser(awaiting) => Phase::AwaitingUser {
             task: task(awaiting.task)?,
-            web_form_id: awaiting.web_form_id,
+            web_form_id: awaiting.web_form_id.as_str().into(),
             expires_at: required(awaiting.expires_at, "expires_at")?,
         },
         wire::Phase::Settling(wire::Settling { update: read })
@@ -118,7 +125,7 @@ fn phase(phase: &Phase) -> wire::Phase {
             expires_at,
         } => wire::Phase::AwaitingUser(wire::AwaitingUser {
             task: Some(write_task(task)),
-            web_form_id: web_form_id.clone(),
+            web_form_id: web_form_id.to_string(),
             expires_at: Some(from_timestamp(*expires_at)),
         }),
         Phase::Settling { update } => wire::Phase::Settling(wire::Settling {
@@ -132,7 +139,7 @@ fn phase(phase: &Phase) -> wire::Phase {
 
 fn write_task(task: &TaskRef) -> wire::Task {
     wire::Task {
-        id: task.id.clone(),
+        id: task.id.to_string(),
         created_at: Some(from_timestamp(task.created_at)),
     }
 }
@@ -144,7 +151,7 @@ fn write_update(update: &Update) -> wire::Update {
         since: update.since.map(from_timestamp),
         until: update.until.map(from_timestamp),
         next_part: update.next_part,
-        published_up_to: update.published_up_to,
+        published_up_to: update.published_up_to.get(),
     }
 }
 
@@ -157,14 +164,14 @@ fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
         since: optional(update.since, "since")?,
         until: optional(update.until, "until")?,
         next_part: update.next_part.max(1),
-        published_up_to: update.published_up_to,
+        published_up_to: update.published_up_to.into(),
     })
 }
 
 fn task(task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
     let task = task.ok_or_else(|| missing("task"))?;
     Ok(TaskRef {
-        id: task.id,
+        id: task.id.as_str().into(),
         created_at: required(task.created_at, "task.created_at")?,
     })
 }

@@ -16,7 +16,7 @@ mod user;
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
-use super::event::Transactions;
+use super::event::{EventKind, Transactions};
 use super::failure::{Failure, FailureClass};
 use super::model::{
     Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
@@ -24,7 +24,10 @@ use super::model::{
 };
 use super::query::{Query, QueryResult, Response, Span};
 use super::*;
-use crate::proto::{RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp};
+use crate::id::{AccountId, ConnectionId};
+use crate::proto::{
+    RefreshConnection, RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp,
+};
 
 /// The connection every test is about.
 const CONNECTION: i64 = 7;
@@ -56,6 +59,10 @@ fn command() -> RefreshConnection {
     }
 }
 
+fn parsed(command: RefreshConnection) -> Command {
+    Command::parse(command).expect("a command")
+}
+
 fn edit_command() -> RefreshConnection {
     RefreshConnection {
         edit_saved_settings: vec![SavedSetting::Credentials.into()],
@@ -84,7 +91,7 @@ fn task(status: TaskStatus) -> Task {
         created_at: at(1),
         web_form: (status == TaskStatus::WebFormRequired).then(form_link),
         status,
-        bank_connection_id: Some(CONNECTION),
+        bank_connection_id: Some(CONNECTION.into()),
         error: None,
     }
 }
@@ -144,14 +151,19 @@ fn open_form() -> WebForm {
     form(WebFormStatus::Open)
 }
 
+/// The accounts of the connection.
+fn accounts() -> Vec<AccountId> {
+    [71, 72].map(AccountId::from).into()
+}
+
 /// The connection when everything is stored.
 fn ready() -> Connection {
     Connection {
-        bank_id: 11,
+        bank_id: 11.into(),
         bank_name: "Testbank".into(),
         ready: true,
         categorized: true,
-        account_ids: vec![71, 72],
+        account_ids: accounts(),
         interfaces: vec![Interface {
             name: "XS2A".into(),
             ..Interface::default()
@@ -180,21 +192,21 @@ fn updated_at(seconds: i64) -> Connection {
 
 /// Two accounts, and so many transactions in turn, with ids from 1.
 fn collected(transactions: i64) -> Collected {
-    let account = |id| Account {
+    let account = |id: AccountId| Account {
         id,
         name: format!("Konto {id}"),
         kind: "Checking".into(),
         currency: "EUR".into(),
         ..Account::default()
     };
-    let transaction = |id| Transaction {
-        id,
-        account_id: 71 + (id + 1) % 2,
+    let transaction = |id: i64| Transaction {
+        id: id.into(),
+        account_id: accounts()[usize::from(id % 2 == 0)],
         purpose: format!("Zweck {id}"),
         ..Transaction::default()
     };
     Collected {
-        accounts: vec![account(71), account(72)],
+        accounts: accounts().into_iter().map(account).collect(),
         transactions: (1..=transactions).map(transaction).collect(),
     }
 }
@@ -265,7 +277,6 @@ impl Run {
     }
 
     fn under(policy: Policy, command: RefreshConnection) -> Self {
-        assert_eq!(command::validate(&command), Ok(()));
         let mut run = Self {
             command,
             policy,
@@ -318,7 +329,7 @@ impl Run {
     fn redelivered(&mut self) -> &mut Self {
         let requested_at = self.command.requested_at.as_ref().and_then(crate::proto::timestamp);
         self.refresh = Some(Refresh::new(
-            self.command.clone(),
+            parsed(self.command.clone()),
             requested_at.unwrap_or(self.now),
             Envelope::default(),
             self.now,
@@ -453,18 +464,18 @@ impl Run {
     /// The outcome, which is a success in one part.
     fn updated(&self) -> &TransactionsUpdated {
         assert!(self.refresh.is_none(), "not over");
-        match self.published.last() {
-            Some(Event::TransactionsUpdated(event)) => event,
-            other => panic!("no success: {other:?}"),
+        match self.published.last().map(Event::kind) {
+            Some(EventKind::TransactionsUpdated(event)) => event,
+            _ => panic!("no success: {:?}", self.published),
         }
     }
 
     /// The outcome, which is a failure.
     fn failed(&self) -> &RefreshFailed {
         assert!(self.refresh.is_none(), "not over");
-        match self.published.last() {
-            Some(Event::RefreshFailed(event)) => event,
-            other => panic!("no failure: {other:?}"),
+        match self.published.last().map(Event::kind) {
+            Some(EventKind::RefreshFailed(event)) => event,
+            _ => panic!("no failure: {:?}", self.published),
         }
     }
 
@@ -476,9 +487,9 @@ impl Run {
 
     /// What the user was notified of.
     fn forms(&self) -> Vec<&UserActionRequired> {
-        let forms = self.published.iter().filter_map(|event| match event {
-            Event::UserActionRequired(form) => Some(form),
-            Event::TransactionsUpdated(_) | Event::RefreshFailed(_) => None,
+        let forms = self.published.iter().filter_map(|event| match event.kind() {
+            EventKind::UserActionRequired(form) => Some(form),
+            EventKind::TransactionsUpdated(_) | EventKind::RefreshFailed(_) => None,
         });
         forms.collect()
     }

@@ -29,6 +29,7 @@ use url::Url;
 
 use super::{Ended, NoCollector, Settings, otlp};
 use crate::broker::Outgoing;
+use crate::id::TaskId;
 use crate::refresh::{Envelope, Refresh, TaskRef};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
@@ -83,10 +84,10 @@ impl ProcessSpan {
             Some(KeyValue::new("messaging.operation.type", "process")),
             Some(KeyValue::new("messaging.destination.name", destination.to_owned())),
             conversation(&refresh.envelope),
-            Some(KeyValue::new("bankrefresh.command_id", command.command_id.clone())),
+            Some(KeyValue::new("bankrefresh.command_id", command.id().to_string())),
             Some(KeyValue::new(
                 "bankrefresh.bank_connection_id",
-                command.bank_connection_id,
+                command.connection_id().get(),
             )),
             refresh.task().map(|task| task_id(&task.id)),
             Some(KeyValue::new("bankrefresh.phase", refresh.phase.name())),
@@ -271,8 +272,8 @@ fn conversation(envelope: &Envelope) -> Option<KeyValue> {
     (!id.is_empty()).then(|| KeyValue::new("messaging.message.conversation_id", id.clone()))
 }
 
-fn task_id(id: &str) -> KeyValue {
-    KeyValue::new("bankrefresh.task_id", id.to_owned())
+fn task_id(id: &TaskId) -> KeyValue {
+    KeyValue::new("bankrefresh.task_id", id.to_string())
 }
 
 fn context_of(envelope: &Envelope) -> Context {

@@ -21,8 +21,11 @@ impl Worker {
         let topology = &context.topology;
         let now = self.now();
         if delivery.queue == topology.wake_ups() {
-            let command_id = String::from_utf8_lossy(&delivery.message.body);
-            return self.scheduler.on_wake_up(&command_id, now);
+            // No refresh has an id that is none.
+            if let Ok(command_id) = String::from_utf8_lossy(&delivery.message.body).parse() {
+                self.scheduler.on_wake_up(&command_id, now);
+            }
+            return;
         }
         self.watchdog.delivered(delivery.tag.subscription);
         context

@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::FinApi;
+use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
@@ -49,7 +50,7 @@ impl Context {
     }
 
     /// Fetches a token of a user.
-    pub(super) async fn fetch_token(&self, user_id: &str) -> Result<(), Failure> {
+    pub(super) async fn fetch_token(&self, user_id: &UserId) -> Result<(), Failure> {
         tracing::trace!("fetching a token");
         let fetching = AssertUnwindSafe(self.finapi.fetch_token(user_id)).catch_unwind();
         let panicked = |_| {
@@ -89,8 +90,8 @@ pub(super) fn span(refresh: &Refresh) -> Span {
     tracing::info_span!(
         "refresh",
         trace_id = refresh.envelope.trace_id(),
-        command_id = refresh.command.command_id,
-        bank_connection_id = refresh.command.bank_connection_id,
+        command_id = refresh.command.id().as_str(),
+        bank_connection_id = refresh.command.connection_id().get(),
         task_id = refresh.task().map(|task| task.id.as_str()),
     )
 }

@@ -28,6 +28,7 @@ use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
+use crate::id::UserId;
 use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
 use crate::telemetry::metrics::Metrics;
@@ -110,7 +111,7 @@ pub struct WorkerParts {
 enum TaskEnd {
     Run(RunId, RunEnd),
     Publication(RunId, PublishEnd),
-    Token(String, Result<(), Failure>),
+    Token(UserId, Result<(), Failure>),
 }
 
 /// One worker. Everything it remembers can be lost, because the broker and finAPI know it all.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use crate::id::{BankId, ConnectionId};
 use crate::refresh::schedule::{POLL_INTERVAL_MIN, Polling};
 
 /// How many updates of a bank are remembered. A new one takes the place of any of them: updates that began together end in the order of
@@ -30,8 +31,8 @@ const SLACK: f64 = 0.03;
 #[derive(Debug)]
 pub(super) struct PollPlanner {
     polling: Polling,
-    banks: LruCache<i64, Bank>,
-    connections: LruCache<i64, i64>,
+    banks: LruCache<BankId, Bank>,
+    connections: LruCache<ConnectionId, BankId>,
     /// For connections whose bank is not known yet.
     all: Bank,
     random: fastrand::Rng,
@@ -57,17 +58,17 @@ impl PollPlanner {
     }
 
     /// A connection is one to this bank.
-    pub(super) fn learn_bank(&mut self, connection_id: i64, bank_id: i64) {
+    pub(super) fn learn_bank(&mut self, connection_id: ConnectionId, bank_id: BankId) {
         self.connections.put(connection_id, bank_id);
     }
 
     /// The bank of a connection, where it is known.
-    pub(super) fn bank_of(&mut self, connection_id: i64) -> Option<i64> {
+    pub(super) fn bank_of(&mut self, connection_id: ConnectionId) -> Option<BankId> {
         self.connections.get(&connection_id).copied()
     }
 
     /// An update of a bank's connection took so long.
-    pub(super) fn observe(&mut self, bank_id: i64, duration: Duration) {
+    pub(super) fn observe(&mut self, bank_id: BankId, duration: Duration) {
         if duration > DURATION_MAX {
             return;
         }
@@ -78,7 +79,7 @@ impl PollPlanner {
 
     /// When, after its start, a connection's update that has run for so long is best polled next; none where nothing is
     /// known of that.
-    pub(super) fn next_poll(&mut self, connection_id: i64, runs_for: Duration) -> Option<Duration> {
+    pub(super) fn next_poll(&mut self, connection_id: ConnectionId, runs_for: Duration) -> Option<Duration> {
         if !self.polling.learn {
             return None;
         }
@@ -153,8 +154,8 @@ mod tests {
     fn planner(millis: impl IntoIterator<Item = u64>) -> PollPlanner {
         let mut planner = PollPlanner::new(Polling::default());
         for duration in millis {
-            planner.learn_bank(1, 10);
-            planner.observe(10, Duration::from_millis(duration));
+            planner.learn_bank(1.into(), 10.into());
+            planner.observe(10.into(), Duration::from_millis(duration));
         }
         planner
     }
@@ -162,7 +163,7 @@ mod tests {
     fn polls(planner: &mut PollPlanner, connection_id: i64) -> Vec<u64> {
         let mut polls = Vec::new();
         let mut runs_for = Duration::ZERO;
-        while let Some(poll) = planner.next_poll(connection_id, runs_for) {
+        while let Some(poll) = planner.next_poll(connection_id.into(), runs_for) {
             polls.push(u64::try_from(poll.as_millis()).expect("few"));
             runs_for = poll;
         }
@@ -230,8 +231,8 @@ mod tests {
     fn banks_are_distinguished_and_unknown_ones_go_by_all() {
         let mut planner = planner([8000; 32]);
         for connection in 2..40 {
-            planner.learn_bank(connection, 20);
-            planner.observe(20, Duration::from_millis(1500));
+            planner.learn_bank(connection.into(), 20.into());
+            planner.observe(20.into(), Duration::from_millis(1500));
         }
         assert_eq!(polls(&mut planner, 1), [8030]);
         assert_eq!(polls(&mut planner, 2), [1530]);
@@ -242,8 +243,8 @@ mod tests {
     fn the_memory_fades() {
         let mut planner = planner([9000; 32]);
         for _ in 0..20 * SAMPLES_MAX {
-            planner.learn_bank(1, 10);
-            planner.observe(10, Duration::from_millis(2000));
+            planner.learn_bank(1.into(), 10.into());
+            planner.observe(10.into(), Duration::from_millis(2000));
         }
         assert_eq!(polls(&mut planner, 1), [2030]);
     }

@@ -13,7 +13,7 @@ use super::fate::Fate;
 use super::scheduler::PublishEnd;
 use crate::broker::{Outgoing, PublishError, Tag};
 use crate::message;
-use crate::refresh::event::Event;
+use crate::refresh::event::{Event, EventKind};
 use crate::refresh::{Next, Refresh, Step, later};
 use crate::telemetry::traces::{ProcessSpan, SendSpan};
 
@@ -189,7 +189,10 @@ impl Context {
             messages.push((message, sending));
         }
         // The user is notified before anything comes of a web form, also where the broker refuses one message and takes the others.
-        let notifies = matches!(step.events.first(), Some(Event::UserActionRequired(_)));
+        let notifies = matches!(
+            step.events.first().map(Event::kind),
+            Some(EventKind::UserActionRequired(_))
+        );
         let outcome = messages.split_off(usize::from(notifies));
         for messages in [messages, outcome] {
             if !messages.is_empty() {
@@ -269,11 +272,11 @@ impl Context {
     fn report_event(&self, event: &Event, before: &Refresh, now: Timestamp) {
         let age = now.duration_since(before.requested_at).try_into().unwrap_or_default();
         self.metrics
-            .published(event, age, || self.planner().bank_of(before.command.bank_connection_id));
+            .published(event, age, || self.planner().bank_of(before.command.connection_id()));
         let context = event.context();
         tracing::info!(
-            event_id = context.map(|context| context.event_id.as_str()).unwrap_or_default(),
-            task_id = context.map(|context| context.task_id.as_str()).unwrap_or_default(),
+            event_id = context.event_id.as_str(),
+            task_id = context.task_id.as_str(),
             "published {}",
             event.summary()
         );

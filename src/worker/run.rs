@@ -33,7 +33,7 @@ impl Context {
     /// Runs a refresh that is due. A panic on the way is one failed attempt.
     pub(super) async fn run(self: Arc<Self>, run: Run, control: Control, permit: Permit) -> RunEnd {
         let mut refresh = run.refresh;
-        let command_id = refresh.command.command_id.as_str();
+        let command_id = refresh.command.id().as_str();
         tracing::trace!(command_id, "running a refresh");
         let process = ProcessSpan::begin(&mut refresh, self.destination(run.tag.subscription));
         let started = Instant::now();
@@ -115,7 +115,7 @@ impl Context {
         let now = self.clock.now();
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
-        let next_poll = self.planner().next_poll(refresh.command.bank_connection_id, runs_for);
+        let next_poll = self.planner().next_poll(refresh.command.connection_id(), runs_for);
         let context = StepContext {
             now,
             jitter: self.random(),
@@ -150,7 +150,7 @@ impl Context {
         let (Phase::Settling { update }, Ok(Response::Connection(connection))) = (&refresh.phase, result) else {
             return;
         };
-        let id = refresh.command.bank_connection_id;
+        let id = refresh.command.connection_id();
         self.planner().learn_bank(id, connection.bank_id);
         let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
         else {

@@ -22,9 +22,9 @@ use crate::finapi::breaker;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
 use crate::message;
-use crate::proto::{RefreshConnection, from_timestamp};
+use crate::proto::{RefreshConnection, RefreshState, from_timestamp};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
-use crate::refresh::{Envelope, Phase, Refresh, TaskRef};
+use crate::refresh::{Command, Envelope, Phase, Refresh, TaskRef};
 
 /// A worker whose finAPI counts its calls and answers all of them alike.
 struct Alone {
@@ -110,9 +110,9 @@ impl Alone {
     /// A refresh whose task runs, on its way to be tried alone.
     async fn quarantine(&self) {
         let now = self.clock.now();
-        let command = command(1);
+        let command = parsed(command(1));
         let task = TaskRef {
-            id: "0190f1c0-0000-7000-8000-000000000002".to_owned(),
+            id: "0190f1c0-0000-7000-8000-000000000002".into(),
             created_at: now,
         };
         let refresh = Refresh {
@@ -168,6 +168,10 @@ fn command(connection: i64) -> RefreshConnection {
         access_token: "token".to_owned(),
         ..RefreshConnection::default()
     }
+}
+
+fn parsed(command: RefreshConnection) -> Command {
+    Command::parse(command).expect("a command")
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,6 +373,29 @@ async fn a_wake_up_in_a_lane_is_a_dead_letter() {
     alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(alone.server.depths()[&alone.topology.dead_letters()], (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_whose_command_is_refused_is_a_dead_letter_that_names_the_field() {
+    let alone = Alone::new();
+    let now = alone.clock.now();
+    let refresh = Refresh::new(parsed(command(1)), now, Envelope::default(), now);
+    let mut outgoing = message::checkpoint(&alone.topology, &refresh, now);
+    let mut state = RefreshState::decode(outgoing.message.body).expect("a checkpoint");
+    state.command.as_mut().expect("a command").allowed_interfaces = vec![99];
+    outgoing.message.body = state.encode_to_vec().into();
+    alone.client.publish(vec![outgoing]).await.expect("published");
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let dead = alone.server.peek(&alone.topology.dead_letters());
+    let reason = dead[0].properties.headers[message::REASON_HEADER].as_text();
+    assert_eq!(
+        reason,
+        Some(
+            "command.allowed_interfaces: must be XS2A, FINTS_SERVER or WEB_SCRAPER (this release does not know the value 99)"
+        )
+    );
+    assert_eq!((dead.len(), alone.calls()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

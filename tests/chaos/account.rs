@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bankrefresh::proto::timestamp;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{AskedOfConnection, Imported};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -133,23 +133,23 @@ impl<'a> Account<'a> {
 
     /// Whether the user was notified before the refresh ended.
     pub fn user_was_asked(&self) -> bool {
-        let asks = |event: &Event| matches!(event, Event::UserActionRequired(_));
+        let asks = |event: &Event| matches!(event.kind(), EventKind::UserActionRequired(_));
         let first = self.events.iter().find(|event| asks(event) || event.is_last());
         first.is_some_and(asks)
     }
 
     pub fn seconds(&self, last: &Event) -> Option<f64> {
         let requested = self.order.command.requested_at.as_ref()?;
-        let occurred = last.context()?.occurred_at.as_ref()?;
+        let occurred = last.context().occurred_at.as_ref()?;
         let nanos = f64::from(occurred.nanos - requested.nanos) / 1e9;
         Some((occurred.seconds - requested.seconds) as f64 + nanos)
     }
 }
 
 pub fn transactions(event: &Event) -> Vec<i64> {
-    match event {
-        Event::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
-        Event::UserActionRequired(_) | Event::RefreshFailed(_) => Vec::new(),
+    match event.kind() {
+        EventKind::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
+        EventKind::UserActionRequired(_) | EventKind::RefreshFailed(_) => Vec::new(),
     }
 }
 
@@ -159,19 +159,13 @@ fn import_date(import: &Imported) -> Timestamp {
 
 /// The task that an event names, or nothing.
 pub fn task_id(event: &Event) -> &str {
-    event
-        .context()
-        .map(|context| context.task_id.as_str())
-        .unwrap_or_default()
+    &event.context().task_id
 }
 
 fn event_id(event: &Event) -> &str {
-    event
-        .context()
-        .map(|context| context.event_id.as_str())
-        .unwrap_or_default()
+    &event.context().event_id
 }
 
 fn is_outcome(event: &Event) -> bool {
-    !matches!(event, Event::UserActionRequired(_))
+    !matches!(event.kind(), EventKind::UserActionRequired(_))
 }

@@ -117,7 +117,7 @@ impl Seen {
         let kind = delivery.properties.kind().as_ref().map(|kind| kind.as_str());
         let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
         let event = Event::decode(kind.unwrap_or_default(), &delivery.data).ok();
-        let context = event.as_ref().and_then(Event::context);
+        let context = event.as_ref().map(Event::context);
         let fits = context.filter(|context| Some(context.event_id.as_str()) == id);
         let Some((event, context)) = event.as_ref().zip(fits) else {
             self.odd += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{Asked, AskedOfTask};
 
 use crate::account::{Account, task_id, transactions};
@@ -154,7 +154,7 @@ impl<'a> Judge<'a> {
         figures.repeated += account.events.len() - account.copies.len();
         figures.in_two_messages += usize::from(account.in_two_messages);
         figures.without_task += usize::from(account.tasks_made() == 0);
-        let asks = |copies: &&Vec<&Event>| matches!(copies[0], Event::UserActionRequired(_));
+        let asks = |copies: &&Vec<&Event>| matches!(copies[0].kind(), EventKind::UserActionRequired(_));
         figures.user_asked += account.copies.values().filter(asks).count();
     }
 
@@ -206,7 +206,7 @@ impl<'a> Judge<'a> {
             .is_some_and(|parts| parts.len() == account.has_outcomes());
         self.whole.check(is_whole, || account.summary());
         self.figures.in_parts += usize::from(parts.as_ref().is_some_and(|parts| parts.len() > 1));
-        let succeeded = matches!(last, Event::TransactionsUpdated(_));
+        let succeeded = matches!(last.kind(), EventKind::TransactionsUpdated(_));
         self.right
             .check(succeeded == account.order.case.succeeds(), || account.summary());
         if let (true, Some(parts)) = (succeeded, parts) {

@@ -7,8 +7,8 @@ use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Delivery, Header, Message, Outgoing, Properties};
 use bankrefresh::message::{self, COMMAND_NAME, DIED_AT_HEADER, QUEUE_HEADER, REASON_HEADER};
 use bankrefresh::proto::{RefreshConnection, UserMetadata};
-use bankrefresh::refresh::event::Event;
-use bankrefresh::refresh::{Envelope, Refresh, state};
+use bankrefresh::refresh::event::EventKind;
+use bankrefresh::refresh::{Command, Envelope, Refresh, state};
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use serde_json::Value;
@@ -275,7 +275,8 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     let topology = platform.topology.clone();
     let now = Timestamp::now();
     let old = now - SignedDuration::from_hours(5);
-    let refresh = |connection| Refresh::new(command(connection), now, Envelope::default(), now);
+    let parsed = |command| Command::parse(command).expect("a command");
+    let refresh = |connection| Refresh::new(parsed(command(connection)), now, Envelope::default(), now);
     let state = |connection| message::checkpoint(&topology, &refresh(connection), now).message;
     let message = |connection| command_message(&platform, command(connection));
     let of_unknown_origin = Outgoing {
@@ -404,7 +405,10 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
     platform.broker.publish(vec![again]).await.expect("published");
     let _worker = platform.worker(&[]);
     let events = platform.outcome(&id).await;
-    assert!(matches!(events[..], [Event::TransactionsUpdated(_)]), "{events:?}");
+    assert!(
+        matches!(&events[..], [event] if matches!(event.kind(), EventKind::TransactionsUpdated(_))),
+        "{events:?}"
+    );
     until_dead(&platform, 0).await;
 }
 
@@ -422,7 +426,12 @@ async fn what_is_still_wrong_comes_back_once_and_is_not_replayed_for_ever() {
     let fixed = command(2);
     let state = message::checkpoint(
         &platform.topology,
-        &Refresh::new(fixed.clone(), now, Envelope::default(), now),
+        &Refresh::new(
+            Command::parse(fixed.clone()).expect("a command"),
+            now,
+            Envelope::default(),
+            now,
+        ),
         now,
     );
     assert_eq!(state.message.properties.kind.as_deref(), Some(state::MESSAGE_NAME));

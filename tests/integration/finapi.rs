@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bankrefresh::proto::{FailureReason, UpdateOrigin, UserActionReason};
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::{
     After, Behaviour, Dialect, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedUser, UserDoes,
 };
@@ -152,12 +152,13 @@ async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
     let mut reasons = Vec::new();
     for connection in [1, 1, 2, 3, 3, 4] {
         let id = platform.send(command(connection)).await;
-        reasons.push(match platform.outcome(&id).await.remove(0) {
-            Event::RefreshFailed(event) => event.reason(),
+        let outcome = platform.outcome(&id).await.remove(0);
+        reasons.push(match outcome.kind() {
+            EventKind::RefreshFailed(event) => event.reason(),
             other => {
                 assert!(
-                    matches!(other, Event::TransactionsUpdated(_)) && connection == 2,
-                    "{other:?}"
+                    matches!(other, EventKind::TransactionsUpdated(_)) && connection == 2,
+                    "{outcome:?}"
                 );
                 FailureReason::Unspecified
             }
@@ -217,7 +218,10 @@ async fn a_callback_brings_a_poll_at_once_and_a_forged_one_does_nothing() {
         client.post(&url).body("{}").send().await.expect("an answer").status(),
         204
     );
-    assert!(matches!(platform.next_event().await, Event::UserActionRequired(_)));
+    assert!(matches!(
+        platform.next_event().await.kind(),
+        EventKind::UserActionRequired(_)
+    ));
     let called = timeout(PATIENCE, platform.sandbox.next_callback())
         .await
         .expect("a callback in time");
@@ -231,7 +235,7 @@ async fn a_callback_brings_a_poll_at_once_and_a_forged_one_does_nothing() {
         204
     );
     let events = platform.outcome(&id).await;
-    assert!(matches!(events[1], Event::TransactionsUpdated(_)));
+    assert!(matches!(events[1].kind(), EventKind::TransactionsUpdated(_)));
     assert!(
         since.elapsed() < Duration::from_secs(12),
         "polling alone would have taken 15 s and more"
@@ -281,13 +285,15 @@ async fn the_batch_updates_notifications_become_the_same_events() {
     );
     worker.log.until("a notification can't be understood").await;
     assert_eq!(post(secret.into(), news).await.expect("an answer").status(), 204);
-    let Event::TransactionsUpdated(event) = platform.next_event().await else {
+    let event = platform.next_event().await;
+    let EventKind::TransactionsUpdated(event) = event.kind() else {
         panic!("not TransactionsUpdated")
     };
     assert_eq!(event.origin(), UpdateOrigin::Batch);
     let login = serde_json::json!({"triggerEvent": "BANK_LOGIN_ERROR", "callbackHandle": "user-1/1"});
     assert_eq!(post(secret.into(), login).await.expect("an answer").status(), 204);
-    let Event::UserActionRequired(event) = platform.next_event().await else {
+    let event = platform.next_event().await;
+    let EventKind::UserActionRequired(event) = event.kind() else {
         panic!("not UserActionRequired")
     };
     assert_eq!(event.reason(), UserActionReason::BatchUpdate);

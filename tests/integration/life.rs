@@ -9,7 +9,7 @@ use axum::http::{Method, header};
 use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::{Endpoint, SandboxConfig};
 use tokio::task::JoinHandle;
 
@@ -271,8 +271,8 @@ async fn a_worker_that_was_frozen_starts_nothing_before_it_hears_from_the_broker
         .outcomes(usize::try_from(REFRESHES).expect("a count") + 5)
         .await;
     let connections: BTreeSet<i64> = (platform.events.values().flatten())
-        .filter_map(|(event, _)| match event {
-            Event::TransactionsUpdated(updated) => Some(updated.refresh.as_ref()?.bank_connection_id),
+        .filter_map(|(event, _)| match event.kind() {
+            EventKind::TransactionsUpdated(_) => Some(event.context().bank_connection_id),
             _ => None,
         })
         .collect();

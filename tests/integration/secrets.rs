@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::{Message, Outgoing, Properties};
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::SandboxConfig;
 use prost::Message as _;
 use tokio::time::timeout;
@@ -97,15 +97,15 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     secrets.extend(known.map(str::to_owned));
     let (mut ibans, mut purposes) = (0, 0);
     for (event, _) in platform.events.values().flatten() {
-        match event {
-            Event::UserActionRequired(event) => secrets.push(event.web_form_url.clone()),
-            Event::TransactionsUpdated(event) => {
+        match event.kind() {
+            EventKind::UserActionRequired(event) => secrets.push(event.web_form_url.clone()),
+            EventKind::TransactionsUpdated(event) => {
                 secrets.extend(event.accounts.iter().map(|account| account.iban.clone()));
                 secrets.extend(event.transactions.iter().map(|transaction| transaction.purpose.clone()));
                 ibans += event.accounts.iter().filter(|account| !account.iban.is_empty()).count();
                 purposes += event.transactions.iter().filter(|of| !of.purpose.is_empty()).count();
             }
-            Event::RefreshFailed(event) => secrets.push(event.bank_message.clone()),
+            EventKind::RefreshFailed(event) => secrets.push(event.bank_message.clone()),
         }
     }
     let found: Vec<&String> = secrets

@@ -55,7 +55,7 @@ async fn send_goes_round_the_connections_until_it_is_stopped() {
     platform.outcomes(7).await;
     let mut connections = BTreeSet::new();
     for (event, _) in platform.events.values().flatten() {
-        let context = event.context().expect("a context");
+        let context = event.context();
         assert_eq!(context.user_id, format!("user-{}", context.bank_connection_id));
         connections.insert(context.bank_connection_id);
     }

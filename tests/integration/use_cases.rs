@@ -7,7 +7,7 @@ use bankrefresh::proto::{
     AccountType, BankingInterface, FailureReason, ImportNewAccounts, RefreshConnection, RefreshFailed, SavedSetting,
     TransactionsUpdated, UpdateOrigin, UserActionReason, UserActionRequired, UserMetadata,
 };
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{
     Account, AccountType as SandboxType, After, Behaviour, Endpoint, Interface, Script, UserDoes,
 };
@@ -33,23 +33,23 @@ fn during(user: UserDoes) -> Script {
 }
 
 fn updated(event: &Event) -> &TransactionsUpdated {
-    match event {
-        Event::TransactionsUpdated(event) => event,
-        other => panic!("not TransactionsUpdated: {other:?}"),
+    match event.kind() {
+        EventKind::TransactionsUpdated(event) => event,
+        _ => panic!("not TransactionsUpdated: {event:?}"),
     }
 }
 
 fn user_needed(event: &Event) -> &UserActionRequired {
-    match event {
-        Event::UserActionRequired(event) => event,
-        other => panic!("not UserActionRequired: {other:?}"),
+    match event.kind() {
+        EventKind::UserActionRequired(event) => event,
+        _ => panic!("not UserActionRequired: {event:?}"),
     }
 }
 
 fn failed(event: &Event) -> &RefreshFailed {
-    match event {
-        Event::RefreshFailed(event) => event,
-        other => panic!("not RefreshFailed: {other:?}"),
+    match event.kind() {
+        EventKind::RefreshFailed(event) => event,
+        _ => panic!("not RefreshFailed: {event:?}"),
     }
 }
 
@@ -75,7 +75,7 @@ async fn an_update_without_the_user_brings_exactly_the_new_transactions() {
             .sum::<u32>(),
         5
     );
-    let context = event.refresh.as_ref().expect("a context");
+    let context = events[0].context();
     assert_eq!(context.labels["tenant"], "blue");
     let message = &platform.events[&context.command_id][0].1;
     let properties = &message.properties;

@@ -109,10 +109,7 @@ fn name(message: &Message) -> String {
     let kind = kind.trim_start_matches("bankrefresh.v1.");
     match Event::decode(message.properties.kind.as_deref().unwrap_or_default(), &message.body) {
         Ok(event) => {
-            let command = event
-                .context()
-                .map(|context| context.command_id.clone())
-                .unwrap_or_default();
+            let command = &event.context().command_id;
             format!("{} of {command}", event.summary())
         }
         Err(_) => format!("{kind} {id}"),

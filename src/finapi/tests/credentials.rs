@@ -27,7 +27,9 @@ impl Directory {
         let credentials = Credentials::Directory {
             directory: self.0.join("users"),
         };
-        credentials.secret(user_id, &Transport::InProcess(Router::new())).await
+        credentials
+            .secret(&user(user_id), &Transport::InProcess(Router::new()))
+            .await
     }
 }
 
@@ -141,7 +143,7 @@ fn at(address: &str) -> Credentials {
 async fn answered(status: u16, body: &'static str) -> Result<Secret, Failure> {
     let (router, _) = service(status, body);
     at("http://credentials.test/users")
-        .secret("anna", &Transport::InProcess(router))
+        .secret(&user("anna"), &Transport::InProcess(router))
         .await
 }
 
@@ -181,7 +183,7 @@ async fn a_service_is_asked_with_its_bearer_for_the_user_as_one_segment() {
         ("http://credentials.test/v1/users/", "anna"),
         ("http://credentials.test/v1/users?tenant=7", "a/../b c?d#é%"),
     ] {
-        password(at(address).secret(user_id, &transport).await);
+        password(at(address).secret(&user(user_id), &transport).await);
     }
     let asked = asked.lock().expect("not poisoned");
     let uris: Vec<_> = asked
@@ -208,7 +210,9 @@ async fn a_user_id_that_is_no_segment_is_not_asked_for() {
     let (router, asked) = service(200, r#"{"password":"everybodys"}"#);
     let transport = Transport::InProcess(router);
     for user_id in [".", ".."] {
-        let failure = at("http://credentials.test/users").secret(user_id, &transport).await;
+        let failure = at("http://credentials.test/users")
+            .secret(&user(user_id), &transport)
+            .await;
         assert_eq!(failure.expect_err(user_id).class, FailureClass::UserUnauthorized);
     }
     assert!(asked.lock().expect("not poisoned").is_empty());
@@ -222,7 +226,7 @@ async fn a_slow_service_is_trouble() {
     });
     let began = tokio::time::Instant::now();
     let failure = at("http://credentials.test/users")
-        .secret("anna", &Transport::InProcess(router))
+        .secret(&user("anna"), &Transport::InProcess(router))
         .await;
     assert_eq!(failure.expect_err("too slow").class, FailureClass::Unavailable);
     assert_eq!(began.elapsed(), secs(5));

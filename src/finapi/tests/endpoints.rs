@@ -13,12 +13,12 @@ async fn a_task_is_started_polled_and_found() {
         (started.status.clone(), started.created_at),
         (TaskStatus::Running, start())
     );
-    assert_eq!(started.bank_connection_id, Some(1));
+    assert_eq!(started.bank_connection_id, Some(1.into()));
     assert!(started.web_form.is_none() && started.error.is_none());
     pass(2).await;
-    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Running);
+    assert_eq!(world.poll(1, started.id.as_str()).await.status, TaskStatus::Running);
     pass(1).await;
-    assert_eq!(world.poll(1, &started.id).await.status, TaskStatus::Completed);
+    assert_eq!(world.poll(1, started.id.as_str()).await.status, TaskStatus::Completed);
     world.start(2).await;
     let again = world.start(1).await;
     let found: Vec<_> = world.find(1).await.into_iter().map(|task| task.id).collect();
@@ -30,7 +30,7 @@ async fn a_task_that_fails_says_why() {
     let world = World::new();
     let started = world.start(9005).await;
     pass(10).await;
-    let task = world.poll(9005, &started.id).await;
+    let task = world.poll(9005, started.id.as_str()).await;
     assert_eq!(task.status, TaskStatus::Failed);
     let error = task.error.expect("an error");
     assert_eq!(error.code, "BANK_SERVER_REJECTION");
@@ -44,17 +44,24 @@ async fn a_web_form_is_named_by_its_task_and_followed_to_its_end() {
     assert_eq!(started.status, TaskStatus::WebFormRequired);
     let link = started.web_form.expect("a web form");
     assert!(link.url.expose_secret().starts_with("https://"));
-    let form = world.form(9004, &link.id).await;
+    let form = world.form(9004, link.id.as_str()).await;
     assert_eq!(form.status, WebFormStatus::Open);
     assert_eq!(form.expires_at, Some(start() + secs(20 * 60)));
     pass(60).await;
-    assert_eq!(world.form(9004, &link.id).await.status, WebFormStatus::Completed);
+    assert_eq!(
+        world.form(9004, link.id.as_str()).await.status,
+        WebFormStatus::Completed
+    );
     for (connection, end) in [(9002, WebFormStatus::Aborted), (9003, WebFormStatus::Expired)] {
         let started = world.start(connection).await;
         pass(30).await;
-        let link = world.poll(connection, &started.id).await.web_form.expect("a web form");
+        let link = world
+            .poll(connection, started.id.as_str())
+            .await
+            .web_form
+            .expect("a web form");
         pass(20 * 60).await;
-        assert_eq!(world.form(connection, &link.id).await.status, end);
+        assert_eq!(world.form(connection, link.id.as_str()).await.status, end);
     }
 }
 
@@ -63,7 +70,7 @@ async fn a_connection_says_whether_it_is_ready_and_when_it_was_updated() {
     let world = World::new();
     let before = world.connection(1).await;
     assert_eq!((before.bank_name.as_str(), before.ready), ("Sandbox Bank", true));
-    assert_eq!(before.account_ids, [1001, 1002]);
+    assert_eq!(before.account_ids, [1001, 1002].map(AccountId::from));
     assert_eq!(before.last_success_at(), None);
     world.start(1).await;
     assert!(!world.connection(1).await.ready);
@@ -113,7 +120,12 @@ async fn tasks_of_long_ago_are_not_read() {
     }
     pass(24 * 3600).await;
     let now = start() + secs(24 * 3600);
-    let later = Refresh::new(command(1), now, Envelope::default(), now);
+    let later = Refresh::new(
+        Command::parse(command(1)).expect("a command"),
+        now,
+        Envelope::default(),
+        now,
+    );
     world.client.result_of(&later, &Query::FindTask).await.expect("tasks");
     assert_eq!(world.calls(Endpoint::Tasks), 1);
 }

@@ -11,8 +11,8 @@ fn every_query() -> Vec<(Endpoint, Query)> {
         (Endpoint::StartUpdate, Query::Start),
         (Endpoint::Tasks, Query::FindTask),
         (Endpoint::BankConnection, Query::Connection),
-        (Endpoint::Accounts, Query::Collect(vec![1001], None)),
-        (Endpoint::Transactions, Query::Collect(vec![1001], Some(span))),
+        (Endpoint::Accounts, Query::Collect(vec![1001.into()], None)),
+        (Endpoint::Transactions, Query::Collect(vec![1001.into()], Some(span))),
     ]
 }
 
@@ -47,12 +47,12 @@ async fn every_status_means_the_same_at_every_endpoint() {
 #[tokio::test(start_paused = true)]
 async fn a_byte_that_is_no_text_matters_only_where_it_is_read() {
     let poll = async |body: &'static [u8]| {
-        let query = Query::Task("a-1".to_owned());
+        let query = Query::Task("a-1".into());
         always(200, body).result_of(&refresh(command(1)), &query).await
     };
     let unread =
         b"{\"id\":\"a-1\",\"note\":\"\xff\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"COMPLETED\"}";
-    assert_eq!(task(poll(unread).await).id, "a-1");
+    assert_eq!(task(poll(unread).await).id.as_str(), "a-1");
     let read = b"{\"id\":\"a-1\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"\xff\"}";
     let failure = poll(read).await.expect_err("a failure");
     assert_eq!(failure.class, FailureClass::Unexpected);
@@ -203,7 +203,7 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     }
     assert!(*outage.borrow());
     let asked = world.calls(Endpoint::Tasks);
-    for query in [Query::FindTask, Query::Start, Query::Task("a".to_owned())] {
+    for query in [Query::FindTask, Query::Start, Query::Task("a".into())] {
         let failure = world.failure(&query).await;
         assert_eq!(failure.class, FailureClass::NotSent(secs(2)));
     }
@@ -277,10 +277,10 @@ async fn requests_for_tokens_take_permits_and_wait_for_them() {
     };
     let world = World::of(SandboxConfig::default(), settings);
     let permit = world.client.try_permit().expect("a free permit");
-    let fetching = tokio::time::timeout(secs(1), world.client.fetch_token("anna")).await;
+    let fetching = tokio::time::timeout(secs(1), world.client.fetch_token(&user("anna"))).await;
     assert!(fetching.is_err(), "it has no permit");
     drop(permit);
-    world.client.fetch_token("anna").await.expect("a token");
+    world.client.fetch_token(&user("anna")).await.expect("a token");
     assert!(world.client.try_permit().is_some(), "it gave the permit back");
 }
 

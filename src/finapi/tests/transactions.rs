@@ -30,7 +30,7 @@ async fn only_what_was_imported_in_the_span_is_published() {
         collected
             .transactions
             .iter()
-            .all(|t| [1001, 1002].contains(&t.account_id))
+            .all(|t| [1001, 1002].contains(&t.account_id.get()))
     );
     let imported: Vec<_> = collected.transactions.iter().map(|t| t.imported_at).collect();
     assert_eq!(imported, [Some(start() + secs(3)); 7]);
@@ -53,7 +53,7 @@ async fn without_a_span_only_the_accounts_are_asked_for() {
     assert_eq!((collected.accounts.len(), collected.transactions.len()), (2, 0));
     let account = &collected.accounts[0];
     assert_eq!(
-        (account.id, account.name.as_str(), account.kind.as_str()),
+        (account.id.get(), account.name.as_str(), account.kind.as_str()),
         (1001, "Girokonto", "Checking")
     );
     assert_eq!(account.currency, "EUR");
@@ -82,7 +82,10 @@ async fn too_many_pages_are_an_error_and_not_a_part_of_the_truth() {
     let world = World::of(SandboxConfig::default(), settings);
     let span = updated(&world, 9008).await;
     let failure = world
-        .query(9008, &Query::Collect(vec![9_008_001, 9_008_002], Some(span)))
+        .query(
+            9008,
+            &Query::Collect(vec![9_008_001.into(), 9_008_002.into()], Some(span)),
+        )
         .await
         .expect_err("too many");
     assert_eq!(failure.class, FailureClass::Unexpected);
@@ -94,6 +97,6 @@ async fn too_many_pages_are_an_error_and_not_a_part_of_the_truth() {
 async fn a_page_that_fails_fails_the_whole() {
     let world = World::with_fault(Endpoint::Transactions, None, status(500));
     let span = updated(&world, 1).await;
-    let failure = world.failure(&Query::Collect(vec![1001], Some(span))).await;
+    let failure = world.failure(&Query::Collect(vec![1001.into()], Some(span))).await;
     assert_eq!(failure.class, FailureClass::Unavailable);
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::amount::Amount;
 use super::time::GermanTime;
+use crate::id::{AccountId, BankId};
 use crate::refresh::model;
 
 #[derive(Deserialize)]
@@ -12,13 +13,13 @@ pub(in crate::finapi) struct Connection {
     bank: Option<Bank>,
     update_status: String,
     categorization_status: Option<String>,
-    account_ids: Option<Vec<i64>>,
+    account_ids: Option<Vec<AccountId>>,
     interfaces: Option<Vec<Interface>>,
 }
 
 #[derive(Default, Deserialize)]
 struct Bank {
-    id: Option<i64>,
+    id: Option<BankId>,
     name: Option<String>,
 }
 
@@ -52,7 +53,7 @@ pub(in crate::finapi) struct Accounts {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Account {
-    id: i64,
+    id: AccountId,
     account_name: Option<String>,
     iban: Option<String>,
     account_type: Option<String>,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::time::TaskTime;
 use super::{Id, Paging};
+use crate::id::ConnectionId;
 use crate::refresh::model;
 
 /// A page of a user's tasks, the newest first. Most are of other connections, and each refresh reads some: they are only skipped over.
@@ -27,7 +28,7 @@ struct TaskOwner {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TaskOwnerPayload {
-    bank_connection_id: Option<i64>,
+    bank_connection_id: Option<ConnectionId>,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +49,7 @@ pub(in crate::finapi) struct Task {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TaskPayload {
-    bank_connection_id: Option<i64>,
+    bank_connection_id: Option<ConnectionId>,
     web_form: Option<WebFormLink>,
     error_code: Option<String>,
     error_message: Option<String>,
@@ -77,7 +78,7 @@ struct WebFormPayload {
 
 impl Tasks<'_> {
     /// The tasks of one connection.
-    pub(in crate::finapi) fn of(&self, bank_connection_id: i64) -> serde_json::Result<Vec<model::Task>> {
+    pub(in crate::finapi) fn of(&self, bank_connection_id: ConnectionId) -> serde_json::Result<Vec<model::Task>> {
         let mut tasks = Vec::new();
         for item in &self.items {
             let owner: TaskOwner = serde_json::from_str(item.get())?;
@@ -103,7 +104,7 @@ impl From<Task> for model::Task {
     fn from(task: Task) -> Self {
         let payload = task.payload.unwrap_or_default();
         Self {
-            id: task.id.0,
+            id: task.id.0.as_str().into(),
             created_at: task.created_at.0,
             status: match task.status.as_str() {
                 "WEB_FORM_REQUIRED" => model::TaskStatus::WebFormRequired,
@@ -117,7 +118,7 @@ impl From<Task> for model::Task {
             },
             bank_connection_id: payload.bank_connection_id,
             web_form: payload.web_form.map(|form| model::WebFormLink {
-                id: form.id.0,
+                id: form.id.0.as_str().into(),
                 url: form.url,
             }),
             error: bank_error(payload.error_code, payload.error_message),

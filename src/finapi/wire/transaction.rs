@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::Paging;
 use super::amount::Amount;
 use super::time::{GermanDate, GermanTime};
+use crate::id::{AccountId, TransactionId};
 use crate::refresh::model;
 use crate::refresh::query::Span;
 
@@ -18,8 +19,8 @@ pub(in crate::finapi) struct Transactions {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Transaction {
-    id: i64,
-    account_id: i64,
+    id: TransactionId,
+    account_id: AccountId,
     amount: Amount,
     currency: Option<String>,
     bank_booking_date: Option<GermanDate>,

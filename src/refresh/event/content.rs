@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use crate::id::AccountId;
 use crate::proto::{self, AccountInterfaceStatus, AccountType, BankingInterface, InterfaceStatus, from_timestamp};
 use crate::refresh::later;
 use crate::refresh::model::{self, Collected, Connection};
@@ -18,7 +19,7 @@ pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
 pub const CATEGORY_CHARACTERS_MAX: usize = 64;
 
 pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
-    let mut news: BTreeMap<i64, (u32, Option<Date>)> = BTreeMap::new();
+    let mut news: BTreeMap<AccountId, (u32, Option<Date>)> = BTreeMap::new();
     for transaction in &collected.transactions {
         let (count, oldest) = news.entry(transaction.account_id).or_default();
         *count += 1;
@@ -31,7 +32,7 @@ pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
     let account = |account: &model::Account| {
         let (new_transactions, oldest) = news.get(&account.id).copied().unwrap_or_default();
         proto::Account {
-            id: account.id,
+            id: account.id.get(),
             name: account.name.clone(),
             iban: account.iban.clone(),
             r#type: account_type(&account.kind).into(),
@@ -71,8 +72,8 @@ pub(super) fn transaction(transaction: &model::Transaction) -> proto::Transactio
         None => transaction.purpose.clone(),
     };
     proto::Transaction {
-        id: transaction.id,
-        account_id: transaction.account_id,
+        id: transaction.id.get(),
+        account_id: transaction.account_id.get(),
         amount: transaction.amount.to_string(),
         currency: transaction.currency.clone(),
         bank_booking_date: text(transaction.bank_booking_date),

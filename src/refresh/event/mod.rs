@@ -22,9 +22,16 @@ use crate::proto::{
     RefreshContext, RefreshFailed, TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
 };
 
-/// An event to be published.
+/// An event to be published: what every event begins with, and what happened.
 #[derive(Clone, PartialEq)]
-pub enum Event {
+pub struct Event {
+    context: RefreshContext,
+    kind: EventKind,
+}
+
+/// What happened. The messages are without their `refresh`, which is the event's context.
+#[derive(Clone, PartialEq)]
+pub enum EventKind {
     /// The connection is up to date.
     TransactionsUpdated(TransactionsUpdated),
     /// The user must act.
@@ -41,43 +48,52 @@ impl fmt::Debug for Event {
 }
 
 impl Event {
+    /// An event of a refresh.
+    #[must_use]
+    pub fn new(context: RefreshContext, mut kind: EventKind) -> Self {
+        drop(kind.refresh().take());
+        Self { context, kind }
+    }
+
+    /// What every event begins with.
+    #[must_use]
+    pub fn context(&self) -> &RefreshContext {
+        &self.context
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &EventKind {
+        &self.kind
+    }
+
     /// The routing key at the events exchange.
     #[must_use]
     pub fn routing_key(&self) -> &'static str {
-        match self {
-            Self::TransactionsUpdated(_) => "transactions.updated",
-            Self::UserActionRequired(_) => "user-action.required",
-            Self::RefreshFailed(_) => "refresh.failed",
+        match self.kind {
+            EventKind::TransactionsUpdated(_) => "transactions.updated",
+            EventKind::UserActionRequired(_) => "user-action.required",
+            EventKind::RefreshFailed(_) => "refresh.failed",
         }
     }
 
     /// The full name of the protobuf message.
     #[must_use]
     pub fn message_name(&self) -> &'static str {
-        match self {
-            Self::TransactionsUpdated(_) => "bankrefresh.v1.TransactionsUpdated",
-            Self::UserActionRequired(_) => "bankrefresh.v1.UserActionRequired",
-            Self::RefreshFailed(_) => "bankrefresh.v1.RefreshFailed",
-        }
-    }
-
-    /// What every event begins with.
-    #[must_use]
-    pub fn context(&self) -> Option<&RefreshContext> {
-        match self {
-            Self::TransactionsUpdated(event) => event.refresh.as_ref(),
-            Self::UserActionRequired(event) => event.refresh.as_ref(),
-            Self::RefreshFailed(event) => event.refresh.as_ref(),
+        match self.kind {
+            EventKind::TransactionsUpdated(_) => "bankrefresh.v1.TransactionsUpdated",
+            EventKind::UserActionRequired(_) => "bankrefresh.v1.UserActionRequired",
+            EventKind::RefreshFailed(_) => "bankrefresh.v1.RefreshFailed",
         }
     }
 
     /// Whether it is the command's outcome, or its last part.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        match self {
-            Self::TransactionsUpdated(event) => event.part >= event.parts,
-            Self::UserActionRequired(_) => false,
-            Self::RefreshFailed(_) => true,
+        match &self.kind {
+            EventKind::TransactionsUpdated(event) => event.part >= event.parts,
+            EventKind::UserActionRequired(_) => false,
+            EventKind::RefreshFailed(_) => true,
         }
     }
 
@@ -85,8 +101,8 @@ impl Event {
     #[must_use]
     pub fn summary(&self) -> String {
         let lower = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_lowercase().replace('_', " ");
-        match self {
-            Self::TransactionsUpdated(event) => {
+        match &self.kind {
+            EventKind::TransactionsUpdated(event) => {
                 let origin = lower(event.origin().as_str_name(), "UPDATE_ORIGIN_");
                 let part = match event.parts {
                     0 | 1 => String::new(),
@@ -95,11 +111,11 @@ impl Event {
                 let transactions = event.new_transactions;
                 format!("TransactionsUpdated ({origin}, {transactions} new transactions{part})")
             }
-            Self::UserActionRequired(event) => {
+            EventKind::UserActionRequired(event) => {
                 let reason = lower(event.reason().as_str_name(), "USER_ACTION_REASON_");
                 format!("UserActionRequired ({reason})")
             }
-            Self::RefreshFailed(event) => {
+            EventKind::RefreshFailed(event) => {
                 let reason = lower(event.reason().as_str_name(), "FAILURE_REASON_");
                 match event.finapi_code.as_str() {
                     "" => format!("RefreshFailed ({reason})"),
@@ -112,27 +128,53 @@ impl Event {
     /// The protobuf encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::TransactionsUpdated(event) => event.encode_to_vec(),
-            Self::UserActionRequired(event) => event.encode_to_vec(),
-            Self::RefreshFailed(event) => event.encode_to_vec(),
-        }
+        // The context is the first field of every event, and protobuf joins the bytes of two messages into one.
+        let context = RefreshFailed {
+            refresh: Some(self.context.clone()),
+            ..RefreshFailed::default()
+        };
+        let rest = match &self.kind {
+            EventKind::TransactionsUpdated(event) => event.encode_to_vec(),
+            EventKind::UserActionRequired(event) => event.encode_to_vec(),
+            EventKind::RefreshFailed(event) => event.encode_to_vec(),
+        };
+        [context.encode_to_vec(), rest].concat()
     }
 
     /// Reads an event back.
     ///
     /// # Errors
     ///
-    /// When the body is not what the name says, or the name is unknown.
+    /// When the body is not what the name says, or has no context, or the name is unknown.
     pub fn decode(message_name: &str, body: &[u8]) -> Result<Self, prost::DecodeError> {
-        match message_name {
-            "bankrefresh.v1.TransactionsUpdated" => TransactionsUpdated::decode(body).map(Self::TransactionsUpdated),
-            "bankrefresh.v1.UserActionRequired" => UserActionRequired::decode(body).map(Self::UserActionRequired),
-            "bankrefresh.v1.RefreshFailed" => RefreshFailed::decode(body).map(Self::RefreshFailed),
-            #[expect(deprecated, reason = "prost has no other way to make one")]
-            other => Err(prost::DecodeError::new(format!("{other:?} is no event"))),
+        let mut kind = match message_name {
+            "bankrefresh.v1.TransactionsUpdated" => EventKind::TransactionsUpdated(TransactionsUpdated::decode(body)?),
+            "bankrefresh.v1.UserActionRequired" => EventKind::UserActionRequired(UserActionRequired::decode(body)?),
+            "bankrefresh.v1.RefreshFailed" => EventKind::RefreshFailed(RefreshFailed::decode(body)?),
+            other => return Err(no_event(format!("{other:?} is no event"))),
+        };
+        match kind.refresh().take() {
+            Some(context) => Ok(Self { context, kind }),
+            None => Err(no_event(format!(
+                "a {message_name} that does not say of which refresh it is"
+            ))),
         }
     }
+}
+
+impl EventKind {
+    fn refresh(&mut self) -> &mut Option<RefreshContext> {
+        match self {
+            Self::TransactionsUpdated(event) => &mut event.refresh,
+            Self::UserActionRequired(event) => &mut event.refresh,
+            Self::RefreshFailed(event) => &mut event.refresh,
+        }
+    }
+}
+
+#[expect(deprecated, reason = "prost has no other way to make one")]
+fn no_event(why: String) -> prost::DecodeError {
+    prost::DecodeError::new(why)
 }
 
 pub(super) fn user_action_required(
@@ -142,23 +184,26 @@ pub(super) fn user_action_required(
     expires_at: Timestamp,
     reason: UserActionReason,
 ) -> Event {
-    Event::UserActionRequired(UserActionRequired {
-        refresh: Some(context(refresh, now, &format!("web-form/{}", form.id))),
+    let event = UserActionRequired {
         web_form_url: form.url.expose_secret().to_owned(),
-        web_form_id: form.id.clone(),
+        web_form_id: form.id.to_string(),
         expires_at: Some(from_timestamp(expires_at)),
         reason: reason.into(),
-    })
+        ..UserActionRequired::default()
+    };
+    let context = context(refresh, now, &format!("web-form/{}", form.id));
+    Event::new(context, EventKind::UserActionRequired(event))
 }
 
 /// finAPI's batch update needs the user; `trigger_event` is what finAPI calls the reason.
 #[must_use]
 pub fn user_action_by_batch(refresh: &Refresh, now: Timestamp, trigger_event: &str) -> Event {
-    Event::UserActionRequired(UserActionRequired {
-        refresh: Some(context(refresh, now, &format!("batch/{trigger_event}"))),
+    let event = UserActionRequired {
         reason: UserActionReason::BatchUpdate.into(),
         ..UserActionRequired::default()
-    })
+    };
+    let context = context(refresh, now, &format!("batch/{trigger_event}"));
+    Event::new(context, EventKind::UserActionRequired(event))
 }
 
 pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails) -> Event {
@@ -166,36 +211,34 @@ pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails
         Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
         _ => 1,
     };
-    Event::RefreshFailed(RefreshFailed {
-        refresh: Some(context(refresh, now, &outcome(part))),
+    let event = RefreshFailed {
         reason: details.reason.into(),
         finapi_code: details.code.clone(),
         message: details.message.clone(),
         bank_message: details.bank_message.clone(),
         retryable: details.retryable,
         finapi_request_id: details.request_id.clone(),
-    })
+        ..RefreshFailed::default()
+    };
+    let context = context(refresh, now, &outcome(part));
+    Event::new(context, EventKind::RefreshFailed(event))
 }
 
 fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {
     let command = &refresh.command;
+    let event_id = Uuid::new_v5(&command.id().uuid(), what.as_bytes());
     RefreshContext {
-        command_id: command.command_id.clone(),
-        user_id: command.user_id.clone(),
-        bank_connection_id: command.bank_connection_id,
-        task_id: refresh.task().map(|task| task.id.clone()).unwrap_or_default(),
-        event_id: event_id(&command.command_id, what).to_string(),
+        command_id: command.id().to_string(),
+        user_id: command.user_id().to_string(),
+        bank_connection_id: command.connection_id().get(),
+        task_id: refresh.task().map(|task| task.id.to_string()).unwrap_or_default(),
+        event_id: event_id.to_string(),
         occurred_at: Some(from_timestamp(now)),
-        labels: command.labels.clone(),
+        labels: command.labels().clone(),
     }
 }
 
 /// The name of the outcome's part. Success and failure share it: the outcome of a command has one id.
 fn outcome(part: u32) -> String {
     format!("outcome/{part}")
-}
-
-fn event_id(command_id: &str, what: &str) -> Uuid {
-    let namespace = Uuid::parse_str(command_id).unwrap_or(Uuid::nil());
-    Uuid::new_v5(&namespace, what.as_bytes())
 }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::content::{CATEGORY_CHARACTERS_MAX, accounts, interfaces, transaction};
-use super::{Detail, Event, Transactions, context, outcome};
-use crate::proto::{self, Bank, TransactionsUpdated, from_timestamp};
+use super::{Detail, Event, EventKind, Transactions, context, outcome};
+use crate::id::TransactionId;
+use crate::proto::{self, Bank, RefreshContext, TransactionsUpdated, from_timestamp};
 use crate::refresh::model::{Collected, Connection};
 use crate::refresh::{Refresh, Update};
 
@@ -18,7 +19,7 @@ pub(in crate::refresh) struct Part {
     /// The event.
     pub(in crate::refresh) event: Event,
     /// The last transaction in it, if others follow in a next part.
-    pub(in crate::refresh) resume_after: Option<i64>,
+    pub(in crate::refresh) resume_after: Option<TransactionId>,
 }
 
 /// The next part of the outcome. It resumes after the last transaction that was published, because what finAPI adds to transactions
@@ -32,25 +33,25 @@ pub(in crate::refresh) fn transactions_updated(
     settings: &Transactions,
 ) -> Part {
     let part = update.next_part;
+    let context = context(refresh, now, &outcome(part));
     let mut event = TransactionsUpdated {
-        refresh: Some(context(refresh, now, &outcome(part))),
         origin: update.origin.into(),
         bank: Some(Bank {
-            id: connection.bank_id,
+            id: connection.bank_id.get(),
             name: connection.bank_name.clone(),
         }),
         part,
         new_transactions: count(collected.transactions.len()),
         ..TransactionsUpdated::default()
     };
-    let room = settings.size_max.saturating_sub(longest(&event));
+    let room = settings.size_max.saturating_sub(longest(&context, &event));
     if part == 1 {
         event.accounts = accounts(collected);
         event.interfaces = interfaces(connection, now, settings.consent_warning);
     }
     let accounts_and_more = event.accounts.len() * ACCOUNT_BYTES + event.interfaces.len() * INTERFACE_BYTES;
-    let room_here =
-        room.saturating_sub(accounts_and_more.max((longest(&event) + room).saturating_sub(settings.size_max)));
+    let room_here = room
+        .saturating_sub(accounts_and_more.max((longest(&context, &event) + room).saturating_sub(settings.size_max)));
     let left: Vec<proto::Transaction> = match settings.transactions {
         Detail::Inline => {
             let left = collected.transactions.iter().filter(|t| t.id > update.published_up_to);
@@ -61,29 +62,31 @@ pub(in crate::refresh) fn transactions_updated(
     let mut parts = split(left, room_here, room).into_iter();
     event.parts = part - 1 + count(parts.len());
     event.transactions = parts.next().unwrap_or_default();
-    let last = event.transactions.last().map(|transaction| transaction.id);
+    let last = event.transactions.last().map(|transaction| transaction.id.into());
     let more = parts.len() > 0;
     Part {
-        event: Event::TransactionsUpdated(event),
+        event: Event::new(context, EventKind::TransactionsUpdated(event)),
         resume_after: more.then_some(last.unwrap_or(update.published_up_to)),
     }
 }
 
 /// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are, and
 /// whether or not a task is known: so all duplicates of a refresh cut the same parts as long as finAPI says the same.
-fn longest(begun: &TransactionsUpdated) -> usize {
+fn longest(context: &RefreshContext, begun: &TransactionsUpdated) -> usize {
+    let known = context.task_id.len().max(uuid::fmt::Hyphenated::LENGTH);
+    let context = RefreshContext {
+        occurred_at: Some(from_timestamp(Timestamp::MAX)),
+        task_id: "x".repeat(known),
+        ..context.clone()
+    };
     let mut longest = TransactionsUpdated {
+        refresh: Some(context),
         origin: crate::proto::UpdateOrigin::Silent.into(),
         part: u32::MAX,
         parts: u32::MAX,
         new_transactions: u32::MAX,
         ..begun.clone()
     };
-    if let Some(refresh) = &mut longest.refresh {
-        refresh.occurred_at = Some(from_timestamp(Timestamp::MAX));
-        let known = refresh.task_id.len().max(uuid::fmt::Hyphenated::LENGTH);
-        refresh.task_id = "x".repeat(known);
-    }
     for interface in &mut longest.interfaces {
         interface.consent_expires_soon = true;
     }

@@ -12,7 +12,7 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     let written = String::from_utf8_lossy(&bytes);
     assert!(!written.contains(FORM_URL), "a web form's URL is in a checkpoint");
     let read = decode(&bytes).expect("a checkpoint that was just written");
-    assert_eq!(read.command, refresh.command_as_kept());
+    assert_eq!(RefreshConnection::from(&*read.command), refresh.command_as_kept());
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
     assert_eq!(read.phase_since, refresh.phase_since);
@@ -32,7 +32,7 @@ impl Refresh {
     fn command_as_kept(&self) -> RefreshConnection {
         RefreshConnection {
             requested_at: Some(from_timestamp(self.requested_at)),
-            ..self.command.clone()
+            ..RefreshConnection::from(&*self.command)
         }
     }
 }
@@ -84,7 +84,7 @@ fn the_envelope_and_the_whole_command_come_along() {
         max_age: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
         ..import_command()
     };
-    let refresh = Refresh::new(command, at(0), envelope, at(3));
+    let refresh = Refresh::new(parsed(command), at(0), envelope, at(3));
     round_trip(&refresh);
 }
 
@@ -140,15 +140,27 @@ fn a_newer_releases_checkpoint_is_left_to_it() {
 }
 
 #[test]
-fn a_command_that_was_taken_continues_even_if_it_would_be_refused_today() {
-    let bytes = written(|state| {
-        state.command = Some(RefreshConnection {
-            redirect_url: "http://was.fine.once".to_owned(),
-            requested_at: Some(from_timestamp(at(0))),
-            ..command()
-        });
-    });
-    assert!(decode(&bytes).is_ok());
+fn a_checkpoint_whose_command_is_refused_is_malformed_and_says_which_field() {
+    type Spoil = fn(&mut RefreshConnection);
+    let spoilt: [(&str, Spoil); 4] = [
+        ("command.command_id: ", |command| command.command_id = "7".into()),
+        ("command.redirect_url: ", |command| {
+            command.redirect_url = "http://example.org".into()
+        }),
+        ("command.allowed_interfaces: ", |command| {
+            command.allowed_interfaces = vec![99]
+        }),
+        ("command.max_age: ", |command| {
+            command.max_age = Some(prost_types::Duration { seconds: -1, nanos: 0 })
+        }),
+    ];
+    for (begin, spoil) in spoilt {
+        let unreadable = unreadable(|state| spoil(state.command.as_mut().expect("a command")));
+        let Unreadable::Malformed(why) = unreadable else {
+            panic!("not malformed")
+        };
+        assert!(why.starts_with(begin), "{why}");
+    }
 }
 
 #[test]

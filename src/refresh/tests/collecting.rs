@@ -21,9 +21,9 @@ fn collecting(policy: Policy) -> Run {
 }
 
 fn ids(events: &[Event]) -> Vec<i64> {
-    let transactions = events.iter().flat_map(|event| match event {
-        Event::TransactionsUpdated(event) => event.transactions.clone(),
-        other => panic!("no part: {other:?}"),
+    let transactions = events.iter().flat_map(|event| match event.kind() {
+        EventKind::TransactionsUpdated(event) => event.transactions.clone(),
+        _ => panic!("no part: {event:?}"),
     });
     transactions.map(|transaction| transaction.id).collect()
 }
@@ -48,7 +48,7 @@ fn each_part_is_published_and_checkpointed_before_the_next() {
     assert!(parts > 3, "{parts}");
     assert_eq!(ids(&run.published), (1..=100).collect::<Vec<_>>());
     for (number, event) in (1..).zip(&run.published) {
-        let Event::TransactionsUpdated(event) = event else {
+        let EventKind::TransactionsUpdated(event) = event.kind() else {
             panic!("no part")
         };
         assert_eq!((event.part, event.parts, event.new_transactions), (number, parts, 100));
@@ -105,6 +105,6 @@ fn a_failure_between_parts_has_the_id_of_the_part_that_is_missing() {
     let mut run = collecting(small_events());
     run.collect(collected(100)).connection(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
-    let of = |event: &Event| event.context().map(|context| context.event_id.clone());
+    let of = |event: &Event| event.context().event_id.clone();
     assert_ne!(of(&run.published[0]), of(&run.published[1]));
 }

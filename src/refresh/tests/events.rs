@@ -1,16 +1,13 @@
 //! What is published to the services downstream.
 
+use prost::Message as _;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::event::{Detail, PURPOSE_CHARACTERS_MAX};
 use super::model::AccountInterface;
 use super::*;
-use crate::proto::{AccountType, BankingInterface, RefreshContext};
-
-fn context(event: &Event) -> &RefreshContext {
-    event.context().expect("every event has a context")
-}
+use crate::proto::{AccountType, BankingInterface};
 
 fn success(connection: Connection, collected: Collected) -> TransactionsUpdated {
     let mut run = Run::settling();
@@ -28,7 +25,7 @@ fn ids_are_derived_from_the_command_and_what_happened() {
     let ids: Vec<_> = run
         .published
         .iter()
-        .map(|event| context(event).event_id.clone())
+        .map(|event| event.context().event_id.clone())
         .collect();
     let derived = |what: &str| Uuid::new_v5(&namespace, what.as_bytes()).to_string();
     assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
@@ -42,7 +39,7 @@ fn the_outcome_has_one_id_whatever_it_is() {
     failure.poll(task_failed("INTERNAL_ERROR"));
     let mut overdue = Run::plain();
     overdue.deadline();
-    let ids = [&success, &failure, &overdue].map(|run| context(&run.published[0]).event_id.clone());
+    let ids = [&success, &failure, &overdue].map(|run| run.published[0].context().event_id.clone());
     assert_eq!(ids[0], ids[1]);
     assert_eq!(ids[1], ids[2]);
 }
@@ -52,7 +49,7 @@ fn a_repeat_carries_the_same_id_and_another_command_another() {
     let outcome = |command: RefreshConnection| {
         let mut run = Run::of(command);
         run.find(FailureClass::Rejected);
-        context(&run.published[0]).event_id.clone()
+        run.published[0].context().event_id.clone()
     };
     let other = RefreshConnection {
         command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0002".into(),
@@ -74,7 +71,7 @@ fn every_event_says_which_refresh_it_is_about() {
         .form(open_form())
         .form(form(WebFormStatus::Aborted));
     for event in &run.published {
-        let context = context(event);
+        let context = event.context();
         assert_eq!(context.command_id, command().command_id);
         assert_eq!(
             (context.user_id.as_str(), context.bank_connection_id),
@@ -104,6 +101,35 @@ fn routing_keys_and_names_are_the_contracts() {
         assert_eq!(Event::decode(name, &event.encode()).as_ref(), Ok(event));
     }
     assert!(Event::decode("bankrefresh.v1.Nothing", &[]).is_err());
+}
+
+#[test]
+fn an_event_is_one_message_that_begins_with_its_context() {
+    let mut run = Run::awaiting();
+    run.form(form(WebFormStatus::Completed))
+        .connection(ready())
+        .collect(collected(3));
+    let mut failed = Run::plain();
+    failed.deadline();
+    let bytes = [&run.published[0], &run.published[1], &failed.published[0]].map(Event::encode);
+    let asked = UserActionRequired::decode(&*bytes[0]).expect("a message");
+    let updated = TransactionsUpdated::decode(&*bytes[1]).expect("a message");
+    let over = RefreshFailed::decode(&*bytes[2]).expect("a message");
+    let contexts = [&asked.refresh, &updated.refresh, &over.refresh].map(Option::as_ref);
+    let contexts_of_events = [&run.published[0], &run.published[1], &failed.published[0]].map(Event::context);
+    assert_eq!(contexts, contexts_of_events.map(Some));
+    assert_eq!(
+        bytes,
+        [asked.encode_to_vec(), updated.encode_to_vec(), over.encode_to_vec()],
+        "as the messages are written in one"
+    );
+}
+
+#[test]
+fn what_does_not_say_of_which_refresh_it_is_is_no_event() {
+    let nameless = RefreshFailed::default().encode_to_vec();
+    let refused = Event::decode("bankrefresh.v1.RefreshFailed", &nameless).expect_err("no event");
+    assert!(refused.to_string().contains("of which refresh"), "{refused}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_command_that_comes_again_before_its_checkpoint_is_found_from_one_too() {
 #[test]
 fn tasks_of_other_connections_and_of_the_past_are_not_followed() {
     let other = Task {
-        bank_connection_id: Some(8),
+        bank_connection_id: Some(ConnectionId::from(8)),
         ..running()
     };
     let unnamed = Task {
@@ -137,13 +137,13 @@ fn a_fresh_connection_is_left_alone() {
     run.connection(updated_at(-3600));
     assert_eq!(
         run.at().query(),
-        Query::Collect(vec![71, 72], None),
+        Query::Collect(accounts(), None),
         "nothing new is asked for"
     );
     run.collect(collected(0));
     let event = run.updated();
     assert_eq!(event.origin(), UpdateOrigin::AlreadyFresh);
-    assert_eq!(event.refresh.as_ref().map(|refresh| refresh.task_id.as_str()), Some(""));
+    assert_eq!(run.published[0].context().task_id, "");
     assert_eq!(run.starts(), 0);
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::*;
 
 /// Publishes an outcome part by part, each at a moment and by a worker of its own.
@@ -23,17 +25,13 @@ fn publish(size_max: usize, data: &Collected, moments: impl Iterator<Item = Time
             break;
         }
     }
-    let part = |event| match event {
-        Event::TransactionsUpdated(part) => part,
-        other => panic!("no part: {other:?}"),
-    };
-    run.published.into_iter().map(part).collect()
+    let read = |event: &Event| TransactionsUpdated::decode(event.encode().as_slice()).expect("a part");
+    run.published.iter().map(read).collect()
 }
 
 fn check(size_max: usize, data: &Collected, parts: &[TransactionsUpdated]) {
-    use prost::Message as _;
     let ids = parts.iter().flat_map(|part| &part.transactions).map(|t| t.id);
-    let all: Vec<i64> = data.transactions.iter().map(|t| t.id).collect();
+    let all: Vec<i64> = data.transactions.iter().map(|t| t.id.get()).collect();
     assert_eq!(ids.collect::<Vec<_>>(), all, "each once, in order");
     let mut per_account: BTreeMap<i64, u32> = BTreeMap::new();
     for (number, part) in (1..).zip(parts) {
@@ -130,7 +128,7 @@ fn a_duplicate_that_took_another_way_cuts_the_same_parts() {
     };
     let own = Update::of(
         TaskRef {
-            id: "0190f1c0-0000-7000-8000-000000000002".to_owned(),
+            id: "0190f1c0-0000-7000-8000-000000000002".into(),
             created_at: at(1),
         },
         UpdateOrigin::Silent,

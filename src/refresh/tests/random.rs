@@ -85,7 +85,7 @@ impl Draw {
             task.web_form = None;
         }
         if self.one_in(4) {
-            task.bank_connection_id = Some(CONNECTION + 1);
+            task.bank_connection_id = Some((CONNECTION + 1).into());
         }
         task
     }
@@ -139,7 +139,7 @@ fn follow(seed: u64) {
     let mut draw = Draw(fastrand::Rng::with_seed(seed));
     let (policy, command) = (draw.policy(), draw.command());
     let deadline = later(at(0), policy.limits.refresh);
-    let mut refresh = Refresh::new(command, at(0), Envelope::default(), at(0));
+    let mut refresh = Refresh::new(parsed(command), at(0), Envelope::default(), at(0));
     let mut durable = state::encode(&refresh);
     let mut now = at(0);
     let mut polled: Option<Timestamp> = None;
@@ -184,7 +184,10 @@ fn follow(seed: u64) {
         let last = step.events.last().is_some_and(Event::is_last);
         let outcomes = step.events.iter().filter(|event| event.is_last()).count();
         assert_eq!(outcomes, usize::from(last), "seed {seed}: the outcome is last");
-        let asked_for_user = step.events.iter().any(|e| matches!(e, Event::UserActionRequired(_)));
+        let asked_for_user = step
+            .events
+            .iter()
+            .any(|e| matches!(e.kind(), EventKind::UserActionRequired(_)));
         assert_eq!(asked_for_user, notifies, "seed {seed}");
         match step.next {
             Next::Done => {
@@ -285,7 +288,7 @@ impl World {
         if busy || now < self.batch_until {
             return FailureClass::Locked.said();
         }
-        let edits = !refresh.command.edit_saved_settings.is_empty();
+        let edits = refresh.command.edits_saved_settings();
         let end = match self.draw.0.u32(0..4) {
             _ if edits => TaskStatus::WebFormRequired,
             0 => TaskStatus::WebFormRequired,
@@ -342,7 +345,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
     };
     // The sender's clock may be ahead.
     let requested_at = at(world.draw.0.i64(0..30));
-    let mut refresh = Refresh::new(command, requested_at, Envelope::default(), at(0));
+    let mut refresh = Refresh::new(parsed(command), requested_at, Envelope::default(), at(0));
     let mut durable = state::encode(&refresh);
     let mut now = at(0);
     for _ in 0..5_000 {

@@ -37,6 +37,7 @@ fn describe(refresh: &Refresh) -> String {
         polls,
         failures,
     } = refresh;
+    let command = RefreshConnection::from(&**command);
     format!(
         "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, of {requested_at}; \
          {command:?}; {envelope:?}"
@@ -120,7 +121,7 @@ fn examples() -> Vec<(&'static str, Refresh)> {
     let of = |run: &Run| run.at().clone();
     vec![
         ("locating", of(&Run::plain())),
-        ("locating in full", Refresh::new(full, at(0), envelope, at(3))),
+        ("locating in full", Refresh::new(parsed(full), at(0), envelope, at(3))),
         ("locating and locked", of(&locked)),
         ("updating", of(&Run::updating())),
         ("notifying the user", of(&notifying)),

@@ -58,5 +58,5 @@ fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
     run.late(secs(30)).connection(ready());
     let until = later(run.now, secs(3600));
     let span = Span { since: at(1), until };
-    assert_eq!(run.at().query(), Query::Collect(vec![71, 72], Some(span)));
+    assert_eq!(run.at().query(), Query::Collect(accounts(), Some(span)));
 }

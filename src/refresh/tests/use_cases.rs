@@ -17,10 +17,7 @@ fn existing_accounts_are_updated_without_the_user() {
     assert_eq!(event.origin(), UpdateOrigin::Silent);
     assert_eq!((event.part, event.parts, event.new_transactions), (1, 1, 3));
     assert_eq!(event.transactions.len(), 3);
-    assert_eq!(
-        event.refresh.as_ref().map(|refresh| refresh.task_id.as_str()),
-        Some("task-1")
-    );
+    assert_eq!(run.published[0].context().task_id, "task-1");
     assert_eq!(run.published.len(), 1, "nobody is bothered on the way");
 }
 
@@ -89,10 +86,7 @@ fn the_bank_refuses() {
     let event = run.failed();
     assert_eq!(event.finapi_code, "BANK_SERVER_REJECTION");
     assert_eq!(event.bank_message, "Ihre Bank sagt nein");
-    assert_eq!(
-        event.refresh.as_ref().map(|refresh| refresh.task_id.as_str()),
-        Some("task-1")
-    );
+    assert_eq!(run.published[0].context().task_id, "task-1");
 }
 
 #[test]

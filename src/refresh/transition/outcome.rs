@@ -83,7 +83,7 @@ impl Transition<'_> {
             return self.finish_failed(refresh, &FailureDetails::of(FailureReason::TimedOut, message, true));
         }
         // Categories are an extra: past the deadline the transactions are published without them.
-        let categorized = connection.categorized || !refresh.command.wait_for_categorization || late;
+        let categorized = connection.categorized || !refresh.command.wait_for_categorization() || late;
         if !connection.ready || !categorized {
             let polls = refresh.polls + 1;
             let polling = &self.policy.polling;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::Transition;
+use crate::id::TransactionId;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::{Failure, FailureDetails};
 use crate::refresh::model::{Connection, Task, TaskStatus};
 use crate::refresh::query::Response;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
-use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, command, earlier, later};
+use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, later};
 
 impl Transition<'_> {
     pub(super) fn on_connection(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
@@ -29,7 +30,7 @@ impl Transition<'_> {
             since: updated.then_some(since),
             until: None,
             next_part: 1,
-            published_up_to: 0,
+            published_up_to: TransactionId::default(),
         };
         self.on_response(
             Refresh {
@@ -64,11 +65,11 @@ impl Transition<'_> {
     /// Whether a task of the user does what the command asks for. One that began after the command does, whoever
     /// began it; so does one that is running anyway, unless the command asks for more than that.
     pub(super) fn satisfies(&self, refresh: &Refresh, task: &Task, lookup: Lookup) -> bool {
-        if task.bank_connection_id != Some(refresh.command.bank_connection_id) {
+        if task.bank_connection_id != Some(refresh.command.connection_id()) {
             return false;
         }
         let by_web_form = task.status == TaskStatus::WebFormRequired;
-        if !refresh.command.edit_saved_settings.is_empty() && !by_web_form {
+        if refresh.command.edits_saved_settings() && !by_web_form {
             return false;
         }
         let skew = self.policy.limits.clock_skew;
@@ -77,7 +78,7 @@ impl Transition<'_> {
         }
         let form_is_open = later(task.created_at, WEB_FORM_LIFETIME) > self.context.now;
         let runs = task.status == TaskStatus::Running || (lookup == Lookup::Follow && by_web_form && form_is_open);
-        runs && !command::asks_for_more(&refresh.command)
+        runs && !refresh.command.asks_for_more()
     }
 
     /// Enters the phase that the task is in.
@@ -146,7 +147,7 @@ impl Transition<'_> {
     }
 
     pub(super) fn why_user(&self, refresh: &Refresh) -> UserActionReason {
-        if !refresh.command.edit_saved_settings.is_empty() {
+        if refresh.command.edits_saved_settings() {
             UserActionReason::EditSavedSettings
         } else if let Phase::Updating { .. } = refresh.phase {
             UserActionReason::DuringUpdate

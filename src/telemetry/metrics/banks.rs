@@ -5,6 +5,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use opentelemetry::KeyValue;
 
+use crate::id::BankId;
+
 /// The banks that metrics name, where that is asked for.
 pub(super) static BANKS: OnceLock<Banks> = OnceLock::new();
 
@@ -12,7 +14,7 @@ pub(super) static BANKS: OnceLock<Banks> = OnceLock::new();
 #[derive(Debug)]
 pub(super) struct Banks {
     max: usize,
-    named: Mutex<BTreeSet<i64>>,
+    named: Mutex<BTreeSet<BankId>>,
 }
 
 pub(super) fn name_banks(max: usize) {
@@ -26,7 +28,7 @@ pub(super) fn name_banks(max: usize) {
 }
 
 impl Banks {
-    pub(super) fn label(&self, bank_id: Option<i64>) -> KeyValue {
+    pub(super) fn label(&self, bank_id: Option<BankId>) -> KeyValue {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         let name = match bank_id {
             Some(id) if named.contains(&id) || named.len() < self.max => {

@@ -144,8 +144,9 @@ mod tests {
 
     use super::*;
     use crate::broker::{Message, Outgoing};
-    use crate::proto::RefreshFailed;
-    use crate::refresh::event::Event;
+    use crate::id::BankId;
+    use crate::proto::{RefreshContext, RefreshFailed};
+    use crate::refresh::event::{Event, EventKind};
     use crate::telemetry::Ended;
 
     /// How many metrics there are, and those that show with their labels after everything was counted once.
@@ -157,9 +158,12 @@ mod tests {
         let make = Maker::of(&meter);
         let (metrics, finapi, gauges) = (Metrics::new(&make), FinApiMetrics::new(&make), Gauges::new(&make));
         let moment = Duration::from_secs(1);
-        let failed = Event::RefreshFailed(RefreshFailed::default());
+        let failed = Event::new(
+            RefreshContext::default(),
+            EventKind::RefreshFailed(RefreshFailed::default()),
+        );
         for bank in [Some(1), Some(1), Some(2), None] {
-            metrics.published(&failed, moment, || bank);
+            metrics.published(&failed, moment, || bank.map(BankId::from));
         }
         metrics.command_taken(moment, true);
         metrics.resumed(moment);

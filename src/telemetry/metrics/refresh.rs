@@ -7,7 +7,8 @@ use opentelemetry::metrics::{Counter, Histogram};
 
 use super::banks::BANKS;
 use super::{Maker, Metrics};
-use crate::refresh::event::Event;
+use crate::id::BankId;
+use crate::refresh::event::{Event, EventKind};
 
 /// The instruments.
 #[derive(Clone, Debug)]
@@ -54,11 +55,11 @@ impl Refreshes {
 
 impl Metrics {
     /// An event is out, so long after the command; `bank_id` is asked where metrics name banks.
-    pub(crate) fn published(&self, event: &Event, age: Duration, bank_id: impl FnOnce() -> Option<i64>) {
-        let (outcome, reason) = match event {
-            Event::TransactionsUpdated(event) => ("updated", event.origin().as_str_name()),
-            Event::UserActionRequired(event) => ("user_action", event.reason().as_str_name()),
-            Event::RefreshFailed(event) => ("failed", event.reason().as_str_name()),
+    pub(crate) fn published(&self, event: &Event, age: Duration, bank_id: impl FnOnce() -> Option<BankId>) {
+        let (outcome, reason) = match event.kind() {
+            EventKind::TransactionsUpdated(event) => ("updated", event.origin().as_str_name()),
+            EventKind::UserActionRequired(event) => ("user_action", event.reason().as_str_name()),
+            EventKind::RefreshFailed(event) => ("failed", event.reason().as_str_name()),
         };
         let labels = [KeyValue::new("type", event.message_name())];
         self.refreshes.events.add(1, &labels);

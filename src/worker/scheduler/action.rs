@@ -2,6 +2,7 @@
 
 use super::job::Receipt;
 use crate::broker::Tag;
+use crate::id::UserId;
 use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
 use crate::worker::publication::Publication;
@@ -15,7 +16,7 @@ pub(in crate::worker) enum Action {
     /// Publish what takes the place of a delivery, or what a run led to, over the connection of that delivery.
     Publish(RunId, Tag, Publication),
     /// Fetch a token of this user.
-    FetchToken(String),
+    FetchToken(UserId),
     /// Acknowledge: everything that follows from the delivery is confirmed.
     Acknowledge(Receipt),
     /// Report that a delivery is a duplicate.

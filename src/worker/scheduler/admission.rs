@@ -61,7 +61,7 @@ impl Scheduler {
     }
 
     fn on_refresh(&mut self, job: Job, now: Now) {
-        match self.firsts.get(&job.refresh.command.command_id) {
+        match self.firsts.get(job.refresh.command.id()) {
             Some(first) => self.on_duplicate(job, *first, now),
             None => self.admit(job, now),
         }
@@ -70,7 +70,7 @@ impl Scheduler {
     fn admit(&mut self, job: Job, now: Now) {
         let is_command = matches!(job.receipt.origin(), Origin::Interactive | Origin::Background);
         let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
-        let command_id = job.refresh.command.command_id.clone();
+        let command_id = job.refresh.command.id().clone();
         let first = First {
             tag: job.receipt.tag(),
             progress: job.refresh.progress(),
@@ -97,7 +97,7 @@ impl Scheduler {
             return self.drop_duplicate(job);
         }
         // While the first is busy, this may be what it has just published.
-        let Some(waiting) = self.take_waiting(&job.refresh.command.command_id, first.tag) else {
+        let Some(waiting) = self.take_waiting(job.refresh.command.id(), first.tag) else {
             return self.park_duplicate(job, now);
         };
         // The first may have polled just before.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::job::{Job, Now};
+use crate::id::CommandId;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Refresh, later};
 
@@ -15,7 +16,7 @@ type Slot = (Duration, u64);
 pub(super) struct Held {
     slots: BTreeMap<Slot, Waiter>,
     /// Where each command is held, for wake-ups.
-    places: HashMap<String, Slot>,
+    places: HashMap<CommandId, Slot>,
     count: u64,
 }
 
@@ -29,7 +30,7 @@ impl Held {
     pub(super) fn insert(&mut self, job: Job, due: Duration, now: Now) {
         self.count += 1;
         let slot = (due, self.count);
-        self.places.insert(job.refresh.command.command_id.clone(), slot);
+        self.places.insert(job.refresh.command.id().clone(), slot);
         let since = now.since_start;
         self.slots.insert(slot, Waiter { job, since });
     }
@@ -56,20 +57,20 @@ impl Held {
         self.pop()
     }
 
-    pub(super) fn remove(&mut self, command_id: &str) -> Option<Job> {
+    pub(super) fn remove(&mut self, command_id: &CommandId) -> Option<Job> {
         let slot = self.places.remove(command_id)?;
         Some(self.slots.remove(&slot)?.job)
     }
 
     pub(super) fn pop(&mut self) -> Option<Job> {
         let (_, Waiter { job, .. }) = self.slots.pop_first()?;
-        self.places.remove(&job.refresh.command.command_id);
+        self.places.remove(job.refresh.command.id());
         Some(job)
     }
 
     /// finAPI has called back, so what the refresh waits for may have happened. The refresh is due now, but not within a second of
     /// being held, because it may have been polled just before. A wait that finAPI asked for, or that follows a failure, stays.
-    pub(super) fn wake(&mut self, command_id: &str, now: Now) {
+    pub(super) fn wake(&mut self, command_id: &CommandId, now: Now) {
         let Some(slot) = self.places.get_mut(command_id) else {
             return;
         };

@@ -28,6 +28,7 @@ use std::time::Duration;
 use super::publication::Publication;
 use super::settings::Settings;
 use crate::broker::Tag;
+use crate::id::{CommandId, UserId};
 use crate::refresh::failure::Failure;
 use crate::refresh::{Progress, Refresh, later};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
@@ -51,7 +52,7 @@ const UNPROVEN_WAIT: Duration = Duration::from_secs(1);
 struct Busy {
     receipt: Receipt,
     /// None where the delivery is not the one of its command that is worked on.
-    command_id: Option<String>,
+    command_id: Option<CommandId>,
 }
 
 /// The delivery of a command that is worked on. Others of the command are duplicates.
@@ -77,14 +78,14 @@ pub(super) struct Scheduler {
     careful: usize,
     backlog: VecDeque<Job>,
     /// By user, from the request for a token until its end.
-    awaiting_token: BTreeMap<String, Vec<Job>>,
+    awaiting_token: BTreeMap<UserId, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
     publishing: usize,
     /// What may kill workers runs from here on. Before, what came back together with it may still be on its way to the quarantine, and
     /// each worker that dies then leaves two messages of one.
     quarantined_by: Duration,
     /// By command.
-    firsts: HashMap<String, First>,
+    firsts: HashMap<CommandId, First>,
     runs: RunId,
     actions: VecDeque<Action>,
 }
@@ -129,7 +130,7 @@ impl Scheduler {
                 self.await_token(job);
                 continue;
             }
-            let command_id = Some(job.refresh.command.command_id.clone());
+            let command_id = Some(job.refresh.command.id().clone());
             let tag = job.receipt.tag();
             let id = self.begin(job.receipt, command_id, false);
             return Some(Run {
@@ -171,12 +172,12 @@ impl Scheduler {
     }
 
     /// finAPI called back about a command.
-    pub(super) fn on_wake_up(&mut self, command_id: &str, now: Now) {
+    pub(super) fn on_wake_up(&mut self, command_id: &CommandId, now: Now) {
         self.held.wake(command_id, now);
     }
 
     /// A user's token was fetched, or could not be. All refreshes of the user share the result.
-    pub(super) fn on_token(&mut self, user_id: &str, fetched: Result<(), Failure>, now: Now) {
+    pub(super) fn on_token(&mut self, user_id: &UserId, fetched: Result<(), Failure>, now: Now) {
         for mut job in self.awaiting_token.remove(user_id).unwrap_or_default() {
             job.failure = fetched.as_ref().err().cloned();
             self.place(job, now);
@@ -192,7 +193,7 @@ impl Scheduler {
             return;
         };
         if !self.owns(&receipt) {
-            self.forget(command_id.as_deref(), receipt.tag());
+            self.forget(command_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
@@ -232,7 +233,7 @@ impl Scheduler {
             self.quarantined_by = now.since_start + QUARANTINE_WAIT;
         }
         if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
-            self.forget(command_id.as_deref(), receipt.tag());
+            self.forget(command_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
@@ -240,7 +241,7 @@ impl Scheduler {
                 PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
                 PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
                 PublishEnd::Done | PublishEnd::Lost => {
-                    self.forget(command_id.as_deref(), receipt.tag());
+                    self.forget(command_id.as_ref(), receipt.tag());
                     self.actions.push_back(Action::Acknowledge(receipt));
                 }
             }
@@ -320,7 +321,7 @@ impl Scheduler {
         self.generation == Some(receipt.tag().generation)
     }
 
-    fn begin(&mut self, receipt: Receipt, command_id: Option<String>, is_publishing: bool) -> RunId {
+    fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, is_publishing: bool) -> RunId {
         self.runs += 1;
         self.publishing += usize::from(is_publishing);
         self.busy.insert(self.runs, Busy { receipt, command_id });
@@ -332,20 +333,20 @@ impl Scheduler {
         self.held.insert(job, due, now);
     }
 
-    fn publish(&mut self, receipt: Receipt, command_id: Option<String>, publication: Publication) {
+    fn publish(&mut self, receipt: Receipt, command_id: Option<CommandId>, publication: Publication) {
         let tag = receipt.tag();
         let id = self.begin(receipt, command_id, true);
         self.actions.push_back(Action::Publish(id, tag, publication));
     }
 
     fn park(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.command_id.clone());
+        let command_id = Some(job.refresh.command.id().clone());
         let redeliveries = job.redeliveries_to_keep();
         self.publish(job.receipt, command_id, Publication::Park(job.refresh, redeliveries));
     }
 
     fn requeue(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.command_id.clone());
+        let command_id = Some(job.refresh.command.id().clone());
         let redeliveries = job.redeliveries_to_keep();
         self.publish(job.receipt, command_id, Publication::Requeue(job.refresh, redeliveries));
     }
@@ -354,7 +355,7 @@ impl Scheduler {
         if self.draining {
             return self.park(job);
         }
-        let user_id = &job.refresh.command.user_id;
+        let user_id = job.refresh.command.user_id();
         if let Some(waiting) = self.awaiting_token.get_mut(user_id) {
             return waiting.push(job);
         }
@@ -364,7 +365,7 @@ impl Scheduler {
     }
 
     /// Takes a job out of where it waits.
-    fn take_waiting(&mut self, command_id: &str, tag: Tag) -> Option<Job> {
+    fn take_waiting(&mut self, command_id: &CommandId, tag: Tag) -> Option<Job> {
         let is_it = |job: &Job| job.receipt.tag() == tag;
         let queues = self.runnable.iter_mut().chain([&mut self.backlog]);
         let waiting = self.held.remove(command_id).or_else(|| {
@@ -383,7 +384,7 @@ impl Scheduler {
         self.runnable[Rank::of(&job.refresh).index()].push_back(job);
     }
 
-    fn forget(&mut self, command_id: Option<&str>, tag: Tag) {
+    fn forget(&mut self, command_id: Option<&CommandId>, tag: Tag) {
         let Some(command_id) = command_id else { return };
         if self.firsts.get(command_id).is_some_and(|first| first.tag == tag) {
             self.firsts.remove(command_id);

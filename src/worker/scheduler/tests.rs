@@ -8,9 +8,10 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::broker::{Message, Outgoing};
+use crate::id::TransactionId;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::failure::FailureClass;
-use crate::refresh::{Envelope, Phase, Refresh, TaskRef, Update};
+use crate::refresh::{Command, Envelope, Phase, Refresh, TaskRef, Update};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
 
@@ -65,7 +66,7 @@ struct World {
     running: Vec<Run>,
     /// And what the broker is to have once it is confirmed.
     publishing: Vec<(RunId, Tag, Publication, Option<Sent>)>,
-    fetching: BTreeSet<String>,
+    fetching: BTreeSet<UserId>,
     evicted_at: Duration,
     stats: Stats,
 }
@@ -126,7 +127,9 @@ impl World {
                 let outage = self.random.bool();
                 self.scheduler.on_outage(outage, self.now);
             }
-            98 => self.scheduler.on_wake_up(&command_id(self.random.u64(..20)), self.now),
+            98 => self
+                .scheduler
+                .on_wake_up(&command_id(self.random.u64(..20)).parse().expect("an id"), self.now),
             _ if self.random.u8(..20) == 0 => self.disconnect(),
             _ => {}
         }
@@ -238,12 +241,13 @@ impl World {
             revision: sent.revision,
             ..Envelope::default()
         };
+        let command = Command::parse(command).expect("a command");
         let mut refresh = Refresh::new(command, self.now.time, envelope, self.now.time);
         if sent.parts_published > 0 {
             refresh.phase = collecting(sent.parts_published);
         } else if self.random.bool() {
             let task = TaskRef {
-                id: String::new(),
+                id: "".into(),
                 created_at: self.now.time,
             };
             refresh.phase = Phase::Updating { task };
@@ -344,7 +348,7 @@ impl World {
     fn perform_all(&mut self) {
         self.perform_actions();
         // Half of the users have a token.
-        let has_token = |refresh: &Refresh| refresh.command.user_id.as_str() < "user-3";
+        let has_token = |refresh: &Refresh| refresh.command.user_id().as_str() < "user-3";
         while self.running.len() < PERMITS {
             let Some(run) = self.scheduler.next_run(has_token, self.now) else {
                 break;
@@ -513,7 +517,7 @@ fn parts_published(refresh: &Refresh) -> u32 {
 }
 
 fn number_of(refresh: &Refresh) -> u64 {
-    let (_, number) = refresh.command.command_id.rsplit_once('-').expect("an id");
+    let (_, number) = refresh.command.id().as_str().rsplit_once('-').expect("an id");
     number.parse().expect("a number")
 }
 
@@ -526,7 +530,7 @@ fn collecting(parts_published: u32) -> Phase {
             since: None,
             until: None,
             next_part: parts_published + 1,
-            published_up_to: 0,
+            published_up_to: TransactionId::default(),
         },
     }
 }

@@ -9,7 +9,6 @@ use axum::response::Response;
 
 use super::*;
 use crate::proto::{FailureReason, RefreshFailed};
-use crate::refresh::event::Event;
 
 /// The token, and the user, at whose request finAPI's stand-in panics in the task that sent the request.
 const PANICS: &str = "panics";
@@ -42,13 +41,10 @@ impl Alone {
         let mut outcomes: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for message in self.server.peek(&self.topology.unrouted_events()) {
             let kind = message.properties.kind.expect("a type");
-            match Event::decode(&kind, &message.body).expect("an event") {
-                Event::RefreshFailed(failed) => {
-                    let context = failed.refresh.clone().expect("a context");
-                    outcomes.entry(context.command_id).or_default().push(failed);
-                }
-                other => panic!("not expected: {other:?}"),
-            }
+            assert_eq!(kind, "bankrefresh.v1.RefreshFailed");
+            let failed = RefreshFailed::decode(message.body).expect("an event");
+            let context = failed.refresh.clone().expect("a context");
+            outcomes.entry(context.command_id).or_default().push(failed);
         }
         outcomes
     }

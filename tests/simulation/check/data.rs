@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bankrefresh::proto::{TransactionsUpdated, UpdateOrigin};
-use bankrefresh::refresh::event::Event;
+use bankrefresh::proto::{RefreshContext, TransactionsUpdated, UpdateOrigin};
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::Imported;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::line::Endpoint;
 /// An outcome as a consumer has it that remembers the ids of events: of duplicates of a part it has the first one.
 struct Consumed<'a> {
     /// The parts in their order.
-    parts: Vec<(Instant, &'a TransactionsUpdated)>,
+    parts: Vec<(Instant, &'a RefreshContext, &'a TransactionsUpdated)>,
     ids: Vec<i64>,
 }
 
@@ -64,13 +64,13 @@ fn unreal(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
 
 fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
     let consumed = consumed(refresh);
-    let Some((at, last)) = consumed.parts.last().filter(|(_, last)| last.part >= last.parts) else {
+    let Some((at, context, last)) = consumed.parts.last().filter(|(_, _, last)| last.part >= last.parts) else {
         return Vec::new();
     };
     let mut faults = Vec::new();
     let published: BTreeSet<i64> = consumed.ids.iter().copied().collect();
-    let tasks = match (last.origin(), &last.refresh) {
-        (UpdateOrigin::Silent | UpdateOrigin::UserActed, Some(context)) => vec![context.task_id.as_str()],
+    let tasks = match last.origin() {
+        UpdateOrigin::Silent | UpdateOrigin::UserActed => vec![context.task_id.as_str()],
         _ => own_tasks(ledger, refresh),
     };
     let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
@@ -98,19 +98,20 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
 fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
     let mut first: BTreeMap<&str, (Instant, &Event)> = BTreeMap::new();
     for published in &refresh.events {
-        if let Some(context) = published.event.context() {
-            first
-                .entry(&context.event_id)
-                .or_insert((published.at, &published.event));
-        }
+        first
+            .entry(&published.event.context().event_id)
+            .or_insert((published.at, &published.event));
     }
     let numbers = 1..=u32::try_from(refresh.events.len()).unwrap_or(u32::MAX);
     let part = |number: u32| match first.get(refresh.event_id(&format!("outcome/{number}")).as_str()) {
-        Some((at, Event::TransactionsUpdated(event))) => Some((*at, event)),
-        _ => None,
+        Some((at, event)) => match event.kind() {
+            EventKind::TransactionsUpdated(updated) => Some((*at, event.context(), updated)),
+            EventKind::UserActionRequired(_) | EventKind::RefreshFailed(_) => None,
+        },
+        None => None,
     };
     let parts: Vec<_> = numbers.map_while(part).collect();
-    let transactions = parts.iter().flat_map(|(_, event)| &event.transactions);
+    let transactions = parts.iter().flat_map(|(_, _, event)| &event.transactions);
     let ids = transactions.map(|transaction| transaction.id).collect();
     Consumed { parts, ids }
 }

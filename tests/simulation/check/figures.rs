@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use bankrefresh::broker::memory::{PublishFault, What};
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::Endpoint as Part;
 
 use super::findings::Findings;
@@ -101,7 +101,7 @@ impl Figures {
                     let name = published.event.summary();
                     let name = name.split([',', ')']).next().unwrap_or_default().replace('(', "");
                     self.count(&name, 1);
-                } else if let Event::UserActionRequired(_) = published.event {
+                } else if let EventKind::UserActionRequired(_) = published.event.kind() {
                     self.count("UserActionRequired", 1);
                 } else {
                     self.count("part before the last", 1);

@@ -2,7 +2,7 @@
 
 use bankrefresh::message::REASON_HEADER;
 use bankrefresh::proto::FailureReason;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
@@ -61,5 +61,5 @@ fn timed_out(refresh: &Refresh<'_>) -> bool {
     refresh
         .events
         .iter()
-        .any(|published| matches!(&published.event, Event::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
+        .any(|published| matches!(published.event.kind(), EventKind::RefreshFailed(event) if event.reason() == FailureReason::TimedOut))
 }

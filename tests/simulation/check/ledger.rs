@@ -192,7 +192,7 @@ impl<'a> Ledger<'a> {
                 for outgoing in messages {
                     if outgoing.exchange != topology.events() {
                         self.of(&outgoing.message, |refresh| refresh.doubled += 1);
-                    } else if let Some(id) = decode(&outgoing.message).and_then(|event| command_of(&event)) {
+                    } else if let Some(id) = decode(&outgoing.message).as_ref().map(command_of) {
                         self.by_id(&id, |refresh| refresh.published_again += 1);
                     }
                 }
@@ -218,7 +218,7 @@ impl<'a> Ledger<'a> {
             }),
             What::Sent { client, outgoing } if *client > 0 => {
                 if outgoing.exchange == topology.events() {
-                    if let Some(id) = decode(&outgoing.message).and_then(|event| command_of(&event)) {
+                    if let Some(id) = decode(&outgoing.message).as_ref().map(command_of) {
                         self.by_id(&id, |refresh| refresh.sent += 1);
                     }
                 } else {
@@ -234,7 +234,7 @@ impl<'a> Ledger<'a> {
 
     fn on_event(&mut self, at: Instant, message: &Message) {
         let Some(event) = decode(message) else { return };
-        let Some(id) = command_of(&event) else { return };
+        let id = command_of(&event);
         let message = message.clone();
         self.by_id(&id, |refresh| refresh.events.push(Published { at, event, message }));
     }
@@ -288,7 +288,7 @@ impl<'a> Refresh<'a> {
 
     /// Whether any of its events names a task.
     pub(crate) fn names(&self, task: &str) -> bool {
-        let mut contexts = self.events.iter().filter_map(|published| published.event.context());
+        let mut contexts = self.events.iter().map(|published| published.event.context());
         contexts.any(|context| context.task_id == task)
     }
 
@@ -308,6 +308,6 @@ pub(crate) fn decode(message: &Message) -> Option<Event> {
     Event::decode(message.properties.kind.as_deref()?, &message.body).ok()
 }
 
-fn command_of(event: &Event) -> Option<String> {
-    event.context().map(|context| context.command_id.clone())
+fn command_of(event: &Event) -> String {
+    event.context().command_id.clone()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 
 use tokio::time::Instant;
 
@@ -75,11 +75,11 @@ pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
 
 /// Whether its duplicates published outcomes of different updates, or an update and a failure, under the same ids.
 pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
-    let outcome = |event: &&Event| !matches!(event, Event::UserActionRequired(_));
+    let outcome = |event: &&Event| !matches!(event.kind(), EventKind::UserActionRequired(_));
     let events = refresh.events.iter().map(|published| &published.event).filter(outcome);
     let ends = events.map(|event| {
-        let task = event.context().map(|context| context.task_id.as_str());
-        (task, matches!(event, Event::RefreshFailed(_)))
+        let task = event.context().task_id.as_str();
+        (task, matches!(event.kind(), EventKind::RefreshFailed(_)))
     });
     ends.collect::<BTreeSet<_>>().len() > 1
 }
@@ -104,13 +104,11 @@ pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
 fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
     let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
     for published in &refresh.events {
-        let Some(context) = published.event.context() else {
-            continue;
-        };
-        let number = match &published.event {
-            Event::UserActionRequired(_) => continue,
-            Event::TransactionsUpdated(event) => event.part,
-            Event::RefreshFailed(_) => (1..PARTS_MAX)
+        let context = published.event.context();
+        let number = match published.event.kind() {
+            EventKind::UserActionRequired(_) => continue,
+            EventKind::TransactionsUpdated(event) => event.part,
+            EventKind::RefreshFailed(_) => (1..PARTS_MAX)
                 .find(|number| refresh.event_id(&format!("outcome/{number}")) == context.event_id)
                 .unwrap_or_default(),
         };
@@ -133,12 +131,12 @@ fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
         let is_first = !parts.contains_key(&number);
         let part = parts.entry(number).or_default();
         part.ends_first |= is_first && published.event.is_last();
-        match &published.event {
-            Event::TransactionsUpdated(event) => {
+        match published.event.kind() {
+            EventKind::TransactionsUpdated(event) => {
                 part.updated = true;
                 part.last |= event.part >= event.parts;
             }
-            Event::RefreshFailed(_) | Event::UserActionRequired(_) => part.failed = true,
+            EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => part.failed = true,
         }
     }
     Ok(parts)
@@ -208,7 +206,7 @@ pub(crate) fn events_repeat_only_with_their_delivery(ledger: &Ledger<'_>, violat
 /// How often each event was published.
 pub(crate) fn repeats<'a>(refresh: &'a Refresh<'_>) -> BTreeMap<&'a str, usize> {
     let mut counts = BTreeMap::new();
-    for context in refresh.events.iter().filter_map(|published| published.event.context()) {
+    for context in refresh.events.iter().map(|published| published.event.context()) {
         *counts.entry(context.event_id.as_str()).or_default() += 1;
     }
     counts

@@ -3,7 +3,7 @@
 use bankrefresh::broker::Header;
 use bankrefresh::broker::memory::What;
 use bankrefresh::message::REASON_HEADER;
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::EventKind;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, decode};
@@ -36,7 +36,9 @@ pub(crate) fn nothing_secret_is_said(ledger: &Ledger<'_>, violated: &mut Finding
         let What::Sent { outgoing, .. } = &seen.what else {
             continue;
         };
-        if let Some(Event::RefreshFailed(failed)) = decode(&outgoing.message) {
+        if let Some(event) = decode(&outgoing.message)
+            && let EventKind::RefreshFailed(failed) = event.kind()
+        {
             check("a failure", &failed.message, violated);
             check("a failure", &failed.finapi_code, violated);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bankrefresh::refresh::command;
+use bankrefresh::refresh::Command;
 use tokio::task::Id;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -109,6 +109,10 @@ fn has_unopened_form(ledger: &Ledger<'_>, made: &Made<'_>, at: Instant) -> bool 
     })
 }
 
+fn wants_more(refresh: &Refresh<'_>) -> bool {
+    Command::parse(refresh.command.clone()).is_ok_and(|command| command.asks_for_more())
+}
+
 /// A command that says in no way when it was sent: no `requested_at`, no timestamp of its message, no UUIDv7.
 fn has_no_date(refresh: &Refresh<'_>) -> bool {
     let made_at = Uuid::parse_str(refresh.id).ok().and_then(|id| id.get_timestamp());
@@ -152,7 +156,7 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         let list = list_of(&seen, call.run);
         for task in running(&seen, call.life, *connection) {
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
-            if refresh.is_some_and(|refresh| command::asks_for_more(refresh.command)) {
+            if refresh.is_some_and(wants_more) {
                 findings.excuse(WANTS_MORE);
             } else if began_after_list {
                 findings.excuse(OLDER_LIST);

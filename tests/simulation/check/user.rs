@@ -1,7 +1,7 @@
 //! The user is notified of every web form before anything comes of it.
 
 use bankrefresh::proto::{FailureReason, UpdateOrigin};
-use bankrefresh::refresh::event::Event;
+use bankrefresh::refresh::event::{Event, EventKind};
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Published, Refresh};
@@ -14,16 +14,14 @@ pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh f
 pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
         for (index, published) in refresh.events.iter().enumerate() {
-            let Some(context) = published.event.context() else {
-                continue;
-            };
+            let context = published.event.context();
             let before = refresh.events[..index].iter();
             let mut before = before.filter(|before| asks(before, &context.task_id));
             if is_made_by_user(&published.event) && before.next().is_none() {
                 let what = published.event.summary();
                 violated.push(format!("command {}: {what} before its user was notified", refresh.id));
             }
-            if let Event::UserActionRequired(event) = &published.event {
+            if let EventKind::UserActionRequired(event) = published.event.kind() {
                 let id = refresh.event_id(&format!("web-form/{}", event.web_form_id));
                 if context.event_id != id || event.web_form_url.is_empty() {
                     violated.push(format!("command {}: not the web form's event {id}", refresh.id));
@@ -65,24 +63,24 @@ pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Fin
 }
 
 fn asks(published: &Published, task: &str) -> bool {
-    matches!(&published.event, Event::UserActionRequired(event) if event.refresh.as_ref().is_some_and(|context| context.task_id == task))
+    matches!(published.event.kind(), EventKind::UserActionRequired(_)) && published.event.context().task_id == task
 }
 
 fn is_made_by_user(event: &Event) -> bool {
-    match event {
-        Event::TransactionsUpdated(event) => event.origin() == UpdateOrigin::UserActed,
-        Event::RefreshFailed(event) => matches!(
+    match event.kind() {
+        EventKind::TransactionsUpdated(event) => event.origin() == UpdateOrigin::UserActed,
+        EventKind::RefreshFailed(event) => matches!(
             event.reason(),
             FailureReason::UserAborted | FailureReason::WebFormExpired | FailureReason::WebFormFailed
         ),
-        Event::UserActionRequired(_) => false,
+        EventKind::UserActionRequired(_) => false,
     }
 }
 
 /// Whether it stopped for finAPI's sake or for time's.
 fn gave_up(refresh: &Refresh<'_>) -> bool {
-    refresh.events.iter().any(|published| match &published.event {
-        Event::RefreshFailed(event) => matches!(
+    refresh.events.iter().any(|published| match published.event.kind() {
+        EventKind::RefreshFailed(event) => matches!(
             event.reason(),
             FailureReason::TimedOut
                 | FailureReason::FinapiUnavailable

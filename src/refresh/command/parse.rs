@@ -1,0 +1,275 @@
+//! The edge: the protocol's command becomes a [`Command`] or is refused, and every rule of `commands.proto` is here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{AccountType, BankingInterface, Command, Download, ImportNewAccounts, SavedSetting, UserMetadata};
+use crate::id::ConnectionId;
+use crate::proto::{self, RefreshConnection, from_timestamp, timestamp};
+
+/// The most characters of a URL that finAPI takes.
+pub const URL_CHARACTERS_MAX: usize = 2048;
+/// The most labels of a command.
+pub const LABELS_MAX: usize = 32;
+/// The most bytes of a label's key, and of its value.
+pub const LABEL_BYTES_MAX: usize = 255;
+/// The characters of a web form profile's id.
+const PROFILE_ID_CHARACTERS: usize = 36;
+
+/// Why a command can't be acted on: the field and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {allowed}{}", of_newer_release(*.unknown))]
+pub struct InvalidCommand {
+    /// The field's name in `commands.proto`.
+    pub field: &'static str,
+    /// What is allowed.
+    pub allowed: &'static str,
+    /// An enum's value that this release does not know: a newer sender may mean something by it.
+    pub unknown: Option<i32>,
+}
+
+fn of_newer_release(unknown: Option<i32>) -> String {
+    unknown.map_or_else(String::new, |value| {
+        format!(" (this release does not know the value {value})")
+    })
+}
+
+impl InvalidCommand {
+    fn new(field: &'static str, allowed: &'static str) -> Self {
+        Self {
+            field,
+            allowed,
+            unknown: None,
+        }
+    }
+}
+
+impl Command {
+    /// Reads a command, before anything is asked of finAPI.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is not as `commands.proto` says.
+    pub fn parse(command: RefreshConnection) -> Result<Self, InvalidCommand> {
+        let invalid = InvalidCommand::new;
+        let import_new_accounts = import_new_accounts(command.import_new_accounts)?;
+        Ok(Self {
+            id: command
+                .command_id
+                .parse()
+                .map_err(|_| invalid("command_id", "a UUID is required"))?,
+            user_id: command
+                .user_id
+                .parse()
+                .map_err(|_| invalid("user_id", "1 to 36 characters are required"))?,
+            connection_id: connection_id(command.bank_connection_id)?,
+            requested_at: requested_at(command.requested_at.as_ref())?,
+            import_new_accounts,
+            account_types: account_types(&command.account_types, import_new_accounts)?,
+            allowed_interfaces: allowed_interfaces(&command.allowed_interfaces)?,
+            edit_saved_settings: edit_saved_settings(&command.edit_saved_settings)?,
+            download: download(command.skip_balances_download, command.skip_positions_download)?,
+            load_owner_data: command.load_owner_data,
+            user_metadata: command.user_metadata.map(user_metadata).transpose()?,
+            profile_id: profile_id(command.profile_id)?,
+            redirect_url: redirect_url(command.redirect_url)?,
+            max_age: command.max_age.map(max_age).transpose()?,
+            wait_for_categorization: command.wait_for_categorization,
+            access_token: given(command.access_token).map(SecretString::from),
+            labels: labels(command.labels)?,
+        })
+    }
+}
+
+/// What an optional text says; none where it is empty.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn connection_id(id: i64) -> Result<ConnectionId, InvalidCommand> {
+    match id {
+        1.. => Ok(id.into()),
+        _ => Err(InvalidCommand::new("bank_connection_id", "must be greater than zero")),
+    }
+}
+
+fn requested_at(at: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, InvalidCommand> {
+    let invalid = || InvalidCommand::new("requested_at", "must be a valid timestamp");
+    at.map(|at| timestamp(at).ok_or_else(invalid)).transpose()
+}
+
+fn import_new_accounts(value: i32) -> Result<Option<ImportNewAccounts>, InvalidCommand> {
+    match proto::ImportNewAccounts::try_from(value) {
+        Ok(mode) => Ok(ImportNewAccounts::of(mode)),
+        Err(_) => Err(InvalidCommand {
+            unknown: Some(value),
+            ..InvalidCommand::new("import_new_accounts", "must be skip, conditional or forced")
+        }),
+    }
+}
+
+fn account_types(values: &[i32], import: Option<ImportNewAccounts>) -> Result<Vec<AccountType>, InvalidCommand> {
+    let invalid = InvalidCommand::new("account_types", "must be account types of commands.proto");
+    let types = all(values, AccountType::of, invalid)?;
+    match import {
+        None | Some(ImportNewAccounts::Skip) if !types.is_empty() => Err(InvalidCommand::new(
+            "account_types",
+            "only with import_new_accounts conditional or forced",
+        )),
+        _ => Ok(types),
+    }
+}
+
+fn allowed_interfaces(values: &[i32]) -> Result<Vec<BankingInterface>, InvalidCommand> {
+    let invalid = InvalidCommand::new("allowed_interfaces", "must be XS2A, FINTS_SERVER or WEB_SCRAPER");
+    all(values, BankingInterface::of, invalid)
+}
+
+fn edit_saved_settings(values: &[i32]) -> Result<Vec<SavedSetting>, InvalidCommand> {
+    let allowed = "must be credentials or default two-step procedure";
+    let invalid = InvalidCommand::new("edit_saved_settings", allowed);
+    all(values, SavedSetting::of, invalid)
+}
+
+/// All values of an enum, or the first that this release does not know.
+fn all<T>(values: &[i32], of: fn(i32) -> Option<T>, invalid: InvalidCommand) -> Result<Vec<T>, InvalidCommand> {
+    let known = |value: &i32| {
+        of(*value).ok_or_else(|| InvalidCommand {
+            // Every release knows zero, and refuses it.
+            unknown: Some(*value).filter(|value| *value != 0),
+            ..invalid.clone()
+        })
+    };
+    values.iter().map(known).collect()
+}
+
+fn download(skip_balances: bool, skip_positions: bool) -> Result<Download, InvalidCommand> {
+    match (skip_positions, skip_balances) {
+        (false, false) => Ok(Download::Everything),
+        (true, false) => Ok(Download::WithoutPositions),
+        (true, true) => Ok(Download::WithoutPositionsAndBalances),
+        (false, true) => Err(InvalidCommand::new(
+            "skip_balances_download",
+            "only together with skip_positions_download",
+        )),
+    }
+}
+
+fn user_metadata(user: proto::UserMetadata) -> Result<UserMetadata, InvalidCommand> {
+    let proto::UserMetadata {
+        ip_address,
+        device_os,
+        user_agent,
+    } = user;
+    if [&ip_address, &device_os, &user_agent]
+        .iter()
+        .any(|text| text.is_empty())
+    {
+        let allowed = "ip_address, device_os and user_agent are all required";
+        return Err(InvalidCommand::new("user_metadata", allowed));
+    }
+    Ok(UserMetadata {
+        ip_address,
+        device_os,
+        user_agent,
+    })
+}
+
+fn profile_id(text: String) -> Result<Option<String>, InvalidCommand> {
+    match text.chars().count() {
+        0 => Ok(None),
+        PROFILE_ID_CHARACTERS => Ok(Some(text)),
+        _ => Err(InvalidCommand::new("profile_id", "must have 36 characters")),
+    }
+}
+
+fn redirect_url(text: String) -> Result<Option<String>, InvalidCommand> {
+    let is_https = |text: &String| {
+        text.chars().count() <= URL_CHARACTERS_MAX
+            && url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+    };
+    match given(text) {
+        Some(url) if !is_https(&url) => Err(InvalidCommand::new(
+            "redirect_url",
+            "must be an https URL of at most 2048 characters",
+        )),
+        url => Ok(url),
+    }
+}
+
+fn max_age(age: prost_types::Duration) -> Result<Duration, InvalidCommand> {
+    let invalid = InvalidCommand::new("max_age", "must not be negative");
+    if age.seconds < 0 || age.nanos < 0 {
+        return Err(invalid);
+    }
+    age.try_into().map_err(|_| invalid)
+}
+
+fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InvalidCommand> {
+    let fits = |text: &String| text.len() <= LABEL_BYTES_MAX;
+    if labels.len() <= LABELS_MAX && labels.iter().all(|(key, value)| fits(key) && fits(value)) {
+        return Ok(labels);
+    }
+    Err(InvalidCommand::new(
+        "labels",
+        "at most 32 entries of at most 255 bytes a key and a value",
+    ))
+}
+
+/// What [`Command::parse`] reads as the same command: for checkpoints, and for the way back to a lane.
+impl From<&Command> for RefreshConnection {
+    fn from(command: &Command) -> Self {
+        let import_new_accounts = command.import_new_accounts.map(proto::ImportNewAccounts::from);
+        Self {
+            command_id: command.id.to_string(),
+            user_id: command.user_id.to_string(),
+            bank_connection_id: command.connection_id.get(),
+            requested_at: command.requested_at.map(from_timestamp),
+            import_new_accounts: import_new_accounts.unwrap_or_default().into(),
+            account_types: values(&command.account_types, proto::AccountType::from),
+            allowed_interfaces: values(&command.allowed_interfaces, proto::BankingInterface::from),
+            edit_saved_settings: values(&command.edit_saved_settings, proto::SavedSetting::from),
+            skip_balances_download: command.download == Download::WithoutPositionsAndBalances,
+            skip_positions_download: command.download != Download::Everything,
+            load_owner_data: command.load_owner_data,
+            user_metadata: command.user_metadata.clone().map(Into::into),
+            profile_id: command.profile_id.clone().unwrap_or_default(),
+            redirect_url: command.redirect_url.clone().unwrap_or_default(),
+            max_age: command.max_age.map(from_duration),
+            wait_for_categorization: command.wait_for_categorization,
+            access_token: exposed(command.access_token.as_ref()),
+            labels: command.labels.clone(),
+        }
+    }
+}
+
+impl From<UserMetadata> for proto::UserMetadata {
+    fn from(user: UserMetadata) -> Self {
+        Self {
+            ip_address: user.ip_address,
+            device_os: user.device_os,
+            user_agent: user.user_agent,
+        }
+    }
+}
+
+fn values<T: Copy, P: Into<i32>>(choices: &[T], to_proto: fn(T) -> P) -> Vec<i32> {
+    choices.iter().map(|choice| to_proto(*choice).into()).collect()
+}
+
+/// Both numbers fit, because they came from there.
+fn from_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+fn exposed(secret: Option<&SecretString>) -> String {
+    secret
+        .map(|secret| secret.expose_secret().to_owned())
+        .unwrap_or_default()
+}

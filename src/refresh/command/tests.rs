@@ -1,0 +1,167 @@
+//! What passes the edge, what is refused there, and the way back.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::proto::{self, RefreshConnection};
+
+type Spoil = fn(&mut RefreshConnection);
+
+fn plain() -> RefreshConnection {
+    RefreshConnection {
+        command_id: Uuid::from_u128(1).to_string(),
+        user_id: "anna".into(),
+        bank_connection_id: 1,
+        ..RefreshConnection::default()
+    }
+}
+
+/// A command with something in every field.
+fn full() -> RefreshConnection {
+    RefreshConnection {
+        command_id: "6F1D3B0A-6B0E-4B8E-9A55-0D5B7C3C0001".into(),
+        user_id: "Änna".into(),
+        bank_connection_id: 7,
+        requested_at: Some(prost_types::Timestamp {
+            seconds: 1_772_000_000,
+            nanos: 5,
+        }),
+        import_new_accounts: proto::ImportNewAccounts::Forced.into(),
+        account_types: (1..=7).collect(),
+        allowed_interfaces: (1..=3).collect(),
+        edit_saved_settings: (1..=2).collect(),
+        skip_balances_download: true,
+        skip_positions_download: true,
+        load_owner_data: true,
+        user_metadata: Some(proto::UserMetadata {
+            ip_address: "192.0.2.1".into(),
+            device_os: "iOS".into(),
+            user_agent: "App".into(),
+        }),
+        profile_id: "p".repeat(36),
+        redirect_url: "https://example.org/Path?back".into(),
+        max_age: Some(prost_types::Duration { seconds: 60, nanos: 7 }),
+        wait_for_categorization: true,
+        access_token: "planted-token".into(),
+        labels: [("tenant".to_owned(), "t-1".to_owned())].into(),
+    }
+}
+
+fn invalid(spoil: Spoil) -> InvalidCommand {
+    let mut command = plain();
+    spoil(&mut command);
+    Command::parse(command).expect_err("a command that is refused")
+}
+
+#[test]
+fn every_field_out_of_bounds_is_named() {
+    let spoilt: [(&str, Spoil); 22] = [
+        ("command_id", |c| c.command_id = "7".into()),
+        ("command_id", |c| c.command_id.clear()),
+        ("user_id", |c| c.user_id.clear()),
+        ("user_id", |c| c.user_id = "x".repeat(37)),
+        ("bank_connection_id", |c| c.bank_connection_id = 0),
+        ("requested_at", |c| {
+            c.requested_at = Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0,
+            });
+        }),
+        ("import_new_accounts", |c| c.import_new_accounts = 9),
+        ("account_types", |c| c.account_types = vec![1]),
+        ("account_types", |c| {
+            c.import_new_accounts = 1;
+            c.account_types = vec![1];
+        }),
+        ("account_types", |c| {
+            c.import_new_accounts = 2;
+            c.account_types = vec![0];
+        }),
+        ("allowed_interfaces", |c| c.allowed_interfaces = vec![1, 0]),
+        ("edit_saved_settings", |c| c.edit_saved_settings = vec![0]),
+        ("skip_balances_download", |c| c.skip_balances_download = true),
+        ("user_metadata", |c| {
+            c.user_metadata = Some(proto::UserMetadata::default())
+        }),
+        ("profile_id", |c| c.profile_id = "short".into()),
+        ("redirect_url", |c| c.redirect_url = "http://example.org".into()),
+        ("redirect_url", |c| {
+            c.redirect_url = format!("https://example.org/{}", "x".repeat(2048))
+        }),
+        ("max_age", |c| {
+            c.max_age = Some(prost_types::Duration { seconds: -1, nanos: 0 })
+        }),
+        ("max_age", |c| {
+            c.max_age = Some(prost_types::Duration { seconds: 1, nanos: -1 })
+        }),
+        ("labels", |c| {
+            c.labels.insert("k".into(), "v".repeat(256));
+        }),
+        ("labels", |c| {
+            c.labels.insert("k".repeat(256), "v".into());
+        }),
+        ("labels", |c| {
+            c.labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
+        }),
+    ];
+    for (field, spoil) in spoilt {
+        let invalid = invalid(spoil);
+        assert_eq!(invalid.field, field);
+        assert!(invalid.to_string().starts_with(&format!("{field}: ")), "{invalid}");
+    }
+}
+
+#[test]
+fn a_value_that_only_a_newer_release_knows_is_refused_with_the_field_and_the_value() {
+    let newer: [(&str, Spoil); 4] = [
+        ("import_new_accounts", |c| c.import_new_accounts = 99),
+        ("account_types", |c| {
+            c.import_new_accounts = 2;
+            c.account_types = vec![1, 99];
+        }),
+        ("allowed_interfaces", |c| c.allowed_interfaces = vec![99]),
+        ("edit_saved_settings", |c| c.edit_saved_settings = vec![99]),
+    ];
+    for (field, spoil) in newer {
+        let reason = invalid(spoil).to_string();
+        assert!(reason.starts_with(&format!("{field}: must be ")), "{reason}");
+        assert!(
+            reason.ends_with(" (this release does not know the value 99)"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn every_field_comes_back_as_it_was() {
+    let downloads = [(false, false), (true, false), (true, true)].map(|(positions, balances)| RefreshConnection {
+        skip_positions_download: positions,
+        skip_balances_download: balances,
+        ..full()
+    });
+    let imports = [0, 1, 2, 3].map(|import_new_accounts| RefreshConnection {
+        import_new_accounts,
+        ..plain()
+    });
+    let never = RefreshConnection {
+        max_age: Some(prost_types::Duration {
+            seconds: i64::MAX,
+            nanos: 999_999_999,
+        }),
+        ..plain()
+    };
+    for command in [plain(), never].into_iter().chain(downloads).chain(imports) {
+        let parsed = Command::parse(command.clone()).expect("a command");
+        assert_eq!(RefreshConnection::from(&parsed), command);
+    }
+}
+
+#[test]
+fn a_command_shows_its_ids_and_nothing_that_is_secret_or_personal() {
+    let command = Command::parse(full()).expect("a command");
+    let shown = format!("{command:?} {command:#?}");
+    assert!(shown.contains("6F1D3B0A-6B0E-4B8E-9A55-0D5B7C3C0001"), "{shown}");
+    for hidden in ["planted-token", "Änna", "192.0.2.1", "t-1"] {
+        assert!(!shown.contains(hidden), "{shown}");
+    }
+}
