@@ -8,7 +8,7 @@
 /// | held | it keeps the delivery unacknowledged, with a timer in memory |
 /// | parked | it publishes the checkpoint to a delay queue or to the steps queue, waits for the confirm, then acknowledges |
 /// | requeued | it publishes the command to the end of its lane with its `requested_at`, then acknowledges |
-/// | duplicate | another delivery of the same command is in flight here: it acknowledges this one |
+/// | duplicate | another delivery of the same command is in flight here and is as far: it acknowledges this one |
 /// | dead-lettered | it publishes the message, as it came, with the reason to the dead letters, then acknowledges |
 /// | deferred | only a newer release can read it: it publishes the message, unread, to a delay queue, then acknowledges |
 /// | quarantined | it came back too often: it publishes the message, unread, to the quarantine, then acknowledges |
