@@ -29,7 +29,7 @@ type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
 #[derive(Debug, Parser)]
 #[command(name = "bankrefresh", version, max_term_width = 100)]
 struct Cli {
-    /// The settings file (TOML). The environment goes before it: BANKREFRESH__<SECTION>__<KEY>, or …__<KEY>_FILE to read a
+    /// The settings file (TOML). The environment goes before it: `BANKREFRESH__<SECTION>__<KEY>`, or `…__<KEY>_FILE` to read a
     /// value from a file.
     #[arg(long, short, global = true, value_name = "FILE", env = "BANKREFRESH_CONFIG")]
     config: Option<PathBuf>,

@@ -29,9 +29,17 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::setting::Value as _;
+    use crate::telemetry::LogLevel;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("what is kept").clone()).expect("text")
+        }
+    }
 
     impl Write for Kept {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -55,8 +63,49 @@ mod tests {
             assert!(panic.is_err());
         });
         std::panic::set_hook(before);
-        let line = String::from_utf8(kept.0.lock().expect("what is kept").clone()).expect("text");
+        let line = kept.text();
         assert!(line.contains("a panic") && line.contains("logs.rs"), "{line}");
         assert!(!line.contains("planted"), "{line}");
+    }
+    /// Which lines come through, of ours, of a library and of lapin.
+    fn logged(log_level: &str) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let log_level: LogLevel = log_level.parse().expect("directives");
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(log_level.filter())
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .finish();
+        tracing::subscriber::with_default(lines, || {
+            tracing::warn!(target: "bankrefresh::worker", "ours-warn");
+            tracing::info!(target: "bankrefresh::worker", "ours-info");
+            tracing::debug!(target: "bankrefresh", "ours-debug");
+            tracing::error!(target: "opentelemetry_sdk", "theirs-error");
+            tracing::warn!(target: "opentelemetry_sdk", "theirs-warn");
+            tracing::info!(target: "opentelemetry_sdk", "theirs-info");
+            tracing::debug!(target: "hyper::client", "theirs-debug");
+            tracing::error!(target: "lapin::channel", "lapin-error");
+        });
+        kept.text().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_level_is_ours_and_libraries_log_warnings_unless_directives_say_otherwise() {
+        let default = logged(&LogLevel::default().show());
+        assert_eq!(default, "ours-warn ours-info theirs-error theirs-warn");
+        let debug = logged("debug");
+        assert_eq!(debug, "ours-warn ours-info ours-debug theirs-error theirs-warn");
+        assert_eq!(logged("error"), "theirs-error");
+        assert_eq!(logged("off"), "");
+        assert_eq!(logged("bankrefresh=info"), default);
+        assert_eq!(logged("warn,bankrefresh=debug"), debug);
+        assert_eq!(logged("off,bankrefresh=info"), "ours-warn ours-info");
+        assert_eq!(
+            logged("info,hyper=debug,lapin=error"),
+            "ours-warn ours-info theirs-error theirs-warn theirs-info theirs-debug lapin-error"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::setting::{Declared, HttpUrl, Section, Value};
 
@@ -46,7 +47,7 @@ impl Section for Settings {
         list.any(
             "log_level",
             &self.log_level,
-            "What is logged, as filter directives, for instance `info,bankrefresh=debug`.",
+            "What is logged: a level, which libraries do not have (they log warnings), or filter directives, for instance `info,hyper=debug`.",
         );
         list.any(
             "otlp_endpoint",
@@ -125,11 +126,16 @@ impl LogLevel {
         Self("warn".to_owned())
     }
 
-    /// What lets these lines through. lapin logs what the worker logs itself, so it is silent unless an operator asks for it. Its lines about
-    /// messages that came back are never logged, because they hold the messages' bodies.
+    /// What lets these lines through. A level alone is our own: libraries log warnings, as they do where directives say nothing of them.
+    /// lapin logs what the worker logs itself, so it is silent unless an operator asks for it. Its lines about messages that came back are
+    /// never logged, because they hold the messages' bodies.
     #[must_use]
     pub(super) fn filter(&self) -> EnvFilter {
-        EnvFilter::new(format!("lapin=off,{},lapin::returned_messages=off", self.0))
+        let directives = match self.0.parse::<LevelFilter>() {
+            Ok(level) => format!("{},bankrefresh={level}", level.min(LevelFilter::WARN)),
+            Err(_) => self.0.clone(),
+        };
+        EnvFilter::new(format!("warn,lapin=off,{directives},lapin::returned_messages=off"))
     }
 }
 

@@ -119,7 +119,7 @@ impl Stage {
             ("BREAKER__MAX", "2s".to_owned()),
             ("LIMITS__WEB_FORM_GRACE", "5s".to_owned()),
             ("EVENTS__SIZE_MAX", "65536".to_owned()),
-            ("TELEMETRY__LOG_LEVEL", "info,bankrefresh=debug".to_owned()),
+            ("TELEMETRY__LOG_LEVEL", "debug".to_owned()),
         ];
         settings.map(|(name, value)| (name.to_owned(), value)).into()
     }

@@ -12,6 +12,9 @@ use tokio::time::timeout;
 use crate::support::collector::Collector;
 use crate::support::platform::{PATIENCE, Platform, client, command, quick};
 
+/// Also what libraries log.
+const EVERYTHING: &str = "trace,bankrefresh=trace";
+
 #[tokio::test]
 async fn no_secret_is_in_any_log_line_span_or_metric() {
     let planted = "planted-token-8f3a";
@@ -27,7 +30,7 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     let listen = listener.local_addr().expect("an address").to_string();
     drop(listener);
     let mut worker = platform.worker(&[
-        ("TELEMETRY__LOG_LEVEL", "trace"),
+        ("TELEMETRY__LOG_LEVEL", EVERYTHING),
         ("TELEMETRY__LOG_FORMAT", "json"),
         ("TELEMETRY__OTLP_ENDPOINT", &collector.url),
         ("ADMIN__LISTEN", &listen),
@@ -77,7 +80,7 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
         (["topology", "check"], "amqp://guest:planted-broker-password@:no-port"),
         (["config", "check"], refused.as_str()),
     ] {
-        let settings = [("AMQP__URL", url), ("TELEMETRY__LOG_LEVEL", "trace")];
+        let settings = [("AMQP__URL", url), ("TELEMETRY__LOG_LEVEL", EVERYTHING)];
         let output = platform.program(&arguments, &settings).output();
         let output = timeout(PATIENCE, output).await.expect("an end").expect("it runs");
         assert_eq!(output.status.success(), arguments[0] == "config");

@@ -43,9 +43,12 @@ impl Held {
         self.slots.values().map(|waiter| &*waiter.job.refresh)
     }
 
+    /// When each is due, and since when it waits.
     #[cfg(test)]
-    pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.slots.values().map(|waiter| &waiter.job)
+    pub(super) fn waits(&self) -> impl Iterator<Item = (Duration, Duration, &Job)> {
+        self.slots
+            .iter()
+            .map(|((due, _), waiter)| (*due, waiter.since, &waiter.job))
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {

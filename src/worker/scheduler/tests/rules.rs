@@ -1,0 +1,565 @@
+//! What must become of a delivery as soon as something comes in: the scheduler's rules, stated a second time and apart from its code. Each is
+//! checked before the loop performs what follows.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Where a delivery is.
+#[derive(Debug)]
+enum Place<'a> {
+    Backlog,
+    Runnable,
+    AwaitingToken(&'a Refresh),
+    Held(Duration, &'a Refresh),
+    Running,
+    Parked(&'a Refresh),
+    Requeued,
+    Forwarded,
+    Acknowledged,
+    /// The scheduler no longer has it, and has not acknowledged it.
+    Abandoned,
+}
+
+/// How much there is before something comes in.
+#[derive(Debug)]
+pub(super) struct Before {
+    held: usize,
+    in_flight: usize,
+    backlog: Vec<Tag>,
+}
+
+/// A refresh that comes in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    due_at: Timestamp,
+    /// The delivery of the same command that is worked on.
+    first: Option<First>,
+    before: Before,
+}
+
+#[derive(Debug)]
+struct First {
+    tag: Tag,
+    is_busy: bool,
+    is_held: bool,
+}
+
+/// How a run or a publication ended, and what follows from that.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The refresh waits until then.
+    Placed(Timestamp),
+    Refused(Timestamp),
+    Stopped(Timestamp),
+    NeedsToken(u8),
+    Published,
+    Lost,
+    Done,
+}
+
+/// A wait of something that is held.
+#[derive(Debug)]
+pub(super) struct Wait {
+    command_id: CommandId,
+    due: Duration,
+    since: Duration,
+    due_at: Timestamp,
+    failures: u32,
+}
+
+/// The first to run first: interactive ones, and of those whatever is closest to its outcome.
+type Urgency = (bool, u8);
+
+fn urgency(refresh: &Refresh) -> Urgency {
+    let stage = match refresh.phase {
+        Phase::Settling { .. } | Phase::Collecting { .. } => 0,
+        Phase::Locating { .. } => 1,
+        Phase::Updating { .. } | Phase::NotifyingUser { .. } | Phase::AwaitingUser { .. } => 2,
+    };
+    (!refresh.envelope.interactive, stage)
+}
+
+impl World {
+    pub(super) fn before(&self) -> Before {
+        Before {
+            held: self.scheduler.held().count(),
+            in_flight: self.in_flight(),
+            backlog: tags(&self.scheduler.backlog),
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        let scheduler = &self.scheduler;
+        let awaiting = scheduler.awaiting_token.values().flatten().count();
+        scheduler.held().count() + scheduler.busy.len() + self.runnable().len() + awaiting
+    }
+
+    fn in_flight_max(&self) -> usize {
+        usize::from(self.settings.in_flight)
+    }
+
+    /// What waits and is not held, and whether it is in the backlog.
+    pub(super) fn waiting(&self) -> Vec<(Tag, bool)> {
+        let scheduler = &self.scheduler;
+        let others = scheduler.runnable.iter().flatten();
+        let others = others.chain(scheduler.awaiting_token.values().flatten());
+        let others = others.map(|job| (job.receipt.tag(), false));
+        let backlog = scheduler.backlog.iter().map(|job| (job.receipt.tag(), true));
+        others.chain(backlog).collect()
+    }
+
+    /// In the order in which they are to run.
+    pub(super) fn runnable(&self) -> Vec<(Tag, Urgency)> {
+        let jobs = self.scheduler.runnable.iter().flatten();
+        jobs.map(|job| (job.receipt.tag(), urgency(&job.refresh))).collect()
+    }
+
+    pub(super) fn waits(&self) -> BTreeMap<Tag, Wait> {
+        let wait = |(due, since, job): (Duration, Duration, &Job)| {
+            let wait = Wait {
+                command_id: job.refresh.command.id().clone(),
+                due,
+                since,
+                due_at: job.refresh.due_at,
+                failures: job.refresh.failures,
+            };
+            (job.receipt.tag(), wait)
+        };
+        self.scheduler.held.waits().map(wait).collect()
+    }
+
+    fn place(&self, tag: Tag) -> Place<'_> {
+        let scheduler = &self.scheduler;
+        for action in &scheduler.actions {
+            match action {
+                Action::Acknowledge(receipt) if receipt.tag() == tag => return Place::Acknowledged,
+                Action::Publish(_, of, publication) if *of == tag => {
+                    return match publication {
+                        Publication::Park(refresh, _) => Place::Parked(refresh),
+                        Publication::Requeue(..) => Place::Requeued,
+                        Publication::Forward(_) | Publication::Step(_) => Place::Forwarded,
+                    };
+                }
+                _ => {}
+            }
+        }
+        let is_it = |job: &&Job| job.receipt.tag() == tag;
+        if let Some((due, _, job)) = scheduler.held.waits().find(|(_, _, job)| is_it(job)) {
+            Place::Held(due, &job.refresh)
+        } else if scheduler.backlog.iter().any(|job| is_it(&job)) {
+            Place::Backlog
+        } else if scheduler.runnable.iter().flatten().any(|job| is_it(&job)) {
+            Place::Runnable
+        } else if let Some(job) = scheduler.awaiting_token.values().flatten().find(is_it) {
+            Place::AwaitingToken(&job.refresh)
+        } else if scheduler.busy.values().any(|busy| busy.receipt.tag() == tag) {
+            Place::Running
+        } else {
+            Place::Abandoned
+        }
+    }
+
+    /// Before a refresh comes in.
+    pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>) -> Arrival {
+        let first = self.scheduler.firsts.get(refresh.command.id()).map(|first| {
+            let place = self.place(first.tag);
+            First {
+                tag: first.tag,
+                is_busy: matches!(place, Place::Running),
+                is_held: matches!(place, Place::Held(..)),
+            }
+        });
+        // Who had it may have polled just before.
+        let polls = matches!(refresh.phase, Phase::Locating { .. } | Phase::Updating { .. });
+        let due_at = match released_at {
+            Some(released_at) if polls => refresh.due_at.max(later(released_at, SECOND)),
+            _ => refresh.due_at,
+        };
+        Arrival {
+            due_at,
+            first,
+            before: self.before(),
+        }
+    }
+
+    pub(super) fn check_forwarded(&self, tag: Tag) {
+        assert!(matches!(self.place(tag), Place::Forwarded), "{:?}", self.place(tag));
+    }
+
+    pub(super) fn check_delivered(&mut self, tag: Tag, arrival: Arrival) {
+        let Arrival {
+            mut due_at,
+            first,
+            mut before,
+        } = arrival;
+        let open = &self.open[&tag];
+        let place = self.place(tag);
+        if open.missing_requested_at {
+            return assert!(matches!(place, Place::Requeued), "its date is not published: {place:?}");
+        }
+        let Some(first) = first else {
+            return self.check_admitted(tag, due_at, &before);
+        };
+        let is_further = open.progress > self.open[&first.tag].progress;
+        if self.owns(first.tag) && !is_further {
+            assert!(
+                matches!(place, Place::Acknowledged),
+                "a duplicate that is behind: {place:?}"
+            );
+            let first = self.place(first.tag);
+            assert!(
+                !matches!(first, Place::Acknowledged),
+                "the one that is worked on is dropped"
+            );
+        } else if first.is_busy {
+            let Place::Parked(refresh) = place else {
+                panic!("a further duplicate of one that is busy, or one of a lost connection: {place:?}")
+            };
+            assert_eq!(refresh.due_at, later(self.now.time, 5 * SECOND));
+            let what = if self.owns(first.tag) {
+                "further than what is busy"
+            } else {
+                "first of a lost connection"
+            };
+            self.count(what);
+        } else {
+            let dropped = self.place(first.tag);
+            assert!(
+                matches!(dropped, Place::Acknowledged),
+                "behind and not dropped: {dropped:?}"
+            );
+            if before.backlog.contains(&first.tag) {
+                before.backlog.retain(|tag| *tag != first.tag);
+            } else {
+                before.in_flight -= 1;
+            }
+            before.held -= usize::from(first.is_held);
+            due_at = due_at.max(later(self.now.time, SECOND));
+            self.check_admitted(tag, due_at, &before);
+            self.count("replaces the first");
+        }
+    }
+
+    fn check_admitted(&mut self, tag: Tag, due_at: Timestamp, before: &Before) {
+        let open = &self.open[&tag];
+        let place = self.place(tag);
+        if self.draining && open.is_command() {
+            assert!(matches!(place, Place::Requeued), "a command while draining: {place:?}");
+        } else if open.origin == Origin::Background && before.in_flight >= self.in_flight_max() {
+            if open.is_careful() {
+                let Place::Parked(refresh) = place else {
+                    panic!("it waits for room under its old count: {place:?}")
+                };
+                assert_eq!(refresh.due_at, due_at.max(later(self.now.time, SECOND)));
+                self.count("careful without room");
+            } else {
+                assert!(matches!(place, Place::Backlog), "there is no room: {place:?}");
+                self.count("backlog");
+            }
+        } else {
+            self.check_placed(tag, due_at, before);
+        }
+    }
+
+    /// It runs, or it waits: held where it may be, else parked.
+    pub(super) fn check_placed(&mut self, tag: Tag, due_at: Timestamp, before: &Before) {
+        let open = &self.open[&tag];
+        let place = self.place(tag);
+        let wait = Duration::try_from(due_at.duration_since(self.now.time)).unwrap_or_default();
+        let due = self.now.since_start + wait;
+        let waits_for_quarantine = open.may_kill() && self.now.since_start < self.quarantined_by;
+        let what = if self.draining {
+            assert!(matches!(place, Place::Parked(_)), "it waits while draining: {place:?}");
+            "parked while draining"
+        } else if waits_for_quarantine && due <= self.quarantined_by {
+            let is_held = matches!(place, Place::Held(until, _) if until == self.quarantined_by);
+            assert!(is_held, "others are on their way to the quarantine: {place:?}");
+            "waits for the quarantine"
+        } else if wait.is_zero() {
+            assert!(matches!(place, Place::Runnable), "it is due: {place:?}");
+            "due"
+        } else if let Some(reason) = self.why_not_held(open, wait, before) {
+            let Place::Parked(refresh) = place else {
+                panic!("may not be held, {reason}: {place:?}")
+            };
+            assert_eq!(refresh.due_at, due_at);
+            reason
+        } else {
+            let is_held = matches!(place, Place::Held(until, _) if until == due);
+            assert!(is_held, "it may be held until {due:?}: {place:?}");
+            "holds"
+        };
+        self.count(what);
+    }
+
+    fn why_not_held(&self, open: &Open, wait: Duration, before: &Before) -> Option<&'static str> {
+        let age = self.now.since_start - open.received + wait;
+        if open.is_quarantined() {
+            let is_first_trial = !open.has_run && wait <= 5 * SECOND;
+            return (!is_first_trial).then_some("it keeps the quarantine waiting");
+        }
+        if age > self.settings.hold_max {
+            Some("beyond hold_max")
+        } else if wait < SECOND {
+            None
+        } else if wait > self.settings.hold_wait_max {
+            Some("beyond hold_wait_max")
+        } else if !before.backlog.is_empty() && wait > 5 * SECOND {
+            Some("others wait for room")
+        } else if before.held >= self.in_flight_max() {
+            Some("in_flight are held")
+        } else if open.is_careful() {
+            Some("it is careful")
+        } else {
+            None
+        }
+    }
+
+    /// After a run or a publication.
+    pub(super) fn check_ended(&mut self, tag: Tag, ended: Ended, before: &Before) {
+        let place = self.place(tag);
+        if !self.owns(tag) {
+            assert!(matches!(place, Place::Abandoned), "of a lost connection: {place:?}");
+            self.count("ended after its connection");
+            return self.check_backlog(before);
+        }
+        match ended {
+            Ended::Placed(due_at) => self.check_placed(tag, due_at, before),
+            Ended::Stopped(due_at) => {
+                self.check_that_it_locates_again(tag);
+                let due_at = if self.draining {
+                    due_at
+                } else {
+                    due_at.max(later(self.now.time, SECOND))
+                };
+                self.check_placed(tag, due_at, before);
+                self.count("stopped");
+            }
+            Ended::NeedsToken(renewals) => {
+                self.check_that_it_locates_again(tag);
+                match self.draining {
+                    true => assert!(matches!(place, Place::Parked(_)), "it waits while draining: {place:?}"),
+                    false => assert!(matches!(place, Place::AwaitingToken(_)), "it needs a token: {place:?}"),
+                }
+                self.open.get_mut(&tag).expect("it is open").renewals = renewals.saturating_add(1);
+            }
+            Ended::Refused(refused) => {
+                let is_parked = matches!(place, Place::Parked(refresh) if refresh.due_at == refused);
+                assert!(is_parked, "the broker refused it: {place:?}");
+                self.count("refused");
+            }
+            Ended::Published => {
+                let is_published = matches!(place, Place::Parked(_) | Place::Requeued | Place::Forwarded);
+                assert!(is_published, "it is to be published: {place:?}");
+            }
+            Ended::Lost => assert!(matches!(place, Place::Abandoned), "it was lost: {place:?}"),
+            Ended::Done => assert!(matches!(place, Place::Acknowledged), "it is confirmed: {place:?}"),
+        }
+        self.check_backlog(before);
+    }
+
+    fn check_that_it_locates_again(&self, tag: Tag) {
+        let refresh = match self.place(tag) {
+            Place::AwaitingToken(refresh) | Place::Held(_, refresh) | Place::Parked(refresh) => refresh,
+            place => panic!("it waits: {place:?}"),
+        };
+        let starts = matches!(
+            refresh.phase,
+            Phase::Locating {
+                lookup: Lookup::Start,
+                ..
+            }
+        );
+        assert!(!starts, "somebody may have started a task meanwhile");
+    }
+
+    /// The backlog is served in its order, as far as there is room and finAPI is not down.
+    pub(super) fn check_backlog(&mut self, before: &Before) {
+        let left = tags(&self.scheduler.backlog);
+        let (admitted, rest) = before.backlog.split_at(before.backlog.len() - left.len());
+        assert_eq!(left, rest, "not in its order");
+        let in_flight = self.in_flight();
+        if !admitted.is_empty() {
+            assert!(!self.outage, "finAPI is down");
+            assert!(in_flight <= self.in_flight_max(), "there was no room");
+            self.count("admitted from the backlog");
+        }
+        if self.outage && !left.is_empty() && in_flight < self.in_flight_max() {
+            self.count("backlog in an outage");
+        }
+        assert!(
+            left.is_empty() || self.outage || in_flight >= self.in_flight_max(),
+            "there is room"
+        );
+    }
+
+    /// finAPI called back: due a second after it was held, but not where finAPI asked for the wait.
+    pub(super) fn check_woken(&mut self, command_id: &CommandId, before: &BTreeMap<Tag, Wait>) {
+        let after = self.waits();
+        assert!(after.keys().eq(before.keys()));
+        for (tag, was) in before {
+            let due = match was.command_id == *command_id && was.failures == 0 {
+                true => was.due.min(was.since + SECOND),
+                false => was.due,
+            };
+            assert_eq!(after[tag].due, due, "of {was:?}");
+            if due < was.due {
+                let wait = due.saturating_sub(self.now.since_start);
+                assert_eq!(after[tag].due_at, was.due_at.min(later(self.now.time, wait)));
+                self.count("woken");
+            }
+        }
+    }
+
+    /// What is due runs in its order, and nothing else does.
+    pub(super) fn check_due(&self, before: &BTreeMap<Tag, Wait>) {
+        for (tag, was) in before {
+            let is_held = matches!(self.place(*tag), Place::Held(..));
+            assert_eq!(is_held, was.due > self.now.since_start, "at {:?}: {was:?}", self.now);
+        }
+        let came = self.runnable().into_iter();
+        let came: Vec<(Urgency, Duration)> = came
+            .filter_map(|(tag, urgency)| Some((urgency, before.get(&tag)?.due)))
+            .collect();
+        assert!(came.is_sorted(), "not in the order in which they are due: {came:?}");
+    }
+
+    /// The most urgent of all runs, and of those what has waited longest.
+    pub(super) fn check_run(&mut self, run: &Run, before: &[(Tag, Urgency)]) {
+        let place = |tag: Tag| before.iter().position(|(of, _)| *of == tag).expect("it was runnable");
+        let own = urgency(&run.refresh);
+        for (tag, other) in self.runnable() {
+            assert!(own <= other, "{tag:?} is more urgent than {run:?}");
+            assert!(
+                own < other || place(run.tag) < place(tag),
+                "{tag:?} waits for longer than {run:?}"
+            );
+        }
+        let open = &self.open[&run.tag];
+        assert!(self.owns(run.tag), "a run of a lost connection");
+        let is_safe = !open.may_kill() || self.now.since_start >= self.quarantined_by;
+        assert!(is_safe, "others are on their way to the quarantine");
+        assert_eq!((run.renewals, run.failure.is_some()), (open.renewals, open.has_failure));
+        let mut running = self.running.iter().map(|run| run.refresh.command.id());
+        assert!(
+            running.all(|other| other != run.refresh.command.id()),
+            "it runs already"
+        );
+        if run.failure.is_some() {
+            self.count("runs without a token");
+        }
+    }
+
+    /// What may not wait here was parked for a second.
+    pub(super) fn check_released(&mut self) {
+        let parked: Vec<Tag> = (self.scheduler.actions.iter())
+            .filter_map(|action| match action {
+                Action::Publish(_, tag, Publication::Park(refresh, _)) => {
+                    assert!(refresh.due_at >= later(self.now.time, SECOND), "it comes straight back");
+                    Some(*tag)
+                }
+                _ => None,
+            })
+            .collect();
+        for tag in parked {
+            assert!(self.open[&tag].is_careful());
+            self.count("careful without a permit");
+        }
+    }
+
+    pub(super) fn check_that_nothing_careful_waits(&self) {
+        for (tag, _) in self.waiting() {
+            let open = &self.open[&tag];
+            let waits_for_token = matches!(self.place(tag), Place::AwaitingToken(_));
+            assert!(!open.is_careful() || waits_for_token, "it waits under its old count");
+        }
+    }
+
+    /// What came back before it ran keeps its count, and what has run does not. Only commands are requeued.
+    pub(super) fn check_publication(&mut self, tag: Tag, publication: &Publication) {
+        let open = &self.open[&tag];
+        let (kept, what) = match publication {
+            Publication::Park(_, DECIDED) | Publication::Forward(_) | Publication::Step(_) => return,
+            Publication::Park(_, kept) => (*kept, "parked"),
+            Publication::Requeue(_, kept) => {
+                assert!(open.missing_requested_at || (open.is_command() && !open.has_run));
+                (*kept, "requeued")
+            }
+        };
+        let forgets = open.has_run || (open.is_quarantined() && !open.missing_requested_at);
+        assert_eq!(kept, if forgets { 0 } else { open.redeliveries }, "of {open:?}");
+        if kept > 0 {
+            self.count("keeps its count");
+        }
+        self.count(what);
+    }
+
+    /// What waits for too long is published again, and nothing else is.
+    pub(super) fn check_evicted(&mut self, waiting: &[(Tag, bool)]) {
+        let mut evicted = 0;
+        for (tag, is_backlog) in waiting {
+            let age = self.now.since_start - self.open[tag].received;
+            let place = self.place(*tag);
+            let is_gone = match is_backlog {
+                true => matches!(place, Place::Requeued),
+                false => matches!(place, Place::Parked(_)),
+            };
+            assert_eq!(is_gone, age > self.settings.hold_max, "after {age:?}: {place:?}");
+            if is_gone {
+                evicted += 1;
+                self.count(if *is_backlog {
+                    "evicted from the backlog"
+                } else {
+                    "evicted"
+                });
+            }
+        }
+        assert_eq!(self.scheduler.actions.len(), evicted);
+    }
+
+    /// Each command that is worked on has one delivery that is worked on.
+    pub(super) fn check_firsts(&self) {
+        let scheduler = &self.scheduler;
+        let firsts: BTreeSet<Tag> = scheduler.firsts.values().map(|first| first.tag).collect();
+        let busy = scheduler.busy.values().filter(|busy| busy.command_id.is_some());
+        let busy = busy.map(|busy| busy.receipt.tag());
+        let held = scheduler.held.waits().map(|(_, _, job)| job.receipt.tag());
+        let waiting = self.waiting().into_iter().map(|(tag, _)| tag);
+        let there: BTreeSet<Tag> = busy.chain(held).chain(waiting).collect();
+        assert_eq!(firsts, there);
+    }
+
+    pub(super) fn in_backlog_and_elsewhere(&self) -> (BTreeSet<Tag>, BTreeSet<Tag>) {
+        let (backlog, others): (Vec<_>, Vec<_>) = self.waiting().into_iter().partition(|(_, is_backlog)| *is_backlog);
+        let tags = |waiting: Vec<(Tag, bool)>| waiting.into_iter().map(|(tag, _)| tag);
+        (
+            tags(backlog).collect(),
+            tags(others).chain(self.waits().into_keys()).collect(),
+        )
+    }
+
+    /// Commands that were not begun are requeued, and everything else is parked in the order in which it came.
+    pub(super) fn check_drained(&mut self, backlog: &BTreeSet<Tag>, rest: &BTreeSet<Tag>) {
+        let mut parked = Vec::new();
+        let mut requeued = BTreeSet::new();
+        for action in &self.scheduler.actions {
+            match action {
+                Action::Publish(_, tag, Publication::Park(..)) => parked.push(*tag),
+                Action::Publish(_, tag, Publication::Requeue(..)) => {
+                    requeued.insert(*tag);
+                }
+                action => panic!("{action:?}"),
+            }
+        }
+        assert!(parked.iter().eq(rest), "parked {parked:?} of {rest:?}");
+        assert_eq!(requeued, *backlog);
+        if parked.len() > 1 && !requeued.is_empty() {
+            self.count("drains both");
+        }
+    }
+}
+
+fn tags(jobs: &VecDeque<Job>) -> Vec<Tag> {
+    jobs.iter().map(|job| job.receipt.tag()).collect()
+}
