@@ -55,6 +55,9 @@ impl Scheduler {
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
+                if job.receipt.is_quarantined() && self.busy.values().any(|busy| busy.command_id.is_none()) {
+                    job.refresh.due_at = job.refresh.due_at.max(later(now.time, QUARANTINE_WAIT));
+                }
                 self.on_refresh(job, now);
             }
         }
@@ -134,10 +137,10 @@ impl Scheduler {
         }
     }
 
-    /// Whether it may kill workers, and others are on their way to the quarantine.
+    /// Whether it may kill workers, and others are on their way to the quarantine. Not what comes from there: it would wait again and again,
+    /// and each worker that dies of something else meanwhile counts against it.
     pub(super) fn waits_for_quarantine(&self, job: &Job, now: Now) -> bool {
-        let may_kill = job.receipt.is_quarantined() || job.receipt.is_careful();
-        may_kill && !job.is_tried && now.since_start < self.quarantined_by
+        job.receipt.is_careful() && !job.is_tried && now.since_start < self.quarantined_by
     }
 
     fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {

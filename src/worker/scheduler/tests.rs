@@ -80,7 +80,7 @@ impl Open {
     }
 
     fn may_kill(&self) -> bool {
-        !self.has_run && (self.is_quarantined() || self.redeliveries >= 2)
+        !self.has_run && self.is_careful()
     }
 }
 
@@ -323,7 +323,7 @@ impl World {
         open.progress = Some(refresh.progress());
         open.missing_requested_at = sent.revision == 0 && self.random.u8(..20) == 0;
         let released_at = (open.redeliveries > 0).then_some(self.now.time);
-        let arrival = self.arrival(&refresh, released_at);
+        let arrival = self.arrival(&refresh, released_at, open.is_quarantined());
         let content = match open.missing_requested_at {
             true => Content::MissingRequestedAt(refresh),
             false => Content::Refresh { refresh, released_at },
@@ -611,7 +611,7 @@ impl World {
         assert!(scheduler.backlog.is_empty() || !scheduler.has_room() || scheduler.outage);
         let long = scheduler.held.waits().filter(|(_, _, job)| {
             let wait = self.now.until(job.refresh.due_at).saturating_sub(self.now.since_start);
-            // The prefetch bounds what may kill workers: one of the quarantine, and some seconds of others.
+            // The prefetch bounds the rest: one of the quarantine, and some seconds of what may kill workers.
             let open = &self.open[&job.receipt.tag()];
             wait > Duration::from_secs(1) && !open.is_quarantined() && !open.may_kill()
         });

@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Before a refresh comes in.
-    pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>) -> Arrival {
+    pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>, is_quarantined: bool) -> Arrival {
         let first = self.scheduler.firsts.get(refresh.command.id()).map(|first| {
             let place = self.place(first.tag);
             First {
@@ -175,6 +175,12 @@ impl World {
         let due_at = match released_at {
             Some(released_at) if polls => refresh.due_at.max(later(released_at, SECOND)),
             _ => refresh.due_at,
+        };
+        // What came back with it may be on its way to the quarantine.
+        let forwards = self.scheduler.busy.values().any(|busy| busy.command_id.is_none());
+        let due_at = match is_quarantined && forwards {
+            true => due_at.max(later(self.now.time, 5 * SECOND)),
+            false => due_at,
         };
         Arrival {
             due_at,
