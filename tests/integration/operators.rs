@@ -62,7 +62,7 @@ async fn operators_see_whether_a_worker_lives_is_ready_and_what_it_holds() {
     let metrics = get("/metrics").await.1;
     for line in [
         "bankrefresh_refreshes_total{outcome=\"updated\",reason=\"UPDATE_ORIGIN_SILENT\"",
-        "bankrefresh_finapi_query_duration_seconds_count{query=\"start\",class=\"ok\"",
+        "bankrefresh_finapi_query_duration_seconds_count{class=\"ok\",query=\"start\"",
         "bankrefresh_detection_delay_seconds_count",
         "bankrefresh_in_flight{",
     ] {
