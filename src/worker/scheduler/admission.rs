@@ -16,8 +16,8 @@ use crate::worker::publication::{Forward, Publication};
 /// that room for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long what may kill workers waits after messages that came back together with it were forwarded to the quarantine. Then the broker
-/// surely has the acknowledgements.
+/// How long a message that came back twice, or one from the quarantine, waits while others are forwarded to the quarantine. After it, the broker
+/// has the acknowledgements.
 pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a message is parked that may not wait here for a permit.
@@ -140,7 +140,8 @@ impl Scheduler {
     /// Whether it may kill workers, and others are on their way to the quarantine. Not what comes from there: it would wait again and again,
     /// and each worker that dies of something else meanwhile counts against it.
     pub(super) fn waits_for_quarantine(&self, job: &Job, now: Now) -> bool {
-        job.receipt.is_careful() && !job.is_tried && now.since_start < self.quarantined_by
+        let may_be_held = job.receipt.age(now) <= self.settings.hold_max;
+        job.receipt.is_careful() && !job.is_tried && may_be_held && now.since_start < self.quarantined_by
     }
 
     fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {

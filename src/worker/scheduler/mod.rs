@@ -81,8 +81,8 @@ pub(super) struct Scheduler {
     awaiting_token: BTreeMap<UserId, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
     publishing: usize,
-    /// What may kill workers runs from here on. Before, what came back together with it may still be on its way to the quarantine, and
-    /// each worker that dies then leaves two messages of one.
+    /// A message that came back twice runs from this time on. Until then, others may be on their way to the quarantine, and a worker that dies
+    /// leaves two messages of each.
     quarantined_by: Duration,
     /// By command.
     firsts: HashMap<CommandId, First>,

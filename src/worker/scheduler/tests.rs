@@ -628,11 +628,13 @@ impl World {
         }
         for (_, _, job) in scheduler.held.waits() {
             let (open, age) = (&self.open[&job.receipt.tag()], job.receipt.age(self.now));
-            // What may kill workers waits for the quarantine, however long others go there.
-            assert!(
-                open.may_kill() || age <= self.settings.hold_max,
-                "it is held too long: {age:?}"
-            );
+            // What waits for the quarantine may be held for one wait more.
+            let longer = if open.may_kill() {
+                QUARANTINE_WAIT
+            } else {
+                Duration::ZERO
+            };
+            assert!(age <= self.settings.hold_max + longer, "it is held too long: {age:?}");
             assert!(
                 !(open.is_quarantined() && open.has_run),
                 "it keeps the quarantine waiting"

@@ -274,7 +274,7 @@ impl World {
         let place = self.place(tag);
         let wait = Duration::try_from(due_at.duration_since(self.now.time)).unwrap_or_default();
         let due = self.now.since_start + wait;
-        let waits_for_quarantine = open.may_kill() && self.now.since_start < self.quarantined_by;
+        let waits_for_quarantine = open.may_kill() && self.waits_for_quarantine(open);
         let what = if self.draining {
             assert!(matches!(place, Place::Parked(_)), "it waits while draining: {place:?}");
             "parked while draining"
@@ -297,6 +297,11 @@ impl World {
             "holds"
         };
         self.count(what);
+    }
+
+    fn waits_for_quarantine(&self, open: &Open) -> bool {
+        let age = self.now.since_start - open.received;
+        age <= self.settings.hold_max && self.now.since_start < self.quarantined_by
     }
 
     fn why_not_held(&self, open: &Open, wait: Duration, before: &Before) -> Option<&'static str> {
@@ -444,7 +449,7 @@ impl World {
         }
         let open = &self.open[&run.tag];
         assert!(self.owns(run.tag), "a run of a lost connection");
-        let is_safe = !open.may_kill() || self.now.since_start >= self.quarantined_by;
+        let is_safe = !open.may_kill() || !self.waits_for_quarantine(open);
         assert!(is_safe, "others are on their way to the quarantine");
         assert_eq!((run.renewals, run.failure.is_some()), (open.renewals, open.has_failure));
         let mut running = self.running.iter().map(|run| run.refresh.command.id());
