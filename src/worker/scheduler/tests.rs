@@ -792,3 +792,44 @@ fn a_run_that_ends_after_its_connection_makes_room_for_the_backlog() {
         .on_run_end(run.id, RunEnd::Waits(run.refresh), world.now);
     assert_eq!((world.scheduler.backlog().len(), world.scheduler.runnable()), (0, 1));
 }
+
+#[test]
+fn what_came_back_twice_waits_for_the_quarantine_no_longer_than_it_may_be_held() {
+    let mut world = World::new(1);
+    let hold_max = Duration::from_secs(6);
+    world.scheduler = Scheduler::new(Settings {
+        hold_max,
+        ..Settings::default()
+    });
+    world.connect();
+    let sent = world.take();
+    let refresh = world.refresh(&sent);
+    let tag = |number| Tag {
+        generation: 1,
+        subscription: 0,
+        number,
+    };
+    let careful = Receipt::new(tag(0), Origin::Steps, 2, world.now);
+    let mut careful = Some((careful, refresh));
+    let mut ran_at = None;
+    for second in 0..20 {
+        world.now.since_start = Duration::from_secs(second);
+        world.now.time = later(Timestamp::UNIX_EPOCH, world.now.since_start);
+        // Others go to the quarantine all the time.
+        let receipt = Receipt::new(tag(second + 1), Origin::Steps, 3, world.now);
+        let forward = world.forward();
+        world.scheduler.on_delivery(receipt, forward, world.now);
+        if let Some((receipt, mut refresh)) = careful.take() {
+            refresh.due_at = world.now.time;
+            let released_at = None;
+            let content = Content::Refresh { refresh, released_at };
+            world.scheduler.on_delivery(receipt, content, world.now);
+        }
+        world.scheduler.on_due(world.now);
+        if world.scheduler.next_run(|_| true, world.now).is_some() {
+            ran_at = Some(second);
+            break;
+        }
+    }
+    assert_eq!(ran_at, Some(10), "held twice for five seconds");
+}
