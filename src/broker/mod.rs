@@ -119,6 +119,8 @@ pub enum Subscription {
         name: String,
         /// The most deliveries that may be unacknowledged at a time, at least 1.
         prefetch: u16,
+        /// Whether nothing is handed out before [`Broker::pause`] resumes it.
+        paused: bool,
     },
     /// An exclusive queue of this connection, bound to an exchange; deliveries need no acknowledgement. What was
     /// published while the connection was down is not seen.

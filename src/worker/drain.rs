@@ -68,7 +68,7 @@ impl Worker {
                 receipts.clear();
                 self.on_disconnected(&reason);
             }
-            BrokerEvent::Connected { generation } => self.scheduler.on_connected(generation),
+            BrokerEvent::Connected { generation } => self.scheduler.on_connected(generation, self.now()),
         }
     }
 

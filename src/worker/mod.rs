@@ -11,6 +11,7 @@ mod run;
 mod scheduler;
 mod settings;
 mod status;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents};
 use crate::clock::Clock;
 use crate::finapi::{Control, FinApi};
 use crate::id::UserId;
@@ -38,46 +39,15 @@ use poll_planner::PollPlanner;
 use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
 pub use settings::Settings;
 pub use status::{Handle, Status, observe};
+use subscriptions::destination;
+pub use subscriptions::subscriptions;
 use watchdog::Watchdog;
-
-/// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
-const STEPS_HEADROOM: u16 = 256;
 
 /// The most of one kind that is taken in before runs start.
 const TAKEN_IN_MAX: usize = 64;
 
 /// How often overdue waits are evicted.
 const EVICT_INTERVAL: Duration = Duration::from_secs(15);
-
-/// What a worker consumes.
-#[must_use]
-pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscription> {
-    let queue = |name, prefetch| Subscription::Queue { name, prefetch };
-    vec![
-        queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
-        queue(topology.interactive(), settings.in_flight),
-        queue(topology.background(), settings.in_flight),
-        queue(topology.quarantine(), 1),
-        Subscription::Ephemeral {
-            exchange: topology.wake_ups(),
-            keys: vec![String::new()],
-        },
-    ]
-}
-
-/// Where a subscription's messages come from, by the name that traces and metrics have for it: the exchange, the key, and the queue where
-/// that has another name than the key.
-fn destination(topology: &Topology, subscription: &Subscription) -> String {
-    let name = subscription.name();
-    if name == topology.interactive() || name == topology.background() {
-        let key = name.rsplit('.').next().unwrap_or_default();
-        format!("{}:{key}:{name}", topology.commands())
-    } else if name == topology.steps() || name == topology.quarantine() {
-        format!("{}:{name}", topology.steps())
-    } else {
-        name.to_owned()
-    }
-}
 
 /// Why a worker ended although nobody stopped it.
 #[derive(Debug, thiserror::Error)]
@@ -262,7 +232,7 @@ impl Worker {
         match broker_event {
             BrokerEvent::Connected { generation } => {
                 self.stop_runs = CancellationToken::new();
-                self.scheduler.on_connected(generation);
+                self.scheduler.on_connected(generation, self.now());
                 self.watchdog.connected();
                 self.on_outage();
             }
@@ -320,6 +290,7 @@ impl Worker {
                 self.context.report(Fate::Duplicate);
             }
             Action::ReportHeld => self.context.report(Fate::Held),
+            Action::PauseQuarantine(paused) => self.pause(&self.context.topology.quarantine(), paused),
             Action::ReportAbandoned(count) => self.context.metrics.fate(Fate::Abandoned.name(), count),
         }
     }
@@ -347,10 +318,14 @@ impl Worker {
         let down = *self.outage.borrow_and_update();
         let topology = &self.context.topology;
         for queue in [topology.interactive(), topology.background()] {
-            self.context.broker.pause(&queue, down);
-            self.watchdog.paused(&queue, down);
+            self.pause(&queue, down);
         }
         self.scheduler.on_outage(down, self.now());
+    }
+
+    fn pause(&self, queue: &str, paused: bool) {
+        self.context.broker.pause(queue, paused);
+        self.watchdog.paused(queue, paused);
     }
 
     fn status(&self) -> Status {

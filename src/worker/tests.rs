@@ -177,9 +177,10 @@ fn parsed(command: RefreshConnection) -> Command {
 #[tokio::test(start_paused = true)]
 async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_poll_and_then_at_once() {
     let alone = Alone::new();
+    alone.start(StatusCode::NOT_FOUND);
+    tokio::time::sleep(Duration::from_secs(2)).await;
     // Somebody polled the task just now, and died.
     alone.quarantine().await;
-    alone.start(StatusCode::NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(950)).await;
     assert_eq!(alone.calls(), 0);
     let (_, in_flight) = alone.server.depths()[&alone.topology.quarantine()];
@@ -192,9 +193,8 @@ async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_p
 async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next() {
     let alone = Alone::new();
     alone.quarantine().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
     alone.start(StatusCode::SERVICE_UNAVAILABLE);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(alone.calls(), 1);
     let depths = alone.server.depths();
     assert_eq!(depths[&alone.topology.quarantine()], (0, 0));

@@ -31,17 +31,17 @@ struct Queue {
 impl Watchdog {
     pub(super) fn new(subscriptions: &[Subscription]) -> Self {
         let queue = |subscription: &Subscription| {
-            let (name, prefetch) = match subscription {
-                Subscription::Queue { name, prefetch } => (name.clone(), i64::from(*prefetch)),
+            let (name, prefetch, paused) = match subscription {
+                Subscription::Queue { name, prefetch, paused } => (name.clone(), i64::from(*prefetch), *paused),
                 // Nobody waits in an ephemeral queue.
-                Subscription::Ephemeral { exchange, .. } => (exchange.clone(), 0),
+                Subscription::Ephemeral { exchange, .. } => (exchange.clone(), 0, false),
             };
             Queue {
                 name,
                 prefetch,
                 delivered: AtomicU64::new(0),
                 outstanding: AtomicI64::new(0),
-                paused: AtomicBool::new(false),
+                paused: AtomicBool::new(paused),
             }
         };
         Self {

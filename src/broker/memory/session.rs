@@ -91,14 +91,14 @@ impl Session {
 
 impl Consuming {
     pub(super) fn new(client: u64, index: usize, subscription: Subscription) -> Self {
-        let queue = match &subscription {
-            Subscription::Queue { name, .. } => name.clone(),
-            Subscription::Ephemeral { .. } => format!("{EPHEMERAL}{client}.{index}"),
+        let (queue, paused) = match &subscription {
+            Subscription::Queue { name, paused, .. } => (name.clone(), *paused),
+            Subscription::Ephemeral { .. } => (format!("{EPHEMERAL}{client}.{index}"), false),
         };
         Self {
             subscription,
             queue,
-            paused: false,
+            paused,
             dead: false,
             deliveries: 0,
             unacked: BTreeMap::new(),

@@ -33,9 +33,10 @@ pub(super) struct Link {
 impl Shared {
     /// Before the first attempt to connect.
     pub(super) fn new(subscriptions: &[Subscription]) -> Self {
-        let paused = subscriptions
-            .iter()
-            .map(|subscription| (subscription.name().to_owned(), watch::Sender::new(false)));
+        let paused = subscriptions.iter().map(|subscription| {
+            let is_paused = matches!(subscription, Subscription::Queue { paused: true, .. });
+            (subscription.name().to_owned(), watch::Sender::new(is_paused))
+        });
         Self {
             link: RwLock::default(),
             status: watch::Sender::new(Status::Connecting { failure: None }),

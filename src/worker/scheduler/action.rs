@@ -19,6 +19,8 @@ pub(in crate::worker) enum Action {
     FetchToken(UserId),
     /// Acknowledge: everything that follows from the delivery is confirmed.
     Acknowledge(Receipt),
+    /// Pause or resume the consumer of the quarantine.
+    PauseQuarantine(bool),
     /// Report that a delivery is a duplicate.
     ReportDuplicate(Box<Refresh>),
     /// Report that a refresh is held.

@@ -16,9 +16,8 @@ use crate::worker::publication::{Forward, Publication};
 /// that room for minutes.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a message that came back twice, or one from the quarantine, waits while others are forwarded to the quarantine. After it, the broker
-/// has the acknowledgements.
-pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_secs(5);
+/// A message of the quarantine that is due later than this is parked.
+const TRIAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How long a message is parked that may not wait here for a permit.
 const CAREFUL_WAIT: Duration = Duration::from_secs(1);
@@ -44,7 +43,7 @@ impl Scheduler {
         match content {
             Content::Forward(forward) => {
                 if receipt.came_back_too_often() {
-                    self.quarantined_by = now.since_start + QUARANTINE_WAIT;
+                    self.on_forward(now);
                 }
                 self.publish(receipt, None, Publication::Forward(forward));
             }
@@ -55,9 +54,6 @@ impl Scheduler {
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
-                if job.receipt.is_quarantined() && self.busy.values().any(|busy| busy.command_id.is_none()) {
-                    job.refresh.due_at = job.refresh.due_at.max(later(now.time, QUARANTINE_WAIT));
-                }
                 self.on_refresh(job, now);
             }
         }
@@ -126,8 +122,9 @@ impl Scheduler {
             return self.park(job);
         }
         let due = now.until(job.refresh.due_at);
-        if self.waits_for_quarantine(&job, now) && due <= self.quarantined_by {
-            self.hold(job, self.quarantined_by, now);
+        let waits_until = self.waits_until(&job, now).filter(|until| due <= *until);
+        if let Some(until) = waits_until {
+            self.hold(job, until, now);
         } else if due <= now.since_start {
             self.push_runnable(job);
         } else if self.may_hold(&job, due, now) {
@@ -137,18 +134,11 @@ impl Scheduler {
         }
     }
 
-    /// Whether it may kill workers, and others are on their way to the quarantine. Not what comes from there: it would wait again and again,
-    /// and each worker that dies of something else meanwhile counts against it.
-    pub(super) fn waits_for_quarantine(&self, job: &Job, now: Now) -> bool {
-        let may_be_held = job.receipt.age(now) <= self.settings.hold_max;
-        job.receipt.is_careful() && !job.is_tried && may_be_held && now.since_start < self.quarantined_by
-    }
-
     fn may_hold(&self, job: &Job, due: Duration, now: Now) -> bool {
         let wait = due.saturating_sub(now.since_start);
         if job.receipt.is_quarantined() {
             // Parked before its trial, it would be tried among others. After it, the next one is to be tried.
-            return wait <= QUARANTINE_WAIT && !job.is_tried;
+            return wait <= TRIAL_WAIT_MAX && !job.is_tried;
         }
         let age = job.receipt.age(now) + wait;
         // No delay queue is that short: if it was parked, it would come back at once, again and again.

@@ -18,6 +18,7 @@ mod action;
 mod admission;
 mod held;
 mod job;
+mod quarantine;
 mod rank;
 #[cfg(test)]
 mod tests;
@@ -33,12 +34,12 @@ use crate::refresh::failure::Failure;
 use crate::refresh::{Progress, Refresh, later};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
-pub(super) use admission::QUARANTINE_WAIT;
 use held::Held;
 use job::Job;
 #[cfg(test)]
 pub(super) use job::QUARANTINE_REDELIVERIES;
 pub(super) use job::{Now, Origin, Receipt};
+pub(super) use quarantine::QUARANTINE_WAIT;
 use rank::Rank;
 
 /// How long a duplicate is parked when it can't be dropped.
@@ -81,9 +82,13 @@ pub(super) struct Scheduler {
     awaiting_token: BTreeMap<UserId, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
     publishing: usize,
+    /// How many messages are being forwarded to the quarantine.
+    forwards: usize,
     /// A message that came back twice runs from this time on. Until then, others may be on their way to the quarantine, and a worker that dies
     /// leaves two messages of each.
     quarantined_by: Duration,
+    /// When the quarantine is consumed again, where that is paused: what waits here would come back with each worker that dies of something else.
+    quarantine_resumes: Option<Duration>,
     /// By command.
     firsts: HashMap<CommandId, First>,
     runs: RunId,
@@ -104,7 +109,9 @@ impl Scheduler {
             awaiting_token: BTreeMap::new(),
             busy: HashMap::new(),
             publishing: 0,
+            forwards: 0,
             quarantined_by: Duration::ZERO,
+            quarantine_resumes: Some(Duration::ZERO),
             firsts: HashMap::new(),
             runs: 0,
             actions: VecDeque::new(),
@@ -122,8 +129,8 @@ impl Scheduler {
         loop {
             let job = self.runnable.iter_mut().find_map(VecDeque::pop_front)?;
             self.careful -= usize::from(job.receipt.is_careful());
-            if self.waits_for_quarantine(&job, now) {
-                self.hold(job, self.quarantined_by, now);
+            if let Some(until) = self.waits_until(&job, now) {
+                self.hold(job, until, now);
                 continue;
             }
             if job.failure.is_none() && !has_token(&job.refresh) {
@@ -144,13 +151,15 @@ impl Scheduler {
     }
 
     /// A connection works, and its deliveries follow.
-    pub(super) fn on_connected(&mut self, generation: u64) {
+    pub(super) fn on_connected(&mut self, generation: u64, now: Now) {
         self.generation = Some(generation);
+        self.pause_quarantine(now.since_start + QUARANTINE_WAIT);
     }
 
     /// The broker delivers again what is in flight. The runs end by themselves.
     pub(super) fn on_disconnected(&mut self) {
         self.generation = None;
+        self.pause_quarantine(Duration::MAX);
         let abandoned = self.held.len() + self.backlog.len() + self.runnable() + self.awaiting_token();
         self.held = Held::default();
         self.backlog.clear();
@@ -186,10 +195,7 @@ impl Scheduler {
 
     /// A run ended, and gave its permit back.
     pub(super) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
-        let Some(Busy {
-            receipt, command_id, ..
-        }) = self.busy.remove(&id)
-        else {
+        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
             return;
         };
         if !self.owns(&receipt) {
@@ -222,15 +228,13 @@ impl Scheduler {
 
     /// A publication ended.
     pub(super) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
-        let Some(Busy {
-            receipt, command_id, ..
-        }) = self.busy.remove(&id)
-        else {
+        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
             return;
         };
         self.publishing -= 1;
         if receipt.came_back_too_often() {
-            self.quarantined_by = now.since_start + QUARANTINE_WAIT;
+            self.forwards -= 1;
+            self.on_forward(now);
         }
         if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
             self.forget(command_id.as_ref(), receipt.tag());
@@ -251,6 +255,7 @@ impl Scheduler {
 
     /// Time has passed: what is due becomes runnable.
     pub(super) fn on_due(&mut self, now: Now) {
+        self.resume_quarantine(now);
         while let Some(job) = self.held.pop_due(now) {
             self.push_runnable(job);
         }
@@ -258,7 +263,7 @@ impl Scheduler {
 
     /// When [`Self::on_due`] has something to do next.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.held.next_due()
+        self.held.next_due().into_iter().chain(self.resumes_at()).min()
     }
 
     /// Takes nothing more: parks what waits, in the order in which it came, and requeues what was not begun. What is running ends by
@@ -324,6 +329,7 @@ impl Scheduler {
     fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, is_publishing: bool) -> RunId {
         self.runs += 1;
         self.publishing += usize::from(is_publishing);
+        self.forwards += usize::from(receipt.came_back_too_often());
         self.busy.insert(self.runs, Busy { receipt, command_id });
         self.runs
     }

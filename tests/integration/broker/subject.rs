@@ -185,7 +185,11 @@ pub fn settings(server: &RabbitMq, topology: &Topology) -> Settings {
 }
 
 pub fn queue(name: String, prefetch: u16) -> Vec<Subscription> {
-    vec![Subscription::Queue { name, prefetch }]
+    vec![Subscription::Queue {
+        name,
+        prefetch,
+        paused: false,
+    }]
 }
 
 pub fn message(body: &str) -> Message {

@@ -421,6 +421,7 @@ impl Reader {
         let subscription = Subscription::Queue {
             name: queue.to_owned(),
             prefetch,
+            paused: false,
         };
         let settings = rabbit::Settings::new(platform.rabbit.url().parse().expect("a URL"));
         let (rabbit, broker_events) =

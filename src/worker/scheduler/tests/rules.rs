@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Before a refresh comes in.
-    pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>, is_quarantined: bool) -> Arrival {
+    pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>) -> Arrival {
         let first = self.scheduler.firsts.get(refresh.command.id()).map(|first| {
             let place = self.place(first.tag);
             First {
@@ -175,12 +175,6 @@ impl World {
         let due_at = match released_at {
             Some(released_at) if polls => refresh.due_at.max(later(released_at, SECOND)),
             _ => refresh.due_at,
-        };
-        // What came back with it may be on its way to the quarantine.
-        let forwards = self.scheduler.busy.values().any(|busy| busy.command_id.is_none());
-        let due_at = match is_quarantined && forwards {
-            true => due_at.max(later(self.now.time, 5 * SECOND)),
-            false => due_at,
         };
         Arrival {
             due_at,
@@ -274,14 +268,17 @@ impl World {
         let place = self.place(tag);
         let wait = Duration::try_from(due_at.duration_since(self.now.time)).unwrap_or_default();
         let due = self.now.since_start + wait;
-        let waits_for_quarantine = open.may_kill() && self.waits_for_quarantine(open);
+        let waits_until = self.waits_until(open).filter(|until| due <= *until);
         let what = if self.draining {
             assert!(matches!(place, Place::Parked(_)), "it waits while draining: {place:?}");
             "parked while draining"
-        } else if waits_for_quarantine && due <= self.quarantined_by {
-            let is_held = matches!(place, Place::Held(until, _) if until == self.quarantined_by);
+        } else if let Some(waits_until) = waits_until {
+            let is_held = matches!(place, Place::Held(until, _) if until == waits_until);
             assert!(is_held, "others are on their way to the quarantine: {place:?}");
-            "waits for the quarantine"
+            match open.is_quarantined() {
+                true => "waits in spite of the pause",
+                false => "waits for the quarantine",
+            }
         } else if wait.is_zero() {
             assert!(matches!(place, Place::Runnable), "it is due: {place:?}");
             "due"
@@ -299,9 +296,50 @@ impl World {
         self.count(what);
     }
 
-    fn waits_for_quarantine(&self, open: &Open) -> bool {
+    /// Something goes to the quarantine, or has just arrived there.
+    pub(super) fn forwards(&mut self) {
+        self.quarantined_by = self.now.since_start + SECOND;
+        self.quarantine_resumes = self.quarantined_by;
+    }
+
+    /// Until when something waits because others are on their way to the quarantine.
+    fn waits_until(&self, open: &Open) -> Option<Duration> {
         let age = self.now.since_start - open.received;
-        age <= self.settings.hold_max && self.now.since_start < self.quarantined_by
+        let from = match open.is_quarantined() {
+            true => self.quarantine_resumes,
+            false => self.quarantined_by,
+        };
+        let until = match self.forwarding.is_empty() {
+            true => from,
+            false => self.now.since_start + SECOND,
+        };
+        let waits = open.may_kill() && age <= self.settings.hold_max && self.now.since_start < until;
+        waits.then_some(until)
+    }
+
+    /// The quarantine is consumed as soon as nothing goes there, and not before.
+    pub(super) fn check_resumed(&mut self) {
+        let resumes = (self.scheduler.actions.iter()).any(|action| matches!(action, Action::PauseQuarantine(false)));
+        assert_eq!(
+            resumes,
+            self.is_quiet() && self.quarantine_paused,
+            "the quarantine resumes"
+        );
+        // Until it is looked at again.
+        if !self.forwarding.is_empty() {
+            self.forwards();
+        }
+    }
+
+    pub(super) fn check_pause(&self) {
+        assert!(
+            self.quarantine_paused || self.is_quiet(),
+            "others are on their way to the quarantine"
+        );
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.connected && self.forwarding.is_empty() && self.quarantine_resumes <= self.now.since_start
     }
 
     fn why_not_held(&self, open: &Open, wait: Duration, before: &Before) -> Option<&'static str> {
@@ -449,7 +487,7 @@ impl World {
         }
         let open = &self.open[&run.tag];
         assert!(self.owns(run.tag), "a run of a lost connection");
-        let is_safe = !open.may_kill() || !self.waits_for_quarantine(open);
+        let is_safe = self.waits_until(open).is_none();
         assert!(is_safe, "others are on their way to the quarantine");
         assert_eq!((run.renewals, run.failure.is_some()), (open.renewals, open.has_failure));
         let mut running = self.running.iter().map(|run| run.refresh.command.id());

@@ -1,0 +1,47 @@
+//! What a worker consumes.
+
+use super::settings::Settings;
+use crate::broker::Subscription;
+use crate::broker::topology::Topology;
+
+/// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
+const STEPS_HEADROOM: u16 = 256;
+
+/// What a worker consumes.
+#[must_use]
+pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscription> {
+    let queue = |name, prefetch| Subscription::Queue {
+        name,
+        prefetch,
+        paused: false,
+    };
+    vec![
+        queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
+        queue(topology.interactive(), settings.in_flight),
+        queue(topology.background(), settings.in_flight),
+        Subscription::Queue {
+            name: topology.quarantine(),
+            prefetch: 1,
+            // The scheduler resumes it.
+            paused: true,
+        },
+        Subscription::Ephemeral {
+            exchange: topology.wake_ups(),
+            keys: vec![String::new()],
+        },
+    ]
+}
+
+/// Where a subscription's messages come from, by the name that traces and metrics have for it: the exchange, the key, and the queue where
+/// that has another name than the key.
+pub(super) fn destination(topology: &Topology, subscription: &Subscription) -> String {
+    let name = subscription.name();
+    if name == topology.interactive() || name == topology.background() {
+        let key = name.rsplit('.').next().unwrap_or_default();
+        format!("{}:{key}:{name}", topology.commands())
+    } else if name == topology.steps() || name == topology.quarantine() {
+        format!("{}:{name}", topology.steps())
+    } else {
+        name.to_owned()
+    }
+}
