@@ -194,7 +194,7 @@ async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next()
     let alone = Alone::new();
     alone.quarantine().await;
     alone.start(StatusCode::SERVICE_UNAVAILABLE);
-    tokio::time::sleep(Duration::from_millis(1050)).await;
+    tokio::time::sleep(Duration::from_millis(1550)).await;
     assert_eq!(alone.calls(), 1);
     let depths = alone.server.depths();
     assert_eq!(depths[&alone.topology.quarantine()], (0, 0));

@@ -2,7 +2,10 @@
 
 use bankrefresh::proto::{Account, AccountInterfaceStatus, Transaction, from_timestamp};
 use jiff::civil::DateTime;
+use jiff::tz::{self, TimeZone};
 use serde::Deserialize;
+
+static BERLIN: TimeZone = tz::get!("Europe/Berlin");
 
 #[derive(Deserialize)]
 pub struct Credentials {
@@ -95,7 +98,7 @@ impl From<Interface> for AccountInterfaceStatus {
         let updated = read
             .last_successful_update
             .and_then(|text| text.parse::<DateTime>().ok());
-        let updated = updated.and_then(|local| local.in_tz("Europe/Berlin").ok());
+        let updated = updated.and_then(|local| local.to_zoned(BERLIN.clone()).ok());
         Self {
             status: read.status,
             last_successful_update: updated.map(|updated| from_timestamp(updated.timestamp())),

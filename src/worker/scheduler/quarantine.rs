@@ -8,7 +8,7 @@ use super::{Action, Scheduler};
 
 /// How long nothing that may kill workers runs after the last confirm of what was forwarded to the quarantine, until the broker has the
 /// acknowledgement. And how long after a connection, until the broker has delivered what is to be forwarded.
-pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_secs(1);
+pub(in crate::worker) const QUARANTINE_WAIT: Duration = Duration::from_millis(1500);
 
 impl Scheduler {
     /// Something is on its way to the quarantine, or has just arrived there.

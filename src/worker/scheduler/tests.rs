@@ -855,5 +855,5 @@ fn what_came_back_twice_waits_for_the_quarantine_no_longer_than_it_may_be_held()
             break;
         }
     }
-    assert_eq!(ran_at, Some(7), "held for a second again and again");
+    assert_eq!(ran_at, Some(8), "hold_max, and one wait more");
 }

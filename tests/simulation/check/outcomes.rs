@@ -36,8 +36,9 @@ const CALLS_EACH: usize = 20;
 /// The longest time that an update takes in a scenario, without its web form.
 const UPDATE_MAX: Duration = Duration::from_secs(15);
 
-/// What a worker that dies of a message costs the others: it starts again after a second, and consumes the quarantine after another one.
-const DEATH: Duration = Duration::from_secs(2);
+/// What a worker that dies of a message costs the others: it starts again after a second, and consumes the quarantine
+/// one and a half later.
+const DEATH: Duration = Duration::from_millis(2500);
 
 const PARTS_MAX: u32 = 100;
 

@@ -5,6 +5,9 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// How long the broker may take for an acknowledgement, and to deliver what is to be forwarded.
+const QUIET: Duration = Duration::from_millis(1500);
+
 /// Where a delivery is.
 #[derive(Debug)]
 enum Place<'a> {
@@ -298,7 +301,7 @@ impl World {
 
     /// Something goes to the quarantine, or has just arrived there.
     pub(super) fn forwards(&mut self) {
-        self.quarantined_by = self.now.since_start + SECOND;
+        self.quarantined_by = self.now.since_start + QUIET;
         self.quarantine_resumes = self.quarantined_by;
     }
 
@@ -311,7 +314,7 @@ impl World {
         };
         let until = match self.forwarding.is_empty() {
             true => from,
-            false => self.now.since_start + SECOND,
+            false => self.now.since_start + QUIET,
         };
         let waits = open.may_kill() && age <= self.settings.hold_max && self.now.since_start < until;
         waits.then_some(until)
