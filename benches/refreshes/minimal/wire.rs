@@ -98,7 +98,7 @@ impl From<Interface> for AccountInterfaceStatus {
         let updated = read
             .last_successful_update
             .and_then(|text| text.parse::<DateTime>().ok());
-        let updated = updated.and_then(|local| local.to_zoned(BERLIN.clone()).ok());
+        let updated = updated.and_then(|local| BERLIN.to_zoned(local).ok());
         Self {
             status: read.status,
             last_successful_update: updated.map(|updated| from_timestamp(updated.timestamp())),
