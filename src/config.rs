@@ -3,6 +3,8 @@
 //! `BANKREFRESH__<SECTION>__<KEY>` sets one key, `BANKREFRESH__<SECTION>__<KEY>_FILE` reads it from a file. What each section may hold is
 //! declared with its module, see [`Section`].
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod reference;
 mod sources;
 #[cfg(test)]
@@ -75,9 +77,15 @@ impl Config {
     ///
     /// Names the setting, what it is and what is allowed.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let text = file.map(sources::text).transpose()?;
+        Self::read(text.as_deref(), environment)
+    }
+
+    /// Reads the settings from TOML, if any is given, and from environment variables.
+    fn read(text: Option<&str>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut builder = ::config::Config::builder();
-        if let Some(file) = file {
-            builder = builder.add_source(File::from_str(&sources::text(file)?, FileFormat::Toml));
+        if let Some(text) = text {
+            builder = builder.add_source(File::from_str(text, FileFormat::Toml));
         }
         let variables = sources::variables(environment)?;
         let environment = Environment::default().separator("__").source(Some(variables));

@@ -35,6 +35,7 @@
 //! | [`worker`] | owns the refreshes in flight. Its scheduler is pure, too |
 //! | [`admin`] | what operators ask |
 //! | [`config`], [`cli`] | the settings of all sections, and the program |
+//! | `fuzzing` | what reads bytes from outside, for `tests/fuzz`; only with the feature of that name |
 //!
 //! Words that mean something special here (*poll*, *park*, *lane*, *checkpoint* …) are in `docs/concepts.md`; `docs/architecture.md` says how and
 //! why it works.
@@ -78,6 +79,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod finapi;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod id;
 pub mod lease;
 pub mod message;

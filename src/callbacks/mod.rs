@@ -4,6 +4,8 @@
 //! have whoever holds that refresh poll now. A notification's URL carries a secret, and what it says becomes a refresh that
 //! asks finAPI itself, or the event that a user is needed.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod listener;
 mod notification;
 mod settings;

@@ -3,6 +3,8 @@
 mod config;
 mod dead_letters;
 mod demo;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod healthcheck;
 mod sandbox;
 mod send;

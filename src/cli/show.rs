@@ -1,11 +1,17 @@
 //! Events as people and programs read them.
 
+use std::sync::LazyLock;
+
 use anstyle::{AnsiColor, Style};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use crate::broker::Message;
 use crate::refresh::event::{Event, EventKind};
+
+/// Every message of the protocol. Decoding it takes far longer than decoding a message.
+static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =
+    LazyLock::new(|| DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice()));
 
 /// An event as it came, if it is one.
 pub(super) fn event(message: &Message) -> Option<Event> {
@@ -41,8 +47,9 @@ pub(super) fn style(event: &Event) -> Style {
 
 /// A protobuf message in its canonical JSON, with the names of the .proto files.
 pub(super) fn json(message_name: &str, body: &[u8]) -> Result<Value, Box<dyn std::error::Error>> {
-    let pool = DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())?;
-    let descriptor = pool
+    let descriptor = DESCRIPTORS
+        .as_ref()
+        .map_err(ToString::to_string)?
         .get_message_by_name(message_name)
         .ok_or_else(|| format!("{message_name:?} is no message of this release"))?;
     let message = DynamicMessage::decode(descriptor, body)?;

@@ -20,13 +20,26 @@ const FILES: [&str; 3] = [
 pub(super) fn text(file: &Path) -> Result<String, ConfigError> {
     let wrong = |what: String| ConfigError::File(format!("{}: {what}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    match text.parse::<toml::Table>() {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            Err(wrong(format!("line {line}: {}", error.message())))
-        }
+    check_toml(&text).map_err(wrong)?;
+    Ok(text)
+}
+
+/// Whether a text is TOML with plain sections, else the line and what is wrong there.
+pub(super) fn check_toml(text: &str) -> Result<(), String> {
+    let error = match text.parse::<toml::Table>() {
+        Ok(table) => return table.keys().try_for_each(|section| check_plain(section)),
+        Err(error) => error,
+    };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    Err(format!("line {line}: {}", error.message()))
+}
+
+/// The config crate makes a list with a billion values of the name `worker[999999999]`.
+fn check_plain(name: &str) -> Result<(), String> {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        true => Ok(()),
+        false => Err(format!("{name:?} is no setting: a name has only letters, digits and _")),
     }
 }
 
@@ -39,6 +52,7 @@ pub(super) fn variables(
         .collect();
     let mut variables = ::config::Map::new();
     for (name, value) in ours {
+        check_plain(&name).map_err(ConfigError::Type)?;
         let from_file = name
             .strip_suffix(FILE_SUFFIX)
             .filter(|_| !FILES.contains(&name.as_str()));

@@ -20,6 +20,14 @@ fn without_anything_the_defaults_hold() {
 }
 
 #[test]
+fn a_name_with_an_index_is_no_setting_and_makes_no_list() {
+    let error = load(&[("BANKREFRESH__WORKER[999999999]", "1")]).expect_err("no setting");
+    assert!(error.contains("WORKER[999999999]"), "{error}");
+    let error = sources::check_toml("\"worker[999999999]\" = 1").expect_err("no setting");
+    assert!(error.contains("worker[999999999]"), "{error}");
+}
+
+#[test]
 fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
     let config = load(&[
         ("BANKREFRESH__FINAPI__ACCESS_URL", "https://sandbox.finapi.io"),

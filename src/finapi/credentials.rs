@@ -257,7 +257,7 @@ async fn from_service(
     }
 }
 
-fn understand(body: &[u8]) -> Result<Secret, Failure> {
+pub(super) fn understand(body: &[u8]) -> Result<Secret, Failure> {
     let strange = || unavailable("the credential service answered neither a password nor an access_token");
     let response: ServiceResponse = serde_json::from_slice(body).map_err(|_| strange())?;
     match (response.access_token, response.password) {

@@ -7,6 +7,8 @@ pub mod concurrency;
 pub mod credentials;
 mod endpoints;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod pipeline;
 mod probe;
 pub mod request;

@@ -323,10 +323,16 @@ impl fmt::Debug for DeadLetters {
 
 impl From<AmqpDelivery> for DeadLetter {
     fn from(delivery: AmqpDelivery) -> Self {
+        Self::read(delivery.data, &delivery.properties, delivery.delivery_tag)
+    }
+}
+
+impl DeadLetter {
+    pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, tag: u64) -> Self {
         Self {
-            death: death(&delivery.properties),
-            tag: delivery.delivery_tag,
-            message: from_amqp(delivery.data, &delivery.properties),
+            death: death(properties),
+            tag,
+            message: from_amqp(body, properties),
         }
     }
 }

@@ -21,6 +21,8 @@ mod convert;
 mod declare;
 mod definitions;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod link;
 mod publish;
 mod session;

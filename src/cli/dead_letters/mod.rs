@@ -1,5 +1,7 @@
 //! `bankrefresh dead-letters`
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod operations;
 mod redact;
 mod row;

@@ -60,7 +60,7 @@ pub(in crate::refresh) fn transactions_updated(
         Detail::Summary => Vec::new(),
     };
     let mut parts = split(left, room_here, room).into_iter();
-    event.parts = part - 1 + count(parts.len());
+    event.parts = (part - 1).saturating_add(count(parts.len()));
     event.transactions = parts.next().unwrap_or_default();
     let last = event.transactions.last().map(|transaction| transaction.id.into());
     let more = parts.len() > 0;

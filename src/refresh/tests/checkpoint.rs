@@ -219,3 +219,19 @@ fn a_refresh_shows_neither_its_token_nor_its_web_form() {
         assert!(!text.contains(FORM_URL), "{text}");
     }
 }
+
+#[test]
+fn a_refresh_continues_from_the_largest_numbers_of_a_checkpoint() {
+    let bytes = written(|state| (state.polls, state.failures) = (u32::MAX, u32::MAX));
+    let refresh = decode(&bytes).expect("a checkpoint");
+    let context = StepContext {
+        now: refresh.due_at,
+        jitter: 0.5,
+        next_poll: None,
+    };
+    let step = |result| refresh.clone().step(result, context, &Policy::default());
+    let polled = step(Ok(Response::Task(running())));
+    assert!(matches!(polled.next, Next::Continue(next) if next.polls == u32::MAX));
+    let failed = step(Err(Failure::new(FailureClass::Unavailable, "not to be had")));
+    assert!(matches!(failed.next, Next::Done));
+}

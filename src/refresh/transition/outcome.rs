@@ -56,7 +56,7 @@ impl Transition<'_> {
                 if self.context.now >= later(expires_at, self.policy.limits.web_form_grace) {
                     return self.finish_failed(refresh, &expired());
                 }
-                let polls = refresh.polls + 1;
+                let polls = refresh.polls.saturating_add(1);
                 let max = self.polling().web_form_max;
                 self.poll_later(Refresh { polls, ..refresh }, self.polling(), max)
             }
@@ -85,7 +85,7 @@ impl Transition<'_> {
         // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization() || late;
         if !connection.ready || !categorized {
-            let polls = refresh.polls + 1;
+            let polls = refresh.polls.saturating_add(1);
             let polling = &self.policy.polling;
             return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
         }
@@ -112,7 +112,7 @@ impl Transition<'_> {
             };
         };
         let update = Update {
-            next_part: update.next_part + 1,
+            next_part: update.next_part.saturating_add(1),
             published_up_to,
             ..update
         };

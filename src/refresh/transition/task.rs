@@ -48,7 +48,7 @@ impl Transition<'_> {
         match tasks.into_iter().find(satisfies) {
             Some(task) => self.follow_task(refresh, task),
             None if lookup == Lookup::Follow => {
-                let polls = refresh.polls + 1;
+                let polls = refresh.polls.saturating_add(1);
                 let phase = refresh.locating(true);
                 let polling = &self.policy.polling;
                 let refresh = Refresh {
@@ -124,7 +124,7 @@ impl Transition<'_> {
             let message = "finAPI still called the task running at its deadline";
             return self.finish_failed(refresh, &FailureDetails::of(FailureReason::TimedOut, message, true));
         }
-        let polls = refresh.polls + 1;
+        let polls = refresh.polls.saturating_add(1);
         let due_at = later(self.context.now, self.until_next_poll(&task, polls));
         self.schedule(Refresh {
             due_at,

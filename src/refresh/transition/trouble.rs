@@ -49,7 +49,7 @@ impl Transition<'_> {
 
     /// Waits for as long as finAPI says, else longer and longer. However often that happens, half of the attempts are left.
     pub(super) fn retry_after(&self, refresh: Refresh, after: Option<Duration>) -> Step {
-        let counted = (refresh.failures + 1).min(self.policy.retry.attempts / 2);
+        let counted = refresh.failures.saturating_add(1).min(self.policy.retry.attempts / 2);
         let failures = refresh.failures.max(counted);
         let backoff = self.policy.retry.wait(failures, self.context.jitter);
         let after = match after {
@@ -61,7 +61,7 @@ impl Transition<'_> {
 
     /// Tries again, a bounded number of times.
     pub(super) fn retry_with_backoff(&self, refresh: Refresh, failure: Failure) -> Step {
-        let failures = refresh.failures + 1;
+        let failures = refresh.failures.saturating_add(1);
         if failures >= self.policy.retry.attempts {
             return self.finish_failed(refresh, &failure.into());
         }

@@ -1,0 +1,87 @@
+//! finAPI's responses as `tests/fuzz` reads them, endpoint by endpoint.
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::credentials::{self, Secret};
+use super::error::{self, Api};
+use super::request::is_about_names;
+use super::tokens::TokenResponse;
+use super::transport::HttpResponse;
+use super::wire::{self, misunderstood, parse, understand};
+use crate::id::ConnectionId;
+use crate::refresh::failure::Failure;
+use crate::refresh::model::{Account, Transaction};
+use crate::refresh::query::{Response, Span};
+
+/// Statuses of which each means something else.
+const STATUSES: [u16; 13] = [302, 400, 401, 403, 404, 405, 408, 415, 422, 423, 429, 500, 503];
+
+fn response(status: u16, body: &[u8]) -> HttpResponse {
+    HttpResponse {
+        status: StatusCode::from_u16(status).unwrap_or_default(),
+        headers: HeaderMap::new(),
+        body: body.to_vec().into(),
+    }
+}
+
+pub(crate) fn task(body: &[u8]) -> Result<Response, Failure> {
+    let task: wire::Task = understand("GET /api/tasks/{id}", &response(200, body))?;
+    Ok(Response::Task(task.into()))
+}
+
+/// One page, as the search for a connection's tasks reads it.
+pub(crate) fn tasks(body: &[u8], id: ConnectionId) -> Result<Response, Failure> {
+    let (endpoint, response) = ("GET /api/tasks", response(200, body));
+    let misunderstood = |error| misunderstood(endpoint, &response, &error);
+    let read: wire::Tasks = understand(endpoint, &response)?;
+    let tasks = read.of(id).map_err(misunderstood)?;
+    read.oldest().map_err(misunderstood)?;
+    Ok(Response::Tasks(tasks))
+}
+
+pub(crate) fn web_form(body: &[u8]) -> Result<Response, Failure> {
+    let form: wire::WebForm = understand("GET /api/webForms/{id}", &response(200, body))?;
+    Ok(Response::WebForm(form.into()))
+}
+
+pub(crate) fn connection(body: &[u8]) -> Result<Response, Failure> {
+    let connection: wire::Connection = understand("GET /api/v1/bankConnections/{id}", &response(200, body))?;
+    Ok(Response::Connection(connection.into()))
+}
+
+pub(crate) fn accounts(body: &[u8]) -> Result<Vec<Account>, Failure> {
+    let accounts: wire::Accounts = understand("GET /api/v1/accounts", &response(200, body))?;
+    Ok(accounts.into())
+}
+
+pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Vec<Transaction>, Failure> {
+    let read: wire::Transactions = understand("GET /api/v1/transactions", &response(200, body))?;
+    Ok(read.imported_in(span).collect())
+}
+
+/// An error, from both APIs. The length of the body chooses the status, so that one input costs no more than one response.
+pub(crate) fn errors(body: &[u8]) -> [Failure; 2] {
+    // Decides whether an update is started with the other names.
+    let _ = is_about_names(&error::invalid_fields(body));
+    let response = response(STATUSES[body.len() % STATUSES.len()], body);
+    [Api::User, Api::OAuth].map(|api| error::classify("POST /x", api, &response))
+}
+
+/// A 429 with this `Retry-After` and this request id.
+pub(crate) fn headers(value: &[u8]) -> Option<Failure> {
+    let value = HeaderValue::from_bytes(value).ok()?;
+    let mut response = response(429, b"");
+    response.headers.insert(header::RETRY_AFTER, value.clone());
+    response.headers.insert("x-request-id", value);
+    Some(error::classify("GET /x", Api::User, &response))
+}
+
+pub(crate) fn token(body: &[u8]) -> Result<TokenResponse, Failure> {
+    let token: wire::Token = parse("POST /oauth/token", &response(200, body))?;
+    Ok(token.into())
+}
+
+/// What the credential service answered.
+pub(crate) fn credential(body: &[u8]) -> Result<Secret, Failure> {
+    credentials::understand(body)
+}
