@@ -98,10 +98,10 @@ impl From<Interface> for AccountInterfaceStatus {
         let updated = read
             .last_successful_update
             .and_then(|text| text.parse::<DateTime>().ok());
-        let updated = updated.and_then(|local| BERLIN.to_zoned(local).ok());
+        let updated = updated.and_then(|local| BERLIN.to_timestamp(local).ok());
         Self {
             status: read.status,
-            last_successful_update: updated.map(|updated| from_timestamp(updated.timestamp())),
+            last_successful_update: updated.map(from_timestamp),
             ..Self::default()
         }
     }
