@@ -87,7 +87,7 @@ fn is_of(known: &Known, test: &str) -> bool {
     known.check.strip_prefix("chaos/") == Some(test)
 }
 
-/// An invariant that is known to be broken must be, where the run is long enough to show it.
+/// An invariant that is known to be broken must be, where the run is long enough to show it, and not more often than its limit.
 fn verdict(name: &str, invariants: &[Invariant], refreshes: u32) -> Result<(), String> {
     let Some(invariant) = invariants.iter().find(|invariant| invariant.name == name) else {
         return Err("it was not checked, because the run ended with a panic".to_owned());
@@ -97,6 +97,7 @@ fn verdict(name: &str, invariants: &[Invariant], refreshes: u32) -> Result<(), S
         (Some(known), Ok(())) if u64::from(refreshes) >= known.shows_in => {
             Err(format!("known violation that no longer occurs: {}", known.promise))
         }
+        (Some(known), holds) if invariant.broken.len() as u64 > known.limit(refreshes.into()) => holds,
         (Some(_), _) => Ok(()),
         (None, holds) => holds,
     }

@@ -1,11 +1,9 @@
 //! finAPI's JSON, as far as the plain worker reads it, and what becomes of it in an event.
 
+use bankrefresh::clock::GERMANY;
 use bankrefresh::proto::{Account, AccountInterfaceStatus, Transaction, from_timestamp};
 use jiff::civil::DateTime;
-use jiff::tz::{self, TimeZone};
 use serde::Deserialize;
-
-static BERLIN: TimeZone = tz::get!("Europe/Berlin");
 
 #[derive(Deserialize)]
 pub struct Credentials {
@@ -98,7 +96,7 @@ impl From<Interface> for AccountInterfaceStatus {
         let updated = read
             .last_successful_update
             .and_then(|text| text.parse::<DateTime>().ok());
-        let updated = updated.and_then(|local| BERLIN.to_timestamp(local).ok());
+        let updated = updated.and_then(|local| GERMANY.to_timestamp(local).ok());
         Self {
             status: read.status,
             last_successful_update: updated.map(from_timestamp),

@@ -328,7 +328,7 @@ impl World {
             self.is_quiet() && self.quarantine_paused,
             "the quarantine resumes"
         );
-        // Until it is looked at again.
+        // The scheduler checks again after another wait.
         if !self.forwarding.is_empty() {
             self.forwards();
         }
