@@ -16,7 +16,14 @@ pub(crate) fn check() -> Result<(), String> {
         let target = TARGETS.iter().find(|target| target.name == name);
         let target = target.ok_or_else(|| format!("{}: there is no such target", known.check))?;
         let ended = replay(name, &made::deepest_headers(target.bytes_max))?;
-        println!("{} (issue {}): {}: {ended}", known.check, known.issue, known.promise);
+        let limit = known.limit(1);
+        println!(
+            "{} (issue {}): {}: {ended}; 1 time, at most {limit}",
+            known.check, known.issue, known.promise
+        );
+        if limit < 1 {
+            return Err(format!("{}: more often than its limit", known.check));
+        }
     }
     Ok(())
 }
