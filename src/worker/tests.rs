@@ -1,6 +1,7 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
 mod life;
+mod publishing;
 mod returned;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -53,17 +53,17 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
 
 /// How often each excuse may be needed. Up to half as much again as what is usual, and more where it is rare.
 pub(super) const EXCUSED: &[(&str, u64)] = &[
-    (starts::UNOPENED_FORM, 30),
-    (starts::WITHOUT_DATE, 55),
-    (starts::DATED_AHEAD, 5),
+    (starts::UNOPENED_FORM, 25),
+    (starts::WITHOUT_DATE, 50),
+    (starts::DATED_AHEAD, 4),
     (starts::WANTS_MORE, 800),
-    (starts::OLDER_LIST, 50),
-    (polls::ON_ITS_WAY, 12),
+    (starts::OLDER_LIST, 18),
+    (polls::ON_ITS_WAY, 7),
     (polls::TWO_DUPLICATES, 750),
     (outcomes::GIVEN_UP, 30),
     (outcomes::DEAD_AS_PLANNED, 30),
-    (user::GAVE_UP, 35),
-    ("given up after killing workers", 30),
+    (user::GAVE_UP, 26),
+    ("given up after killing workers", 5),
     ("command with conflicting outcomes", 140),
     ("event published again", 3500),
 ];

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
-use bankrefresh::refresh::event::{Event, EventKind};
+use bankrefresh::refresh::event::EventKind;
 
 use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
+use super::starts;
 use crate::commands::Is;
 use crate::scenario::Scenario;
 
@@ -74,15 +75,21 @@ pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
     ))
 }
 
-/// Whether its duplicates published outcomes of different updates, or an update and a failure, under the same ids.
+/// Whether its duplicates published different outcomes under the same ids: of different updates, of an update and a failure, or, where the
+/// command has no date and may be given two, of the times after two dates.
 pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
-    let outcome = |event: &&Event| !matches!(event.kind(), EventKind::UserActionRequired(_));
-    let events = refresh.events.iter().map(|published| &published.event).filter(outcome);
-    let ends = events.map(|event| {
-        let task = event.context().task_id.as_str();
-        (task, matches!(event.kind(), EventKind::RefreshFailed(_)))
+    let has_no_date = starts::has_no_date(refresh);
+    let outcomes = refresh.events.iter().filter_map(|published| {
+        let task = published.event.context().task_id.as_str();
+        match published.event.kind() {
+            EventKind::UserActionRequired(_) => None,
+            EventKind::RefreshFailed(_) => Some((task, None)),
+            EventKind::TransactionsUpdated(event) => {
+                Some((task, Some(if has_no_date { event.new_transactions } else { 0 })))
+            }
+        }
     });
-    ends.collect::<BTreeSet<_>>().len() > 1
+    outcomes.collect::<BTreeSet<_>>().len() > 1
 }
 
 /// Different ends of one command, or ends at different parts, need two runs that did not know of each other.

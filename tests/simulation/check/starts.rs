@@ -114,7 +114,7 @@ fn wants_more(refresh: &Refresh<'_>) -> bool {
 }
 
 /// A command that says in no way when it was sent: no `requested_at`, no timestamp of its message, no UUIDv7.
-fn has_no_date(refresh: &Refresh<'_>) -> bool {
+pub(super) fn has_no_date(refresh: &Refresh<'_>) -> bool {
     let made_at = Uuid::parse_str(refresh.id).ok().and_then(|id| id.get_timestamp());
     refresh.command.requested_at.is_none() && refresh.timestamp().is_none() && made_at.is_none()
 }
