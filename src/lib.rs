@@ -73,6 +73,9 @@
 //! The examples go further: `drive_one_refresh` continues to the events, `send_a_command` and `consume_events` are a platform's two sides.
 
 pub mod admin;
+#[cfg(test)]
+#[path = "../tests/support/broken.rs"]
+mod broken;
 pub mod broker;
 pub mod callbacks;
 pub mod cli;
@@ -82,6 +85,9 @@ pub mod finapi;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod id;
+#[cfg(test)]
+#[path = "../tests/support/known.rs"]
+mod known;
 pub mod lease;
 pub mod message;
 pub mod proto;

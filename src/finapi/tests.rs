@@ -4,6 +4,8 @@ mod credentials;
 mod dialects;
 mod endpoints;
 mod failures;
+mod foreign;
+mod odd;
 mod over_http;
 mod secrets;
 mod tokens;
@@ -134,10 +136,8 @@ impl World {
     /// Where connection 1 of `anna` meets a fault.
     fn with_fault(at: Endpoint, first: Option<u32>, kind: FaultKind) -> Self {
         let fault = Fault {
-            kind,
-            at: Some(at),
-            skip: 0,
             first,
+            ..Fault::at(at, kind)
         };
         Self::of(
             SandboxConfig {
@@ -254,11 +254,7 @@ fn always(status: u16, body: impl Into<Bytes>) -> FinApi {
 }
 
 fn status(status: u16) -> FaultKind {
-    FaultKind::Status {
-        status,
-        code: None,
-        retry_after: None,
-    }
+    FaultKind::status(status)
 }
 
 /// With tokio's clock paused, this takes no time.

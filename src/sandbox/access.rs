@@ -127,10 +127,11 @@ impl State {
     }
 
     fn connection_body<'a>(&self, connection: &'a Connection) -> ConnectionBody<'a> {
-        let settling = connection.settled.is_some_and(|at| self.now < at);
+        let began = connection.last_began.is_some_and(|at| at <= self.now);
+        let settling = began && connection.settled.is_some_and(|at| self.now < at);
         let busy = settling || self.locked(connection.id);
         let categorization = match connection.categorized {
-            Some(at) if self.now < at => {
+            Some(at) if began && self.now < at => {
                 if settling {
                     "PENDING"
                 } else {
@@ -163,13 +164,14 @@ impl State {
             status: &interface.consent_status,
             expires_at: self.access_time(later(since, Duration::from_secs(u64::from(days) * 24 * 3600))),
         });
-        let result = |update: &Option<LastUpdate>| update.as_ref().map(|update| self.update_result(update));
         InterfaceBody {
             interface: &interface.interface,
             user_action_required: interface.user_action_required && connection.acted.is_none(),
             ais_consent: consent,
-            last_manual_update: result(&connection.last_manual),
-            last_auto_update: result(&connection.last_auto),
+            last_manual_update: connection
+                .last_manual(self.now)
+                .map(|update| self.update_result(update)),
+            last_auto_update: connection.last_auto.as_ref().map(|update| self.update_result(update)),
         }
     }
 
@@ -203,7 +205,7 @@ impl State {
         let cash = matches!(kind, AccountType::Checking | AccountType::Savings);
         let balance = balance(id, connection.batches.len());
         let succeeded = connection.settled.filter(|at| *at <= self.now);
-        let attempt = connection.last_manual.as_ref().map(|update| update.at);
+        let attempt = connection.last_manual(self.now).map(|update| update.at);
         let interfaces = connection.script.interfaces.iter();
         AccountBody {
             id,

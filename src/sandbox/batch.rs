@@ -23,7 +23,11 @@ pub(super) struct Batch {
 impl Batch {
     /// The ids that show, with the number of the account of each, lowest id first.
     pub(super) fn shown(&self, now: Timestamp) -> impl Iterator<Item = (i64, usize)> + use<> {
-        let count = if now < self.whole { self.count / 2 } else { self.count };
+        let count = match () {
+            () if now < self.imported => 0,
+            () if now < self.whole => self.count / 2,
+            () => self.count,
+        };
         let (first_id, accounts) = (self.first_id, self.accounts.max(1));
         (0..count).map(move |number| (first_id + i64::from(number), number as usize % accounts))
     }

@@ -1,14 +1,15 @@
 //! One call of finAPI, read, and its answer before it is sent.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::Response;
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::clock::http_time;
 use super::endpoint::Endpoint;
-use super::fault::Then;
+use super::fault::{FaultKind, Then};
 use super::refusal::{FieldError, Refusal};
 
 /// The header that is echoed back.
@@ -28,6 +29,8 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) query: String,
     pub(super) body: Bytes,
+    /// The fault it has met.
+    pub(super) met: Option<FaultKind>,
     /// What happens to the answer, once the work is done.
     pub(super) then: Option<Then>,
 }
@@ -46,6 +49,7 @@ impl Call {
             id,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body,
+            met: None,
             then: None,
         })
     }
@@ -53,7 +57,11 @@ impl Call {
     /// As error bodies name it, for instance `GET /api/tasks/1d4…`.
     pub(super) fn endpoint_text(&self) -> String {
         let method = if self.endpoint.is_post() { "POST" } else { "GET" };
-        format!("{method} {}", self.endpoint.path().replace("{id}", &self.id))
+        format!("{method} {}", self.path())
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.endpoint.path().replace("{id}", &self.id)
     }
 
     pub(super) fn check_request_id(&self) -> Result<(), Refusal> {
@@ -93,15 +101,16 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    pub(super) retry_after: Option<u32>,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 impl Reply {
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let json = HeaderValue::from_static("application/json");
         Self {
             status,
-            retry_after: None,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             // These bodies have text keys only, which is all that could fail.
             body: serde_json::to_vec(body).unwrap_or_default(),
         }
@@ -111,17 +120,18 @@ impl Reply {
         Self::json(StatusCode::OK, body)
     }
 
-    pub(super) fn into_response(self, request_id: Option<HeaderValue>) -> Response {
-        let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    /// finAPI repeats the request's id.
+    pub(super) fn echoing(mut self, call: &Call) -> Self {
+        if let Some(id) = &call.request_id {
+            self.headers.insert(REQUEST_ID, id.clone());
         }
-        if let Some(id) = request_id {
-            headers.insert(REQUEST_ID, id);
+        self
+    }
+
+    /// By the sandbox's clock, which need not be the machine's.
+    pub(super) fn dated(&mut self, now: Timestamp) {
+        if let Ok(date) = HeaderValue::from_str(&http_time(now)) {
+            self.headers.insert(DATE, date);
         }
-        response
     }
 }

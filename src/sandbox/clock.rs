@@ -57,6 +57,11 @@ pub(super) fn access_time(at: Timestamp) -> String {
         .to_string()
 }
 
+/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`.
+pub(super) fn http_time(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 /// The day it is in Germany.
 pub(super) fn german_date(at: Timestamp) -> Date {
     at.to_zoned_datetime(GERMANY.clone()).date()
@@ -78,6 +83,7 @@ mod tests {
         let at: Timestamp = "2021-03-09T08:36:15Z".parse().expect("a timestamp");
         assert_eq!(web_form_time(at), "2021-03-09T08:36:15.000+0000");
         assert_eq!(access_time(at), "2021-03-09 09:36:15.000");
+        assert_eq!(http_time(at), "Tue, 09 Mar 2021 08:36:15 GMT");
         let summer: Timestamp = "2021-07-31T23:30:00.0079Z".parse().expect("a timestamp");
         assert_eq!(access_time(summer), "2021-08-01 01:30:00.007");
         assert_eq!(german_date(summer).to_string(), "2021-08-01");

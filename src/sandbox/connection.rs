@@ -29,7 +29,10 @@ pub(super) struct Connection {
     pub(super) open: Vec<Uuid>,
     pub(super) settled: Option<Timestamp>,
     pub(super) categorized: Option<Timestamp>,
-    pub(super) last_manual: Option<LastUpdate>,
+    /// When the last successful update was asked for.
+    pub(super) last_began: Option<Timestamp>,
+    /// Oldest first.
+    manual: Vec<LastUpdate>,
     pub(super) last_auto: Option<LastUpdate>,
     /// When the user last completed a web form.
     pub(super) acted: Option<Timestamp>,
@@ -76,7 +79,8 @@ impl Connection {
             open: Vec::new(),
             settled: None,
             categorized: None,
-            last_manual: None,
+            last_began: None,
+            manual: Vec::new(),
             last_auto: None,
             acted: None,
             posts: 0,
@@ -86,6 +90,11 @@ impl Connection {
             tasks: Vec::new(),
             script,
         }
+    }
+
+    /// How the last update by a task ended that was over by then.
+    pub(super) fn last_manual(&self, by: Timestamp) -> Option<&LastUpdate> {
+        self.manual.iter().rev().find(|update| update.at <= by)
     }
 
     /// The id of its account of this number.
@@ -173,7 +182,8 @@ impl State {
         let Some(task) = self.tasks.get(&id) else {
             return false;
         };
-        self.now < task.ends || self.form_of(task).is_some_and(|form| form.in_progress(self.now))
+        task.created <= self.now && self.now < task.ends
+            || self.form_of(task).is_some_and(|form| form.in_progress(self.now))
     }
 
     fn finish_batch_update(&mut self, id: i64) {
@@ -223,7 +233,7 @@ impl State {
         match end {
             FormEnd::Aborted | FormEnd::Expired => {}
             FormEnd::Failed(code) => {
-                connection.last_manual = Some(LastUpdate {
+                connection.manual.push(LastUpdate {
                     at,
                     error: Some((code, message)),
                 });
@@ -233,12 +243,18 @@ impl State {
                 let settled = later(at, task.settles);
                 connection.settled = Some(settled);
                 connection.categorized = Some(later(settled, task.categorizes));
-                connection.last_manual = Some(LastUpdate { at, error: None });
+                connection.last_began = Some(task.created);
+                connection.manual.push(LastUpdate { at, error: None });
                 if matches!(task.ending, Ending::Form(_)) {
                     connection.acted = Some(at);
                 }
                 let count = connection.script.transactions.per_update;
                 connection.add_batch(&mut self.next_transaction, count, at, settled, Some(task.id));
+                if let Some(late) = connection.script.late {
+                    let by = late.after.draw(&mut self.random.next(&format!("late/{id}")));
+                    let stored = later(settled, by);
+                    connection.add_batch(&mut self.next_transaction, late.count, stored, stored, Some(task.id));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::config::{ScriptedConnection, ScriptedUser};
-use super::fault::FaultKind;
+use super::fault::{Fault, FaultKind};
 use super::forms::ByHand;
 use super::{Asked, Sandbox, page};
 
@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Arc<Sandbox>> {
         .route("/sandbox/script", post(script))
         .route("/sandbox/users", post(user))
         .route("/sandbox/credentials/{user_id}", get(password))
+        .route("/sandbox/faults", post(fault).delete(no_faults))
         .route("/sandbox/down", post(down))
         .route("/sandbox/up", post(up))
         .route("/sandbox/webForms/{id}/{action}", post(play))
@@ -56,13 +57,21 @@ async fn password(State(sandbox): State<Arc<Sandbox>>, Path(user_id): Path<Strin
     Json(serde_json::json!({ "password": password }))
 }
 
+async fn fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    done(read::<Fault>(&body).map(|fault| sandbox.add_fault(fault)))
+}
+
+async fn no_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
+    sandbox.remove_faults();
+    StatusCode::NO_CONTENT
+}
+
 async fn down(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
-    let unavailable = FaultKind::Status {
-        status: 503,
-        code: None,
-        retry_after: None,
+    let kind = if body.is_empty() {
+        Ok(FaultKind::status(503))
+    } else {
+        read(&body)
     };
-    let kind = if body.is_empty() { Ok(unavailable) } else { read(&body) };
     done(kind.map(|kind| sandbox.go_down(kind)))
 }
 

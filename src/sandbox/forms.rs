@@ -129,9 +129,9 @@ impl State {
             connection.form_polls += 1;
         }
         self.faults(call, Some(connection))?;
-        let form = self.forms.get(&id);
+        let form = self.forms.get(&id).filter(|form| form.created <= self.now);
         let form = form.ok_or_else(|| Refusal::not_found("The web form"))?;
-        Ok(Reply::ok(&form.body(now)))
+        Ok(Reply::ok(&form.body(self.now)))
     }
 
     pub(super) fn form_of(&self, task: &Task) -> Option<&Form> {

@@ -5,17 +5,21 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use super::Sandbox;
+use super::body::BodyFault;
 use super::call::{Call, Reply};
 use super::control;
 use super::endpoint::Endpoint;
-use super::fault::{Then, dropped};
+use super::fault::{Met, Then, dropped};
+use super::refusal::Refusal;
 use super::state::State;
 
 /// Serves a sandbox until `shutdown` is done, then finishes the calls under way.
@@ -61,28 +65,61 @@ async fn answer(sandbox: &Sandbox, endpoint: Endpoint, request: Request) -> Resp
     if endpoint == Endpoint::StartUpdate {
         sandbox.sooner.notify_one();
     }
-    match reply {
+    let mut response = match reply {
         Some(reply) => send(reply, &call).await,
         None => dropped(),
+    };
+    if let Some(fault) = call.met {
+        response.extensions_mut().insert(Met(fault));
     }
+    response
 }
 
 /// Does the whole call, under the lock. None: nothing is to be said.
 fn decide(state: &mut State, call: &mut Call) -> Option<Reply> {
+    // Where the answer is an old one, the state's time goes back.
+    let now = state.now;
     let reply = match state.answer(call) {
-        Ok(reply) => Some(reply),
-        Err(refusal) => refusal.reply(call, state.now),
+        Ok(reply) => Some(reply.echoing(call)),
+        Err(Refusal::Gateway(gateway)) => Some(gateway.reply(&call.path(), now)),
+        Err(refusal) => refusal.reply(call, now).map(|reply| reply.echoing(call)),
     };
+    let mut reply = match &call.then {
+        Some(Then::Replace(gateway)) => Some(gateway.reply(&call.path(), now)),
+        _ => reply,
+    };
+    if let Some(reply) = &mut reply {
+        reply.dated(now);
+    }
     state.count_answer(call, reply.as_ref());
     reply
 }
 
 async fn send(mut reply: Reply, call: &Call) -> Response {
-    match call.then {
-        None => {}
-        Some(Then::Slow(time)) => tokio::time::sleep(time).await,
+    match &call.then {
+        None | Some(Then::Replace(_)) => {}
+        Some(Then::Slow(time)) => tokio::time::sleep(*time).await,
         Some(Then::Cut) => reply.body.truncate(reply.body.len() / 2),
         Some(Then::Drop) => return dropped(),
+        Some(Then::Body(fault)) => return faulty(reply, fault),
+        Some(Then::Odd(odd)) => reply.body = odd.iter().fold(reply.body, |body, odd| odd.apply_to(body)),
     }
-    reply.into_response(call.request_id.clone())
+    let body = std::mem::take(&mut reply.body);
+    response(reply, Body::from(body))
+}
+
+fn faulty(mut reply: Reply, fault: &BodyFault) -> Response {
+    let content_type = fault.content_type().and_then(|text| HeaderValue::from_str(text).ok());
+    if let Some(content_type) = content_type {
+        reply.headers.insert(CONTENT_TYPE, content_type);
+    }
+    let body = std::mem::take(&mut reply.body);
+    response(reply, fault.apply(body))
+}
+
+fn response(reply: Reply, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
 }

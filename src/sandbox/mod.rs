@@ -4,7 +4,8 @@
 //! background: what a task, a web form or a connection is by now is computed when it is asked for, from `tokio::time`, so that the
 //! sandbox lives in virtual time as well as in real time. All randomness comes from one seed, and each user and each connection draws from
 //! [streams of its own](crate::random). [`router`](Sandbox::router) may be called in
-//! process; there a connection that drops is a response with [`ConnectionDropped`] among its extensions.
+//! process; there a connection that drops is a response with [`ConnectionDropped`] among its extensions, and any response to a call that
+//! met a fault has [`Met`].
 //!
 //! # Users
 //!
@@ -37,6 +38,56 @@
 //!
 //! The profile `00000000-0000-0000-0000-000000000000` does not exist; any other does.
 //!
+//! # Faults
+//!
+//! A [`Fault`] stands in a script (`faults`), in the settings (`faults`), or is added by hand. It may be limited to an endpoint, a user
+//! and a connection, and to some calls. `random_faults` are [kinds](FaultKind) alone. For instance:
+//!
+//! ```toml
+//! # A proxy has no route for a while: the first three polls of tasks.
+//! [[faults]]
+//! at = "task"
+//! first = 3
+//! kind = { gateway = { status = 404, body = "html" } }
+//!
+//! # The second page of transactions is refused for load.
+//! [[faults]]
+//! at = "transactions"
+//! skip = 1
+//! first = 1
+//! kind = { gateway = { status = 429, retry_after = { date_in = 20 } } }
+//!
+//! # One transaction has a date that does not exist, and an amount that no number holds.
+//! [[faults]]
+//! at = "transactions"
+//! kind = { odd = [{ at = "/transactions/0/valueDate", json = '"2026-02-30 00:00:00.000"' }, { at = "/transactions/0/amount", json = "1e400" }] }
+//!
+//! # Whatever anna asks for never arrives.
+//! [[faults]]
+//! user_id = "anna"
+//! kind = { body = { hangs = { at = 100 } } }
+//!
+//! # Each task is unknown for the first two seconds after it was made, and so are its later states.
+//! [[faults]]
+//! at = "task"
+//! kind = { stale = { by = "2s" } }
+//!
+//! # The token dies between the second and the third call for transactions.
+//! [[faults]]
+//! at = "transactions"
+//! skip = 1
+//! first = 1
+//! kind = { token_dies = { after_work = true } }
+//!
+//! # One connection's calls fail.
+//! [[faults]]
+//! connection_id = 7
+//! kind = { status = { status = 500 } }
+//! ```
+//!
+//! What comes late belongs to a [`Script`]: `late = { count = 3, after = "2m" }` stores three more transactions of each update two minutes
+//! after the connection is `READY`. A clock that is off is the setting `start`.
+//!
 //! # By hand
 //!
 //! | call | does |
@@ -46,12 +97,14 @@
 //! | `POST /sandbox/script` | scripts a connection: [`ScriptedConnection`] |
 //! | `POST /sandbox/users` | scripts a user: [`ScriptedUser`] |
 //! | `POST /sandbox/down`, `/sandbox/up` | every call meets a [`FaultKind`] (503 when the body is empty), or no longer |
+//! | `POST /sandbox/faults`, `DELETE /sandbox/faults` | from now on calls meet a [`Fault`], or none any more but for those of scripts |
 //! | `POST /sandbox/webForms/{id}/open`, `/complete`, `/abort` | plays the user |
 //! | `GET /webForm/{secret}` | where a web form's URL leads: once, then it is 410 |
 
 mod access;
 mod asked;
 mod batch;
+mod body;
 mod call;
 mod callbacks;
 mod clock;
@@ -61,8 +114,10 @@ mod control;
 mod endpoint;
 mod fault;
 mod forms;
+mod gateway;
 mod http;
 mod oauth;
+mod odd;
 mod page;
 mod params;
 mod refusal;
@@ -83,13 +138,18 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser, Imported};
+pub use body::BodyFault;
 pub use callbacks::Callback;
 pub use config::{Dialect, RedirectUrl, SandboxConfig, ScriptedConnection, ScriptedUser};
 pub use endpoint::Endpoint;
-pub use fault::{ConnectionDropped, Fault, FaultKind};
+pub use fault::{ConnectionDropped, Fault, FaultKind, Met};
 pub use forms::ByHand;
+pub use gateway::{Gateway, GatewayBody, RetryAfter};
 pub use http::serve;
-pub use script::{ACCOUNTS_MAX, Account, AccountType, After, Behaviour, Interface, Script, Transactions, UserDoes};
+pub use odd::Odd;
+pub use script::{
+    ACCOUNTS_MAX, Account, AccountType, After, Behaviour, Interface, Late, Script, Transactions, UserDoes,
+};
 
 use state::State;
 
@@ -159,6 +219,21 @@ impl Sandbox {
     /// Ends [`Self::go_down`] and [`Self::go_down_at`].
     pub fn come_up(&self) {
         self.turn(|state| state.down = None);
+    }
+
+    /// From now on calls meet this, after the faults that they meet already.
+    pub fn add_fault(&self, fault: Fault) {
+        self.turn(|state| state.add_fault(fault));
+    }
+
+    /// Ends [`Self::add_fault`], and a fault of the settings.
+    pub fn remove_fault(&self, fault: &Fault) {
+        self.turn(|state| state.remove_fault(fault));
+    }
+
+    /// Ends all of them.
+    pub fn remove_faults(&self) {
+        self.turn(State::remove_faults);
     }
 
     /// Sets the probability, from 0 to 1, that a call meets a random fault.

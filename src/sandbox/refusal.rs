@@ -1,18 +1,22 @@
 //! How finAPI says no. Each of its APIs has bodies of its own.
 
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::call::{Call, Reply};
 use super::clock::{access_time, web_form_time};
 use super::endpoint::Surface;
+use super::gateway::{Gateway, RetryAfter};
 
 /// Why a call is not done.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Refusal {
     /// The connection drops.
     Drop,
+    /// Something else answers in finAPI's place.
+    Gateway(Gateway),
     /// 400: these fields are wrong.
     Invalid(Vec<FieldError>),
     /// 401: the access token is none, or no longer one.
@@ -22,7 +26,7 @@ pub(super) enum Refusal {
         status: u16,
         code: String,
         message: String,
-        retry_after: Option<u32>,
+        retry_after: Option<RetryAfter>,
     },
 }
 
@@ -60,10 +64,10 @@ impl Refusal {
         Self::new(403, "FORBIDDEN", "This needs a user's access token.")
     }
 
-    /// The answer; none when there is to be none.
+    /// finAPI's answer; none when it says nothing.
     pub(super) fn reply(self, call: &Call, now: Timestamp) -> Option<Reply> {
         let written = match self {
-            Self::Drop => return None,
+            Self::Drop | Self::Gateway(_) => return None,
             Self::Invalid(errors) => invalid(errors, call, now),
             Self::DeadToken => dead_token(call, now),
             Self::Error {
@@ -71,10 +75,14 @@ impl Refusal {
                 code,
                 message,
                 retry_after,
-            } => Reply {
-                retry_after,
-                ..error(status, &code, &message, call, now)
-            },
+            } => {
+                let mut reply = error(status, &code, &message, call, now);
+                let retry_after = retry_after.map(|retry_after| retry_after.text(now));
+                if let Some(Ok(retry_after)) = retry_after.as_deref().map(HeaderValue::from_str) {
+                    reply.headers.insert(RETRY_AFTER, retry_after);
+                }
+                reply
+            }
         };
         Some(written)
     }

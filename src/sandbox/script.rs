@@ -31,6 +31,8 @@ pub struct Script {
     pub interfaces: Vec<Interface>,
     /// How many transactions there are.
     pub transactions: Transactions,
+    /// What updates store later than `updateStatus` says.
+    pub late: Option<Late>,
     /// What goes wrong on the way to it, tried in this order; the first that applies is met.
     pub faults: Vec<Fault>,
 }
@@ -243,6 +245,16 @@ pub struct Transactions {
     pub per_update: u32,
 }
 
+/// Transactions of an update that are stored, and imported, after its connection is `READY` again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// How many.
+    pub count: u32,
+    /// How long after.
+    pub after: After,
+}
+
 impl Default for Transactions {
     fn default() -> Self {
         Self {
@@ -270,6 +282,7 @@ impl Default for Script {
             new_accounts: Vec::new(),
             interfaces: vec![Interface::default()],
             transactions: Transactions::default(),
+            late: None,
             faults: Vec::new(),
         }
     }

@@ -11,11 +11,11 @@ use uuid::{Builder, Uuid};
 use super::asked::Counters;
 use super::call::{Call, Reply};
 use super::callbacks::Due;
-use super::clock::{Clock, later};
+use super::clock::{Clock, earlier, later};
 use super::config::{SandboxConfig, ScriptedConnection, ScriptedUser};
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::fault::{Effect, FaultKind, meet};
+use super::fault::{Effect, Fault, FaultKind, Passing, meet};
 use super::forms::Form;
 use super::oauth::Grant;
 use super::refusal::{Refusal, usual_code};
@@ -161,13 +161,19 @@ impl State {
 
     /// Meets a fault, if there is one for this call: once per call, when it is known which connection it is about.
     pub(super) fn faults(&mut self, call: &mut Call, connection: Option<i64>) -> Result<(), Refusal> {
+        let user = self.user_of(call);
+        let passing = Passing {
+            endpoint: call.endpoint,
+            user: user.as_deref(),
+            connection,
+        };
         let scripted = connection.and_then(|id| self.connections.get_mut(&id));
         let of_script = scripted.and_then(|connection| {
             let script = Arc::clone(&connection.script);
-            meet(&script.faults, &mut connection.faults_met, call.endpoint).cloned()
+            meet(&script.faults, &mut connection.faults_met, &passing).cloned()
         });
         let fault = of_script
-            .or_else(|| meet(&self.config.faults, &mut self.faults_met, call.endpoint).cloned())
+            .or_else(|| meet(&self.config.faults, &mut self.faults_met, &passing).cloned())
             .or_else(|| self.random_fault(call, connection));
         match fault {
             Some(fault) => self.suffer(call, &fault, connection),
@@ -175,15 +181,37 @@ impl State {
         }
     }
 
+    pub(super) fn add_fault(&mut self, fault: Fault) {
+        self.config.faults.push(fault);
+    }
+
+    /// Takes one back, with what it has counted.
+    pub(super) fn remove_fault(&mut self, fault: &Fault) {
+        if let Some(number) = self.config.faults.iter().position(|other| other == fault) {
+            self.config.faults.remove(number);
+            if number < self.faults_met.len() {
+                self.faults_met.remove(number);
+            }
+        }
+    }
+
+    pub(super) fn remove_faults(&mut self) {
+        self.config.faults.clear();
+        self.faults_met.clear();
+    }
+
+    /// The user whose token a call carries, or for whom it asks for one.
+    fn user_of(&self, call: &Call) -> Option<Arc<str>> {
+        let of_token = call.bearer.as_ref().and_then(|token| self.grants.get(token));
+        of_token.and_then(Grant::user).or_else(|| self.asks_for_token(call))
+    }
+
     /// Whose stream decides what this call meets: the connection's, else the user's, else the client's.
     fn caller(&self, call: &Call, connection: Option<i64>) -> String {
-        if let Some(id) = connection {
-            return format!("connection/{id}");
-        }
-        let of_token = call.bearer.as_ref().and_then(|token| self.grants.get(token));
-        match of_token.and_then(Grant::user).or_else(|| self.asks_for_token(call)) {
-            Some(user) => format!("user/{user}"),
-            None => "client".to_owned(),
+        match (connection, self.user_of(call)) {
+            (Some(id), _) => format!("connection/{id}"),
+            (None, Some(user)) => format!("user/{user}"),
+            (None, None) => "client".to_owned(),
         }
     }
 
@@ -201,10 +229,26 @@ impl State {
 
     fn suffer(&mut self, call: &mut Call, fault: &FaultKind, connection: Option<i64>) -> Result<(), Refusal> {
         self.counters.faults += 1;
+        call.met = Some(fault.clone());
         let who = self.caller(call, connection);
         let mut rng = self.random.next(&format!("suffered/{:?}/{who}", call.endpoint));
         match fault.effect(&mut rng) {
             Effect::Drop => Err(Refusal::Drop),
+            Effect::Replace(gateway) => Err(Refusal::Gateway(gateway)),
+            Effect::Before(by) if !call.endpoint.is_post() => {
+                self.now = earlier(self.now, by);
+                Ok(())
+            }
+            Effect::Before(_) => Ok(()),
+            Effect::KillToken { after_work } => {
+                if let Some(user) = self.user_of(call) {
+                    self.revoke_token(&user);
+                }
+                if after_work || call.endpoint == Endpoint::Token {
+                    return Ok(());
+                }
+                Err(Refusal::DeadToken)
+            }
             Effect::After(then) => {
                 call.then = Some(then);
                 Ok(())

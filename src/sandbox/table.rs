@@ -72,30 +72,20 @@ fn script(id: i64) -> Option<Script> {
 }
 
 fn faulty(id: i64) -> Script {
-    let fault = |at, first, kind| Fault {
-        kind,
-        at: Some(at),
-        skip: 0,
-        first,
-    };
-    let status = |status, code: Option<&str>, retry_after| FaultKind::Status {
-        status,
-        code: code.map(str::to_owned),
-        retry_after,
+    let unsupported = FaultKind::Status {
+        status: 422,
+        code: Some("BANK_NOT_SUPPORTED".to_owned()),
+        retry_after: None,
     };
     let faults = match id {
-        9009 => vec![fault(Endpoint::StartUpdate, Some(1), FaultKind::ResponseLost)],
-        9010 => vec![fault(Endpoint::StartUpdate, Some(2), status(500, None, None))],
-        9011 => vec![fault(Endpoint::StartUpdate, Some(1), status(429, None, Some(3)))],
+        9009 => vec![Fault::at(Endpoint::StartUpdate, FaultKind::ResponseLost).first(1)],
+        9010 => vec![Fault::at(Endpoint::StartUpdate, FaultKind::status(500)).first(2)],
+        9011 => vec![Fault::at(Endpoint::StartUpdate, FaultKind::retry_after(429, 3)).first(1)],
         9012 => vec![
-            fault(Endpoint::StartUpdate, Some(1), FaultKind::Malformed),
-            fault(Endpoint::Task, Some(1), FaultKind::Malformed),
+            Fault::at(Endpoint::StartUpdate, FaultKind::Malformed).first(1),
+            Fault::at(Endpoint::Task, FaultKind::Malformed).first(1),
         ],
-        _ => vec![fault(
-            Endpoint::StartUpdate,
-            None,
-            status(422, Some("BANK_NOT_SUPPORTED"), None),
-        )],
+        _ => vec![Fault::at(Endpoint::StartUpdate, unsupported)],
     };
     Script {
         faults,

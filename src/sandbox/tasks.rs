@@ -152,6 +152,9 @@ impl State {
         params.done()?;
         self.faults(call, None)?;
         let ids = self.users.get(&user).map_or(&[][..], |user| &user.tasks);
+        let shows = |id: &&Uuid| self.tasks.get(id).is_some_and(|task| task.created <= self.now);
+        // They are in the order in which they were made.
+        let ids = &ids[..ids.iter().take_while(shows).count()];
         let (skip, take) = (page.skipped(), page.per_page);
         let shown: Vec<Uuid> = match order {
             Order::Ascending => ids.iter().skip(skip).take(take).copied().collect(),
@@ -175,7 +178,7 @@ impl State {
         let smallest = task.smallest_interval;
         self.counters.task_interval(smallest);
         self.faults(call, Some(connection))?;
-        let task = self.tasks.get(&id);
+        let task = self.tasks.get(&id).filter(|task| task.created <= self.now);
         let task = task.ok_or_else(|| Refusal::not_found("The task"))?;
         Ok(Reply::ok(&self.task_body(task)))
     }

@@ -34,25 +34,15 @@ async fn a_command_published_twice_starts_one_update() {
 
 #[tokio::test]
 async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
-    let status = |status, retry_after| FaultKind::Status {
-        status,
-        code: None,
-        retry_after,
-    };
-    let at = |endpoint, kind| Fault {
-        kind,
-        at: Some(endpoint),
-        skip: 0,
-        first: Some(1),
-    };
+    let at = |endpoint, kind| Fault::at(endpoint, kind).first(1);
     let cases = [
         vec![at(Endpoint::StartUpdate, FaultKind::ResponseLost)],
         vec![at(Endpoint::StartUpdate, FaultKind::Malformed)],
         vec![at(Endpoint::StartUpdate, FaultKind::Dropped)],
-        vec![at(Endpoint::StartUpdate, status(500, None))],
-        vec![at(Endpoint::StartUpdate, status(429, Some(2)))],
+        vec![at(Endpoint::StartUpdate, FaultKind::status(500))],
+        vec![at(Endpoint::StartUpdate, FaultKind::retry_after(429, 2))],
         vec![
-            at(Endpoint::Task, status(503, None)),
+            at(Endpoint::Task, FaultKind::status(503)),
             at(Endpoint::BankConnection, FaultKind::Dropped),
         ],
         vec![
@@ -60,7 +50,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
             at(Endpoint::Transactions, FaultKind::Malformed),
         ],
         vec![
-            at(Endpoint::Accounts, status(429, Some(1))),
+            at(Endpoint::Accounts, FaultKind::retry_after(429, 1)),
             at(Endpoint::Task, FaultKind::ResponseLost),
         ],
     ];

@@ -101,16 +101,11 @@ impl Platform {
 
 /// What finAPI answers when all of it is in trouble.
 pub(crate) fn outages() -> Vec<FaultKind> {
-    let status = |status, retry_after| FaultKind::Status {
-        status,
-        code: None,
-        retry_after,
-    };
     vec![
-        status(503, None),
-        status(503, Some(7)),
-        status(429, Some(3)),
-        status(500, None),
+        FaultKind::status(503),
+        FaultKind::retry_after(503, 7),
+        FaultKind::retry_after(429, 3),
+        FaultKind::status(500),
         FaultKind::Dropped,
         FaultKind::Slow { by: After::secs(8) },
     ]
@@ -194,10 +189,11 @@ fn fault(draw: &mut Draw) -> Fault {
         Endpoint::Tasks,
         Endpoint::Task,
     ];
+    let kind = draw.pick(&kinds);
     Fault {
-        kind: draw.pick(&kinds),
         at: draw.chance(0.8).then(|| draw.pick(&at)),
         skip: draw.u32(0..=1),
         first: Some(draw.u32(1..=2)),
+        ..Fault::new(kind)
     }
 }

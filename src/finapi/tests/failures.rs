@@ -75,11 +75,7 @@ async fn codes_are_passed_on_as_they_came() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_read() {
     for code in [429, 503] {
-        let kind = FaultKind::Status {
-            status: code,
-            code: None,
-            retry_after: Some(17),
-        };
+        let kind = FaultKind::retry_after(code, 17);
         let failure = World::with_fault(Endpoint::Tasks, None, kind)
             .failure(&Query::FindTask)
             .await;
@@ -225,14 +221,8 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does_not_count() {
-    let fault = Fault {
-        kind: status(503),
-        at: Some(Endpoint::Tasks),
-        skip: 0,
-        first: Some(4),
-    };
     let sandbox = Sandbox::new(SandboxConfig {
-        faults: vec![fault],
+        faults: vec![Fault::at(Endpoint::Tasks, status(503)).first(4)],
         ..SandboxConfig::default()
     });
     let world = counts_as_down_after_three(sandbox);

@@ -77,14 +77,8 @@ async fn with_token(sandbox: &Arc<Sandbox>) -> Refresh {
 }
 
 fn sandbox_with(endpoint: Endpoint, kind: FaultKind) -> Arc<Sandbox> {
-    let fault = Fault {
-        kind,
-        at: Some(endpoint),
-        skip: 0,
-        first: Some(1),
-    };
     Sandbox::new(SandboxConfig {
-        faults: vec![fault],
+        faults: vec![Fault::at(endpoint, kind).first(1)],
         ..SandboxConfig::default()
     })
 }

@@ -87,7 +87,23 @@ impl Draw {
         if self.one_in(4) {
             task.bank_connection_id = Some((CONNECTION + 1).into());
         }
+        if self.one_in(8) {
+            task.bank_connection_id = None;
+        }
+        if self.one_in(12) {
+            task.created_at = self.odd_time();
+        }
         task
+    }
+
+    /// A time that no one should send.
+    fn odd_time(&mut self) -> Timestamp {
+        match self.0.u32(0..4) {
+            0 => Timestamp::MIN,
+            1 => Timestamp::MAX,
+            2 => Timestamp::UNIX_EPOCH,
+            _ => at(self.0.i64(-100_000_000..100_000_000)),
+        }
     }
 
     fn form(&mut self) -> WebForm {
@@ -97,18 +113,49 @@ impl Draw {
             10 => WebFormStatus::Expired,
             _ => WebFormStatus::Aborted,
         };
+        let expires_at = match self.one_in(12) {
+            true => Some(self.odd_time()),
+            false => self.0.bool().then(|| at(self.0.i64(-100..2000))),
+        };
         WebForm {
-            expires_at: self.0.bool().then(|| at(self.0.i64(-100..2000))),
+            expires_at,
             ..form(status)
         }
     }
 
     fn connection(&mut self) -> Connection {
-        Connection {
+        let mut connection = Connection {
             ready: self.0.bool(),
             categorized: self.0.bool(),
             ..updated_at(self.0.i64(-8000..100))
+        };
+        match self.0.u32(0..24) {
+            0 => connection.interfaces.clear(),
+            1 => connection.account_ids.clear(),
+            2 => connection.interfaces[0].last_success_at = Some(self.odd_time()),
+            3 => connection.interfaces[0].consent_expires_at = Some(self.odd_time()),
+            _ => {}
         }
+        connection
+    }
+
+    /// What there is to publish: accounts that vanished, transactions that come twice, of no account, or without any time.
+    fn collected(&mut self) -> Collected {
+        let mut all = collected(self.0.i64(0..40));
+        if self.one_in(8) {
+            all.accounts.clear();
+        }
+        let odd = self.0.usize(0..40);
+        let (time, again) = (self.odd_time(), all.transactions.first().cloned());
+        if let Some(transaction) = all.transactions.get_mut(odd) {
+            match self.0.u32(0..4) {
+                0 => transaction.account_id = 7.into(),
+                1 => transaction.imported_at = Some(time),
+                2 => transaction.purpose = "\u{0}\u{fffd}".repeat(self.0.usize(0..400)),
+                _ => *transaction = again.unwrap_or_default(),
+            }
+        }
+        all
     }
 
     /// Mostly an answer to the call, sometimes to another one, often none.
@@ -129,7 +176,7 @@ impl Draw {
             1 => Response::Task(self.task()),
             2 => Response::WebForm(self.form()),
             3 => Response::Connection(self.connection()),
-            _ => Response::Collected(collected(self.0.i64(0..40))),
+            _ => Response::Collected(self.collected()),
         })
     }
 }

@@ -135,6 +135,22 @@ async fn scripts_and_users_and_outages_come_over_http() {
     assert_eq!(probe.form(&bob).await.status, 423);
 }
 
+#[tokio::test(start_paused = true)]
+async fn faults_are_added_and_taken_back_by_hand() {
+    let probe = Probe::new();
+    let fault = r#"{"user_id":"anna","at":"tasks","kind":{"gateway":{"status":404,"body":"html"}}}"#;
+    assert_eq!(post(&probe, "/sandbox/faults", fault).await.status, 204);
+    let answer = probe.get("/api/tasks").await;
+    assert_eq!((answer.status.as_u16(), &answer.text[..6]), (404, "<html>"));
+    let wrong = post(&probe, "/sandbox/faults", r#"{"user":"anna","kind":"dropped"}"#).await;
+    assert!(wrong.text.contains("unknown field `user`"), "{}", wrong.text);
+    let request = Request::delete("/sandbox/faults")
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(probe.send(request).await.expect("an answer").status, 204);
+    assert_eq!(probe.get("/api/tasks").await.status, 200);
+}
+
 #[test]
 fn settings_are_read_from_toml() {
     let config = SandboxConfig::from_toml(

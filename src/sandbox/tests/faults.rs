@@ -3,27 +3,21 @@
 use super::*;
 use tokio::net::TcpListener;
 
-fn at(endpoint: Endpoint, first: Option<u32>, kind: FaultKind) -> Script {
+pub(super) fn at(endpoint: Endpoint, first: Option<u32>, kind: FaultKind) -> Script {
     Script {
         faults: vec![Fault {
-            kind,
-            at: Some(endpoint),
-            skip: 0,
             first,
+            ..Fault::at(endpoint, kind)
         }],
         ..Script::default()
     }
 }
 
 fn status(status: u16) -> FaultKind {
-    FaultKind::Status {
-        status,
-        code: None,
-        retry_after: None,
-    }
+    FaultKind::status(status)
 }
 
-fn one() -> Value {
+pub(super) fn one() -> Value {
     json!({ "bankConnectionIds": [1] })
 }
 
@@ -178,4 +172,78 @@ async fn over_http_a_dropped_connection_is_a_transport_error() {
     drop(client);
     stop.send(()).expect("it serves");
     server.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_one_user_is_met_by_nobody_else() {
+    let hangs = Fault {
+        user_id: Some("anna".into()),
+        ..Fault::new(FaultKind::Body(BodyFault::Hangs { at: 10 }))
+    };
+    let probe = Probe::new();
+    let annas = probe.token("anna").await;
+    probe.sandbox.add_fault(hangs.clone());
+    let request = Request::get("/api/tasks").header("authorization", format!("Bearer {annas}"));
+    let request = request.body(Body::empty()).expect("a request");
+    let answer = tokio::time::timeout(Duration::from_secs(3600), probe.send(request)).await;
+    assert!(answer.is_err(), "it hangs");
+    let berta = probe.try_get("berta", "/api/tasks").await.expect("an answer");
+    assert_eq!(berta.status, 200, "{}", berta.text);
+    probe.sandbox.remove_fault(&hangs);
+    assert_eq!(probe.get("/api/tasks").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_token_fails_for_that_user_alone() {
+    let probe = Probe::new();
+    probe.sandbox.add_fault(Fault {
+        user_id: Some("anna".into()),
+        ..Fault::at(Endpoint::Token, status(500))
+    });
+    let client = "grant_type=password&client_id=sandbox-client&client_secret=sandbox-secret";
+    let answer = probe
+        .form(&format!("{client}&username=anna&password=secret-anna"))
+        .await;
+    assert_eq!(answer.status, 500);
+    probe.token("berta").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_one_connection_lasts_and_spares_the_users_others() {
+    let probe = Probe::of(SandboxConfig {
+        faults: vec![Fault {
+            connection_id: Some(7),
+            ..Fault::new(status(500))
+        }],
+        ..SandboxConfig::default()
+    });
+    for _ in 0..3 {
+        assert_eq!(probe.get("/api/v1/bankConnections/7").await.status, 500);
+        assert_eq!(probe.update(json!({ "bankConnectionIds": [7] })).await.status, 500);
+        assert_eq!(
+            probe
+                .get("/api/v1/transactions?view=bankView&accountIds=7001")
+                .await
+                .status,
+            500
+        );
+        assert_eq!(probe.get("/api/v1/bankConnections/8").await.status, 200);
+        assert_eq!(probe.get("/api/tasks").await.status, 200);
+    }
+    assert_eq!(probe.sandbox.asked().faults, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_is_taken_back_leaves_the_others_as_they_were() {
+    let once = |status| Fault::at(Endpoint::Tasks, FaultKind::status(status)).first(1);
+    let probe = Probe::new();
+    probe.sandbox.add_fault(once(500));
+    probe.sandbox.add_fault(once(503));
+    assert_eq!(probe.get("/api/tasks").await.status, 500);
+    probe.sandbox.remove_fault(&once(500));
+    assert_eq!(probe.get("/api/tasks").await.status, 503);
+    assert_eq!(probe.get("/api/tasks").await.status, 200);
+    probe.sandbox.add_fault(once(502));
+    probe.sandbox.remove_faults();
+    assert_eq!(probe.get("/api/tasks").await.status, 200);
 }

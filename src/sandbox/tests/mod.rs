@@ -3,9 +3,11 @@
 mod access;
 mod by_hand;
 mod faults;
+mod gateway;
 mod oauth;
 mod random;
 mod tasks;
+mod time;
 mod update;
 
 use std::sync::Arc;
