@@ -134,10 +134,9 @@ impl World {
     /// Where connection 1 of `anna` meets a fault.
     fn with_fault(at: Endpoint, first: Option<u32>, kind: FaultKind) -> Self {
         let fault = Fault {
-            kind,
             at: Some(at),
-            skip: 0,
             first,
+            ..Fault::of(kind)
         };
         Self::of(
             SandboxConfig {

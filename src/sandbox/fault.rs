@@ -26,6 +26,12 @@ pub struct Fault {
     /// At which endpoint; at all of them when not given.
     #[serde(default)]
     pub at: Option<Endpoint>,
+    /// Whose calls meet it; everybody's when not given.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Calls about which connection meet it; about any, or none, when not given.
+    #[serde(default)]
+    pub connection: Option<i64>,
     /// How many calls go by unharmed before it.
     #[serde(default)]
     pub skip: u32,
@@ -60,6 +66,35 @@ pub enum FaultKind {
     Malformed,
     /// The work is done and the connection drops.
     ResponseLost,
+}
+
+/// What a call is, as far as faults ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met<'a> {
+    pub(super) endpoint: Endpoint,
+    pub(super) user: Option<&'a str>,
+    pub(super) connection: Option<i64>,
+}
+
+impl Fault {
+    /// A fault that every call meets.
+    #[must_use]
+    pub const fn of(kind: FaultKind) -> Self {
+        Self {
+            kind,
+            at: None,
+            user: None,
+            connection: None,
+            skip: 0,
+            first: None,
+        }
+    }
+
+    fn is_for(&self, call: Met<'_>) -> bool {
+        self.at.is_none_or(|at| at == call.endpoint)
+            && (self.user.is_none() || self.user.as_deref() == call.user)
+            && (self.connection.is_none() || self.connection == call.connection)
+    }
 }
 
 /// What is done to an answer after the work.
@@ -124,12 +159,12 @@ impl FaultKind {
     }
 }
 
-/// Finds the first fault that this call meets. `met` counts, for each fault, the calls that came by its endpoint.
-pub(super) fn meet<'a>(faults: &'a [Fault], met: &mut Vec<u32>, endpoint: Endpoint) -> Option<&'a FaultKind> {
+/// Finds the first fault that this call meets. `met` counts, for each fault, the calls that it is for.
+pub(super) fn meet<'a>(faults: &'a [Fault], met: &mut Vec<u32>, call: Met<'_>) -> Option<&'a FaultKind> {
     met.resize(faults.len(), 0);
     let mut found = None;
     for (fault, met) in faults.iter().zip(met) {
-        if found.is_some() || fault.at.is_some_and(|at| at != endpoint) {
+        if found.is_some() || !fault.is_for(call) {
             continue;
         }
         let after_skip = met.checked_sub(fault.skip);

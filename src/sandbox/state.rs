@@ -15,7 +15,7 @@ use super::clock::{Clock, later};
 use super::config::{SandboxConfig, ScriptedConnection, ScriptedUser};
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::fault::{Effect, FaultKind, meet};
+use super::fault::{Effect, FaultKind, Met, meet};
 use super::forms::Form;
 use super::oauth::Grant;
 use super::refusal::{Refusal, usual_code};
@@ -161,13 +161,19 @@ impl State {
 
     /// Meets a fault, if there is one for this call: once per call, when it is known which connection it is about.
     pub(super) fn faults(&mut self, call: &mut Call, connection: Option<i64>) -> Result<(), Refusal> {
+        let user = self.caller(call);
+        let met = Met {
+            endpoint: call.endpoint,
+            user: user.as_deref(),
+            connection,
+        };
         let scripted = connection.and_then(|id| self.connections.get_mut(&id));
         let of_script = scripted.and_then(|connection| {
             let script = Arc::clone(&connection.script);
-            meet(&script.faults, &mut connection.faults_met, call.endpoint).cloned()
+            meet(&script.faults, &mut connection.faults_met, met).cloned()
         });
         let fault = of_script
-            .or_else(|| meet(&self.config.faults, &mut self.faults_met, call.endpoint).cloned())
+            .or_else(|| meet(&self.config.faults, &mut self.faults_met, met).cloned())
             .or_else(|| self.random_fault(call, connection));
         match fault {
             Some(fault) => self.suffer(call, &fault, connection),
@@ -175,13 +181,18 @@ impl State {
         }
     }
 
+    /// The user whose token a call carries, or asks for.
+    fn caller(&self, call: &Call) -> Option<Arc<str>> {
+        let of_token = call.bearer.as_ref().and_then(|token| self.grants.get(token));
+        of_token.and_then(Grant::user).or_else(|| self.asks_for_token(call))
+    }
+
     /// Whose stream decides what this call meets: the connection's, else the user's, else the client's.
-    fn caller(&self, call: &Call, connection: Option<i64>) -> String {
+    fn stream_of(&self, call: &Call, connection: Option<i64>) -> String {
         if let Some(id) = connection {
             return format!("connection/{id}");
         }
-        let of_token = call.bearer.as_ref().and_then(|token| self.grants.get(token));
-        match of_token.and_then(Grant::user).or_else(|| self.asks_for_token(call)) {
+        match self.caller(call) {
             Some(user) => format!("user/{user}"),
             None => "client".to_owned(),
         }
@@ -191,7 +202,7 @@ impl State {
         if self.config.fault_rate <= 0.0 {
             return None;
         }
-        let who = self.caller(call, connection);
+        let who = self.stream_of(call, connection);
         let mut rng = self.random.next(&format!("fault/{:?}/{who}", call.endpoint));
         if rng.f64() >= self.config.fault_rate {
             return None;
@@ -201,7 +212,7 @@ impl State {
 
     fn suffer(&mut self, call: &mut Call, fault: &FaultKind, connection: Option<i64>) -> Result<(), Refusal> {
         self.counters.faults += 1;
-        let who = self.caller(call, connection);
+        let who = self.stream_of(call, connection);
         let mut rng = self.random.next(&format!("suffered/{:?}/{who}", call.endpoint));
         match fault.effect(&mut rng) {
             Effect::Drop => Err(Refusal::Drop),

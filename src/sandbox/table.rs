@@ -73,10 +73,9 @@ fn script(id: i64) -> Option<Script> {
 
 fn faulty(id: i64) -> Script {
     let fault = |at, first, kind| Fault {
-        kind,
         at: Some(at),
-        skip: 0,
         first,
+        ..Fault::of(kind)
     };
     let status = |status, code: Option<&str>, retry_after| FaultKind::Status {
         status,

@@ -227,14 +227,12 @@ impl Case {
             Self::ManyTransactions => script.transactions.per_update = MANY,
             Self::LockedByBatch => script.batch_update = Some(between(2000, 6000)),
             Self::Refused => script.faults.push(Fault {
-                kind: FaultKind::Status {
+                at: Some(Endpoint::StartUpdate),
+                ..Fault::of(FaultKind::Status {
                     status: 422,
                     code: Some("BANK_NOT_SUPPORTED".to_owned()),
                     retry_after: None,
-                },
-                at: Some(Endpoint::StartUpdate),
-                skip: 0,
-                first: None,
+                })
             }),
             _ => {}
         }

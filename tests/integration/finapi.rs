@@ -40,10 +40,9 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
         retry_after,
     };
     let at = |endpoint, kind| Fault {
-        kind,
         at: Some(endpoint),
-        skip: 0,
         first: Some(1),
+        ..Fault::of(kind)
     };
     let cases = [
         vec![at(Endpoint::StartUpdate, FaultKind::ResponseLost)],

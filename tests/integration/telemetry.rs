@@ -99,14 +99,13 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
 /// The bank asks in the middle of the update; and one poll fails.
 fn asks_in_mid_update() -> Script {
     let fails_once = Fault {
-        kind: FaultKind::Status {
+        at: Some(Endpoint::Task),
+        first: Some(1),
+        ..Fault::of(FaultKind::Status {
             status: 503,
             code: None,
             retry_after: None,
-        },
-        at: Some(Endpoint::Task),
-        skip: 0,
-        first: Some(1),
+        })
     };
     Script {
         faults: vec![fails_once],

@@ -194,10 +194,11 @@ fn fault(draw: &mut Draw) -> Fault {
         Endpoint::Tasks,
         Endpoint::Task,
     ];
+    let fault = Fault::of(draw.pick(&kinds));
     Fault {
-        kind: draw.pick(&kinds),
         at: draw.chance(0.8).then(|| draw.pick(&at)),
         skip: draw.u32(0..=1),
         first: Some(draw.u32(1..=2)),
+        ..fault
     }
 }

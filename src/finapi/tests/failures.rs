@@ -226,10 +226,9 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does_not_count() {
     let fault = Fault {
-        kind: status(503),
         at: Some(Endpoint::Tasks),
-        skip: 0,
         first: Some(4),
+        ..Fault::of(status(503))
     };
     let sandbox = Sandbox::new(SandboxConfig {
         faults: vec![fault],

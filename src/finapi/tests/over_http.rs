@@ -78,10 +78,9 @@ async fn with_token(sandbox: &Arc<Sandbox>) -> Refresh {
 
 fn sandbox_with(endpoint: Endpoint, kind: FaultKind) -> Arc<Sandbox> {
     let fault = Fault {
-        kind,
         at: Some(endpoint),
-        skip: 0,
         first: Some(1),
+        ..Fault::of(kind)
     };
     Sandbox::new(SandboxConfig {
         faults: vec![fault],

@@ -6,10 +6,9 @@ use tokio::net::TcpListener;
 fn at(endpoint: Endpoint, first: Option<u32>, kind: FaultKind) -> Script {
     Script {
         faults: vec![Fault {
-            kind,
             at: Some(endpoint),
-            skip: 0,
             first,
+            ..Fault::of(kind)
         }],
         ..Script::default()
     }
@@ -103,6 +102,29 @@ async fn calls_can_be_skipped_before_a_fault() {
         statuses.push(probe.get(&path).await.status.as_u16());
     }
     assert_eq!(statuses, [200, 503, 200, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_may_be_one_users_or_one_connections() {
+    let fault = |user: Option<&str>, connection| Fault {
+        user: user.map(str::to_owned),
+        connection,
+        ..Fault::of(status(500))
+    };
+    let probe = Probe::of(SandboxConfig {
+        faults: vec![fault(Some("eve"), None), fault(None, Some(2))],
+        ..SandboxConfig::default()
+    });
+    let of_connection = async |user, id| {
+        let path = format!("/api/v1/bankConnections/{id}");
+        probe.try_get(user, &path).await.expect("an answer").status.as_u16()
+    };
+    assert_eq!(of_connection("anna", 1).await, 200);
+    assert_eq!(of_connection("anna", 2).await, 500);
+    assert_eq!(probe.get("/api/tasks").await.status, 200);
+    let client = "client_id=sandbox-client&client_secret=sandbox-secret";
+    let form = format!("grant_type=password&{client}&username=eve&password=secret-eve");
+    assert_eq!(probe.form(&form).await.status, 500);
 }
 
 #[tokio::test(start_paused = true)]
