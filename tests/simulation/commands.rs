@@ -63,7 +63,16 @@ impl Command {
             },
         }
     }
+
+    /// Makes it one that can't be read.
+    pub(crate) fn spoil(&mut self) {
+        self.body = NO_COMMAND.to_vec();
+        self.is = Is::Invalid;
+    }
 }
+
+/// Bytes that are no command.
+const NO_COMMAND: [u8; 3] = [0xff, 0x00, 0xff];
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The user of the command that kills workers.
@@ -106,12 +115,18 @@ pub(crate) fn draw(source: &Source, load: &Load, platform: &Platform, start: Tim
 /// The command whose message kills every worker that begins to run it. Its user, whom no other command has, is known by that.
 pub(crate) fn killer(draw: &mut Draw, load: &Load, start: Timestamp) -> Command {
     let at = draw.up_to(load.span);
+    ordinary(draw, (KILLERS_CONNECTION, KILLER.to_owned()), start, at)
+}
+
+/// A command in one message, without anything special.
+pub(crate) fn ordinary(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration) -> Command {
     let id = draw.uuid().to_string();
+    let (connection, user) = target;
     let plain = RefreshConnection {
         profile_id: id.clone(),
         command_id: id.clone(),
-        user_id: KILLER.to_owned(),
-        bank_connection_id: KILLERS_CONNECTION,
+        user_id: user,
+        bank_connection_id: connection,
         requested_at: Some(from_timestamp(start + at)),
         ..RefreshConnection::default()
     };
@@ -211,7 +226,7 @@ fn plain(draw: &mut Draw, target: (i64, String), start: Timestamp, at: Duration)
 
 fn spoilt(draw: &mut Draw, mut command: RefreshConnection) -> Vec<u8> {
     match draw.usize(0..=2) {
-        0 => return vec![0xff, 0x00, 0xff],
+        0 => return NO_COMMAND.to_vec(),
         1 => command.bank_connection_id = 0,
         _ => command.user_id.clear(),
     }

@@ -14,7 +14,8 @@ use bankrefresh::finapi::transport::Transport;
 use bankrefresh::finapi::{self, FinApi};
 use bankrefresh::random::stream;
 use bankrefresh::setting::HttpUrl;
-use bankrefresh::worker::{Worker, WorkerError, WorkerParts, subscriptions};
+use bankrefresh::worker::{Handle, Worker, WorkerError, WorkerParts, subscriptions};
+use futures_util::future::join_all;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,7 +25,8 @@ use tower::ServiceExt as _;
 use crate::commands::KILLER;
 use crate::line::Line;
 use crate::platform::CLIENT_SECRET;
-use crate::scenario::{Killer, Scenario};
+use crate::scenario::Scenario;
+use crate::world::Sample;
 
 /// The workers of a run.
 pub(crate) struct Crew<'a> {
@@ -49,6 +51,7 @@ struct Running {
     number: u64,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
+    handle: Handle,
     task: JoinHandle<Result<(), WorkerError>>,
 }
 
@@ -102,6 +105,7 @@ impl<'a> Crew<'a> {
             clock: self.clock,
             seed: stream(self.scenario.seed, &of_life).get_seed(),
         });
+        let handle = worker.handle();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(worker.run(broker_events, async move {
             // Who is killed is not notified.
@@ -115,8 +119,20 @@ impl<'a> Crew<'a> {
             number,
             client,
             stop,
+            handle,
             task,
         });
+    }
+
+    /// What the workers say of themselves.
+    pub(crate) async fn statuses(&self) -> Vec<Sample> {
+        let running = self.slots.iter().flatten();
+        let asked = running.map(async |running| {
+            let worker = running.number;
+            let status = running.handle.status().await?;
+            Some(Sample { worker, status })
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Where the worker of this number runs.
@@ -151,21 +167,32 @@ impl<'a> Crew<'a> {
         well
     }
 
-    /// The line, on which a worker does not survive to ask for the killer's password.
+    /// The line, on which a worker does not survive to ask for the killer's password, and nobody answers who asks for that of a user whose
+    /// credentials hang.
     fn way_to_finapi(&self) -> Router {
         let line = self.line.router(self.lives);
-        let Some(Killer { after, .. }) = self.scenario.killer else {
+        let of_user = |user: &str| format!("/sandbox/credentials/{user}");
+        let deadly = self
+            .scenario
+            .killer
+            .as_ref()
+            .map(|killer| (of_user(KILLER), killer.after));
+        let hung = self.scenario.hung_credentials.as_deref().map(of_user);
+        if deadly.is_none() && hung.is_none() {
             return line;
-        };
+        }
         let (life, deaths) = (self.lives, self.deaths.clone());
-        let deadly = format!("/sandbox/credentials/{KILLER}");
         Router::new().fallback(move |request: Request| async move {
-            if request.uri().path() != deadly {
-                return line.oneshot(request).await;
+            let path = request.uri().path();
+            match deadly {
+                Some((deadly, after)) if path == deadly => {
+                    sleep(after).await;
+                    // Nobody needs to hear of it any more once the run is over.
+                    let _ = deaths.send(life);
+                }
+                _ if hung.as_deref() != Some(path) => return line.oneshot(request).await,
+                _ => {}
             }
-            sleep(after).await;
-            // Nobody needs to hear of it any more once the run is over.
-            let _ = deaths.send(life);
             std::future::pending().await
         })
     }
@@ -178,7 +205,7 @@ impl<'a> Crew<'a> {
             calls_max: self.scenario.calls_max,
             body_max: 1 << 20,
             page_size: self.scenario.page_size,
-            users_max: std::num::NonZeroUsize::MIN.saturating_add(9),
+            users_max: self.scenario.users_max.try_into().expect("not zero"),
             ..finapi::Settings::new(url.clone(), url.clone(), "sandbox-client", secret)
         };
         let credentials = Credentials::Http {

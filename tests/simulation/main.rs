@@ -11,6 +11,8 @@ mod draw;
 mod known;
 mod line;
 mod logs;
+mod neighbours;
+mod observed;
 mod pairs;
 mod platform;
 #[expect(unreachable_pub, reason = "shared with another test")]
@@ -38,14 +40,24 @@ struct Options {
     /// Plays this seed alone and reports what happened
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Plays the pair of this seed, beside a bad neighbour and without it, and reports what happened
+    #[arg(long, value_name = "S")]
+    pair: Option<u64>,
+    /// Plays so many commands of one user in front of a hundred other users'
+    #[arg(long, value_name = "N")]
+    flood: Option<usize>,
 }
 
 fn main() -> ExitCode {
     let (options, arguments) = runner::arguments::<Options>();
     let test = Trial::test("simulation", move || {
-        let played = match options.seed {
-            Some(seed) => sweep::report(seed),
-            None => sweep::sweep(options.from, options.seeds),
+        let played = match options {
+            Options {
+                flood: Some(commands), ..
+            } => neighbours::flood(commands),
+            Options { pair: Some(seed), .. } => neighbours::report(seed),
+            Options { seed: Some(seed), .. } => sweep::report(seed),
+            Options { from, seeds, .. } => sweep::sweep(from, seeds),
         };
         Ok(played?)
     });

@@ -159,7 +159,7 @@ fn all<T: Debug>(things: &[T], counts: impl Fn(usize, &T) -> bool) -> Vec<String
 }
 
 /// What is drawn differently while a scenario is played.
-fn at_run_time(one: &History, other: &History) -> Vec<String> {
+pub(crate) fn at_run_time(one: &History, other: &History) -> Vec<String> {
     let mut found = Vec::new();
     for (id, asked) in &one.asked.connections {
         let of_other = other.asked.connections.get(id).map(|asked| asked.tasks.as_slice());

@@ -26,6 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) breaker: breaker::Settings,
     pub(crate) calls_max: usize,
     pub(crate) page_size: u32,
+    /// How many users' tokens a worker keeps.
+    pub(crate) users_max: usize,
     /// The longest a call takes before finAPI does the work, and after.
     pub(crate) finapi_latency: Duration,
     pub(crate) broker_latency: Latency,
@@ -38,8 +40,14 @@ pub(crate) struct Scenario {
     pub(crate) deadly: BTreeSet<u32>,
     /// A message that kills workers.
     pub(crate) killer: Option<Killer>,
+    /// Whoever asks for this user's credentials waits for ever.
+    pub(crate) hung_credentials: Option<String>,
+    /// Workers are asked for their status now and then.
+    pub(crate) asks_for_status: bool,
     /// From here on nothing goes wrong any more, but for what the killer does.
     pub(crate) calm_at: Duration,
+    /// The run ends so long after that, whether all is done or not.
+    pub(crate) quiet_max: Duration,
 }
 
 /// A message that kills every worker that begins to run it, until it is a dead letter.
@@ -82,6 +90,9 @@ pub(crate) enum Act {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Nothing may take longer than this once nothing goes wrong any more.
+const QUIET_MAX: Duration = Duration::from_secs(2 * 3600);
+
 impl Scenario {
     pub(crate) fn draw(seed: u64) -> Self {
         Self::variant(seed, Variant::default())
@@ -119,15 +130,19 @@ impl Scenario {
             },
             calls_max: whole.pick(&[1, 2, 64, 64]),
             page_size: whole.pick(&[20, 500, 500]),
+            users_max: 10,
             finapi_latency: latency(&mut source.whole("finapi latency")),
             broker_latency: broker_latency(&mut source.whole("broker latency")),
             sandbox: platform.sandbox(&source, start),
             callbacks: source.whole("callbacks").chance(0.4),
             deadly: deadly(&source, load.count),
             killer,
+            hung_credentials: None,
+            asks_for_status: false,
             commands,
             plan,
             calm_at,
+            quiet_max: QUIET_MAX,
         }
     }
 }
@@ -156,7 +171,7 @@ fn killer(draw: &mut Draw, load: &Load, start: Timestamp, commands: &mut Vec<Com
     Some(killer)
 }
 
-fn published(commands: &[Command]) -> Vec<(Duration, Act)> {
+pub(crate) fn published(commands: &[Command]) -> Vec<(Duration, Act)> {
     let mut plan = Vec::new();
     for (number, command) in commands.iter().enumerate() {
         plan.push((command.at, Act::Publish(number)));

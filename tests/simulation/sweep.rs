@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::check::{self, Figures, Violation};
-use crate::known::{self, Known};
+use crate::observed::Observed;
 use crate::scenario::Scenario;
-use crate::{trace, world};
+use crate::{neighbours, trace, world};
 
 const THREADS: usize = 2;
 /// Failures of a sweep that are reported; the others are counted.
 const REPORTED_MAX: u64 = 20;
-/// What the names of this test's checks begin with in the list of known violations.
-const TEST: &str = "simulation/";
 /// Every so many seeds one is played twice, and must be the same both times.
 const TWICE_EVERY: u64 = 50;
 
@@ -33,8 +31,13 @@ pub(crate) fn sweep(from: u64, seeds: u64) -> Result<(), String> {
                     if seed >= from + seeds {
                         return;
                     }
-                    if let Err(violated) = run(seed, &sums) {
-                        fail(seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
+                    if let Err(violated) = judged(&sums, || run(seed)) {
+                        fail("seed", seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
+                    }
+                    if let Some(kind) = neighbours::kind_of(seed)
+                        && let Err(violated) = judged(&sums, || neighbours::check(seed, kind))
+                    {
+                        fail("pair", seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
                     }
                 }
             });
@@ -68,61 +71,9 @@ impl Sums {
     fn new() -> Self {
         Self {
             figures: Figures::default(),
-            known: Observed::new(),
+            known: Observed::of("simulation"),
         }
     }
-}
-
-/// The known violations, each with how often it occurred.
-struct Observed(Vec<(Known, u64)>);
-
-impl Observed {
-    fn new() -> Self {
-        let known = known::of("simulation").into_iter().map(|known| (known, 0));
-        Self(known.collect())
-    }
-
-    /// Whether a violation is known; if so, it is counted.
-    fn count(&mut self, violation: &Violation) -> bool {
-        let found = self.0.iter_mut().find(|(known, _)| is_of(known, violation));
-        if let Some((_, count)) = found {
-            *count += 1;
-            return true;
-        }
-        false
-    }
-
-    /// Prints the list. Returns what is wrong with it: no entry may occur more often than its limit, and after a sweep that is long enough each
-    /// must have occurred.
-    fn print(&self, from: u64, seeds: u64) -> Vec<String> {
-        println!(
-            "   at most  observed  known violations ({} in tests/known-violations.txt)",
-            self.0.len()
-        );
-        let mut wrong = Vec::new();
-        for (known, count) in &self.0 {
-            let Known {
-                check, promise, issue, ..
-            } = known;
-            let limit = known.limit(seeds);
-            println!("{limit:>10}{count:>10}  {check}: {promise} (issue {issue})");
-            let name = check.trim_start_matches(TEST);
-            if !check::exists(name, promise) {
-                wrong.push(format!("known violation of no check: {check}: {promise}"));
-            } else if *count > limit {
-                wrong.push(format!(
-                    "known violation: {check}: {promise}: {count} times, at most {limit}"
-                ));
-            } else if *count == 0 && from == 1 && seeds >= known.shows_in {
-                wrong.push(format!("known violation that no longer occurs: {check}: {promise}"));
-            }
-        }
-        wrong
-    }
-}
-
-fn is_of(known: &Known, violation: &Violation) -> bool {
-    known.check.trim_start_matches(TEST) == violation.check && known.promise == violation.promise
 }
 
 /// Plays one seed and reports what happened. The error says what it violates.
@@ -131,7 +82,7 @@ pub(crate) fn report(seed: u64) -> Result<(), String> {
     let history = world::play(&scenario);
     trace::print(&scenario, &history);
     let (violated, _) = check::check_all(&scenario, &history);
-    let mut known = Observed::new();
+    let mut known = Observed::of("simulation");
     let (known, unknown): (Vec<_>, Vec<_>) = violated.into_iter().partition(|violation| known.count(violation));
     if !known.is_empty() {
         println!("\nseed {seed} violates, as is known,\n{}", list(&known));
@@ -142,23 +93,26 @@ pub(crate) fn report(seed: u64) -> Result<(), String> {
     Err(format!("seed {seed} violates\n{}", list(&unknown)))
 }
 
-fn run(seed: u64, sums: &Mutex<Sums>) -> Result<(), String> {
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        let scenario = Scenario::draw(seed);
-        let history = world::play(&scenario);
-        let (mut violated, figures) = check::check_all(&scenario, &history);
-        if seed.is_multiple_of(TWICE_EVERY) {
-            let again = world::play(&scenario);
-            if trace::lines(&scenario, &history) != trace::lines(&scenario, &again) {
-                violated.push(Violation {
-                    check: "determinism",
-                    promise: "a seed is always the same run",
-                    what: "a second run of the same seed went another way".to_owned(),
-                });
-            }
+fn run(seed: u64) -> (Vec<Violation>, Figures) {
+    let scenario = Scenario::draw(seed);
+    let history = world::play(&scenario);
+    let (mut violated, figures) = check::check_all(&scenario, &history);
+    if seed.is_multiple_of(TWICE_EVERY) {
+        let again = world::play(&scenario);
+        if trace::lines(&scenario, &history) != trace::lines(&scenario, &again) {
+            violated.push(Violation {
+                check: "determinism",
+                promise: "a seed is always the same run",
+                what: "a second run of the same seed went another way".to_owned(),
+            });
         }
-        (violated, figures)
-    }));
+    }
+    (violated, figures)
+}
+
+/// Plays something, and adds up what happened. The error says what it violates and is not known.
+fn judged(sums: &Mutex<Sums>, play: impl FnOnce() -> (Vec<Violation>, Figures)) -> Result<(), String> {
+    let played = catch_unwind(AssertUnwindSafe(play));
     let (violated, of_run) = played.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -177,10 +131,10 @@ fn run(seed: u64, sums: &Mutex<Sums>) -> Result<(), String> {
     }
 }
 
-/// Reports a seed that failed, and how to play it again.
-fn fail(seed: u64, violated: &str, failures_before: u64) {
+/// Reports a seed or a pair that failed, and how to play it again.
+fn fail(what: &str, seed: u64, violated: &str, failures_before: u64) {
     if failures_before < REPORTED_MAX {
-        println!("\nseed {seed} violates\n{violated}\n    cargo test --test simulation -- --seed {seed}");
+        println!("\n{what} {seed} violates\n{violated}\n    cargo test --test simulation -- --{what} {seed}");
     }
 }
 

@@ -12,6 +12,7 @@ use bankrefresh::broker::{Broker, Message, Outgoing};
 use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::sandbox::{Asked, Sandbox};
+use bankrefresh::worker::Status;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{Id, JoinSet};
@@ -46,6 +47,8 @@ pub(crate) struct History {
     pub(crate) left: Vec<(String, Vec<Message>)>,
     /// How long the questions of each name were on their way to finAPI.
     pub(crate) delays: BTreeMap<String, Vec<Duration>>,
+    /// What the workers said of themselves now and then; nothing where they are not asked.
+    pub(crate) samples: Vec<Sample>,
 }
 
 impl History {
@@ -56,8 +59,15 @@ impl History {
     }
 }
 
-/// Nothing may take longer than this once nothing goes wrong any more.
-pub(crate) const QUIET_MAX: Duration = Duration::from_secs(2 * 3600);
+/// What a worker said of itself.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) worker: u64,
+    pub(crate) status: Status,
+}
+
+/// How often workers are asked for their status, where they are.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The broker may take a message this long after whoever published it gave it up.
 const LATE_MAX: Duration = Duration::from_secs(20);
@@ -71,21 +81,23 @@ pub(crate) fn topology() -> Topology {
 /// Plays a scenario to its end.
 pub(crate) fn play(scenario: &Scenario) -> History {
     let logs = Logs::default();
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
-    let history = tracing::subscriber::with_default(logs.subscriber(), || {
-        runtime.block_on(async {
-            let mut world = World::new(scenario);
-            world.play().await;
-            world.history().await
-        })
-    });
+    let history = tracing::subscriber::with_default(logs.subscriber(), || play_unlogged(scenario));
     History {
         logs: logs.lines(),
         runs: logs.runs(),
         fetches: logs.fetches(),
         ..history
     }
+}
+
+/// The same, without what the workers log.
+pub(crate) fn play_unlogged(scenario: &Scenario) -> History {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut world = World::new(scenario);
+        world.play().await;
+        world.history().await
+    })
 }
 
 struct World<'a> {
@@ -109,6 +121,7 @@ struct World<'a> {
     /// Nothing goes wrong any more.
     calm: bool,
     quiet_at: Option<Instant>,
+    samples: Vec<Sample>,
 }
 
 impl<'a> World<'a> {
@@ -147,6 +160,7 @@ impl<'a> World<'a> {
             effects: 0,
             calm: false,
             quiet_at: None,
+            samples: Vec::new(),
         }
     }
 
@@ -167,6 +181,14 @@ impl<'a> World<'a> {
     }
 
     async fn watch_until(&mut self, at: Instant) {
+        while self.scenario.asks_for_status && Instant::now() + SAMPLE_INTERVAL < at {
+            self.see_until(Instant::now() + SAMPLE_INTERVAL).await;
+            self.samples.extend(self.crew.statuses().await);
+        }
+        self.see_until(at).await;
+    }
+
+    async fn see_until(&mut self, at: Instant) {
         loop {
             tokio::select! {
                 biased;
@@ -228,7 +250,7 @@ impl<'a> World<'a> {
     async fn wait_until_quiet(&mut self) -> Option<Instant> {
         let began = Instant::now();
         let mut quiet_since = None;
-        while began.elapsed() < QUIET_MAX {
+        while began.elapsed() < self.scenario.quiet_max {
             while self.sending.try_join_next().is_some() {}
             if self.sending.is_empty() && self.is_quiet() {
                 let since = *quiet_since.get_or_insert_with(Instant::now);
@@ -285,6 +307,7 @@ impl<'a> World<'a> {
             asked: self.sandbox.asked(),
             quiet_at: self.quiet_at,
             left_well,
+            samples: self.samples,
             left: queues.map(|queue| (queue.clone(), self.server.peek(&queue))).collect(),
         }
     }

@@ -5,12 +5,12 @@ use bankrefresh::broker::memory::What;
 use super::findings::Findings;
 use super::ledger::Ledger;
 use crate::commands::Is;
-use crate::world::QUIET_MAX;
 
 /// In the end there are events and dead letters, and states that only a newer worker reads.
 pub(crate) fn all_is_quiet_in_the_end(ledger: &Ledger<'_>, violated: &mut Findings) {
     if ledger.history.quiet_at.is_none() {
-        violated.push(format!("not all was done {QUIET_MAX:?} after the last trouble"));
+        let quiet_max = ledger.scenario.quiet_max;
+        violated.push(format!("not all was done {quiet_max:?} after the last trouble"));
     }
     if !ledger.history.left_well {
         violated.push("a worker panicked".to_owned());
@@ -85,9 +85,11 @@ pub(crate) fn deliveries_are_acknowledged_once(ledger: &Ledger<'_>, violated: &m
     }
 }
 
+/// The most bytes of a message to a worker.
+pub(crate) const STATE_MAX: usize = 2048;
+
 /// No message is long, and no refresh needs many.
 pub(crate) fn messages_are_bounded(ledger: &Ledger<'_>, violated: &mut Findings) {
-    const STATE_MAX: usize = 2048;
     const FOR_EACH_RUN: usize = 30;
     let events = ledger.topology.events();
     // One transaction more than fits is published all the same.

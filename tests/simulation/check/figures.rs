@@ -110,7 +110,7 @@ impl Figures {
         }
     }
 
-    fn count(&mut self, name: &str, more: usize) {
+    pub(crate) fn count(&mut self, name: &str, more: usize) {
         *self.0.entry(name.to_owned()).or_default() += more as u64;
     }
 

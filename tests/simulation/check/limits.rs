@@ -3,7 +3,13 @@
 use super::{outcomes, polls, starts, user};
 
 /// What is counted and has no limit.
-pub(super) const FIGURES: &[&str] = &["commands", "calls of finAPI", "tasks started", "virtual minutes"];
+pub(super) const FIGURES: &[&str] = &[
+    "commands",
+    "calls of finAPI",
+    "tasks started",
+    "virtual minutes",
+    "well ones beside a bad neighbour",
+];
 
 /// How often each scenario must happen. About half of what is usual.
 pub(super) const SCENARIOS: &[(&str, u64)] = &[
@@ -49,6 +55,15 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("RefreshFailed user unauthorized", 175),
     ("RefreshFailed web form expired", 352),
     ("RefreshFailed web form failed", 99),
+    ("neighbour: a user whose token requests answer 500", 5),
+    ("neighbour: a user whose lists of tasks answer 500", 5),
+    ("neighbour: a connection that answers 500", 5),
+    ("neighbour: a user whose calls are never answered", 5),
+    ("neighbour: a user whose credentials never come", 5),
+    ("neighbour: a connection with very many transactions", 5),
+    ("neighbour: a message that kills workers", 5),
+    ("neighbour: a user who sends 600 commands at once", 5),
+    ("neighbour: 600 messages that can't be read", 5),
 ];
 
 /// How often each excuse may be needed. Up to half as much again as what is usual, and more where it is rare.

@@ -16,12 +16,13 @@ mod secrets;
 mod starts;
 mod user;
 
+pub(crate) use broker::STATE_MAX;
 pub(crate) use figures::Figures;
+pub(crate) use ledger::Ledger;
 
 use crate::scenario::Scenario;
 use crate::world::History;
 use findings::Findings;
-use ledger::Ledger;
 
 /// What a check promises, and how it is checked.
 struct Check {
