@@ -10,6 +10,9 @@ mod definitions;
 mod ends;
 mod finapi;
 mod healthcheck;
+mod hostile;
+#[path = "../support/known.rs"]
+mod known;
 mod life;
 mod operators;
 mod secrets;

@@ -59,6 +59,13 @@ impl Gate {
         self.watched.lock().expect("what is watched").worker = worker;
     }
 
+    /// The paths of all requests of a method.
+    pub fn paths(&self, method: &Method) -> Vec<String> {
+        let watched = self.watched.lock().expect("what is watched");
+        let of_method = watched.requests.iter().filter(|(_, sent, _)| sent == method);
+        of_method.map(|(.., path)| path.clone()).collect()
+    }
+
     /// How many requests of a method and a path arrived after a moment.
     pub fn requests_since(&self, since: Instant, method: &Method, path: &str) -> usize {
         let watched = self.watched.lock().expect("what is watched");

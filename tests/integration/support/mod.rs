@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod amqp;
 pub mod collector;
 pub mod gate;
 pub mod guard;

@@ -35,6 +35,8 @@ pub struct Platform {
     pub sandbox: Arc<Sandbox>,
     pub broker: Broker,
     pub finapi_url: String,
+    /// The broker's, with the virtual host.
+    url: String,
     prefix: String,
     broker_events: BrokerEvents,
     /// Every event so far by command, with the message it came in.
@@ -72,6 +74,17 @@ impl Platform {
 
     /// A platform under a prefix, which declares the topology or finds it there.
     pub async fn under(prefix: String, rabbit: &'static RabbitMq, declare: bool, config: SandboxConfig) -> Self {
+        Self::at(rabbit.url(), prefix, rabbit, declare, config).await
+    }
+
+    /// A platform in a virtual host of its own on the broker that all tests share.
+    pub async fn in_vhost(name: &str, config: SandboxConfig) -> Self {
+        let rabbit = rabbitmq::shared().await;
+        let url = rabbit.add_vhost(name).await;
+        Self::at(url, rabbitmq::prefix(), rabbit, true, config).await
+    }
+
+    async fn at(url: String, prefix: String, rabbit: &'static RabbitMq, declare: bool, config: SandboxConfig) -> Self {
         let topology = Topology::new(&prefix);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let finapi_url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -83,7 +96,7 @@ impl Platform {
         };
         let settings = rabbit::Settings {
             declare,
-            ..rabbit::Settings::new(rabbit.url().parse().expect("a URL"))
+            ..rabbit::Settings::new(url.parse().expect("a URL"))
         };
         let (client, mut broker_events) =
             rabbit::connect(settings, topology.clone(), vec![ephemeral]).expect("settings");
@@ -97,6 +110,7 @@ impl Platform {
             sandbox,
             broker: Broker::Rabbit(client),
             finapi_url,
+            url,
             prefix,
             broker_events,
             events: BTreeMap::new(),
@@ -111,7 +125,7 @@ impl Platform {
         command
             .args(arguments)
             .env_clear()
-            .env("BANKREFRESH__AMQP__URL", self.rabbit.url())
+            .env("BANKREFRESH__AMQP__URL", &self.url)
             .env("BANKREFRESH__AMQP__PREFIX", &self.prefix)
             .env("BANKREFRESH__FINAPI__ACCESS_URL", &self.finapi_url)
             .env("BANKREFRESH__FINAPI__WEB_FORM_URL", &self.finapi_url)

@@ -191,6 +191,20 @@ impl RabbitMq {
         self.ctl(&["set_vm_memory_high_watermark", watermark]).await;
     }
 
+    /// Adds a virtual host and says its URL.
+    pub async fn add_vhost(&self, name: &str) -> String {
+        self.ctl(&["add_vhost", name]).await;
+        self.ctl(&["set_permissions", "-p", name, "guest", ".*", ".*", ".*"])
+            .await;
+        format!("amqp://guest:guest@127.0.0.1:{}/{name}", self.port())
+    }
+
+    /// Sets an operator's policy, whose limits count beside those that a queue was declared with, for the queues whose names match.
+    pub async fn set_operator_policy(&self, name: &str, pattern: &str, definition: &str) {
+        self.ctl(&["set_operator_policy", name, pattern, definition, "--apply-to", "queues"])
+            .await;
+    }
+
     /// Sets a policy for the queues whose names match.
     pub async fn set_policy(&self, name: &str, pattern: &str, definition: &str) {
         self.ctl(&["set_policy", name, pattern, definition, "--apply-to", "queues"])

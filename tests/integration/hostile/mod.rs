@@ -1,0 +1,31 @@
+//! Messages that no honest sender writes and brokers that nobody wants: what they do to a worker, and to everybody else.
+
+mod brokers;
+mod forged;
+mod names;
+mod neighbours;
+mod not_utf8;
+mod promise;
+mod size;
+
+use promise::Promise;
+
+/// Every promise that is checked here.
+const PROMISES: [Promise; 16] = [
+    brokers::QUEUES,
+    brokers::REJECTS,
+    forged::CHECKPOINTS,
+    forged::COUNTS,
+    forged::LANES,
+    forged::PRINTED,
+    forged::STEPS,
+    forged::UNWRITABLE,
+    names::COMMAND_IDS,
+    names::USER_IDS,
+    names::WAKE_UPS,
+    not_utf8::DEAD_LETTERS,
+    not_utf8::NEIGHBOURS,
+    size::BODIES,
+    size::LISTED,
+    size::NESTED,
+];

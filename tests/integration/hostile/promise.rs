@@ -1,0 +1,83 @@
+//! A promise that a test here checks. One that is broken today is listed in `tests/known-violations.txt`, like those of the simulation.
+
+use std::io::Write;
+
+use crate::known::{self, Known};
+
+/// What the names of these checks begin with in the list of known violations.
+const TEST: &str = "integration";
+
+/// What must hold, and the name of the check that finds out.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    pub check: &'static str,
+    pub promise: &'static str,
+}
+
+impl Promise {
+    /// Takes what broke the promise: a line for each case. Passes when nothing did, and when the list says that it is so.
+    ///
+    /// # Panics
+    ///
+    /// When a promise is broken that is not listed, or more often than the list says, and when a listed one is kept.
+    pub fn check(self, broken: &[String]) {
+        let Self { check, promise } = self;
+        let cases = broken.join("\n");
+        let count = broken.len() as u64;
+        let Some(known) = known::of(TEST).into_iter().find(|known| self.is(known)) else {
+            assert!(broken.is_empty(), "{check}: {promise}: {count} times:\n{cases}");
+            return;
+        };
+        assert!(
+            count > 0,
+            "{check}: {promise}: a known violation no longer occurs; delete its line in known-violations.txt"
+        );
+        let limit = known.limit(1);
+        let line = format!(
+            "known violation: {check} (issue {}): {promise}: {count} times, at most {limit}",
+            known.issue
+        );
+        assert!(count <= limit, "{line}\n{cases}");
+        // Not `println`, which is only shown for tests that fail.
+        writeln!(std::io::stdout(), "{line}\n{cases}").expect("printed");
+    }
+
+    fn is(self, known: &Known) -> bool {
+        known.check.strip_prefix(TEST) == Some(&format!("/{}", self.check)) && known.promise == self.promise
+    }
+}
+
+#[test]
+fn each_known_violation_is_of_a_check_here() {
+    for known in known::of(TEST) {
+        let is_checked = super::PROMISES.iter().any(|promise| promise.is(&known));
+        assert!(
+            is_checked,
+            "known-violations.txt: nothing checks {}: {}",
+            known.check, known.promise
+        );
+    }
+}
+
+/// Whether a check passes, without what its panic prints.
+fn passes(promise: Promise, broken: &[&str]) -> bool {
+    let broken: Vec<String> = broken.iter().map(|case| (*case).to_owned()).collect();
+    std::panic::catch_unwind(|| promise.check(&broken)).is_ok()
+}
+
+#[test]
+fn a_promise_passes_only_as_the_list_says() {
+    let listed = super::PROMISES
+        .iter()
+        .find(|promise| known::of(TEST).iter().any(|known| promise.is(known)));
+    if let Some(listed) = listed {
+        assert!(!passes(*listed, &[]), "it no longer occurs");
+        assert!(!passes(*listed, &["too often"; 100]));
+    }
+    let unlisted = Promise {
+        check: "no check",
+        promise: "nobody lists it",
+    };
+    assert!(passes(unlisted, &[]));
+    assert!(!passes(unlisted, &["once"]));
+}
