@@ -74,7 +74,10 @@ pub fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(cli.dispatch()) {
+    let ended = runtime.block_on(cli.dispatch());
+    // The process ends now. Threads of lapin that still connect would panic without their runtime, one after the other.
+    std::mem::forget(runtime);
+    match ended {
         Ok(code) => code,
         Err(error) => failed(error.as_ref()),
     }

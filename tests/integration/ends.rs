@@ -3,8 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bankrefresh::sandbox::{After, FaultKind};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use crate::support::platform::{Platform, assert_one_good_outcome_each, client, command, commands, free_address, slow};
+use crate::support::platform::{
+    Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick, slow,
+};
 use crate::support::rabbitmq::RabbitMq;
 
 #[tokio::test]
@@ -57,6 +62,33 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let _other = platform.worker(&[]);
     platform.outcomes(50).await;
     assert_one_good_outcome_each(&platform, 50);
+}
+
+/// lapin connects on threads of its own, which panic when their runtime ends before them.
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_while_it_connects_ends_without_a_panic() {
+    let platform = Platform::start(quick()).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+    let listener = socket.listen(1).expect("listening");
+    let address = listener.local_addr().expect("an address");
+    // Nobody accepts, so once the backlog is full a connection is neither made nor refused.
+    let mut waiting = JoinSet::new();
+    for _ in 0..4 {
+        waiting.spawn(TcpStream::connect(address));
+    }
+    let silent = format!("amqp://{address}");
+    for _ in 0..10 {
+        let mut worker = platform.worker(&[("AMQP__URL", &silent)]);
+        sleep(Duration::from_millis(500)).await;
+        worker.signal("TERM").await;
+        assert!(worker.ended().await.success());
+        let text = worker.log.text();
+        assert!(
+            text.contains("the worker has stopped") && !text.contains("ERROR"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]
