@@ -2,6 +2,8 @@
 
 #![expect(unreachable_pub, reason = "nothing depends on a test")]
 
+#[path = "../support/broken.rs"]
+mod broken;
 mod broker;
 mod cluster;
 mod dashboards;

@@ -1,6 +1,7 @@
 //! Holds what one test finds broken against the list of known violations.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use super::known;
 
@@ -27,13 +28,15 @@ impl Broken {
         for known in known::of(test).iter().filter(|known| known.check == check) {
             let found = self.0.remove(known.promise).unwrap_or_default();
             let (promise, issue, most) = (known.promise, known.issue, known.limit(1));
-            println!("{} of {most} at most: {check}: {promise} (issue {issue})", found.len());
-            if found.is_empty() {
+            let count = found.len();
+            // Not `println`, which is only shown for tests that fail.
+            let line = format!("known violation: {check}: {promise} (issue {issue}): {count} times, at most {most}");
+            writeln!(std::io::stdout(), "{line}").expect("printed");
+            if count == 0 {
                 wrong.push(format!("known violation that no longer occurs: {promise}"));
-            } else if found.len() as u64 > most {
+            } else if count as u64 > most {
                 wrong.push(format!(
-                    "{promise}: {} times, at most {most}:\n{}",
-                    found.len(),
+                    "{promise}: {count} times, at most {most}:\n{}",
                     found.join("\n")
                 ));
             }

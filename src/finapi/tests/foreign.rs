@@ -204,3 +204,16 @@ async fn a_lost_answer_of_a_gateway_hides_a_task_that_is_found() {
     assert_eq!(world.failure(&Query::Start).await.class, FailureClass::Unavailable);
     assert_eq!(world.find(1).await.len(), 1);
 }
+
+#[test]
+fn each_known_violation_is_of_a_check_here() {
+    const CHECKS: [&str; 5] = ["gateway", "retry after", "bodies", "null or missing", "one bad field"];
+    for known in crate::known::of("finapi") {
+        let name = known.check.strip_prefix("finapi/").unwrap_or_default();
+        assert!(
+            CHECKS.contains(&name),
+            "known-violations.txt: nothing checks {}",
+            known.check
+        );
+    }
+}

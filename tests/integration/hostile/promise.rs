@@ -1,7 +1,6 @@
 //! A promise that a test here checks. One that is broken today is listed in `tests/known-violations.txt`, like those of the simulation.
 
-use std::io::Write;
-
+use crate::broken::Broken;
 use crate::known::{self, Known};
 
 /// What the names of these checks begin with in the list of known violations.
@@ -20,26 +19,12 @@ impl Promise {
     /// # Panics
     ///
     /// When a promise is broken that is not listed, or more often than the list says, and when a listed one is kept.
-    pub fn check(self, broken: &[String]) {
-        let Self { check, promise } = self;
-        let cases = broken.join("\n");
-        let count = broken.len() as u64;
-        let Some(known) = known::of(TEST).into_iter().find(|known| self.is(known)) else {
-            assert!(broken.is_empty(), "{check}: {promise}: {count} times:\n{cases}");
-            return;
-        };
-        assert!(
-            count > 0,
-            "{check}: {promise}: a known violation no longer occurs; delete its line in known-violations.txt"
-        );
-        let limit = known.limit(1);
-        let line = format!(
-            "known violation: {check} (issue {}): {promise}: {count} times, at most {limit}",
-            known.issue
-        );
-        assert!(count <= limit, "{line}\n{cases}");
-        // Not `println`, which is only shown for tests that fail.
-        writeln!(std::io::stdout(), "{line}\n{cases}").expect("printed");
+    pub fn check(self, cases: &[String]) {
+        let mut broken = Broken::default();
+        for case in cases {
+            broken.unless(false, self.promise, || case.clone());
+        }
+        broken.judge(&format!("{TEST}/{}", self.check));
     }
 
     fn is(self, known: &Known) -> bool {
