@@ -253,18 +253,7 @@ async fn refreshes_whose_events_can_never_be_published_hold_nothing_that_others_
             .publish(&steps, &steps, &of_checkpoint(), &forged.encode_to_vec())
             .await;
     }
-    let mut broken = Vec::new();
-    for (lane, interactive) in [("interactive", true), ("background", false)] {
-        neighbours.send(interactive).await;
-        broken.extend(
-            neighbours
-                .have_outcomes()
-                .await
-                .err()
-                .map(|case| format!("{lane}: {case}")),
-        );
-    }
-    UNWRITABLE.check(&broken);
+    UNWRITABLE.check(&neighbours.lanes_without_outcomes().await);
 }
 
 #[tokio::test]

@@ -96,6 +96,17 @@ impl Neighbours {
         ))
     }
 
+    /// Sends good commands to each lane in turn, and names the lanes in which some have no outcome.
+    pub async fn lanes_without_outcomes(&mut self) -> Vec<String> {
+        let mut without = Vec::new();
+        for (lane, interactive) in [("interactive", true), ("background", false)] {
+            self.send(interactive).await;
+            let case = self.have_outcomes().await.err();
+            without.extend(case.map(|case| format!("{lane}: {case}")));
+        }
+        without
+    }
+
     /// Publishes a bad message to the lane of the good ones.
     pub async fn publish_bad(&mut self, properties: &RawProperties, body: &[u8]) {
         let commands = self.platform.topology.commands();
