@@ -140,6 +140,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
+        optional: false,
     };
     let (broker, mut broker_events) = server.connect(vec![ephemeral]);
     let broker = Broker::Memory(broker);

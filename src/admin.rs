@@ -90,6 +90,10 @@ async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static st
     match at.worker.status().await {
         None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
         Some(status) if status.draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        Some(status) if status.wake_ups_off => (
+            StatusCode::OK,
+            "ok, but wake-ups are off: the broker refuses the ephemeral queue\n",
+        ),
         Some(_) => (StatusCode::OK, "ok\n"),
     }
 }

@@ -95,6 +95,9 @@ pub struct Delivery {
     /// How often it was handed out before and came back, as the quorum queue counts (`x-delivery-count`); at least 1
     /// when AMQP's `redelivered` flag is set.
     pub redeliveries: u32,
+    /// Why nobody can read the message, when it is AMQP that can't be read, or a body above the limit. The message is then what could be
+    /// read of it.
+    pub flaw: Option<String>,
     /// The message.
     pub message: Message,
 }
@@ -129,6 +132,9 @@ pub enum Subscription {
         exchange: String,
         /// The binding keys.
         keys: Vec<String>,
+        /// Whether the connection is of use without it. When the broker refuses the queue then, this is asked for again now and
+        /// then, and [`Broker::is_complete`] says so.
+        optional: bool,
     },
 }
 
@@ -311,6 +317,15 @@ impl Broker {
                 rabbit::Status::Connecting { .. } | rabbit::Status::Closed => Err(NotReady::Disconnected),
             },
             Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Whether every subscription consumes, the optional ones too.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.is_complete(),
+            Self::Memory(_) => true,
         }
     }
 

@@ -138,6 +138,7 @@ pub(super) async fn run(args: Args) -> Ended {
     let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
+        optional: false,
     };
     let (broker, mut broker_events) = connect("demo", vec![ephemeral])?;
     wait_until_up(&mut broker_events).await?;

@@ -122,6 +122,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let ephemeral = args.wait.then(|| Subscription::Ephemeral {
         exchange: topology.events(),
         keys: vec!["#".to_owned()],
+        optional: false,
     });
     let settings = config.amqp.named("send");
     let connect_timeout = settings.connect_timeout;

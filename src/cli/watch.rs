@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{BrokerEvent, Message, Subscription, rabbit};
+use crate::broker::{BrokerEvent, Delivery, Message, Subscription, rabbit};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]
@@ -36,6 +36,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let ephemeral = Subscription::Ephemeral {
         exchange: topology.events(),
         keys: args.keys,
+        optional: false,
     };
     let settings = config.amqp.named("watch");
     let (_rabbit, mut broker_events) = rabbit::connect(settings, topology, vec![ephemeral])?;
@@ -43,6 +44,9 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     while left > 0 {
         match broker_events.recv().await {
             Some(BrokerEvent::Connected { .. }) => eprintln!("watching; events from now on are shown"),
+            Some(BrokerEvent::Delivery(Delivery { flaw: Some(flaw), .. })) => {
+                eprintln!("a message that can't be read ({flaw:?})");
+            }
             Some(BrokerEvent::Delivery(delivery)) => {
                 print(&delivery.message, args.format)?;
                 left -= 1;

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::WithFinApi;
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
+use crate::message::BODY_MAX;
 use crate::telemetry::{self, logs, metrics, traces};
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
@@ -34,11 +35,11 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
         config.callbacks.signer(),
     );
     let topology = Topology::new(&config.amqp.prefix);
-    let (rabbit, broker_events) = rabbit::connect(
-        config.amqp.named("worker"),
-        topology.clone(),
-        subscriptions(&topology, &config.worker),
-    )?;
+    let amqp = rabbit::Settings {
+        body_max: BODY_MAX,
+        ..config.amqp.named("worker")
+    };
+    let (rabbit, broker_events) = rabbit::connect(amqp, topology.clone(), subscriptions(&topology, &config.worker))?;
     let broker = Broker::Rabbit(rabbit);
     if let Some(address) = config.callbacks.listen {
         let listener = TcpListener::bind(address).await?;

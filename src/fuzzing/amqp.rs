@@ -69,18 +69,16 @@ pub(super) fn wake_up(body: &[u8]) {
     }
 }
 
-/// A frame as it comes from the socket.
+/// Frames as they come from the socket. The first message of them is worked on.
 pub(super) fn frame(bytes: &[u8]) {
-    if let Some(properties) = rabbit::frame(bytes) {
-        with_properties(&properties);
+    if let Some(properties) = rabbit::connection(bytes).first() {
+        with_properties(properties);
     }
 }
 
 /// The entries of a header table.
 pub(super) fn headers(entries: &[u8]) {
-    if let Some(properties) = rabbit::headers(entries) {
-        with_properties(&properties);
-    }
+    with_properties(&rabbit::headers(entries));
 }
 
 /// A command with such properties comes by one of the queues, and is read and replayed. The number of headers chooses the queue, so that
@@ -128,6 +126,7 @@ pub(super) fn read(message: Message, queue: String) {
         },
         queue,
         redeliveries: u32::MAX,
+        flaw: None,
         message,
     };
     match message::read(&delivery, &topology, NOW) {

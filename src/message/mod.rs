@@ -22,6 +22,10 @@ use crate::broker::Delivery;
 use crate::broker::topology::Topology;
 use crate::refresh::{Refresh, state};
 use command::read_command;
+
+/// The most bytes of a command or a checkpoint that a worker takes off the broker. A larger body is left out
+/// ([`Delivery::flaw`]), whatever it says, so that many of them at once take no memory.
+pub const BODY_MAX: usize = 256 * 1024;
 use headers::origin;
 
 /// What a delivery asks for.

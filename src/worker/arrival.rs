@@ -47,6 +47,10 @@ impl Worker {
     /// What came back too often is not even read, because reading may be what kills workers.
     fn read(&self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
         let topology = &self.context.topology;
+        if let Some(reason) = &delivery.flaw {
+            let outgoing = message::dead_letter(topology, delivery, reason, now.time);
+            return forward(outgoing, Fate::DeadLettered, reason.clone());
+        }
         if receipt.came_back_too_often() {
             let reason = format!("it came back {} times", receipt.redeliveries());
             return forward(

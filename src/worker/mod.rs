@@ -334,6 +334,7 @@ impl Worker {
         let mut status = Status {
             draining: scheduler.is_draining(),
             finapi_down: *self.outage.borrow(),
+            wake_ups_off: !self.context.broker.is_complete(),
             stuck: self.watchdog.is_stuck(),
             running: scheduler.running(),
             runnable: scheduler.runnable(),

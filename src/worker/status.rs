@@ -23,6 +23,8 @@ pub struct Status {
     pub draining: bool,
     /// finAPI counts as down.
     pub finapi_down: bool,
+    /// The broker has no ephemeral queue for this worker, so it sees no callbacks and finds out by its own polls.
+    pub wake_ups_off: bool,
     /// A queue has messages and delivers none, although there is room for them.
     pub stuck: bool,
     /// Refreshes that run: each holds a permit for finAPI.
@@ -88,6 +90,7 @@ impl Status {
         gauges.finapi_calls([("running", running), ("waiting", waiting)], limit);
         gauges.finapi_down(self.finapi_down);
         gauges.draining(self.draining);
+        gauges.wake_ups_off(self.wake_ups_off);
     }
 }
 

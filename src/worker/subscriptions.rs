@@ -28,6 +28,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscripti
         Subscription::Ephemeral {
             exchange: topology.wake_ups(),
             keys: vec![String::new()],
+            optional: true,
         },
     ]
 }

@@ -128,6 +128,7 @@ impl Alone {
             },
             queue: self.topology.steps(),
             redeliveries: QUARANTINE_REDELIVERIES,
+            flaw: None,
             message: message::checkpoint(&self.topology, &refresh, now).message,
         };
         let quarantined = message::quarantine(&self.topology, &delivery, now);
@@ -412,6 +413,7 @@ async fn what_is_forwarded_as_it_came_leaves_headers_behind_that_are_too_long() 
         },
         queue: alone.topology.interactive(),
         redeliveries: 0,
+        flaw: None,
         message: Message {
             properties: Properties {
                 headers: foreign.map(|(name, value)| (name.to_owned(), value)).into(),

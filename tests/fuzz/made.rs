@@ -20,7 +20,11 @@ pub(crate) fn of(target: &Target) -> Vec<Vec<u8>> {
         "checkpoint" => made.extend(checkpoints()),
         "event" => made.extend(events()),
         "amqp-headers" => made.extend(headers(bytes_max)),
-        "amqp-frame" => made.extend(headers(bytes_max - 64).iter().map(|entries| frame(entries))),
+        "amqp-frame" => {
+            made.extend(headers(bytes_max - 64).iter().map(|entries| frame(entries)));
+            made.push(message(40_000));
+            made.push(message(10));
+        }
         _ => {}
     }
     made
@@ -166,13 +170,8 @@ fn events() -> Vec<Vec<u8>> {
     vec![updated.encode_to_vec(), action.encode_to_vec(), failed.encode_to_vec()]
 }
 
-/// How deep tables and arrays are nested here. [`deepest_headers`] is a known violation.
-const DEPTH: usize = 100;
-
-/// The entries of a header table that is nested as deep as a frame has room for.
-pub(crate) fn deepest_headers(bytes_max: usize) -> Vec<u8> {
-    entry("", &deep(bytes_max / 5 - 1, &b"A"[..]))
-}
+/// How deep tables and arrays are nested, besides those that are nested as deep as there is room for.
+const DEPTH: usize = 16;
 
 /// Entries of header tables: each type, each of our headers, and what is nested.
 fn headers(bytes_max: usize) -> Vec<Vec<u8>> {
@@ -223,6 +222,8 @@ fn headers(bytes_max: usize) -> Vec<Vec<u8>> {
         .collect();
     let tables = deep(DEPTH, &b"\0F"[..]);
     let arrays = entry("", &deep(DEPTH, &b"A"[..]));
+    let deepest = entry("", &deep(bytes_max / 5 - 1, &b"A"[..]));
+    let not_utf8 = [&b"\x01\xff"[..], &integer(1)].concat();
     vec![
         ours.concat(),
         scalars,
@@ -230,6 +231,8 @@ fn headers(bytes_max: usize) -> Vec<Vec<u8>> {
         many,
         tables,
         arrays,
+        deepest,
+        not_utf8,
     ]
 }
 
@@ -264,4 +267,15 @@ fn frame(entries: &[u8]) -> Vec<u8> {
     ]
     .concat();
     [&[2, 0, 1][..], &length(content.len()), &content, &[0xce]].concat()
+}
+
+/// The frames of a delivery to a consumer, with a body of so many bytes, and of another one behind it.
+fn message(body: usize) -> Vec<u8> {
+    let deliver = b"\x01\0\x01\0\0\0\x14\0\x3c\0\x3c\x02\xffc\0\0\0\0\0\0\0\x01\0\x01e\x01\xff\xce";
+    let text = [&b"S"[..], &length(2), b"ok"].concat();
+    let mut header = frame(&entry("a", &text));
+    let size = u64::try_from(body).unwrap_or(u64::MAX).to_be_bytes();
+    header[11..19].copy_from_slice(&size);
+    let body = [&[3, 0, 1][..], &length(body), &vec![0xce; body], &[0xce]].concat();
+    [&deliver[..], &header, &body, &deliver[..], &frame(&entry("b", &text))].concat()
 }

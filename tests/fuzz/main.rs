@@ -7,9 +7,6 @@
 mod campaign;
 mod corpus;
 mod cost;
-mod exceptions;
-#[path = "../support/known.rs"]
-mod known;
 mod made;
 mod mutation;
 mod planted;
@@ -58,7 +55,6 @@ fn main() -> ExitCode {
     };
     let mut trials: Vec<Trial> = TARGETS.iter().map(trial).collect();
     trials.push(Trial::test("planted", || Ok(planted::check()?)));
-    trials.push(Trial::test("known", || Ok(exceptions::check()?)));
     let exit = runner::run(&arguments, trials);
     campaign::print(&rows.lock().unwrap_or_else(PoisonError::into_inner));
     exit

@@ -58,6 +58,7 @@ fn dead(platform: &Platform, message: Message, queue: &str, reason: &str, at: Ti
         },
         queue: queue.to_owned(),
         redeliveries: 0,
+        flaw: None,
         message,
     };
     message::dead_letter(&platform.topology, &delivery, reason, at)
@@ -377,6 +378,7 @@ async fn what_killed_workers_ends_in_an_outcome_once_it_is_replayed() {
         },
         queue: topology.interactive(),
         redeliveries: 3,
+        flaw: None,
         message: lane[0].clone(),
     };
     let quarantined = message::quarantine(&topology, &delivery, Timestamp::now());

@@ -61,6 +61,7 @@ impl Session {
             tag,
             queue,
             redeliveries,
+            flaw: None,
             message,
         }));
         ephemeral.then_some(place)

@@ -337,7 +337,7 @@ impl State {
         for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
             consuming.deliveries = 0;
             consuming.dead = false;
-            if let Subscription::Ephemeral { exchange, keys } = &consuming.subscription {
+            if let Subscription::Ephemeral { exchange, keys, .. } = &consuming.subscription {
                 let ephemeral = Messages::new(consuming.queue.clone(), None);
                 self.queues.insert(consuming.queue.clone(), ephemeral);
                 keys.iter()

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::check::{Depth, compare_queue};
 use super::connection;
 use super::connection::Purpose;
-use super::convert::{from_amqp, short};
+use super::convert::{from_amqp, short, take_flaw};
 use super::error::{Difference, Error, refused};
 use super::publish::Publisher;
 use super::settings::Settings;
@@ -73,6 +73,8 @@ pub struct DeadLetter {
     pub message: Message,
     /// What the broker says of its death, when it was the broker that gave it up.
     pub death: Option<Death>,
+    /// As in [`crate::broker::Delivery::flaw`].
+    pub flaw: Option<String>,
     tag: u64,
 }
 
@@ -329,10 +331,12 @@ impl From<AmqpDelivery> for DeadLetter {
 
 impl DeadLetter {
     pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, tag: u64) -> Self {
+        let mut message = from_amqp(body, properties);
         Self {
             death: death(properties),
+            flaw: take_flaw(&mut message),
             tag,
-            message: from_amqp(body, properties),
+            message,
         }
     }
 }

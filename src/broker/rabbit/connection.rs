@@ -3,15 +3,18 @@
 use std::io;
 use std::time::Duration;
 
+use async_rs::TokioRuntime;
 use futures_util::future::try_join_all;
 use lapin::protocol::AMQPError;
-use lapin::tcp::AMQPUriTcpExt;
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
 use lapin::uri::AMQPScheme;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
 use super::address::{Address, Addresses};
 use super::error::{ACCESS_REFUSED, Error, NOT_ALLOWED};
+use super::filtered::{self, Filtered};
+use super::frames::Filter;
 use super::settings::Settings;
 use super::tls;
 
@@ -88,29 +91,33 @@ async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> R
         false => None,
     };
     let uri = address.uri(settings.heartbeat, purpose.frame_max());
+    let (frame_max, body_max) = (uri.query.frame_max, settings.body_max);
     let host = address.host().to_owned();
     let name = format!("{} ({})", settings.connection_name, purpose.name());
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), PRODUCT.into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| failure(address, &error))?;
+    let sockets = TokioRuntime::tokio_current();
     let limit = settings.connect_timeout;
     // Bounded on the inside as well, so that the thread that connects ends with it.
     let connecting = Connection::connector(
         uri,
-        runtime,
-        async move |mut uri, runtime| {
+        filtered::runtime(),
+        async move |mut uri, _| {
             // lapin's own TLS would trust the system's CAs beside ours.
             uri.scheme = AMQPScheme::AMQP;
             let stream = async {
-                let plain = uri.connect_async(&runtime).await?;
+                let plain = uri.connect_async(&sockets).await?;
                 match &tls {
                     Some(connector) => plain.into_rustls(connector, &host).await,
                     None => Ok(plain),
                 }
             };
             match timeout(limit, stream).await {
-                Ok(stream) => stream.map_err(Into::into),
+                Ok(stream) => {
+                    let filtered = Filtered::new(stream?, Filter::new(frame_max, body_max));
+                    Ok(AsyncTcpStream::Plain(filtered))
+                }
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
         },

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::acks::{Ack, Acks};
-use super::convert::{from_amqp, redeliveries, short};
+use super::convert::{from_amqp, redeliveries, short, take_flaw};
 use super::status::Status;
 use crate::broker::{BrokerEvent, Delivery, ROOM_PARTS, Subscription, Tag};
 
@@ -44,10 +44,13 @@ pub(super) enum ConsumerCommand {
     Finish,
 }
 
+/// Where a consuming task gets its commands.
+pub(super) type Mailbox = mpsc::UnboundedReceiver<ConsumerCommand>;
+
 /// The channels between a consuming task and its session.
+#[derive(Clone)]
 pub(super) struct ConsumerChannels {
     pub(super) broker_events: mpsc::Sender<BrokerEvent>,
-    pub(super) commands: mpsc::UnboundedReceiver<ConsumerCommand>,
     pub(super) paused: watch::Receiver<bool>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -108,7 +111,7 @@ impl Consuming {
         };
         let (name, queue, is_ephemeral) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), false),
-            Subscription::Ephemeral { exchange, keys } => {
+            Subscription::Ephemeral { exchange, keys, .. } => {
                 (exchange, declare_ephemeral(&channel, exchange, keys).await?, true)
             }
         };
@@ -138,7 +141,7 @@ impl Consuming {
     /// # Errors
     ///
     /// Why it can't continue.
-    pub(super) async fn run(mut self) -> Result<(), String> {
+    pub(super) async fn run(mut self, mut mailbox: Mailbox) -> Result<(), String> {
         let broker_events = self.channels.broker_events.clone();
         let mut commands = Vec::new();
         let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
@@ -147,7 +150,7 @@ impl Consuming {
             // Whatever waits for room among the broker events never keeps an acknowledgement waiting.
             tokio::select! {
                 // All of them: one acknowledgement may do for many deliveries.
-                count = self.channels.commands.recv_many(&mut commands, usize::MAX) => {
+                count = mailbox.recv_many(&mut commands, usize::MAX) => {
                     let finish = count == 0 || self.perform(&mut commands);
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                     if finish {
@@ -298,7 +301,8 @@ impl Consuming {
 
 impl Source {
     fn delivery(&self, delivery: AmqpDelivery) -> Delivery {
-        let message = from_amqp(delivery.data, &delivery.properties);
+        let mut message = from_amqp(delivery.data, &delivery.properties);
+        let flaw = take_flaw(&mut message);
         Delivery {
             tag: Tag {
                 generation: self.generation,
@@ -307,6 +311,7 @@ impl Source {
             },
             queue: self.name.clone(),
             redeliveries: redeliveries(&message.properties, delivery.redelivered),
+            flaw,
             message,
         }
     }

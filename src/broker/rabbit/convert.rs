@@ -3,6 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::content_header::FLAW_HEADER;
 use crate::broker::{Header, Message, Properties};
 
 /// `delivery_mode` of a message that is written to disk.
@@ -70,6 +71,14 @@ pub(super) fn from_amqp(data: Vec<u8>, amqp: &BasicProperties) -> Message {
             app_id: text(amqp.app_id()),
             headers: amqp.headers().iter().flat_map(scalars).collect(),
         },
+    }
+}
+
+/// Why nobody can read a message, if the filter found that.
+pub(super) fn take_flaw(message: &mut Message) -> Option<String> {
+    match message.properties.headers.remove(FLAW_HEADER)? {
+        Header::Text(flaw) => Some(flaw),
+        Header::Integer(_) | Header::Boolean(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the handle, the supervisor and the session share: the generation that works, and where the connection stands.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, watch};
@@ -16,6 +17,8 @@ pub(super) struct Shared {
     /// The generation that works, if one does.
     link: RwLock<Option<Arc<Link>>>,
     pub(super) status: watch::Sender<Status>,
+    /// Whether the optional subscriptions of this generation consume, too.
+    complete: AtomicBool,
     /// The name of each subscription, and whether it is paused.
     pub(super) paused: Vec<(String, watch::Sender<bool>)>,
 }
@@ -40,6 +43,7 @@ impl Shared {
         Self {
             link: RwLock::default(),
             status: watch::Sender::new(Status::Connecting { failure: None }),
+            complete: AtomicBool::new(true),
             paused: paused.collect(),
         }
     }
@@ -55,6 +59,14 @@ impl Shared {
 
     pub(super) fn set_link(&self, link: Option<Arc<Link>>) {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
     }
 
     /// An attempt to connect failed. The same failure again and again is one line in the log.

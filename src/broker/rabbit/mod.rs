@@ -17,13 +17,17 @@ mod browse;
 mod check;
 mod connection;
 mod consume;
+mod content_header;
 mod convert;
 mod declare;
 mod definitions;
 mod error;
+mod filtered;
+mod frames;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod link;
+mod optional;
 mod publish;
 mod session;
 mod settings;
@@ -181,6 +185,12 @@ impl Rabbit {
     pub fn lease(&self, tag: Tag) -> Lease {
         let link = self.shared.link_of(tag);
         link.map_or_else(|| Lease::new(Duration::ZERO), |link| link.lease.clone())
+    }
+
+    /// As [`super::Broker::is_complete`].
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.shared.is_complete()
     }
 
     /// As [`super::Broker::close`].

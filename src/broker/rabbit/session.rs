@@ -12,9 +12,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address::Addresses;
 use super::connection::Purpose;
-use super::consume::{ConsumerChannels, ConsumerCommand, Consuming};
+use super::consume::{ConsumerChannels, ConsumerCommand, Consuming, Mailbox};
 use super::error::{self, Error};
 use super::link::{Link, Shared};
+use super::optional::Starting;
 use super::publish::Publisher;
 use super::settings::Settings;
 use super::status::Status;
@@ -61,8 +62,10 @@ pub(super) struct Session {
     address: String,
     link: Arc<Link>,
     /// Where acknowledgements go, apart from the publishing connection, which the broker may block.
-    consuming: Connection,
-    consumers: Vec<Consuming>,
+    consuming: Arc<Connection>,
+    consumers: Vec<(Consuming, Mailbox)>,
+    /// What the broker refused and the session is of use without.
+    refused: Vec<(Starting, Mailbox)>,
     /// Only to hear from the broker.
     pulse: Channel,
     pulse_interval: Duration,
@@ -100,6 +103,7 @@ impl Session {
         let settings = &config.settings;
         let purposes = [Purpose::Consumer, Purpose::Publisher];
         let (address, [consuming, publishing]) = connection::open(&config.addresses, turn, settings, purposes).await?;
+        let consuming = Arc::new(consuming);
         let (fault, faults) = mpsc::channel(1);
         let (commands, mailboxes): (Vec<_>, Vec<_>) =
             config.subscriptions.iter().map(|_| mpsc::unbounded_channel()).unzip();
@@ -108,13 +112,13 @@ impl Session {
         let setup = async {
             set_topology(config, &consuming).await?;
             let asked = Moment::now();
-            let consumers = start(config, &consuming, generation, mailboxes).await?;
+            let (consumers, refused) = start(config, &consuming, generation, mailboxes).await?;
             let pulse = consuming.create_channel().await;
             let pulse = pulse.map_err(|error| error::refused("opening a channel", &error))?;
             lease.renew(asked);
-            Ok((consumers, pulse))
+            Ok((consumers, refused, pulse))
         };
-        let (consumers, pulse) = match timeout(SETUP_TIMEOUT, setup).await {
+        let (consumers, refused, pulse) = match timeout(SETUP_TIMEOUT, setup).await {
             Ok(started) => started?,
             Err(_) => {
                 let why = format!("the topology was not declared within {SETUP_TIMEOUT:?}");
@@ -134,6 +138,7 @@ impl Session {
             link,
             consuming,
             consumers,
+            refused,
             faults,
         })
     }
@@ -143,6 +148,7 @@ impl Session {
         let link = Arc::clone(&self.link);
         let generation = link.generation;
         let blocked = None;
+        config.shared.set_complete(self.refused.is_empty());
         config.shared.set_link(Some(Arc::clone(&link)));
         config.shared.status.send_replace(Status::Up { generation, blocked });
         tracing::info!(address = self.address, generation, "connected to RabbitMQ");
@@ -153,8 +159,11 @@ impl Session {
         {
             Err(close_request) => End::Closed(close_request),
             Ok(()) => {
-                for consumer in std::mem::take(&mut self.consumers) {
-                    tasks.spawn(consumer.run());
+                for (consumer, mailbox) in std::mem::take(&mut self.consumers) {
+                    tasks.spawn(consumer.run(mailbox));
+                }
+                for (starting, mailbox) in std::mem::take(&mut self.refused) {
+                    tasks.spawn(starting.keep_trying(mailbox, Arc::clone(&config.shared)));
                 }
                 self.watch(config, close_requests, &mut tasks).await
             }
@@ -216,26 +225,39 @@ async fn set_topology(config: &SessionConfig, connection: &Connection) -> Result
     }
 }
 
+/// What consumes, and what the broker refused that is optional.
+type Started = (Vec<(Consuming, Mailbox)>, Vec<(Starting, Mailbox)>);
+
 async fn start(
     config: &SessionConfig,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     generation: u64,
-    mailboxes: Vec<mpsc::UnboundedReceiver<ConsumerCommand>>,
-) -> Result<Vec<Consuming>, Error> {
-    let mut consumers = Vec::with_capacity(mailboxes.len());
+    mailboxes: Vec<Mailbox>,
+) -> Result<Started, Error> {
+    let (mut consumers, mut refused) = (Vec::new(), Vec::new());
     let subscriptions = config.subscriptions.iter().zip(config.shared.paused.iter());
-    for (index, ((subscription, (_, paused)), commands)) in (0..).zip(subscriptions.zip(mailboxes)) {
+    for (index, ((subscription, (_, paused)), mailbox)) in (0..).zip(subscriptions.zip(mailboxes)) {
         let channels = ConsumerChannels {
             broker_events: config.broker_events.clone(),
-            commands,
             paused: paused.subscribe(),
             status: config.shared.status.subscribe(),
         };
-        let starting = Consuming::start(connection, subscription, (generation, index), channels);
-        let what = || format!("consuming {:?}", subscription.name());
-        consumers.push(starting.await.map_err(|error| error::refused(&what(), &error))?);
+        let starting = Starting {
+            connection: Arc::clone(connection),
+            subscription: subscription.clone(),
+            ids: (generation, index),
+            channels,
+        };
+        match starting.start().await {
+            Ok(consuming) => consumers.push((consuming, mailbox)),
+            Err(error) if starting.can_wait(&error) => {
+                tracing::warn!(%error, "could not consume {}; it will be tried again", starting.what());
+                refused.push((starting, mailbox));
+            }
+            Err(error) => return Err(error::refused(&format!("consuming {}", starting.what()), &error)),
+        }
     }
-    Ok(consumers)
+    Ok((consumers, refused))
 }
 
 /// Renews the lease for ever. A prefetch for no consumer changes nothing and needs no permission, but the broker answers. Ends with
@@ -284,7 +306,7 @@ async fn finish(link: &Link, tasks: &mut JoinSet<Result<(), String>>) {
     }
 }
 
-async fn close(consuming: Connection, link: Arc<Link>) {
+async fn close(consuming: Arc<Connection>, link: Arc<Link>) {
     let publishing = link.publisher.connection();
     tokio::join!(connection::close(&consuming), connection::close(publishing));
 }

@@ -33,6 +33,14 @@ pub struct Settings {
     /// The longest wait between two attempts to connect, before a jitter of up to as much again. Not for operators to set.
     #[serde(skip, default = "reconnect_max")]
     pub reconnect_max: Duration,
+    /// The most bytes of a message's body that are read. A larger body is left out, and its delivery has a flaw. Not for operators to set.
+    #[serde(skip, default = "body_max")]
+    pub body_max: usize,
+}
+
+/// What RabbitMQ 4 takes.
+fn body_max() -> usize {
+    16 * 1024 * 1024
 }
 
 fn connection_name() -> String {
@@ -84,6 +92,7 @@ impl Settings {
             heartbeat: Duration::from_secs(15),
             connection_name: connection_name(),
             reconnect_max: reconnect_max(),
+            body_max: body_max(),
         }
     }
 

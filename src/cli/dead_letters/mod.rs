@@ -13,9 +13,10 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::Ended;
-use crate::broker::rabbit::DeadLetters;
+use crate::broker::rabbit::{self, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::config::Config;
+use crate::message::BODY_MAX;
 use operations::{Action, Run};
 use selection::{Format, Selected, Selection};
 
@@ -58,7 +59,10 @@ pub(super) async fn run(command: Command, config: &Config) -> Ended {
     if matches!(action, Action::List(_) | Action::Show) {
         selection.limit.get_or_insert(PRINTED_MAX);
     }
-    let settings = config.amqp.named("dead-letters");
+    let settings = rabbit::Settings {
+        body_max: BODY_MAX,
+        ..config.amqp.named("dead-letters")
+    };
     let letters = DeadLetters::open(&settings, &topology).await?;
     let mut run = Run {
         topology,

@@ -96,6 +96,10 @@ impl Run {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut ways = Vec::new();
         for (row, letter) in selected {
+            if let Some(flaw) = &letter.flaw {
+                self.report_failure(&row, &format!("what can be read of it is not all of it ({flaw:?})"));
+                continue;
+            }
             match message::replay(&self.topology, &letter.message, &row.queue) {
                 Some(outgoing) => ways.push((row, letter, outgoing)),
                 None => self.report_failure(&row, "nobody can know where it came from"),

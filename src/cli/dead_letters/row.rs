@@ -41,12 +41,14 @@ impl Row {
                 message::died_at(&letter.message),
             ),
         };
+        let reasons = [Some(reason), letter.flaw.as_deref()];
+        let reasons: Vec<&str> = reasons.into_iter().flatten().filter(|text| !text.is_empty()).collect();
         Self {
             id: id(letter),
             died_at,
             queue: plain(queue),
             kind: plain(properties.kind.as_deref().unwrap_or_default()),
-            reason: plain(reason),
+            reason: plain(&reasons.join("; ")),
         }
     }
 
@@ -106,7 +108,7 @@ fn id(letter: &DeadLetter) -> String {
     let named = message.properties.message_id.clone().filter(is_fit);
     named
         .or(command_id.filter(|id| uuid::Uuid::parse_str(id).is_ok()))
-        .unwrap_or_else(|| hash(&message.body))
+        .unwrap_or_else(|| hash(&[&message.body[..], letter.flaw.as_deref().unwrap_or_default().as_bytes()].concat()))
 }
 
 pub(super) fn hash(body: &[u8]) -> String {

@@ -14,6 +14,7 @@ pub struct Gauges {
     calls_limit: Gauge<u64>,
     finapi_down: Gauge<u64>,
     draining: Gauge<u64>,
+    wake_ups_off: Gauge<u64>,
 }
 
 impl Default for Gauges {
@@ -46,6 +47,11 @@ impl Gauges {
             ),
             finapi_down: make.gauge("bankrefresh.finapi.down", "", "1 while finAPI counts as down"),
             draining: make.gauge("bankrefresh.draining", "", "1 while the worker is stopping"),
+            wake_ups_off: make.gauge(
+                "bankrefresh.wake_ups_off",
+                "",
+                "1 while the broker has no ephemeral queue for the worker's wake-ups",
+            ),
         }
     }
 
@@ -70,6 +76,10 @@ impl Gauges {
 
     pub(crate) fn draining(&self, is_draining: bool) {
         self.draining.record(u64::from(is_draining), &[]);
+    }
+
+    pub(crate) fn wake_ups_off(&self, is_off: bool) {
+        self.wake_ups_off.record(u64::from(is_off), &[]);
     }
 }
 

@@ -33,6 +33,7 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         },
         queue: alone.topology.steps(),
         redeliveries: 1,
+        flaw: None,
         message: parked[0].clone(),
     };
     assert_eq!(message::redeliveries(&delivery), 3);

@@ -347,7 +347,12 @@ async fn events_that_nobody_binds_are_kept(subject: Subject) {
 async fn an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_behind(subject: Subject) {
     let topology = &subject.topology;
     let (exchange, keys) = (topology.events(), vec!["refresh.*".to_owned()]);
-    let ephemeral = Subscription::Ephemeral { exchange, keys };
+    let optional = false;
+    let ephemeral = Subscription::Ephemeral {
+        exchange,
+        keys,
+        optional,
+    };
     let (watcher, mut broker_events) = subject.connect(vec![ephemeral]).await;
     let (broker, _) = subject.connect(Vec::new()).await;
     let event = |key| outgoing(topology.events(), key, key);
@@ -367,7 +372,12 @@ async fn an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_beh
 async fn an_ephemeral_subscription_comes_back_with_its_connection(subject: Subject) {
     let topology = &subject.topology;
     let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
-    let ephemeral = Subscription::Ephemeral { exchange, keys };
+    let optional = false;
+    let ephemeral = Subscription::Ephemeral {
+        exchange,
+        keys,
+        optional,
+    };
     let (broker, mut broker_events) = subject.connect(vec![ephemeral]).await;
     subject.cut().await;
     down(&mut broker_events).await;

@@ -193,6 +193,7 @@ async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged()
     let ephemeral = Subscription::Ephemeral {
         exchange: topology.wake_ups(),
         keys: vec![String::new()],
+        optional: false,
     };
     let (rabbit, mut broker_events) = connect(server, &topology, vec![ephemeral]);
     assert_eq!(up(&mut broker_events).await, 1);
@@ -301,8 +302,12 @@ async fn a_handle_that_is_dropped_closes_the_connection() {
 async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
-    let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
-    let (rabbit, mut broker_events) = connect(server, &topology, vec![Subscription::Ephemeral { exchange, keys }]);
+    let ephemeral = Subscription::Ephemeral {
+        exchange: topology.wake_ups(),
+        keys: vec![String::new()],
+        optional: false,
+    };
+    let (rabbit, mut broker_events) = connect(server, &topology, vec![ephemeral]);
     up(&mut broker_events).await;
     // More than there is room for among the broker events.
     let wake_ups = (0..1000).map(|_| outgoing(topology.wake_ups(), "", "wake-up"));

@@ -10,11 +10,8 @@ use uuid::Uuid;
 
 use super::neighbours::{Neighbours, dead_letters, swift};
 use super::promise::Promise;
-use crate::support::platform::{Log, Platform, assert_one_good_outcome_each, command, commands, slow};
-
-pub const QUEUES: Promise = Promise {
-    check: "a virtual host at its limit of queues",
-    promise: "a worker without an ephemeral queue serves commands",
+use crate::support::platform::{
+    Log, Platform, assert_one_good_outcome_each, client, command, commands, free_address, slow,
 };
 
 pub const REJECTS: Promise = Promise {
@@ -39,9 +36,31 @@ async fn a_worker_serves_commands_where_there_is_no_room_for_another_queue() {
         .await;
     let limit = format!(r#"{{"max-queues": {}}}"#, queues.lines().count());
     rabbit.ctl(&["set_vhost_limits", "-p", &vhost, &limit]).await;
-    neighbours.worker = neighbours.platform.worker(&[]);
-    let broken: Vec<String> = neighbours.are_served().await.err().into_iter().collect();
-    QUEUES.check(&broken);
+    let listen = free_address();
+    neighbours.worker = neighbours.platform.worker(&[("ADMIN__LISTEN", &listen)]);
+    neighbours.are_served().await.expect("they are served");
+    let get = async |path: &str| {
+        let response = client().get(format!("http://{listen}{path}")).send().await;
+        let response = response.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a text"))
+    };
+    let (status, said) = get("/readyz").await;
+    assert_eq!(status, 200);
+    assert!(said.contains("wake-ups are off"), "{said}");
+    let (_, metrics) = get("/metrics").await;
+    assert!(metrics.contains("\nbankrefresh_wake_ups_off"), "{metrics}");
+    let is_off = |metrics: &str, value: &str| {
+        let mut lines = metrics.lines();
+        lines.any(|line| line.starts_with("bankrefresh_wake_ups_off") && line.ends_with(value))
+    };
+    assert!(is_off(&metrics, " 1"), "{metrics}");
+    // With room for it, the queue is there within some seconds, without another connection.
+    rabbit.ctl(&["clear_vhost_limits", "-p", &vhost]).await;
+    neighbours.worker.log.until("is consumed now").await;
+    neighbours.are_served().await.expect("they are served");
+    assert_eq!(get("/readyz").await, (200, "ok\n".to_owned()));
+    assert!(is_off(&get("/metrics").await.1, " 0"));
+    assert!(!neighbours.worker.log.text().contains("lost the connection"));
 }
 
 #[tokio::test]

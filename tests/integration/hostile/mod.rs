@@ -11,8 +11,7 @@ mod size;
 use promise::Promise;
 
 /// Every promise that is checked here.
-const PROMISES: [Promise; 16] = [
-    brokers::QUEUES,
+const PROMISES: [Promise; 9] = [
     brokers::REJECTS,
     forged::CHECKPOINTS,
     forged::COUNTS,
@@ -22,10 +21,4 @@ const PROMISES: [Promise; 16] = [
     forged::UNWRITABLE,
     names::COMMAND_IDS,
     names::USER_IDS,
-    names::WAKE_UPS,
-    not_utf8::DEAD_LETTERS,
-    not_utf8::NEIGHBOURS,
-    size::BODIES,
-    size::LISTED,
-    size::NESTED,
 ];

@@ -5,24 +5,8 @@ use futures_util::future::join_all;
 use prost::Message as _;
 
 use super::neighbours::{Neighbours, bad_body, bad_command, dead_letters, of_command, swift};
-use super::promise::Promise;
 use crate::support::amqp::{RawProperties, RawPublisher, entry, nested_arrays, number, text};
 use crate::support::platform::Platform;
-
-pub const NESTED: Promise = Promise {
-    check: "nested headers",
-    promise: "a command whose headers are nested as deep as a frame has room for is a dead letter, and the others are served",
-};
-
-pub const LISTED: Promise = Promise {
-    check: "a full header frame in the dead letters",
-    promise: "a dead letter whose header frame has no room for the broker's own headers is listed each time",
-};
-
-pub const BODIES: Promise = Promise {
-    check: "large bodies",
-    promise: "a command with a large body is a dead letter, and the worker's memory stays below 80 MB",
-};
 
 /// The most memory that a worker may have had at any time.
 const RESIDENT_KB_MAX: u64 = 80_000;
@@ -61,7 +45,7 @@ async fn a_command_with_headers_in_headers_is_a_dead_letter_and_the_others_are_s
     if let Some(status) = neighbours.worker.child.try_wait().expect("its status") {
         broken.push(format!("the worker ended: {status}"));
     }
-    NESTED.check(&broken);
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[tokio::test]
@@ -78,7 +62,7 @@ async fn a_dead_letter_with_a_full_header_frame_is_listed_each_time() {
             broken.push(format!("the {time} time: {said}"));
         }
     }
-    LISTED.check(&broken);
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 /// Messages of that many bytes each, so many at once.
@@ -105,7 +89,8 @@ fn bodies() -> [Bodies; 3] {
 #[tokio::test]
 async fn a_command_with_a_large_body_is_a_dead_letter_and_the_memory_stays_small() {
     let broken = join_all(bodies().into_iter().map(beside)).await;
-    BODIES.check(&broken.concat());
+    let broken = broken.concat();
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 async fn beside(bodies: Bodies) -> Vec<String> {

@@ -93,6 +93,7 @@ impl Platform {
         let ephemeral = Subscription::Ephemeral {
             exchange: topology.events(),
             keys: vec!["#".to_owned()],
+            optional: false,
         };
         let settings = rabbit::Settings {
             declare,
