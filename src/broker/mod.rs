@@ -190,6 +190,9 @@ pub enum PublishError {
     /// The broker refused it (`basic.nack`), for instance because a queue is full.
     #[error("the broker refused the message")]
     Refused,
+    /// Its body is larger than the broker's `max_message_size`.
+    #[error("the message is larger than the broker takes")]
+    TooLarge,
     /// It can't be written as AMQP, now or ever: a name or a property is longer than a short string's 255 bytes, or the
     /// headers do not fit one frame.
     #[error("the message can't be published: {what} is too long")]
@@ -212,6 +215,7 @@ impl PublishError {
         match self {
             Self::Unroutable { .. } => "unroutable",
             Self::Refused => "refused",
+            Self::TooLarge => "too_large",
             Self::TooLong { .. } => "too_long",
             Self::TimedOut => "timed_out",
             Self::Down => "down",

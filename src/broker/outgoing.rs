@@ -3,7 +3,7 @@
 use super::{Header, Outgoing, Properties, PublishError};
 
 /// The most bytes of an AMQP short string: names, keys and most properties.
-const SHORT_MAX: usize = 255;
+pub(crate) const SHORT_MAX: usize = 255;
 
 /// The most bytes that all headers of a message may take. They must fit one frame, and RabbitMQ 4.1 allows frames to be
 /// as small as 8192 bytes; the rest is for the other properties.

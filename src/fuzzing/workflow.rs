@@ -116,7 +116,7 @@ pub(super) fn assert_workable(refresh: &Refresh) {
     let _ = (
         refresh.query(),
         refresh.progress(),
-        refresh.overdue(NOW, &Policy::default()),
+        refresh.failed(NOW, &Policy::default()),
     );
     let requeued = message::back_to_its_lane(&topology(), refresh, NOW);
     assert_eq!(published(&requeued), requeued.message);

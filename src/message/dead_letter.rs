@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::command::COMMAND_NAME;
+use super::command::{COMMAND_NAME, back_to_its_lane};
 use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, origin, time_of};
 use super::quarantine::QUARANTINED_SINCE_HEADER;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Message, Outgoing};
-use crate::refresh::state;
+use crate::refresh::{Refresh, state};
 
 /// The header of a dead letter that says why it is one.
 pub const REASON_HEADER: &str = "bankrefresh_reason";
@@ -17,16 +17,36 @@ pub const DIED_AT_HEADER: &str = "bankrefresh_died_at";
 /// A message that can't be understood, with the reason.
 #[must_use]
 pub fn dead_letter(topology: &Topology, delivery: &Delivery, reason: &str, now: Timestamp) -> Outgoing {
-    let mut message = forwarded(&delivery.message);
+    bury(
+        topology,
+        forwarded(&delivery.message),
+        origin(delivery, topology),
+        reason,
+        now,
+    )
+}
+
+fn bury(topology: &Topology, mut message: Message, queue: &str, reason: &str, now: Timestamp) -> Outgoing {
     let headers = &mut message.properties.headers;
     headers.insert(REASON_HEADER.to_owned(), reason.into());
-    headers.insert(QUEUE_HEADER.to_owned(), origin(delivery, topology).into());
+    headers.insert(QUEUE_HEADER.to_owned(), queue.into());
     headers.insert(DIED_AT_HEADER.to_owned(), Header::Integer(now.as_millisecond()));
     Outgoing {
         exchange: topology.dead_letters(),
         routing_key: String::new(),
         message,
     }
+}
+
+/// The command of a refresh that was understood and yet can't be served, with the reason.
+#[must_use]
+pub fn dead_command(topology: &Topology, refresh: &Refresh, reason: &str, now: Timestamp) -> Outgoing {
+    let message = back_to_its_lane(topology, refresh, now).message;
+    let lane = match refresh.envelope.interactive {
+        true => topology.interactive(),
+        false => topology.background(),
+    };
+    bury(topology, message, &lane, reason, now)
 }
 
 /// A dead letter on its way back to where it came from: the queue's name decides, but a state always returns to the steps queue, and

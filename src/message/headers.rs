@@ -88,7 +88,8 @@ pub(super) fn properties(kind: &str, envelope: &Envelope, now: Timestamp) -> Pro
         ("traceparent", &envelope.traceparent),
         ("tracestate", &envelope.tracestate),
     ];
-    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    // What can't be written is left out: the message matters more than what it is to be correlated with.
+    let given = |text: &String| (1..=outgoing::SHORT_MAX).contains(&text.len()).then(|| text.clone());
     Properties {
         content_type: Some(CONTENT_TYPE.to_owned()),
         kind: Some(kind.to_owned()),

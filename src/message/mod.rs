@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 pub use checkpoint::{checkpoint, defer, parked_at};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
-pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_letter, died_at, replay};
+pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_command, dead_letter, died_at, replay};
 pub use event::event;
 pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries, revision};
 pub use quarantine::{quarantine, quarantined_since};

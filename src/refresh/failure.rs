@@ -1,9 +1,10 @@
 //! The class of a call that failed, and what it makes of a refresh that ends with it.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::model::BankError;
-use crate::proto::FailureReason;
+use crate::proto::{FailureReason, RefreshFailed};
 
 /// A call that brought no good response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +89,27 @@ impl Failure {
 }
 
 /// Why a refresh failed, in the words of its event.
-#[derive(Debug)]
-pub(crate) struct FailureDetails {
+#[derive(Clone, PartialEq, Eq)]
+pub struct FailureDetails {
     pub(crate) reason: FailureReason,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) bank_message: String,
     pub(crate) retryable: bool,
     pub(crate) request_id: String,
+}
+
+/// Without the bank's words, which may be personal.
+impl fmt::Debug for FailureDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailureDetails")
+            .field("reason", &self.reason)
+            .field("code", &self.code)
+            .field("message", &self.message)
+            .field("retryable", &self.retryable)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl FailureDetails {
@@ -124,6 +138,33 @@ impl FailureDetails {
             code: error.code,
             bank_message: error.message.unwrap_or_default(),
             ..Self::of(reason, "", retryable)
+        }
+    }
+}
+
+impl From<&FailureDetails> for RefreshFailed {
+    fn from(details: &FailureDetails) -> Self {
+        Self {
+            reason: details.reason.into(),
+            finapi_code: details.code.clone(),
+            message: details.message.clone(),
+            bank_message: details.bank_message.clone(),
+            retryable: details.retryable,
+            finapi_request_id: details.request_id.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<RefreshFailed> for FailureDetails {
+    fn from(event: RefreshFailed) -> Self {
+        Self {
+            reason: event.reason(),
+            code: event.finapi_code,
+            message: event.message,
+            bank_message: event.bank_message,
+            retryable: event.retryable,
+            request_id: event.finapi_request_id,
         }
     }
 }

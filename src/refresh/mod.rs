@@ -12,6 +12,7 @@
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
 //! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
+//! | Failing | nothing | done: the broker refused the failure's event before, and it is published again |
 //!
 //! Check and find come first whenever a refresh continues without a task, so nothing is started twice. Transient
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
@@ -24,6 +25,7 @@ pub mod failure;
 pub mod model;
 mod policy;
 pub mod query;
+mod refused;
 pub mod schedule;
 mod settings;
 pub mod state;
@@ -41,7 +43,7 @@ pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub use settings::Limits;
 
 use crate::id::{TaskId, TransactionId, WebFormId};
-use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
+use crate::proto::{UpdateOrigin, UserActionReason};
 use event::Event;
 use failure::FailureDetails;
 use model::{Connection, WebFormLink};
@@ -67,6 +69,8 @@ pub struct Refresh {
     pub polls: u32,
     /// How often a call failed since the refresh last made progress.
     pub failures: u32,
+    /// How often in a row the broker refused what was to be published.
+    pub refusals: u32,
 }
 
 /// Without the envelope, and with nothing of the command but its id.
@@ -80,6 +84,7 @@ impl fmt::Debug for Refresh {
             .field("due_at", &self.due_at)
             .field("polls", &self.polls)
             .field("failures", &self.failures)
+            .field("refusals", &self.refusals)
             .finish_non_exhaustive()
     }
 }
@@ -128,6 +133,16 @@ pub enum Phase {
     Settling {
         /// The update.
         update: Update,
+    },
+    /// The failure is known, and the broker refused the event that says so. What led to it is not asked for again: that may be the start
+    /// of an update.
+    Failing {
+        /// The task, where there was one.
+        task: Option<TaskRef>,
+        /// The part of the outcome that the failure takes the place of, from 1.
+        part: u32,
+        /// The failure.
+        details: FailureDetails,
     },
     /// The data is there. A checkpoint keeps all but the connection, which is read again.
     Collecting {
@@ -225,6 +240,7 @@ impl Refresh {
             due_at: now,
             polls: 0,
             failures: 0,
+            refusals: 0,
         };
         refresh.phase = refresh.locating(false);
         refresh
@@ -242,7 +258,8 @@ impl Refresh {
             Phase::Updating { task } => Query::Task(task.id.clone()),
             Phase::NotifyingUser { form, .. } => Query::WebForm(form.id.clone()),
             Phase::AwaitingUser { web_form_id, .. } => Query::WebForm(web_form_id.clone()),
-            Phase::Settling { .. } => Query::Connection,
+            // Who fails asks nothing: the outcome is known.
+            Phase::Settling { .. } | Phase::Failing { .. } => Query::Connection,
             Phase::Collecting { update, connection } => {
                 let span = match (update.since, update.until) {
                     (Some(since), Some(until)) => Some(Span { since, until }),
@@ -251,25 +268,6 @@ impl Refresh {
                 Query::Collect(connection.account_ids.clone(), span)
             }
         }
-    }
-
-    /// The outcome of a refresh that is past its deadline, to be checked before every call.
-    #[must_use]
-    pub fn overdue(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
-        // Once a part may be out, the rest follows however late it is.
-        if self.is_half_published() || now < self.deadline(policy) {
-            return None;
-        }
-        let reason = match self.phase {
-            Phase::Locating { locked: true, .. } => FailureReason::ConnectionLocked,
-            _ if self.failures > 0 => FailureReason::FinapiUnavailable,
-            _ => FailureReason::TimedOut,
-        };
-        Some(event::failed(
-            self,
-            now,
-            &FailureDetails::of(reason, "the refresh's deadline has passed", true),
-        ))
     }
 
     /// Decides on finAPI's response to [`Refresh::query`].
@@ -320,9 +318,14 @@ impl Refresh {
     }
 
     fn parts_published(&self) -> u32 {
+        self.next_part().saturating_sub(1)
+    }
+
+    fn next_part(&self) -> u32 {
         match &self.phase {
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part.saturating_sub(1),
-            _ => 0,
+            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
+            Phase::Failing { part, .. } => *part,
+            _ => 1,
         }
     }
 
@@ -343,6 +346,7 @@ impl Refresh {
                 Some(task)
             }
             Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
+            Phase::Failing { task, .. } => task.as_ref(),
             Phase::Locating { .. } => None,
         }
     }
@@ -372,6 +376,7 @@ impl Phase {
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
             Self::Collecting { .. } => "collecting",
+            Self::Failing { .. } => "failing",
         }
     }
 }

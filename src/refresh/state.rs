@@ -50,6 +50,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         due_at: Some(from_timestamp(due_at(refresh))),
         polls: refresh.polls,
         failures: refresh.failures,
+        refusals: refresh.refusals,
     }
     .encode_to_vec()
 }
@@ -87,6 +88,7 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         due_at: required(state.due_at, "due_at")?,
         polls: state.polls,
         failures: state.failures,
+        refusals: state.refusals,
         command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
@@ -101,6 +103,11 @@ pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
         },
         wire::Phase::Settling(wire::Settling { update: read })
         | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
+        wire::Phase::Failing(failing) => Phase::Failing {
+            task: failing.task.map(|read| task(Some(read))).transpose()?,
+            part: failing.part.max(1),
+            details: failing.failure.ok_or_else(|| missing("failure"))?.into(),
+        },
     };
     Ok(refresh)
 }
@@ -133,6 +140,11 @@ fn phase(phase: &Phase) -> wire::Phase {
         }),
         Phase::Collecting { update, .. } => wire::Phase::Collecting(wire::Collecting {
             update: Some(write_update(update)),
+        }),
+        Phase::Failing { task, part, details } => wire::Phase::Failing(wire::Failing {
+            task: task.as_ref().map(write_task),
+            part: *part,
+            failure: Some(details.into()),
         }),
     }
 }

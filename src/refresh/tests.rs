@@ -404,7 +404,7 @@ impl Run {
     fn respond(&mut self, said: impl Said) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = self.now.max(refresh.due_at);
-        assert_eq!(refresh.overdue(self.now, &self.policy), None, "too late to ask");
+        assert_eq!(refresh.failed(self.now, &self.policy), None, "too late to ask");
         self.note(refresh.query());
         let context = StepContext {
             now: self.now,
@@ -449,11 +449,8 @@ impl Run {
     fn deadline(&mut self) -> &mut Self {
         let refresh = self.refresh.take().expect("the refresh is not over");
         self.now = later(refresh.requested_at, self.policy.limits.refresh);
-        self.published.push(
-            refresh
-                .overdue(self.now, &self.policy)
-                .expect("the deadline has passed"),
-        );
+        self.published
+            .push(refresh.failed(self.now, &self.policy).expect("the deadline has passed"));
         self
     }
 

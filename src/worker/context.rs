@@ -1,6 +1,7 @@
 //! What every run and every publication needs.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -32,6 +33,8 @@ pub(super) struct Context {
     pub(super) destinations: Vec<String>,
     pub(super) planner: Mutex<PollPlanner>,
     pub(super) jitter: Mutex<fastrand::Rng>,
+    /// How often the broker refused what a step led to.
+    pub(super) refusals: AtomicU64,
 }
 
 impl Context {

@@ -17,6 +17,7 @@ mod tests;
 mod watchdog;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -135,6 +136,7 @@ impl Worker {
                 .collect(),
             topology,
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+            refusals: AtomicU64::new(0),
         });
         Self {
             context,
@@ -346,6 +348,7 @@ impl Worker {
                 .next()
                 .map_or(0, |refresh| time.duration_since(refresh.requested_at).as_secs()),
             finapi_calls: self.context.finapi.calls(),
+            refusals: self.context.refusals.load(Ordering::Relaxed),
             ..Status::default()
         };
         for refresh in scheduler.held() {

@@ -1,6 +1,7 @@
 //! What a worker publishes: what a run led to, or what takes the place of a delivery.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -24,12 +25,11 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// After this, a worker no longer tries to publish what a step led to. It parks the refresh as it was before the step. Well below the broker's
-/// consumer timeout.
+/// After this, a worker no longer tries to publish what a step led to, and parks the refresh. Well below the broker's consumer timeout.
 const STEP_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// How long such a refresh waits before its step is taken again.
-const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// How long a publication waits that panicked.
+const PANIC_WAIT: Duration = Duration::from_secs(60);
 
 /// Something to publish.
 #[derive(Debug)]
@@ -67,8 +67,19 @@ pub(super) struct Forward {
 /// Why something is not published.
 enum Failed {
     Lost,
-    /// It took too long.
-    Late,
+    /// The broker refuses it, or did not confirm it in time. Later it may take it.
+    Refused,
+    /// The broker takes no message as large as this.
+    TooLarge,
+}
+
+/// How long what is to be published is tried again.
+#[derive(Clone, Copy)]
+enum Until {
+    /// As long as the connection lasts: it takes the place of a delivery.
+    Lost,
+    /// Until then, and after a refusal not even once, or once more after a second: some of the bound queues may have taken it.
+    Refused { again: bool, deadline: Instant },
 }
 
 impl Publication {
@@ -99,7 +110,7 @@ impl Context {
             }
             Ok(Err(_)) => PublishEnd::Lost,
             Err(_) => {
-                tokio::time::sleep(REFUSED_WAIT).await;
+                tokio::time::sleep(PANIC_WAIT).await;
                 PublishEnd::Again(publication)
             }
         }
@@ -112,7 +123,7 @@ impl Context {
                 let sending = SendSpan::alone(&refresh.envelope);
                 let (mut checkpoint, sending) = self.checkpoint(refresh, sending);
                 message::keep_redeliveries(&mut checkpoint, *redeliveries);
-                self.send(vec![(checkpoint, sending)], tag, None).await?;
+                self.send(vec![(checkpoint, sending)], tag, Until::Lost).await?;
                 tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh until it is due");
                 Ok(Fate::Parked)
             }
@@ -120,7 +131,8 @@ impl Context {
                 let mut outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
                 message::keep_redeliveries(&mut outgoing, *redeliveries);
                 // A command belongs to the trace that it came with.
-                self.send(vec![(outgoing, SendSpan::default())], tag, None).await?;
+                self.send(vec![(outgoing, SendSpan::default())], tag, Until::Lost)
+                    .await?;
                 tracing::debug!("requeued the command at the end of its lane");
                 Ok(Fate::Requeued)
             }
@@ -128,7 +140,7 @@ impl Context {
                 let Forward { outgoing, fate, reason } = &**forward;
                 let destination = outgoing.destination();
                 let message = (outgoing.clone(), SendSpan::default());
-                self.send(vec![message], tag, None).await?;
+                self.send(vec![message], tag, Until::Lost).await?;
                 let fate_name = fate.name();
                 tracing::warn!(
                     fate = fate_name,
@@ -151,18 +163,26 @@ impl Context {
             process,
             started,
         } = decision;
-        let publishing = AssertUnwindSafe(self.publish_step(&process, step, tag, &before)).catch_unwind();
-        let (end, state, error) = match publishing.await {
-            Ok(Ok(Some(refresh))) => (PublishEnd::Continues(refresh), "waits", None),
-            Ok(Ok(None)) => (PublishEnd::Done, "done", None),
-            Ok(Err(Failed::Lost)) => (PublishEnd::Lost, "lost", Some("connection_lost")),
-            Ok(Err(Failed::Late)) => {
-                before.due_at = later(self.clock.now(), REFUSED_WAIT);
-                (PublishEnd::Refused(before), "refused", Some("refused"))
+        let publishing = async {
+            match self.publish_step(&process, step, tag, &mut before).await {
+                Err(Failed::TooLarge) => self.give_up(&process, tag, &mut before).await,
+                published => published,
             }
+        };
+        let (end, state, error) = match AssertUnwindSafe(publishing).catch_unwind().await {
+            Ok(Ok(end)) => {
+                let state = if matches!(end, PublishEnd::Done) {
+                    "done"
+                } else {
+                    "waits"
+                };
+                (end, state, None)
+            }
+            Ok(Err(Failed::Lost)) => (PublishEnd::Lost, "lost", Some("connection_lost")),
+            Ok(Err(Failed::Refused | Failed::TooLarge)) => (PublishEnd::Refused(before), "refused", Some("refused")),
             Err(_) => {
                 before.failures = before.failures.saturating_add(1);
-                before.due_at = later(self.clock.now(), REFUSED_WAIT);
+                before.due_at = later(self.clock.now(), PANIC_WAIT);
                 (PublishEnd::Refused(before), "panicked", Some("panic"))
             }
         };
@@ -171,16 +191,20 @@ impl Context {
         end
     }
 
-    /// Answers with the refresh if it continues, with none if its delivery is to be acknowledged.
+    /// Publishes the events of a step, and then the checkpoint if there is one. `before` is the refresh before the step; after a refusal, as it
+    /// is to be parked.
     async fn publish_step(
         &self,
         process: &ProcessSpan,
         mut step: Step,
         tag: Tag,
-        before: &Refresh,
-    ) -> Result<Option<Box<Refresh>>, Failed> {
+        before: &mut Refresh,
+    ) -> Result<PublishEnd, Failed> {
         let now = self.clock.now();
-        let deadline = Some(Instant::now() + STEP_TIME_MAX);
+        let until = Until::Refused {
+            again: before.refusals == 0,
+            deadline: Instant::now() + STEP_TIME_MAX,
+        };
         let mut messages = Vec::new();
         for event in &step.events {
             let sending = process.send(&before.envelope);
@@ -195,30 +219,62 @@ impl Context {
         );
         let outcome = messages.split_off(usize::from(notifies));
         for messages in [messages, outcome] {
-            if !messages.is_empty() {
-                self.send(messages, tag, deadline).await?;
+            if messages.is_empty() {
+                continue;
             }
+            let sent = self.send(messages, tag, until).await;
+            if matches!(sent, Err(Failed::Refused)) {
+                before.on_refused(&step.events, self.clock.now());
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(due_at = %before.due_at, "the broker refuses an event, so the refresh waits");
+            }
+            sent?;
         }
         for event in &step.events {
             self.report_event(event, before, now);
         }
         // Not together with the events: if one of them were refused, each further try would leave one more checkpoint.
+        let mut parks = false;
         if let Next::Checkpoint(refresh) = &mut step.next {
+            refresh.refusals = 0;
             let checkpoint = self.checkpoint(refresh, process.send(&refresh.envelope));
-            self.send(vec![checkpoint], tag, deadline).await?;
+            match self.send(vec![checkpoint], tag, until).await {
+                Ok(()) => {}
+                Err(Failed::Lost) => return Err(Failed::Lost),
+                Err(Failed::Refused | Failed::TooLarge) => parks = true,
+            }
         }
         self.report_step(process, &step, before, now);
         Ok(match step.next {
-            Next::Continue(refresh) => Some(refresh),
+            Next::Continue(refresh) => PublishEnd::Continues(Box::new(Refresh {
+                refusals: 0,
+                ..*refresh
+            })),
+            Next::Checkpoint(refresh) if parks => PublishEnd::Refused(refresh),
             Next::Checkpoint(_) => {
                 self.report(Fate::Parked);
-                None
+                PublishEnd::Done
             }
             Next::Done => {
                 self.report(Fate::Completed);
-                None
+                PublishEnd::Done
             }
         })
+    }
+
+    /// Ends a refresh whose event the broker will never take: with a failure for the consumers, and with its command among the dead letters for
+    /// the operators.
+    async fn give_up(&self, process: &ProcessSpan, tag: Tag, before: &mut Refresh) -> Result<PublishEnd, Failed> {
+        let why = "the event is larger than the broker takes";
+        tracing::error!(why, "gave a refresh up");
+        let now = self.clock.now();
+        let letter = message::dead_command(&self.topology, before, why, now);
+        self.send(vec![(letter, SendSpan::default())], tag, Until::Lost).await?;
+        let step = Step {
+            events: vec![before.unpublishable(now, why)],
+            next: Next::Done,
+        };
+        self.publish_step(process, step, tag, before).await
     }
 
     /// A checkpoint that is about to be sent. The refresh continues from the span that sends it.
@@ -229,41 +285,37 @@ impl Context {
         (message, sending)
     }
 
-    /// Publishes until it is confirmed, as long as the delivery's connection lasts, or until a deadline.
-    async fn send(
-        &self,
-        messages: Vec<(Outgoing, SendSpan)>,
-        tag: Tag,
-        deadline: Option<Instant>,
-    ) -> Result<(), Failed> {
+    /// Publishes until it is confirmed, or for as long as it says.
+    async fn send(&self, messages: Vec<(Outgoing, SendSpan)>, tag: Tag, until: Until) -> Result<(), Failed> {
         let (messages, sendings): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
-        let published = self.send_until_confirmed(messages, tag, deadline).await;
+        let published = self.send_until_confirmed(messages, tag, until).await;
         for sending in sendings {
             sending.end(published.is_ok());
         }
         published
     }
 
-    async fn send_until_confirmed(
-        &self,
-        messages: Vec<Outgoing>,
-        tag: Tag,
-        deadline: Option<Instant>,
-    ) -> Result<(), Failed> {
+    async fn send_until_confirmed(&self, messages: Vec<Outgoing>, tag: Tag, until: Until) -> Result<(), Failed> {
         let mut wait = RETRY_WAIT;
         loop {
             let started = Instant::now();
             let published = self.broker.publish_for(tag, messages.clone()).await;
             let error = published.as_ref().err().map(PublishError::name);
             self.metrics.sent(&messages, error, started.elapsed());
-            match published {
+            let error = match published {
                 Ok(()) => return Ok(()),
                 Err(PublishError::Down) => return Err(Failed::Lost),
-                Err(_) if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) => {
-                    return Err(Failed::Late);
+                Err(error) => error,
+            };
+            if let Until::Refused { again, deadline } = until {
+                let refused = error == PublishError::Refused && (!again || wait > RETRY_WAIT);
+                match error {
+                    PublishError::TooLarge => return Err(Failed::TooLarge),
+                    _ if refused || Instant::now() + wait > deadline => return Err(Failed::Refused),
+                    _ => {}
                 }
-                Err(error) => tracing::warn!(%error, "could not publish a message, and will try again"),
             }
+            tracing::warn!(%error, "could not publish a message, and will try again");
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(RETRY_WAIT_MAX);
         }

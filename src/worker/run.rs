@@ -83,7 +83,7 @@ impl Context {
             if refresh.due_at > now {
                 return Pause::Waits;
             }
-            if let Some(event) = refresh.overdue(now, &self.policy) {
+            if let Some(event) = refresh.failed(now, &self.policy) {
                 return Pause::Publishes(Step {
                     events: vec![event],
                     next: Next::Done,

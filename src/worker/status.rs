@@ -41,6 +41,8 @@ pub struct Status {
     pub backlog_oldest_seconds: i64,
     /// The calls of finAPI.
     pub finapi_calls: Calls,
+    /// How often, since the worker started, the broker refused an event and its refresh was parked.
+    pub refusals: u64,
     /// Refreshes held, by phase.
     pub held: BTreeMap<&'static str, Held>,
 }

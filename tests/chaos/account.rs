@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use bankrefresh::proto::timestamp;
 use bankrefresh::refresh::event::{Event, EventKind};
-use bankrefresh::sandbox::{AskedOfConnection, Imported};
+use bankrefresh::sandbox::{AskedOfConnection, AskedOfTask, Imported};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::schedule::Order;
+
+/// The longest time that an update without a form takes, from its start until its data is stored: `schedule::Case::script`.
+const UPDATE_MAX: Duration = Duration::from_millis(3500);
 
 /// The workers' `limits.clock_skew`.
 const CLOCK_SKEW: Duration = Duration::from_secs(2);
@@ -100,6 +103,33 @@ impl<'a> Account<'a> {
         })
     }
 
+    /// What came at the task's creation or later, by finAPI's clock: it writes whole milliseconds, so an import of the one before, by the batch
+    /// update, may have the same time. All of it belongs to the outcome.
+    pub fn since_task(&self, last: &Event) -> BTreeSet<i64> {
+        let tasks = self.connection.map_or(&[][..], |connection| &connection.tasks);
+        let task = tasks.iter().find(|task| task.id == task_id(last));
+        let Some(created_at) = task.map(|task| created_at(task).as_millisecond()) else {
+            return BTreeSet::new();
+        };
+        self.imports(|import| import_date(import).as_millisecond() >= created_at)
+    }
+
+    /// Whether two of its messages started an update each at nearly the same time: the second start arrived when the first update was over,
+    /// so finAPI did not refuse it.
+    pub fn raced(&self) -> bool {
+        let tasks = self.connection.map_or(&[][..], |connection| &connection.tasks);
+        let [first, second] = tasks else { return false };
+        let apart = created_at(second).duration_since(created_at(first)).unsigned_abs();
+        self.in_two_messages && apart <= UPDATE_MAX
+    }
+
+    /// When its tasks were created.
+    pub fn created(&self) -> String {
+        let tasks = self.connection.map_or(&[][..], |connection| &connection.tasks);
+        let created: Vec<&str> = tasks.iter().map(|task| task.created_at.as_str()).collect();
+        created.join(", ")
+    }
+
     /// What finAPI imported before the command.
     pub fn older(&self) -> BTreeSet<i64> {
         self.imports(|import| import_date(import) < self.requested_at())
@@ -151,6 +181,10 @@ pub fn transactions(event: &Event) -> Vec<i64> {
         EventKind::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
         EventKind::UserActionRequired(_) | EventKind::RefreshFailed(_) => Vec::new(),
     }
+}
+
+fn created_at(task: &AskedOfTask) -> Timestamp {
+    task.created_at.parse().expect("a time")
 }
 
 fn import_date(import: &Imported) -> Timestamp {

@@ -88,7 +88,11 @@ impl Run<'_> {
         vec![
             row("commands published again", at_least(0.1 * refreshes), again),
             row("broker connections cut", at_least(0.5 * kills), to_broker),
-            row("finAPI connections cut", at_least(2.0 * kills), to_finapi),
+            row(
+                "finAPI connections cut",
+                CUT_TOGETHER * at_least(0.18 * kills),
+                to_finapi,
+            ),
             row("faulty answers of finAPI", at_least(0.2 * calls), faults),
             row("workers that lost the broker", at_least(0.2 * kills), logged(LOST)),
             row(
@@ -158,6 +162,10 @@ const LOST: &str = "lost the connection to the broker";
 const PARKED: &str = "parked the refresh";
 const QUARANTINED: &str = "fate=\"quarantined\"";
 const DOWN: &str = "finAPI is down";
+
+/// How many connections to finAPI are cut at one time, about. So their number varies as that of the cuts does, and not as one of so many
+/// independent events would.
+const CUT_TOGETHER: usize = 10;
 
 /// Polls by two workers are not independent of each other, because one death leaves several commands in two messages.
 const CLUSTER: usize = 3;

@@ -94,6 +94,7 @@ pub fn judge(done: &Done, seen: &Seen, asked: &Asked, polls: &Polls, dropped: &s
         judge.published,
         judge.user,
         judge.starts,
+        judge.races,
         judge.pace,
         judge.measured,
         odd,
@@ -110,6 +111,7 @@ struct Judge<'a> {
     published: Invariant,
     user: Invariant,
     starts: Invariant,
+    races: Invariant,
     pace: Invariant,
     measured: Invariant,
     figures: Figures,
@@ -126,6 +128,7 @@ impl<'a> Judge<'a> {
             published: Invariant::new("every_transaction_is_published_once_by_event_id"),
             user: Invariant::new("users_are_notified_before_the_outcome_is_published"),
             starts: Invariant::new("no_update_is_started_twice"),
+            races: Invariant::new("two_messages_of_a_command_start_one_task_between_them"),
             pace: Invariant::new("no_task_is_polled_twice_within_a_second"),
             measured: Invariant::new("every_poll_that_arrived_has_a_sending_time"),
             figures: Figures::default(),
@@ -158,14 +161,18 @@ impl<'a> Judge<'a> {
         figures.user_asked += account.copies.values().filter(asks).count();
     }
 
-    /// Whether two workers started an update each, and that is excused.
+    /// Whether two workers started an update each, and that is excused or known.
     fn started(&mut self, account: &Account<'_>) -> bool {
         let tasks = account.tasks_made();
         let excused = tasks == 2 && account.in_two_messages && account.order.case == Case::FormAtOnce;
+        let raced = !excused && account.raced();
         self.figures.started_by_two += usize::from(excused);
-        self.starts
-            .check(tasks <= 1 || excused, || format!("{}: {tasks} tasks", account.name()));
-        excused
+        let named = || format!("{}: {tasks} tasks, of {}", account.name(), account.created());
+        self.starts.check(tasks <= 1 || excused || raced, named);
+        if account.in_two_messages {
+            self.races.check(!raced, named);
+        }
+        excused || raced
     }
 
     fn polled(&mut self, account: &Account<'_>, task: &AskedOfTask) {
@@ -224,7 +231,7 @@ impl<'a> Judge<'a> {
         let published: BTreeSet<i64> = ids.iter().copied().collect();
         let imported = account.imported(last);
         let by_tasks = account.imported_by_tasks();
-        let more: BTreeSet<i64> = published.difference(&imported).copied().collect();
+        let more = &(&published - &imported) - &account.since_task(last);
         let mut missing: BTreeSet<i64> = imported.difference(&published).copied().collect();
         let is_second_update = task_id(last).is_empty() && account.in_two_messages && missing.is_subset(&by_tasks);
         if is_second_update && !missing.is_empty() {

@@ -103,9 +103,18 @@ fn checkpoints() -> Vec<Vec<u8>> {
         Phase::Locating(refresh_state::Locating { locked: true }),
         Phase::Updating(refresh_state::Updating { task: task.clone() }),
         Phase::AwaitingUser(refresh_state::AwaitingUser {
-            task,
+            task: task.clone(),
             web_form_id: "31c508d8-51da-11eb-ae93-0242ac130002".to_owned(),
             expires_at: last,
+        }),
+        Phase::Failing(refresh_state::Failing {
+            task,
+            part: u32::MAX,
+            failure: Some(RefreshFailed {
+                reason: i32::MAX,
+                message: "no".to_owned(),
+                ..RefreshFailed::default()
+            }),
         }),
         Phase::Settling(refresh_state::Settling { update: update.clone() }),
         Phase::Collecting(refresh_state::Collecting { update }),
@@ -128,6 +137,7 @@ fn checkpoints() -> Vec<Vec<u8>> {
         due_at: last,
         polls: u32::MAX,
         failures: u32::MAX,
+        refusals: u32::MAX,
     };
     phases.map(|phase| state(phase).encode_to_vec()).into()
 }

@@ -163,7 +163,8 @@ impl Publisher {
                 self.fault(words.clone());
                 unroutable(missing(messages, &words))
             }
-            // The message is too large.
+            // "message size 20000000 is larger than configured max size 16777216"
+            Some((PRECONDITION_FAILED, words)) if words.contains("larger than") => PublishError::TooLarge,
             Some((PRECONDITION_FAILED, words)) => {
                 tracing::warn!(reason = words, "the broker refused a message");
                 PublishError::Refused

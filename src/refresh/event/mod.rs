@@ -15,9 +15,9 @@ pub(super) use parts::transactions_updated;
 
 pub use super::settings::{Detail, Transactions};
 
+use super::Refresh;
 use super::failure::FailureDetails;
 use super::model::WebFormLink;
-use super::{Phase, Refresh};
 use crate::proto::{
     RefreshContext, RefreshFailed, TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
 };
@@ -207,21 +207,8 @@ pub fn user_action_by_batch(refresh: &Refresh, now: Timestamp, trigger_event: &s
 }
 
 pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails) -> Event {
-    let part = match &refresh.phase {
-        Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
-        _ => 1,
-    };
-    let event = RefreshFailed {
-        reason: details.reason.into(),
-        finapi_code: details.code.clone(),
-        message: details.message.clone(),
-        bank_message: details.bank_message.clone(),
-        retryable: details.retryable,
-        finapi_request_id: details.request_id.clone(),
-        ..RefreshFailed::default()
-    };
-    let context = context(refresh, now, &outcome(part));
-    Event::new(context, EventKind::RefreshFailed(event))
+    let context = context(refresh, now, &outcome(refresh.next_part()));
+    Event::new(context, EventKind::RefreshFailed(details.into()))
 }
 
 fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {

@@ -16,7 +16,8 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
     assert_eq!(read.phase_since, refresh.phase_since);
-    assert_eq!((read.polls, read.failures), (refresh.polls, refresh.failures));
+    let counts = |refresh: &Refresh| (refresh.polls, refresh.failures, refresh.refusals);
+    assert_eq!(counts(&read), counts(refresh));
     let just_polled = later(refresh.phase_since, secs(1));
     let (phase, due_at) = match refresh.phase {
         Phase::Collecting { .. } => ("settling", refresh.due_at),
@@ -66,6 +67,15 @@ fn every_phase_is_read_as_it_was_written() {
     for run in &runs {
         round_trip(run.at());
     }
+    let mut failing = Run::settling().at().clone();
+    let failure = failing.unpublishable(at(5), "too large");
+    failing.on_refused(std::slice::from_ref(&failure), at(5));
+    let read = round_trip(&failing);
+    assert_eq!(
+        read.failed(at(5), &Policy::default()),
+        Some(failure),
+        "the very same event"
+    );
     assert_eq!(MESSAGE_NAME, "bankrefresh.v1.RefreshState");
 }
 

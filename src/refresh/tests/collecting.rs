@@ -59,7 +59,7 @@ fn each_part_is_published_and_checkpointed_before_the_next() {
 fn a_part_once_begun_continues_beyond_the_deadline() {
     let mut run = collecting(small_events());
     run.collect(collected(100)).late(secs(25 * 3600));
-    assert_eq!(run.at().overdue(run.now, &run.policy), None);
+    assert_eq!(run.at().failed(run.now, &run.policy), None);
     run.connection(ready()).collect(collected(100));
     assert!(run.refresh.is_some());
 }

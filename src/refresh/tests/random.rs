@@ -203,7 +203,7 @@ fn follow(seed: u64) {
             refresh = state::decode(&state::encode(&refresh)).expect("a checkpoint");
             now = now.max(refresh.due_at);
         }
-        if refresh.overdue(now, &policy).is_some() {
+        if refresh.failed(now, &policy).is_some() {
             assert!(now >= deadline && parts_published == 0, "seed {seed}");
             return;
         }
@@ -397,7 +397,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
     let mut now = at(0);
     for _ in 0..5_000 {
         now = now.max(refresh.due_at);
-        assert!(refresh.overdue(now, &policy).is_none(), "seed {seed}: never ends");
+        assert!(refresh.failed(now, &policy).is_none(), "seed {seed}: never ends");
         let response = world.respond(&refresh, now);
         let context = StepContext {
             now,

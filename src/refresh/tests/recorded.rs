@@ -36,10 +36,11 @@ fn describe(refresh: &Refresh) -> String {
         due_at,
         polls,
         failures,
+        refusals,
     } = refresh;
     let command = RefreshConnection::from(&**command);
     format!(
-        "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, of {requested_at}; \
+        "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, {refusals} refusals, of {requested_at}; \
          {command:?}; {envelope:?}"
     )
 }

@@ -224,8 +224,8 @@ fn before_the_deadline_nothing_is_overdue() {
     let run = Run::updating();
     let deadline = later(at(0), run.policy.limits.refresh);
     let before = deadline - SignedDuration::from_nanos(1);
-    assert_eq!(run.at().overdue(before, &run.policy), None);
-    assert!(run.at().overdue(deadline, &run.policy).is_some());
+    assert_eq!(run.at().failed(before, &run.policy), None);
+    assert!(run.at().failed(deadline, &run.policy).is_some());
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(in crate::worker) enum PublishEnd {
     Done,
     /// Confirmed, and the refresh continues.
     Continues(Box<Refresh>),
-    /// The broker did not take it for too long; the refresh as it was before.
+    /// The broker does not take it now; the refresh, to be parked.
     Refused(Box<Refresh>),
     /// It is to be published again.
     Again(Publication),

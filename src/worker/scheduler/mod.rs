@@ -133,7 +133,7 @@ impl Scheduler {
                 self.hold(job, until, now);
                 continue;
             }
-            if job.failure.is_none() && !has_token(&job.refresh) {
+            if job.failure.is_none() && job.refresh.needs_token() && !has_token(&job.refresh) {
                 self.await_token(job);
                 continue;
             }

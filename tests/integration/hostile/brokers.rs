@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bankrefresh::proto::FailureReason;
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::{After, Behaviour, Script};
 use lapin::options::{BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -9,15 +11,10 @@ use lapin::{BasicProperties, Channel};
 use uuid::Uuid;
 
 use super::neighbours::{Neighbours, dead_letters, swift};
-use super::promise::Promise;
 use crate::support::platform::{
-    Log, Platform, assert_one_good_outcome_each, client, command, commands, free_address, slow,
+    Log, Platform, assert_one_good_outcome_each, client, command, commands, free_address, silent, slow,
 };
-
-pub const REJECTS: Promise = Promise {
-    check: "a consumer's queue that rejects",
-    promise: "a queue that rejects events delays only the refreshes whose events it rejects",
-};
+use crate::support::rabbitmq::RabbitMq;
 
 /// The parked waits of this worker are all of its waits.
 const PARKS: (&str, &str) = ("WORKER__HOLD_WAIT_MAX", "0s");
@@ -171,8 +168,43 @@ async fn a_queue_that_rejects_events_delays_only_the_refreshes_whose_events_it_r
         sandbox.script(&command.user_id, command.bank_connection_id, fails.clone());
     }
     neighbours.platform.send_all(failing, false).await;
-    neighbours.worker.log.until("will try again").await;
-    REJECTS.check(&neighbours.lanes_without_outcomes().await);
+    neighbours.worker.log.until("the broker refuses an event").await;
+    assert_eq!(neighbours.lanes_without_outcomes().await, [""; 0]);
+    // The queue that takes them all has each failure at most three times in the first minute: at first, a second later, and after 15 s.
+    for (command, events) in &neighbours.platform.events {
+        assert!(events.len() <= 3, "{command} has its event {} times", events.len());
+    }
+}
+
+/// No more than this in a message.
+const SMALL: &str = "max_message_size = 30000\n";
+
+#[tokio::test]
+async fn an_event_larger_than_the_broker_takes_ends_as_a_failure_and_a_dead_letter() {
+    let rabbit = Box::leak(Box::new(RabbitMq::with_config(SMALL).await));
+    let mut platform = Platform::on(rabbit, swift()).await;
+    let _worker = platform.worker(&[]);
+    let mut script = Script::of(silent());
+    script.transactions.per_update = 300;
+    let large = command(1);
+    platform
+        .sandbox
+        .script(&large.user_id, large.bank_connection_id, script);
+    let id = large.command_id.clone();
+    platform.send(large).await;
+    let events = platform.outcome(&id).await;
+    let EventKind::RefreshFailed(failure) = events.last().expect("an outcome").kind() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(failure.reason(), FailureReason::Internal);
+    let dead = platform.topology.dead_letters();
+    platform.until_depth(&dead, |(ready, _)| ready == 1).await;
+    let (_, said) = dead_letters(&platform, &["list"]).await;
+    assert!(said.contains("larger than the broker takes"), "{said}");
+    // Others are served.
+    platform.send_all((2..5).map(command).collect(), true).await;
+    platform.outcomes(4).await;
+    assert_eq!(platform.sandbox.asked().connections[&1].tasks_made, 1);
 }
 
 #[tokio::test]

@@ -11,8 +11,7 @@ mod size;
 use promise::Promise;
 
 /// Every promise that is checked here.
-const PROMISES: [Promise; 9] = [
-    brokers::REJECTS,
+const PROMISES: [Promise; 8] = [
     forged::CHECKPOINTS,
     forged::COUNTS,
     forged::LANES,

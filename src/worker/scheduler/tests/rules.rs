@@ -76,7 +76,7 @@ type Urgency = (bool, u8);
 
 fn urgency(refresh: &Refresh) -> Urgency {
     let stage = match refresh.phase {
-        Phase::Settling { .. } | Phase::Collecting { .. } => 0,
+        Phase::Settling { .. } | Phase::Collecting { .. } | Phase::Failing { .. } => 0,
         Phase::Locating { .. } => 1,
         Phase::Updating { .. } | Phase::NotifyingUser { .. } | Phase::AwaitingUser { .. } => 2,
     };

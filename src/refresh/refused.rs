@@ -1,0 +1,103 @@
+//! Outcomes that need no answer of finAPI, and refreshes whose events the broker refuses.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::event::{self, Event, EventKind};
+use super::failure::FailureDetails;
+use super::{Phase, Policy, Refresh, later};
+use crate::proto::FailureReason;
+
+/// How long a refresh waits after the broker refused what it led to, for the first times and from then on: in the first ten minutes its events
+/// are repeated four times, and at most once in ten minutes after that.
+const WAITS_AFTER_REFUSALS: [Duration; 4] = [
+    Duration::from_secs(15),
+    Duration::from_secs(45),
+    Duration::from_secs(180),
+    Duration::from_secs(360),
+];
+const WAIT_AFTER_REFUSAL_MAX: Duration = Duration::from_secs(600);
+
+/// The wait after the n-th refusal in a row (from 1).
+fn wait_after_refusal(refusals: u32) -> Duration {
+    let index = usize::try_from(refusals.saturating_sub(1)).unwrap_or(usize::MAX);
+    WAITS_AFTER_REFUSALS
+        .get(index)
+        .copied()
+        .unwrap_or(WAIT_AFTER_REFUSAL_MAX)
+}
+
+impl Refresh {
+    /// The outcome of a refresh that failed already, or is past its deadline. To be checked before every call.
+    #[must_use]
+    pub fn failed(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
+        if let Phase::Failing { details, .. } = &self.phase {
+            return Some(event::failed(self, now, details));
+        }
+        // Once something of the outcome may be out, the rest follows however late it is.
+        if self.is_half_published() || self.refusals > 0 || now < self.deadline(policy) {
+            return None;
+        }
+        let reason = match self.phase {
+            Phase::Locating { locked: true, .. } => FailureReason::ConnectionLocked,
+            _ if self.failures > 0 => FailureReason::FinapiUnavailable,
+            _ => FailureReason::TimedOut,
+        };
+        Some(event::failed(
+            self,
+            now,
+            &FailureDetails::of(reason, "the refresh's deadline has passed", true),
+        ))
+    }
+
+    /// The refresh as it waits after the broker refused what a step led to. The waits grow: those consumers that have it already are sent
+    /// it again each time. A failure is kept; all else is read again, which starts no update.
+    pub fn on_refused(&mut self, events: &[Event], now: Timestamp) {
+        self.refusals = self.refusals.saturating_add(1);
+        self.due_at = later(now, wait_after_refusal(self.refusals));
+        if let [event] = events
+            && let EventKind::RefreshFailed(failure) = event.kind()
+        {
+            self.phase = Phase::Failing {
+                task: self.task().cloned(),
+                part: self.next_part(),
+                details: failure.clone().into(),
+            };
+            self.phase_since = now;
+        }
+    }
+
+    /// Whether what it does next needs its user's token.
+    #[must_use]
+    pub fn needs_token(&self) -> bool {
+        !matches!(self.phase, Phase::Failing { .. })
+    }
+
+    /// The outcome of a refresh that can't be published as it is, now or ever.
+    #[must_use]
+    pub fn unpublishable(&self, now: Timestamp, why: &str) -> Event {
+        event::failed(self, now, &FailureDetails::of(FailureReason::Internal, why, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_repeated_five_times_in_ten_minutes_at_most_and_then_once() {
+        // Once more after a second at first: `worker::publication`.
+        let mut at = Duration::from_secs(1);
+        let mut repeats = 1;
+        for refusals in 1.. {
+            at += wait_after_refusal(refusals);
+            if at > Duration::from_secs(600) {
+                break;
+            }
+            repeats += 1;
+        }
+        assert!(repeats <= 5, "{repeats}");
+        assert!((5..100).all(|refusals| wait_after_refusal(refusals) == Duration::from_secs(600)));
+    }
+}
