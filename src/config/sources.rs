@@ -35,8 +35,17 @@ pub(super) fn check_toml(text: &str) -> Result<(), String> {
     Err(format!("line {line}: {}", error.message()))
 }
 
-/// The config crate makes a list with a billion values of the name `worker[999999999]`.
+/// The longest name of a setting, in bytes. The longest that there is has half of that.
+const NAME_MAX: usize = 100;
+
+/// The config crate makes a list with a billion values of the name `worker[999999999]`, and takes 200 MB for a name of 9 KB with many `__`.
 fn check_plain(name: &str) -> Result<(), String> {
+    if name.len() > NAME_MAX {
+        return Err(format!(
+            "a name of {} bytes is no setting: one has at most {NAME_MAX}",
+            name.len()
+        ));
+    }
     match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         true => Ok(()),
         false => Err(format!("{name:?} is no setting: a name has only letters, digits and _")),

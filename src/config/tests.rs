@@ -28,6 +28,16 @@ fn a_name_with_an_index_is_no_setting_and_makes_no_list() {
 }
 
 #[test]
+fn what_is_too_long_is_refused_before_it_is_read() {
+    let nested = format!("BANKREFRESH__{}", "FINAPI__ACCESS_URL__".repeat(6));
+    let error = load(&[(&nested, "1")]).unwrap_err();
+    assert!(error.contains("a name of 120 bytes is no setting"), "{error}");
+    let directives = "info,".repeat(201);
+    let error = load(&[("BANKREFRESH__TELEMETRY__LOG_LEVEL", &directives)]).unwrap_err();
+    assert!(error.contains("at most 1000 bytes, and has 1005"), "{error}");
+}
+
+#[test]
 fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
     let config = load(&[
         ("BANKREFRESH__FINAPI__ACCESS_URL", "https://sandbox.finapi.io"),

@@ -26,7 +26,8 @@ use super::query::{Query, QueryResult, Response, Span};
 use super::*;
 use crate::id::{AccountId, ConnectionId};
 use crate::proto::{
-    RefreshConnection, RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired, from_timestamp,
+    FailureReason, RefreshConnection, RefreshFailed, SavedSetting, TransactionsUpdated, UserActionRequired,
+    from_timestamp,
 };
 
 /// The connection every test is about.

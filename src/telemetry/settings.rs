@@ -116,8 +116,17 @@ pub struct LogLevel(String);
 
 /// A text that is not a [`LogLevel`].
 #[derive(Debug, thiserror::Error)]
-#[error("it must be filter directives, for instance \"info\": {0}")]
-pub struct NotDirectives(#[from] tracing_subscriber::filter::ParseError);
+pub enum NotDirectives {
+    /// It can't be read.
+    #[error("it must be filter directives, for instance \"info\": {0}")]
+    Unreadable(#[from] tracing_subscriber::filter::ParseError),
+    /// It has more than 1,000 bytes, and takes long to read.
+    #[error("it must have at most {LOG_LEVEL_MAX} bytes, and has {0}")]
+    TooLong(usize),
+}
+
+/// The most bytes of the directives.
+const LOG_LEVEL_MAX: usize = 1000;
 
 impl LogLevel {
     /// Only what an operator must act on.
@@ -149,6 +158,9 @@ impl FromStr for LogLevel {
     type Err = NotDirectives;
 
     fn from_str(text: &str) -> Result<Self, NotDirectives> {
+        if text.len() > LOG_LEVEL_MAX {
+            return Err(NotDirectives::TooLong(text.len()));
+        }
         EnvFilter::try_new(text)?;
         Ok(Self(text.to_owned()))
     }

@@ -178,6 +178,7 @@ mod tests {
         gauges.finapi_calls([("running", 0), ("waiting", 0)], 0);
         gauges.finapi_down(false);
         gauges.draining(false);
+        gauges.wake_ups_off(false);
         finapi.queried("task", "ok", moment);
         finapi.token(TokenFrom::Memory);
         metrics.left("updating", moment);

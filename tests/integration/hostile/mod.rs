@@ -11,13 +11,12 @@ mod size;
 use promise::Promise;
 
 /// Every promise that is checked here.
-const PROMISES: [Promise; 8] = [
+const PROMISES: [Promise; 7] = [
     forged::CHECKPOINTS,
     forged::COUNTS,
     forged::LANES,
     forged::PRINTED,
     forged::STEPS,
-    forged::UNWRITABLE,
     names::COMMAND_IDS,
     names::USER_IDS,
 ];
