@@ -19,10 +19,10 @@ const TOKEN_LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn follow(body: &[u8], read: Result<Response, Failure>) {
     match read {
+        // What follows would show it, too.
+        Ok(_) if has_secret_elsewhere(body) => {}
         Ok(response) => {
-            if !has_secret_elsewhere(body) {
-                assert_hides_secrets(&format!("{response:?}"));
-            }
+            assert_hides_secrets(&format!("{response:?}"));
             on_response(&response);
         }
         Err(failure) => on_failure(&failure),

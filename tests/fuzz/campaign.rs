@@ -161,8 +161,11 @@ impl Campaign {
         self.row.bytes = self.row.bytes.max(cost.bytes);
         if cost.cpu >= DOUBLED_FROM {
             self.row.doubled += 1;
-            for double in input.doubles() {
-                let ratio = judge_double(self.target.run, &input.bytes, &double)?;
+            for [double, quadruple] in input.doubles() {
+                let ratio = match judge_double(self.target.run, &input.bytes, &double) {
+                    Err(Fault::Superlinear(..)) => judge_double(self.target.run, &double, &quadruple)?,
+                    judged => judged?,
+                };
                 self.row.ratio = self.row.ratio.max(ratio);
             }
         }
@@ -211,7 +214,8 @@ pub(crate) fn judge(run: fn(&[u8]), bytes: &[u8]) -> Result<Cost, Fault> {
     }
 }
 
-/// How many times the CPU time of an input its double takes, if that is allowed.
+/// How many times the CPU time of an input its double takes, if that is allowed. What is broken off may be whole when it is doubled, and what is
+/// read costs more than what is refused: so a cost that grows too fast counts if it does so once more from the double to the quadruple.
 pub(crate) fn judge_double(run: fn(&[u8]), bytes: &[u8], double: &[u8]) -> Result<f64, Fault> {
     let mut fault = Fault::Superlinear(Duration::ZERO, Duration::ZERO);
     for _ in 0..MEASURED {

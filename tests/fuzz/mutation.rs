@@ -106,11 +106,12 @@ impl From<Vec<u8>> for Input {
 
 impl Input {
     /// Inputs of twice the length: all of it twice, and what is repeated in it twice as often.
-    pub(crate) fn doubles(&self) -> impl Iterator<Item = Vec<u8>> {
-        let all = [&self.bytes[..], &self.bytes].concat();
+    pub(crate) fn doubles(&self) -> impl Iterator<Item = [Vec<u8>; 2]> {
+        let bytes = &self.bytes;
+        let all = [2, 4].map(|times| bytes.repeat(times));
         let grown = self.grown.clone().map(|Range { start, end }| {
-            let bytes = &self.bytes;
-            [&bytes[..end], &bytes[start..]].concat()
+            let more = |times| [&bytes[..start], &bytes[start..end].repeat(times), &bytes[end..]].concat();
+            [2, 4].map(more)
         });
         std::iter::once(all).chain(grown)
     }

@@ -22,6 +22,9 @@ pub struct Addresses {
     all: Vec<Address>,
 }
 
+/// The most hosts of a URL.
+const HOSTS_MAX: usize = 100;
+
 impl Addresses {
     /// Whether any of them needs TLS.
     pub(super) fn need_tls(&self) -> bool {
@@ -35,8 +38,15 @@ impl Addresses {
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
-        let hosts = hosts.split(',').map(str::trim);
+        let hosts: Vec<&str> = hosts.split(',').map(str::trim).collect();
+        if hosts.len() > HOSTS_MAX {
+            return Err(Error::Url(format!(
+                "it has {} hosts, of {HOSTS_MAX} at most",
+                hosts.len()
+            )));
+        }
         hosts
+            .into_iter()
             .map(|host| Address::parse(&format!("{scheme}://{user}{host}{path}")))
             .collect()
     }
@@ -177,6 +187,13 @@ mod tests {
         for (url, address) in urls {
             assert_eq!(parse(url).as_deref(), Ok(address));
         }
+    }
+
+    #[test]
+    fn a_url_with_more_hosts_than_any_cluster_is_refused_before_they_are_read() {
+        let url = format!("amqp://u:s3cret@a{}", ",a".repeat(HOSTS_MAX));
+        let error = url.parse::<Addresses>().unwrap_err().to_string();
+        assert!(error.contains("101 hosts, of 100 at most"), "{error}");
     }
 
     #[test]
