@@ -123,11 +123,16 @@ impl<'a> Account<'a> {
         self.in_two_messages && apart <= UPDATE_MAX
     }
 
-    /// When its tasks were created.
-    pub fn created(&self) -> String {
-        let tasks = self.connection.map_or(&[][..], |connection| &connection.tasks);
-        let created: Vec<&str> = tasks.iter().map(|task| task.created_at.as_str()).collect();
-        created.join(", ")
+    /// When its tasks were created, and what was imported when, to explain what is wrong.
+    pub fn times(&self) -> String {
+        let Some(connection) = self.connection else {
+            return "finAPI does not know the connection".to_owned();
+        };
+        let created = connection.tasks.iter().map(|task| task.created_at.as_str());
+        let imported = connection.imports.iter();
+        let imported = imported.map(|import| format!("{} from {}", import.imported_at, import.first_id));
+        let (created, imported): (Vec<_>, Vec<_>) = (created.collect(), imported.collect());
+        format!("tasks of {created:?}, imports of {imported:?}")
     }
 
     /// What finAPI imported before the command.

@@ -167,7 +167,7 @@ impl<'a> Judge<'a> {
         let excused = tasks == 2 && account.in_two_messages && account.order.case == Case::FormAtOnce;
         let raced = !excused && account.raced();
         self.figures.started_by_two += usize::from(excused);
-        let named = || format!("{}: {tasks} tasks, of {}", account.name(), account.created());
+        let named = || format!("{}: {tasks} tasks, {}", account.name(), account.times());
         self.starts.check(tasks <= 1 || excused || raced, named);
         if account.in_two_messages {
             self.races.check(!raced, named);
@@ -243,8 +243,8 @@ impl<'a> Judge<'a> {
         let is_right = ids.len() == published.len() && missing.is_empty() && no_other && !imported.is_empty();
         self.published.check(is_right, || {
             let (all, distinct) = (ids.len(), published.len());
-            let name = account.name();
-            format!("{name}: {all} published, {distinct} distinct, {missing:?} missing, {more:?} more")
+            let (name, when) = (account.name(), account.times());
+            format!("{name}: {all} published, {distinct} distinct, {missing:?} missing, {more:?} more, {when}")
         });
     }
 }
