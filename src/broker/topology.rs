@@ -12,6 +12,9 @@ pub const DELIVERY_LIMIT: u32 = 20;
 /// limit at all puts what comes back at its end.
 pub const RETURNS_MAX: u32 = 1_000_000_000;
 
+/// How many bytes of dead letters are kept; then the oldest go. An alert comes at half of it.
+pub const DEAD_LETTERS_BYTES_MAX: u32 = 256 * 1024 * 1024;
+
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
 
@@ -79,8 +82,11 @@ pub enum Role {
         /// Where it goes then.
         dead_letter: Binding,
     },
-    /// Operators go through its messages, and nothing else takes one out.
-    Kept,
+    /// Operators go through its messages. When their bodies have too many bytes, the oldest go.
+    Kept {
+        /// How many bytes it keeps.
+        bytes_max: u32,
+    },
     /// Operators go through its messages. When there are too many, the oldest go.
     Bounded {
         /// How many it keeps.
@@ -94,7 +100,7 @@ impl Role {
     pub fn ttl(&self) -> Option<Duration> {
         match self {
             Self::Delay { ttl, .. } => Some(*ttl),
-            Self::Work { .. } | Self::Kept | Self::Bounded { .. } => None,
+            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } => None,
         }
     }
 
@@ -104,7 +110,7 @@ impl Role {
         match self {
             Self::Work { .. } => Some(DELIVERY_LIMIT),
             Self::Delay { .. } => None,
-            Self::Kept | Self::Bounded { .. } => Some(RETURNS_MAX),
+            Self::Kept { .. } | Self::Bounded { .. } => Some(RETURNS_MAX),
         }
     }
 
@@ -113,7 +119,7 @@ impl Role {
     pub fn dead_letter(&self) -> Option<&Binding> {
         match self {
             Self::Work { dead_letter } | Self::Delay { dead_letter, .. } => Some(dead_letter),
-            Self::Kept | Self::Bounded { .. } => None,
+            Self::Kept { .. } | Self::Bounded { .. } => None,
         }
     }
 
@@ -122,7 +128,16 @@ impl Role {
     pub fn length_max(&self) -> Option<u32> {
         match self {
             Self::Bounded { length_max } => Some(*length_max),
-            Self::Work { .. } | Self::Delay { .. } | Self::Kept => None,
+            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } => None,
+        }
+    }
+
+    /// How many bytes its messages' bodies may have; then the oldest go.
+    #[must_use]
+    pub fn bytes_max(&self) -> Option<u32> {
+        match self {
+            Self::Kept { bytes_max } => Some(*bytes_max),
+            Self::Work { .. } | Self::Delay { .. } | Self::Bounded { .. } => None,
         }
     }
 }
@@ -266,8 +281,11 @@ impl Topology {
         let unrouted = Role::Bounded {
             length_max: UNROUTED_EVENTS_MAX,
         };
+        let kept = Role::Kept {
+            bytes_max: DEAD_LETTERS_BYTES_MAX,
+        };
         let mut queues = vec![
-            queue(self.dead_letters(), bound(self.dead_letters(), ""), Role::Kept),
+            queue(self.dead_letters(), bound(self.dead_letters(), ""), kept),
             queue(self.unrouted_events(), bound(self.unrouted_events(), ""), unrouted),
             work(self.interactive(), bound(self.commands(), "interactive")),
             work(self.background(), bound(self.commands(), "background")),

@@ -3,13 +3,12 @@
 use std::process::Output;
 
 use bankrefresh::broker::rabbit::{self, Settings};
-use bankrefresh::broker::topology::Topology;
+use bankrefresh::broker::topology::{DEAD_LETTERS_BYTES_MAX, Topology};
 use bankrefresh::broker::{Message, Outgoing, Properties};
-use lapin::options::{
-    BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use bankrefresh::sandbox::{After, Behaviour, Script, UserDoes};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::process::Command;
 
 use crate::support::platform::{Log, Platform, assert_one_good_outcome_each, client, command, free_address, quick};
@@ -83,7 +82,7 @@ async fn an_imported_topology_and_its_users_are_all_that_a_refresh_needs() {
         ("CALLBACKS__KEY", "a key of sixteen characters or more"),
     ]);
     worker.log.until("connected to RabbitMQ").await;
-    let settings = undeclared(&login(rabbit, &prefix, "consumer").await);
+    let settings = undeclared(&login(rabbit, &prefix, "watch").await);
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let mut watch = platform
         .program(&["watch", "--count", "1"], &settings)
@@ -140,7 +139,6 @@ async fn allowed(connection: &Connection, act: impl AsyncFn(&Channel) -> lapin::
 async fn each_user_may_do_its_part_and_no_more() {
     let (rabbit, prefix) = defined().await;
     let topology = Topology::new(&prefix);
-    let own = format!("{prefix}-consumer.orders");
     let publish = |exchange: String| {
         async move |channel: &Channel| {
             channel.confirm_select(Default::default()).await?;
@@ -167,7 +165,26 @@ async fn each_user_may_do_its_part_and_no_more() {
             channel.queue_delete(queue.as_str().into(), options).await.map(drop)
         }
     };
-    for part in ["worker", "sender", "consumer"] {
+    let bind = |queue: String, key: &'static str| {
+        let events = topology.events();
+        async move |channel: &Channel| {
+            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+            let (queue, events) = (queue.as_str().into(), events.as_str().into());
+            channel.queue_bind(queue, events, key.into(), options, none).await
+        }
+    };
+    let declare = |queue: String| {
+        async move |channel: &Channel| {
+            let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
+            channel
+                .queue_declare(queue.as_str().into(), options, none)
+                .await
+                .map(drop)
+        }
+    };
+    let of = |part: &str| ["events", "unhandled"].map(|queue| format!("{prefix}-{part}.{queue}"));
+    let queues: Vec<String> = topology.queues().into_iter().map(|queue| queue.name).collect();
+    for part in ["worker", "sender", "watch", "frontend", "bookkeeping"] {
         let url = login(rabbit, &prefix, part).await;
         let connection = Connection::connect(&url, ConnectionProperties::default())
             .await
@@ -183,61 +200,100 @@ async fn each_user_may_do_its_part_and_no_more() {
         }
         // By which anything could be put into any queue.
         assert!(!allowed(&connection, publish(String::new())).await, "{part}");
-        for queue in topology.queues() {
+        for queue in queues.iter().cloned().chain(of("frontend")).chain(of("bookkeeping")) {
             let takes = [
                 topology.interactive(),
                 topology.background(),
                 topology.steps(),
                 topology.quarantine(),
             ];
-            let expected = part == "worker" && takes.contains(&queue.name);
-            let may = allowed(&connection, consume(queue.name.clone())).await;
-            assert_eq!(may, expected, "{part} consumes {}", queue.name);
+            let expected = part == "worker" && takes.contains(&queue) || of(part).contains(&queue);
+            let may = allowed(&connection, consume(queue.clone())).await;
+            assert_eq!(may, expected, "{part} consumes {queue}");
             assert!(
-                !allowed(&connection, delete(queue.name.clone())).await,
-                "{part} deletes {}",
-                queue.name
+                !allowed(&connection, delete(queue.clone())).await,
+                "{part} deletes {queue}"
             );
+            for key in ["#", "user-action.required"] {
+                let binds = allowed(&connection, bind(queue.clone(), key)).await;
+                assert!(!binds, "{part} binds {queue} with {key}");
+            }
         }
-        let own_queue = allowed(&connection, async |channel| declare_own(channel, &own, &topology).await).await;
-        assert_eq!(own_queue, part == "consumer", "{part}");
+        let own = format!("{prefix}-{part}.own");
+        assert!(!allowed(&connection, declare(own)).await, "{part} declares a queue");
     }
-    let connection = rabbit.connection().await;
-    let channel = connection.create_channel().await.expect("a channel");
-    let messages = channel.queue_delete(own.as_str().into(), QueueDeleteOptions::default());
-    messages.await.expect("it was there");
 }
 
-/// A queue as events' consumers declare it, with an exchange of their own for what they can't handle.
-async fn declare_own(channel: &Channel, own: &str, topology: &Topology) -> lapin::Result<()> {
-    let dead_letters = format!("{own}.dead-letters");
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    let (name, none) = (dead_letters.as_str().into(), FieldTable::default());
-    channel
-        .exchange_declare(name, ExchangeKind::Fanout, durable, none)
-        .await?;
+/// Who is not to see the URL of a web form has no event with one in its queue.
+#[tokio::test]
+async fn each_consumer_has_its_own_queue_with_what_it_is_to_see() {
+    let (rabbit, prefix) = defined().await;
+    let mut platform = Platform::under(prefix.clone(), rabbit, false, quick()).await;
+    let url = login(rabbit, &prefix, "worker").await;
+    let _worker = platform.worker(&[("AMQP__URL", &url), ("AMQP__DECLARE", "false")]);
+    let asks = Script::of(Behaviour::ImmediateWebForm {
+        user: UserDoes::Completes {
+            after: After::millis(100),
+        },
+    });
+    let command = command(1);
+    platform
+        .sandbox
+        .script(&command.user_id, command.bank_connection_id, asks);
+    let id = platform.send(command).await;
+    platform.outcome(&id).await;
+    for (part, expected) in [("frontend", 2), ("bookkeeping", 1)] {
+        let queue = format!("{prefix}-{part}.events");
+        platform.until_depth(&queue, |(ready, _)| ready == expected).await;
+    }
+}
+
+/// A queue as the definitions have it for dead letters, but for the number of bytes.
+#[tokio::test]
+async fn of_too_many_dead_letters_the_oldest_go() {
+    let shipped = std::fs::read_to_string(SHIPPED).expect("the file");
+    let definitions: serde_json::Value = serde_json::from_str(&shipped).expect("JSON");
+    let queues = definitions["queues"].as_array().expect("queues");
+    let dead_letters = queues.iter().find(|queue| queue["name"] == "bankrefresh.dead-letters");
+    let shipped = dead_letters.expect("it is there")["arguments"]
+        .as_object()
+        .expect("arguments");
+    assert_eq!(shipped["x-max-length-bytes"], DEAD_LETTERS_BYTES_MAX);
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    let target = AMQPValue::LongString(dead_letters.into());
-    arguments.insert("x-dead-letter-exchange".into(), target);
+    for (name, value) in shipped {
+        let value = match (name.as_str(), value.as_i64()) {
+            ("x-max-length-bytes", _) => AMQPValue::LongLongInt(10_000),
+            (_, Some(number)) => AMQPValue::LongLongInt(number),
+            (_, None) => AMQPValue::LongString(value.as_str().expect("text").into()),
+        };
+        arguments.insert(name.as_str().into(), value);
+    }
+    let rabbit = rabbitmq::shared().await;
+    let queue = format!("{}.bounded", rabbitmq::prefix());
+    let connection = rabbit.connection().await;
+    let channel = connection.create_channel().await.expect("a channel");
     let durable = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    channel.queue_declare(own.into(), durable, arguments).await?;
-    let (events, options) = (topology.events(), QueueBindOptions::default());
-    channel
-        .queue_bind(
-            own.into(),
-            events.as_str().into(),
-            "#".into(),
-            options,
-            FieldTable::default(),
-        )
+    let declared = channel.queue_declare(queue.as_str().into(), durable, arguments);
+    declared.await.expect("declared");
+    channel.confirm_select(Default::default()).await.expect("confirms");
+    for number in 0_u8..30 {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let body = vec![number; 1000];
+        let sent = channel.basic_publish("".into(), queue.as_str().into(), options, &body, properties);
+        let confirmed = sent.await.expect("sent").await.expect("confirmed");
+        assert!(!confirmed.is_nack(), "{number}");
+    }
+    let mut kept = Vec::new();
+    while let Ok(Some(letter)) = channel
+        .basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true })
         .await
+    {
+        kept.push(letter.data[0]);
+    }
+    assert_eq!(kept, (20..30).collect::<Vec<u8>>());
 }
 
 #[tokio::test]

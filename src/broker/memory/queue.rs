@@ -59,8 +59,8 @@ impl Messages {
         }
     }
 
-    /// Adds a message at the end. The oldest one goes if there are too many.
-    pub(super) fn push(&mut self, message: Message, exchange: &str, now: Instant) -> Option<Message> {
+    /// Adds a message at the end. The oldest ones go if there are too many, or too large ones.
+    pub(super) fn push(&mut self, message: Message, exchange: &str, now: Instant) -> Vec<Message> {
         let entry = Entry {
             message,
             exchange: exchange.to_owned(),
@@ -69,12 +69,21 @@ impl Messages {
         };
         self.ready.insert(self.next, entry);
         self.next += 1;
-        let length_max = self.role.as_ref().and_then(Role::length_max);
-        let length_max = length_max.and_then(|max| usize::try_from(max).ok());
-        if length_max.is_some_and(|max| self.ready.len() > max) {
-            return self.ready.pop_first().map(|(_, oldest)| oldest.message);
+        let mut dropped = Vec::new();
+        while self.is_too_full()
+            && let Some((_, oldest)) = self.ready.pop_first()
+        {
+            dropped.push(oldest.message);
         }
-        None
+        dropped
+    }
+
+    fn is_too_full(&self) -> bool {
+        let Some(role) = &self.role else { return false };
+        let most = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
+        let bytes = || self.ready.values().map(|entry| entry.message.body.len()).sum::<usize>();
+        role.length_max().is_some_and(|max| self.ready.len() > most(max))
+            || role.bytes_max().is_some_and(|max| bytes() > most(max))
     }
 
     pub(super) fn has_ready(&self) -> bool {

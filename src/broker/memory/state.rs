@@ -261,7 +261,7 @@ impl State {
                 queue: queue.clone(),
                 message: message.clone(),
             });
-            if let Some(message) = dropped {
+            for message in dropped {
                 self.watch.see(|| What::left(queue, message, "maxlen"));
             }
             self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();

@@ -114,6 +114,10 @@ pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
         arguments.insert("x-max-length".into(), number(length));
         arguments.insert("x-overflow".into(), text("drop-head"));
     }
+    if let Some(bytes) = queue.role.bytes_max() {
+        arguments.insert("x-max-length-bytes".into(), number(bytes));
+        arguments.insert("x-overflow".into(), text("drop-head"));
+    }
     arguments
 }
 

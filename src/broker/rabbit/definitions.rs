@@ -2,12 +2,12 @@
 
 use lapin::types::{AMQPValue, FieldTable};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::consume;
 use super::declare::{exchange_arguments, queue_arguments};
 use super::settings::Settings;
-use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
+use crate::broker::topology::{DELIVERY_LIMIT, Exchange, ExchangeKind, Queue, RETURNS_MAX, Topology};
 
 /// A pattern that no name matches.
 const NOTHING: &str = "^$";
@@ -16,15 +16,20 @@ const NOTHING: &str = "^$";
 #[must_use]
 pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     let vhost = settings.url.vhost();
-    let (worker, sender, consumer) = (worker(topology), sender(topology), consumer(topology));
-    let users = [worker, sender, consumer];
+    let mut users = vec![worker(topology), sender(topology), watch(topology)];
+    users.extend(CONSUMERS.iter().map(|consumer| consumer.user(topology)));
+    let queues = topology.queues();
     let definitions = Definitions {
         users: users.iter().map(|user| login(&user.name)).collect(),
         vhosts: vec![VirtualHost { name: vhost.to_owned() }],
         permissions: users.into_iter().map(|user| user.in_vhost(vhost)).collect(),
         exchanges: topology.exchanges().iter().map(|it| exchange(it, vhost)).collect(),
-        queues: topology.queues().iter().map(|it| queue(it, vhost)).collect(),
-        bindings: topology.queues().iter().flat_map(|it| bindings(it, vhost)).collect(),
+        queues: (queues.iter().map(|it| queue(it, vhost)))
+            .chain(CONSUMERS.iter().flat_map(|consumer| consumer.queues(topology, vhost)))
+            .collect(),
+        bindings: (queues.iter().flat_map(|it| bindings(it, vhost)))
+            .chain(CONSUMERS.iter().flat_map(|consumer| consumer.bindings(topology, vhost)))
+            .collect(),
     };
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
@@ -66,17 +71,88 @@ fn sender(topology: &Topology) -> User {
     }
 }
 
-/// Reads events from queues of its own, whose names begin with its name, or with `bankrefresh watch`. Binding a queue takes
-/// writing to it and reading from the exchange.
-fn consumer(topology: &Topology) -> User {
-    let name = topology.user("consumer");
-    let own = format!("{name}.");
-    let watch = consume::ephemeral_prefix(&topology.events());
+/// Reads events, by a queue that is its own. The queue is declared and bound here, so that no consumer can bind what it is not to see, delete or read
+/// what is another's, or limit its queue so that it rejects and others wait.
+struct Consumer {
+    /// Its user and its queues are named after it.
+    part: &'static str,
+    keys: &'static [&'static str],
+}
+
+/// A template for two consumers.
+const CONSUMERS: [Consumer; 2] = [
+    // Shows web forms to users.
+    Consumer {
+        part: "frontend",
+        keys: &["transactions.updated", "user-action.required", "refresh.failed"],
+    },
+    // Books transactions, and never sees the URL of a web form.
+    Consumer {
+        part: "bookkeeping",
+        keys: &["transactions.updated", "refresh.failed"],
+    },
+];
+
+impl Consumer {
+    fn events(&self, topology: &Topology) -> String {
+        format!("{}.events", topology.user(self.part))
+    }
+
+    /// Where what it can't handle goes.
+    fn unhandled(&self, topology: &Topology) -> String {
+        format!("{}.unhandled", topology.user(self.part))
+    }
+
+    fn user(&self, topology: &Topology) -> User {
+        User {
+            name: topology.user(self.part),
+            configure: NOTHING.to_owned(),
+            write: NOTHING.to_owned(),
+            read: pattern(&[self.events(topology), self.unhandled(topology)], &[]),
+        }
+    }
+
+    fn queues(&self, topology: &Topology, vhost: &str) -> [QueueDefinition; 2] {
+        let queue = |name, arguments: Value| QueueDefinition {
+            name,
+            vhost: vhost.to_owned(),
+            durable: true,
+            auto_delete: false,
+            arguments: arguments.as_object().cloned().unwrap_or_default(),
+        };
+        let target = self.unhandled(topology);
+        let events = json!({
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": target,
+        });
+        let unhandled = json!({"x-queue-type": "quorum", "x-delivery-limit": RETURNS_MAX});
+        [queue(target, unhandled), queue(self.events(topology), events)]
+    }
+
+    fn bindings(&self, topology: &Topology, vhost: &str) -> impl Iterator<Item = BindingDefinition> {
+        let (source, destination, vhost) = (topology.events(), self.events(topology), vhost.to_owned());
+        self.keys.iter().map(move |key| BindingDefinition {
+            source: source.clone(),
+            vhost: vhost.clone(),
+            destination: destination.clone(),
+            destination_type: "queue",
+            routing_key: (*key).to_owned(),
+            arguments: Map::new(),
+        })
+    }
+}
+
+/// Runs `bankrefresh watch`, which reads all events from a queue for as long as it runs. Binding a queue takes writing to it and reading from the
+/// exchange.
+fn watch(topology: &Topology) -> User {
+    let own = consume::ephemeral_prefix(&topology.events());
     User {
-        configure: pattern(&[], &[&own, &watch]),
-        write: pattern(&[], &[&own, &watch]),
-        read: pattern(&[topology.events()], &[&own, &watch]),
-        name,
+        name: topology.user("watch"),
+        configure: pattern(&[], &[&own]),
+        write: pattern(&[], &[&own]),
+        read: pattern(&[topology.events()], &[&own]),
     }
 }
 
@@ -110,7 +186,7 @@ fn exchange(exchange: &Exchange, vhost: &str) -> ExchangeDefinition {
         durable: true,
         auto_delete: false,
         internal: false,
-        arguments: json(&exchange_arguments(exchange)),
+        arguments: to_json(&exchange_arguments(exchange)),
     }
 }
 
@@ -120,7 +196,7 @@ fn queue(queue: &Queue, vhost: &str) -> QueueDefinition {
         vhost: vhost.to_owned(),
         durable: true,
         auto_delete: false,
-        arguments: json(&queue_arguments(queue)),
+        arguments: to_json(&queue_arguments(queue)),
     }
 }
 
@@ -136,7 +212,7 @@ fn bindings(queue: &Queue, vhost: &str) -> Vec<BindingDefinition> {
     bindings.collect()
 }
 
-fn json(arguments: &FieldTable) -> Map<String, Value> {
+fn to_json(arguments: &FieldTable) -> Map<String, Value> {
     let arguments = arguments.inner().iter().map(|(name, value)| {
         let value = match value {
             AMQPValue::LongString(text) => Value::from(text.to_string()),
