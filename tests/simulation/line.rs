@@ -10,12 +10,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::header::AUTHORIZATION;
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, DATE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bankrefresh::random::Streams;
-use bankrefresh::sandbox::ConnectionDropped;
-use bankrefresh::sandbox::Sandbox;
+use bankrefresh::sandbox::{ConnectionDropped, FaultKind, Met, Sandbox};
+use jiff::civil::DateTime;
 use serde_json::Value;
 use tokio::task::{Id, try_id};
 use tokio::time::{Instant, sleep};
@@ -37,9 +38,39 @@ pub(crate) struct Call {
     pub(crate) answered: Option<(Instant, u16)>,
     /// The updates that the response showed, if the worker could read it.
     pub(crate) shows: Vec<Shown>,
+    /// The fault that it met at finAPI.
+    pub(crate) met: Option<FaultKind>,
+    /// The user whose password came with it.
+    pub(crate) password_of: Option<String>,
+    /// Which page it asked for; 0 where it asked for none.
+    pub(crate) page: i64,
+    /// How long it is to be left alone.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Call {
+    fn new(life: u64, sent: Instant, endpoint: Endpoint) -> Self {
+        Self {
+            sent,
+            at: Instant::now(),
+            life,
+            run: try_id(),
+            endpoint,
+            answered: None,
+            shows: Vec::new(),
+            met: None,
+            password_of: None,
+            page: 0,
+            retry_after: None,
+        }
+    }
+
+    /// Whether another answer than finAPI's arrived, or one that was changed on its way, so that nobody here knows whether it could be read.
+    pub(crate) fn is_changed(&self) -> bool {
+        use FaultKind::{Body, Gateway, Odd};
+        matches!(self.met, Some(Gateway(_) | Body(_) | Odd(_)))
+    }
+
     /// Whether the worker had the response by then.
     pub(crate) fn is_answered_by(&self, at: Instant) -> bool {
         self.answered.is_some_and(|(answered, _)| answered <= at)
@@ -131,7 +162,12 @@ impl Line {
         let takes = self.longest.mul_f64(rng.f64());
         self.state().delays.entry(name).or_default().push(takes);
         pass(takes).await;
-        let number = self.arrived(life, sent, endpoint);
+        let page = number(parts.uri.query().unwrap_or_default(), "page");
+        let number = self.arrived(Call {
+            password_of: password_of(&body),
+            page,
+            ..Call::new(life, sent, endpoint)
+        });
         let request = Request::from_parts(parts, Body::from(body));
         let mut work = pin!(self.router.clone().oneshot(request));
         // finAPI does the work at once; it is the answer that may take a while.
@@ -142,10 +178,14 @@ impl Line {
             Poll::Pending => work.await,
         };
         let Ok(answer) = answer;
+        let met = answer.extensions().get::<Met>().map(|Met(kind)| kind.clone());
+        let retry_after = retry_after(answer.headers());
+        self.state().calls[number].met = met;
         pass(self.longest.mul_f64(rng.f64())).await;
         let status = answer.status().as_u16();
         let (answer, shows) = self.read_shown(number, answer).await;
         let call = &mut self.state().calls[number];
+        call.retry_after = retry_after;
         call.answered = Some((Instant::now(), status));
         call.shows = shows;
         answer
@@ -158,7 +198,8 @@ impl Line {
             Endpoint::Start { .. } | Endpoint::FindTask | Endpoint::Task(_)
         );
         let is_lost = answer.extensions().get::<ConnectionDropped>().is_some();
-        if !shows_tasks || is_lost || !answer.status().is_success() {
+        let is_changed = self.state().calls[number].is_changed();
+        if !shows_tasks || is_lost || is_changed || !answer.status().is_success() {
             return (answer, Vec::new());
         }
         let (parts, body) = answer.into_parts();
@@ -167,17 +208,9 @@ impl Line {
         (Response::from_parts(parts, Body::from(body)), shown)
     }
 
-    fn arrived(&self, life: u64, sent: Instant, endpoint: Endpoint) -> usize {
+    fn arrived(&self, call: Call) -> usize {
         let mut state = self.state();
-        state.calls.push(Call {
-            sent,
-            at: Instant::now(),
-            life,
-            run: try_id(),
-            endpoint,
-            answered: None,
-            shows: Vec::new(),
-        });
+        state.calls.push(call);
         state.calls.len() - 1
     }
 
@@ -241,6 +274,25 @@ fn name(endpoint: &Endpoint, parts: &Parts, body: &Bytes) -> String {
         _ => String::new(),
     };
     format!("{} {whose}", parts.uri)
+}
+
+/// The user of a password grant.
+fn password_of(body: &Bytes) -> Option<String> {
+    let mut fields = body.split(|byte| *byte == b'&');
+    let user = fields.find_map(|field| field.strip_prefix(b"username="))?;
+    Some(String::from_utf8_lossy(user).into_owned())
+}
+
+/// `Retry-After`, in seconds or as a date by finAPI's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let wait = text(RETRY_AFTER)?;
+    if let Ok(seconds) = wait.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = |text: &str| DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok();
+    let wait = time(wait)?.duration_since(time(text(DATE)?)?);
+    Duration::try_from(wait).ok()
 }
 
 fn start(body: &Bytes) -> Endpoint {

@@ -19,6 +19,7 @@ mod platform;
 #[path = "../support/runner.rs"]
 mod runner;
 mod scenario;
+mod strange;
 mod sweep;
 mod trace;
 mod world;
@@ -43,6 +44,9 @@ struct Options {
     /// Plays the pair of this seed, beside a bad neighbour and without it, and reports what happened
     #[arg(long, value_name = "S")]
     pair: Option<u64>,
+    /// Plays the strange run of this seed and reports what happened
+    #[arg(long, value_name = "S")]
+    strange: Option<u64>,
     /// Plays so many commands of one user in front of a hundred other users'
     #[arg(long, value_name = "N")]
     flood: Option<usize>,
@@ -56,6 +60,9 @@ fn main() -> ExitCode {
                 flood: Some(commands), ..
             } => neighbours::flood(commands),
             Options { pair: Some(seed), .. } => neighbours::report(seed),
+            Options {
+                strange: Some(seed), ..
+            } => sweep::report_strange(seed),
             Options { seed: Some(seed), .. } => sweep::report(seed),
             Options { from, seeds, .. } => sweep::sweep(from, seeds),
         };

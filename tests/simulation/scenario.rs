@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::commands::{self, Command, Load};
 use crate::draw::{Draw, Source, Variant};
 use crate::platform::{self, Platform};
+use crate::strange::Strange;
 
 /// One run.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Scenario {
     pub(crate) killer: Option<Killer>,
     /// Whoever asks for this user's credentials waits for ever.
     pub(crate) hung_credentials: Option<String>,
+    /// What no one should do.
+    pub(crate) strange: Vec<Strange>,
     /// Workers are asked for their status now and then.
     pub(crate) asks_for_status: bool,
     /// From here on nothing goes wrong any more, but for what the killer does.
@@ -86,6 +89,10 @@ pub(crate) enum Act {
     RevokeToken(String),
     /// finAPI's own batch update takes a connection.
     BatchUpdate(i64, Duration),
+    /// The strange act of this number begins.
+    Begins(usize),
+    /// It ends.
+    Ends(usize),
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -138,6 +145,7 @@ impl Scenario {
             deadly: deadly(&source, load.count),
             killer,
             hung_credentials: None,
+            strange: Vec::new(),
             asks_for_status: false,
             commands,
             plan,

@@ -8,13 +8,17 @@ use std::time::Instant;
 use crate::check::{self, Figures, Violation};
 use crate::observed::Observed;
 use crate::scenario::Scenario;
-use crate::{neighbours, trace, world};
+use crate::world::History;
+use crate::{neighbours, strange, trace, world};
 
 const THREADS: usize = 2;
 /// Failures of a sweep that are reported; the others are counted.
 const REPORTED_MAX: u64 = 20;
 /// Every so many seeds one is played twice, and must be the same both times.
 const TWICE_EVERY: u64 = 50;
+
+/// What checks a run.
+type Checks = fn(&Scenario, &History) -> (Vec<Violation>, Figures);
 
 /// Plays seeds side by side. The error says how many failed.
 pub(crate) fn sweep(from: u64, seeds: u64) -> Result<(), String> {
@@ -31,13 +35,19 @@ pub(crate) fn sweep(from: u64, seeds: u64) -> Result<(), String> {
                     if seed >= from + seeds {
                         return;
                     }
-                    if let Err(violated) = judged(&sums, || run(seed)) {
+                    if let Err(violated) = judged(&sums, || run(seed, &Scenario::draw(seed), check::check_all)) {
                         fail("seed", seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
                     }
                     if let Some(kind) = neighbours::kind_of(seed)
                         && let Err(violated) = judged(&sums, || neighbours::check(seed, kind))
                     {
                         fail("pair", seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
+                    }
+                    if strange::goes_with(seed)
+                        && let Err(violated) =
+                            judged(&sums, || run(seed, &strange::scenario(seed), check::check_strange))
+                    {
+                        fail("strange", seed, &violated, failures.fetch_add(1, Ordering::Relaxed));
                     }
                 }
             });
@@ -78,28 +88,35 @@ impl Sums {
 
 /// Plays one seed and reports what happened. The error says what it violates.
 pub(crate) fn report(seed: u64) -> Result<(), String> {
-    let scenario = Scenario::draw(seed);
-    let history = world::play(&scenario);
-    trace::print(&scenario, &history);
-    let (violated, _) = check::check_all(&scenario, &history);
+    report_on("seed", seed, &Scenario::draw(seed), check::check_all)
+}
+
+/// Plays the strange run of a seed and reports what happened. The error says what it violates.
+pub(crate) fn report_strange(seed: u64) -> Result<(), String> {
+    report_on("strange", seed, &strange::scenario(seed), check::check_strange)
+}
+
+fn report_on(what: &str, seed: u64, scenario: &Scenario, check: Checks) -> Result<(), String> {
+    let history = world::play(scenario);
+    trace::print(scenario, &history);
+    let (violated, _) = check(scenario, &history);
     let mut known = Observed::of("simulation");
     let (known, unknown): (Vec<_>, Vec<_>) = violated.into_iter().partition(|violation| known.count(violation));
     if !known.is_empty() {
-        println!("\nseed {seed} violates, as is known,\n{}", list(&known));
+        println!("\n{what} {seed} violates, as is known,\n{}", list(&known));
     }
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(format!("seed {seed} violates\n{}", list(&unknown)))
+    Err(format!("{what} {seed} violates\n{}", list(&unknown)))
 }
 
-fn run(seed: u64) -> (Vec<Violation>, Figures) {
-    let scenario = Scenario::draw(seed);
-    let history = world::play(&scenario);
-    let (mut violated, figures) = check::check_all(&scenario, &history);
+fn run(seed: u64, scenario: &Scenario, check: Checks) -> (Vec<Violation>, Figures) {
+    let history = world::play(scenario);
+    let (mut violated, figures) = check(scenario, &history);
     if seed.is_multiple_of(TWICE_EVERY) {
-        let again = world::play(&scenario);
-        if trace::lines(&scenario, &history) != trace::lines(&scenario, &again) {
+        let again = world::play(scenario);
+        if trace::lines(scenario, &history) != trace::lines(scenario, &again) {
             violated.push(Violation {
                 check: "determinism",
                 promise: "a seed is always the same run",

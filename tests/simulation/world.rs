@@ -24,6 +24,7 @@ use crate::crew::Crew;
 use crate::line::{Call, Line};
 use crate::logs::{Logs, Run};
 use crate::scenario::{Act, Scenario};
+use crate::strange::Means;
 
 /// What happened.
 #[derive(Debug)]
@@ -243,6 +244,16 @@ impl<'a> World<'a> {
             Act::RevokeToken(user) => self.sandbox.revoke_token(user),
             Act::BatchUpdate(connection, takes) => {
                 self.sandbox.batch_update(*connection, *takes);
+            }
+            Act::Begins(number) => {
+                if let Means::Fault(fault) = &self.scenario.strange[*number].means {
+                    self.sandbox.add_fault(fault.clone());
+                }
+            }
+            Act::Ends(number) => {
+                if let Means::Fault(fault) = &self.scenario.strange[*number].means {
+                    self.sandbox.remove_fault(fault);
+                }
             }
         }
     }

@@ -207,7 +207,14 @@ async fn a_lost_answer_of_a_gateway_hides_a_task_that_is_found() {
 
 #[test]
 fn each_known_violation_is_of_a_check_here() {
-    const CHECKS: [&str; 5] = ["gateway", "retry after", "bodies", "null or missing", "one bad field"];
+    const CHECKS: [&str; 6] = [
+        "gateway",
+        "retry after",
+        "between pages",
+        "bodies",
+        "null or missing",
+        "one bad field",
+    ];
     for known in crate::known::of("finapi") {
         let name = known.check.strip_prefix("finapi/").unwrap_or_default();
         assert!(

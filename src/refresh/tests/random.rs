@@ -1,6 +1,7 @@
 //! Thousands of refreshes under all that finAPI could say, each from a seed of its own.
 
 use super::*;
+use crate::broken::Broken;
 
 const SEEDS: u64 = 20_000;
 
@@ -275,6 +276,8 @@ struct World {
     draw: Draw,
     /// By how much its clock is behind.
     behind: SignedDuration,
+    /// How old its lists of tasks and its connections are: what happened since does not show.
+    old: Duration,
     /// Its tasks, newest first, each with the moment it ends and how.
     tasks: Vec<(Task, Timestamp, TaskStatus)>,
     /// Held by its batch update until then.
@@ -288,6 +291,7 @@ impl World {
         let held = if draw.one_in(4) { draw.0.i64(1..120) } else { 0 };
         Self {
             behind: SignedDuration::from_millis(draw.0.i64(0..2000)),
+            old: Duration::ZERO,
             tasks: Vec::new(),
             batch_until: at(held),
             form_ends: None,
@@ -295,7 +299,21 @@ impl World {
         }
     }
 
-    fn shown(&mut self, now: Timestamp) -> Vec<Task> {
+    fn with_old_lists(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        world.old = secs(world.draw.0.u64(1..10));
+        world
+    }
+
+    /// The list as it was.
+    fn list(&self, now: Timestamp) -> Vec<Task> {
+        let then = earlier(now, self.old);
+        let mut tasks = self.shown(then);
+        tasks.retain(|task| task.created_at + self.behind <= then);
+        tasks
+    }
+
+    fn shown(&self, now: Timestamp) -> Vec<Task> {
         let task = |(task, ends, end): &(Task, Timestamp, TaskStatus)| {
             if now < *ends {
                 return task.clone();
@@ -315,11 +333,11 @@ impl World {
             return FailureClass::Unavailable.said();
         }
         let response = match refresh.query() {
-            Query::FindTask => Ok(Response::Tasks(self.shown(now))),
+            Query::FindTask => Ok(Response::Tasks(self.list(now))),
             Query::Start => self.start(refresh, now),
             Query::Task(_) => Ok(Response::Task(self.shown(now).remove(0))),
             Query::WebForm(_) => Ok(Response::WebForm(self.form(now))),
-            Query::Connection => Ok(Response::Connection(self.connection(now))),
+            Query::Connection => Ok(Response::Connection(self.connection(earlier(now, self.old)))),
             Query::Collect(..) => Ok(Response::Collected(collected(30))),
         };
         // Here the work is done and the answer is lost.
@@ -426,4 +444,21 @@ fn one_command_starts_one_update_whatever_is_lost_and_whoever_is_killed() {
         let started = follow_in(&mut World::new(seed), seed);
         assert!(started <= 1, "seed {seed} started {started}");
     }
+}
+
+#[test]
+fn one_command_starts_one_update_where_lists_are_older_than_its_start() {
+    const ONE_START: &str = "a command starts one update also where a list of tasks is older than its start";
+    let mut broken = Broken::default();
+    for seed in 0..SEEDS {
+        let started = follow_in(&mut World::with_old_lists(seed), seed);
+        broken.unless(started <= 1, ONE_START, || format!("seed {seed} started {started}"));
+    }
+    broken.judge("refresh/old lists");
+}
+
+#[test]
+fn each_known_violation_is_of_a_check_here() {
+    let checks: Vec<&str> = crate::known::of("refresh").iter().map(|known| known.check).collect();
+    assert!(checks.iter().all(|check| *check == "refresh/old lists"), "{checks:?}");
 }

@@ -98,6 +98,19 @@ fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
 }
 
 #[test]
+fn reading_that_always_fails_ends_also_where_each_wait_is_parked() {
+    let mut run = Run::collecting();
+    for number in 1..run.policy.retry.attempts {
+        run.collect(FailureClass::Unavailable);
+        assert_eq!(run.at().failures, number);
+        // A checkpoint has no connection, so it is read again.
+        run.taken_up().connection(ready());
+    }
+    run.collect(FailureClass::Unavailable);
+    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+}
+
+#[test]
 fn retry_after_is_obeyed_and_costs_no_attempt() {
     for mut run in every_phase() {
         for _ in 0..50 {

@@ -89,11 +89,21 @@ impl Transition<'_> {
             let polling = &self.policy.polling;
             return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
         }
+        // A connection that was READY before and is only read again ends no row of failures.
+        let failures = if update.until.is_some() { refresh.failures } else { 0 };
         let update = Update {
             until: update.until.or(Some(later(self.context.now, CLOCKS_APART_MAX))),
             ..update
         };
-        self.enter_now(refresh, Phase::Collecting { update, connection })
+        let phase = Phase::Collecting { update, connection };
+        self.schedule(Refresh {
+            phase,
+            phase_since: self.context.now,
+            due_at: self.context.now,
+            polls: 0,
+            failures,
+            ..refresh
+        })
     }
 
     pub(super) fn on_collected(

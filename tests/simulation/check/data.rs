@@ -75,8 +75,10 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
     };
     let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
     let by_task = |import: &&Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
-    let imports = imports(ledger, refresh).iter().filter(by_task).filter(by_then);
-    let missing: Vec<i64> = imports.flat_map(ids).filter(|id| !published.contains(id)).collect();
+    let imports = imports(ledger, refresh);
+    let in_time = imports.iter().filter(|import| !is_late(imports, import));
+    let imported = in_time.filter(by_task).filter(by_then);
+    let missing: Vec<i64> = imported.flat_map(ids).filter(|id| !published.contains(id)).collect();
     if !missing.is_empty() {
         let origin = last.origin();
         faults.push(format!(
@@ -123,6 +125,12 @@ fn imports<'a>(ledger: &'a Ledger<'_>, refresh: &Refresh<'_>) -> &'a [Imported] 
         .connections
         .get(&refresh.command.bank_connection_id);
     asked.map(|asked| asked.imports.as_slice()).unwrap_or_default()
+}
+
+/// Whether a task had imported something before: what it stores later than its end is a promise of its own.
+pub(super) fn is_late(imports: &[Imported], import: &Imported) -> bool {
+    let mut of_task = imports.iter().filter(|other| other.task_id == import.task_id);
+    import.task_id.is_some() && of_task.next().is_some_and(|first| first.first_id != import.first_id)
 }
 
 fn ids(import: &Imported) -> std::ops::Range<i64> {

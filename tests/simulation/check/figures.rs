@@ -8,12 +8,14 @@ use bankrefresh::broker::memory::{PublishFault, What};
 use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::Endpoint as Part;
 
+use super::data::is_late;
 use super::findings::Findings;
 use super::ledger::Ledger;
-use super::limits::{EXCUSED, FIGURES, MEANS, SCENARIOS};
+use super::limits::{EXCUSED, EXCUSED_STRANGE, FIGURES, MEANS, SCENARIOS};
 use super::outcomes::{conflicts, repeats};
 use crate::line::Endpoint;
 use crate::scenario::Act;
+use crate::strange::{Means, Strange};
 
 /// So many seeds the limits are for.
 const PER_SEEDS: u64 = 1000;
@@ -35,6 +37,19 @@ impl Figures {
         for (name, count) in findings.excused() {
             *figures.0.entry((*name).to_owned()).or_default() += count;
         }
+        figures
+    }
+
+    /// The figures of a strange run: which of its acts were met.
+    pub(super) fn of_strange(ledger: &Ledger<'_>, findings: &Findings) -> Self {
+        let mut figures = Self::default();
+        let acts = ledger.scenario.strange.iter();
+        acts.filter(|act| is_met(ledger, act))
+            .for_each(|act| figures.count(act.name, 1));
+        figures.count("strange runs", 1);
+        figures.count("commands of strange runs", ledger.refreshes.len());
+        let excused = findings.excused().values().sum::<u64>();
+        figures.count(EXCUSED_STRANGE, usize::try_from(excused).unwrap_or(usize::MAX));
         figures
     }
 
@@ -169,6 +184,25 @@ impl Figures {
         let limited = SCENARIOS.iter().chain(EXCUSED).map(|(name, _)| name);
         let known: Vec<&str> = limited.chain(FIGURES).copied().collect();
         self.0.keys().filter(move |name| !known.contains(&name.as_str()))
+    }
+}
+
+/// Whether a call met it.
+fn is_met(ledger: &Ledger<'_>, act: &Strange) -> bool {
+    let asked = &ledger.history.asked.connections;
+    match &act.means {
+        Means::Fault(fault) => ledger.history.calls.iter().any(|call| {
+            let at = ledger.time(call.at);
+            call.met.as_ref() == Some(&fault.kind) && act.from <= at && act.until.is_none_or(|until| at <= until)
+        }),
+        Means::Late(connection) => {
+            let imports = asked
+                .get(connection)
+                .map(|asked| asked.imports.as_slice())
+                .unwrap_or_default();
+            imports.iter().any(|import| is_late(imports, import))
+        }
+        Means::Clock => !ledger.history.calls.is_empty(),
     }
 }
 

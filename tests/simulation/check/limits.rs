@@ -9,7 +9,12 @@ pub(super) const FIGURES: &[&str] = &[
     "tasks started",
     "virtual minutes",
     "well ones beside a bad neighbour",
+    "strange runs",
+    "commands of strange runs",
 ];
+
+/// All that is excused in strange runs.
+pub(super) const EXCUSED_STRANGE: &str = "in strange runs, all of the above";
 
 /// How often each scenario must happen. About half of what is usual.
 pub(super) const SCENARIOS: &[(&str, u64)] = &[
@@ -64,6 +69,46 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("neighbour: a message that kills workers", 5),
     ("neighbour: a user who sends 600 commands at once", 5),
     ("neighbour: 600 messages that can't be read", 5),
+    ("strange: a gateway's page", 6),
+    ("strange: a gateway's empty answer", 7),
+    ("strange: a gateway's JSON", 8),
+    ("strange: 204", 7),
+    ("strange: a redirect", 6),
+    ("strange: a gateway's time-out after the work is done", 6),
+    ("strange: a body that is cut", 6),
+    ("strange: a body that breaks off", 9),
+    ("strange: a body that hangs", 9),
+    ("strange: a body that comes slowly", 5),
+    ("strange: a body that never ends", 7),
+    ("strange: another content type", 7),
+    ("strange: UTF-16", 7),
+    ("strange: Latin-1", 8),
+    ("strange: a byte order mark", 7),
+    ("strange: a member that is null", 6),
+    ("strange: a member that is missing", 5),
+    ("strange: a member of another type", 5),
+    ("strange: an odd number", 6),
+    ("strange: an odd time", 6),
+    ("strange: a word that is new", 7),
+    ("strange: late storage", 7),
+    ("strange: a task that vanishes", 8),
+    ("strange: a web form that vanishes", 7),
+    ("strange: a connection that vanishes", 8),
+    ("strange: an account that vanishes", 7),
+    ("strange: an old list of tasks", 10),
+    ("strange: an old connection", 10),
+    ("strange: an old web form", 6),
+    ("strange: 404 right after 201", 6),
+    ("strange: 429 between two pages, in seconds", 6),
+    ("strange: 429 between two pages, as a date", 7),
+    ("strange: a token that dies before the work", 9),
+    ("strange: a token that dies after the work", 8),
+    ("strange: a user's calls fail for good", 9),
+    ("strange: a user's calls hang for good", 5),
+    ("strange: a connection's calls fail for good", 8),
+    ("strange: a connection's calls hang for good", 3),
+    ("strange: finAPI's clock is ahead", 10),
+    ("strange: finAPI's clock is behind", 12),
 ];
 
 /// How often each excuse may be needed. Up to half as much again as what is usual, and more where it is rare.
@@ -81,6 +126,7 @@ pub(super) const EXCUSED: &[(&str, u64)] = &[
     ("given up after killing workers", 5),
     ("command with conflicting outcomes", 140),
     ("event published again", 3500),
+    (EXCUSED_STRANGE, 700),
 ];
 
 /// The most that one has of another: a name, what is divided, by what, and the limit.

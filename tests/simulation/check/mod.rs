@@ -14,6 +14,7 @@ mod outcomes;
 mod polls;
 mod secrets;
 mod starts;
+mod strange;
 mod user;
 
 pub(crate) use broker::STATE_MAX;
@@ -137,20 +138,40 @@ const CHECKS: &[Check] = &[
     check("secrets", "nothing secret is said", secrets::nothing_secret_is_said),
 ];
 
+/// The check that all violations of strange runs count under, each with its promise.
+const STRANGE: &str = "strange";
+
 /// Whether there is such a check with such a promise.
 pub(crate) fn exists(name: &str, promise: &str) -> bool {
-    CHECKS
-        .iter()
-        .any(|check| check.name == name && check.promise == promise)
+    let mut checks = CHECKS.iter().chain(strange::CHECKS);
+    checks.any(|check| (check.name == name || name == STRANGE) && check.promise == promise)
 }
 
 /// Everything that was violated, and how much happened.
 pub(crate) fn check_all(scenario: &Scenario, history: &History) -> (Vec<Violation>, Figures) {
     let ledger = Ledger::new(scenario, history);
     let mut findings = Findings::default();
+    let violated = violated(&ledger, CHECKS.iter(), &mut findings);
+    (violated, Figures::of(&ledger, &findings))
+}
+
+/// The same for a strange run: what it violates is under a name of its own, and of what happened only what is strange counts.
+pub(crate) fn check_strange(scenario: &Scenario, history: &History) -> (Vec<Violation>, Figures) {
+    let ledger = Ledger::new(scenario, history);
+    let mut findings = Findings::default();
+    let mut violated = violated(&ledger, CHECKS.iter().chain(strange::CHECKS), &mut findings);
+    violated.iter_mut().for_each(|violation| violation.check = STRANGE);
+    (violated, Figures::of_strange(&ledger, &findings))
+}
+
+fn violated<'a>(
+    ledger: &Ledger<'_>,
+    checks: impl Iterator<Item = &'a Check>,
+    findings: &mut Findings,
+) -> Vec<Violation> {
     let mut violated = Vec::new();
-    for Check { name, promise, check } in CHECKS {
-        check(&ledger, &mut findings);
+    for Check { name, promise, check } in checks {
+        check(ledger, findings);
         let found = findings.take_violated().into_iter();
         violated.extend(found.map(|what| Violation {
             check: name,
@@ -158,5 +179,5 @@ pub(crate) fn check_all(scenario: &Scenario, history: &History) -> (Vec<Violatio
             what,
         }));
     }
-    (violated, Figures::of(&ledger, &findings))
+    violated
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
-use super::starts;
+use super::{starts, strange};
 use crate::commands::Is;
 use crate::scenario::Scenario;
 
@@ -233,6 +233,7 @@ pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings
         };
         let kept_until = kept_until(ledger, refresh, last.at);
         let late = last.at.saturating_duration_since(calm.max(since).max(kept_until));
+        let allowed = allowed + strange::endured(ledger, refresh);
         if late > allowed {
             let late = late.as_secs();
             violated.push(format!(

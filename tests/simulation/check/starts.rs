@@ -173,7 +173,7 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
 /// The number of the call by which a run read the list of tasks last. finAPI answers calls of one moment in their order.
 fn list_of(seen: &[(usize, &Call)], run: Option<Id>) -> Option<usize> {
     let is_list = |call: &Call| call.run == run && call.endpoint == Endpoint::FindTask;
-    let is_read = |call: &Call| call.answered.is_some_and(|(_, status)| status == 200);
+    let is_read = |call: &Call| !call.is_changed() && call.answered.is_some_and(|(_, status)| status == 200);
     let mut lists = seen.iter().rev().filter(|(_, call)| is_list(call) && is_read(call));
     lists.next().map(|(index, _)| *index)
 }

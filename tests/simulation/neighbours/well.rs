@@ -64,6 +64,7 @@ pub(super) fn scenario(source: &Source, kind: &Kind) -> Scenario {
         deadly: [].into(),
         killer: None,
         hung_credentials: None,
+        strange: Vec::new(),
         asks_for_status: true,
         calm_at: SPAN,
         quiet_max: kind.quiet_max(),
