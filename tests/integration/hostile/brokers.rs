@@ -128,7 +128,7 @@ async fn commands_that_expire_in_their_lane_are_dead_letters_that_can_be_replaye
 }
 
 /// A consumer's queue that rejects failures once it is full, and is.
-async fn full_queue(platform: &Platform, channel: &Channel) {
+pub async fn full_queue(platform: &Platform, channel: &Channel) {
     let name = format!("{}.full", platform.topology.events());
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));

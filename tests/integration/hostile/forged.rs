@@ -40,7 +40,7 @@ pub const PRINTED: Promise = Promise {
 };
 
 /// A good checkpoint of the bad command.
-fn checkpoint() -> RefreshState {
+pub fn checkpoint() -> RefreshState {
     let now = Some(SystemTime::now().into());
     RefreshState {
         version: state::VERSION,
@@ -70,7 +70,7 @@ fn whole_history() -> RefreshState {
     }
 }
 
-fn of_checkpoint() -> RawProperties {
+pub fn of_checkpoint() -> RawProperties {
     RawProperties::default().with(Property::Type, state::MESSAGE_NAME.as_bytes())
 }
 

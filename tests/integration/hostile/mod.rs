@@ -1,5 +1,6 @@
 //! Messages that no honest sender writes and brokers that nobody wants: what they do to a worker, and to everybody else.
 
+mod again;
 mod brokers;
 mod forged;
 mod names;

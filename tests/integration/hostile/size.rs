@@ -14,7 +14,7 @@ const RESIDENT_KB_MAX: u64 = 80_000;
 const MB: usize = 1_000_000;
 
 /// A header table that fills its frame, by one large value.
-fn full(raw: &RawPublisher) -> RawProperties {
+pub fn full(raw: &RawPublisher) -> RawProperties {
     let around = entry(b"large", &text(b"")).len();
     let value = vec![b'h'; of_command().room(raw.frame_max) - around];
     of_command().with_headers(&[entry(b"large", &text(&value))])

@@ -14,7 +14,7 @@ use crate::scenario::{Act, Scenario};
 use kinds::{KINDS, Stage};
 
 /// Every so many seeds have a strange run.
-const EVERY: u64 = 2;
+const EVERY: u64 = 4;
 /// The most acts that a run has beside that of its turn.
 const MORE_MAX: usize = 2;
 
