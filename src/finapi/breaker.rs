@@ -1,86 +1,73 @@
-//! While finAPI is down, it is left alone but for one probe at a time, and workers take no new commands.
+//! The circuit breaker: a host that is down is asked nothing but a few trial calls, and workers take no new commands.
+//!
+//! A host is down when the last calls of several users failed, and these are at least half of the users that called lately, or
+//! when it cannot be connected to. What fails for fewer users is their own trouble.
+//!
+//! ```text
+//! closed ── several users fail ──> open ── after a wait ──> half-open: some users may call once each
+//!    ^                              ^                           │
+//!    │                              └──── they all failed ──────┤
+//!    └───────────────── the host answered anybody ──────────────┘
+//! ```
+
+mod host;
+mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::setting::{DAY, Declared, MINUTE, SECOND, Section};
+pub use super::callers::CallEnd;
+use crate::id::UserId;
+use host::State;
+pub use settings::Settings;
 
-/// When finAPI counts as down (section `breaker`).
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "`declare` says what each field means")]
-pub struct Settings {
-    pub failures: u32,
-    #[serde(with = "humantime_serde")]
-    pub initial: Duration,
-    #[serde(with = "humantime_serde")]
-    pub max: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            failures: 10,
-            initial: Duration::from_secs(2),
-            max: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Section for Settings {
-    const NAME: &'static str = "breaker";
-    const TITLE: &'static str = "when finAPI counts as down";
-
-    fn declare(&self, list: &mut Declared) {
-        list.within(
-            "failures",
-            self.failures,
-            1..=10_000,
-            "How many failed calls to a host in a row open its breaker.",
-        );
-        // A probe may be the poll of a task, and finAPI allows one of those a second.
-        list.within(
-            "initial",
-            self.initial,
-            SECOND..=60 * MINUTE,
-            "The wait before the first probe. It doubles with each probe that fails.",
-        );
-        list.within("max", self.max, SECOND..=DAY, "The longest wait between two probes.")
-            .and(self.initial <= self.max, "at least `breaker.initial`");
-    }
-}
-
-/// finAPI's hosts, which can be down each by itself.
+/// What workers call, each of which can be down by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
     /// Tokens, connections, accounts and transactions (`finapi.access_url`).
     Access,
     /// Tasks and web forms (`finapi.web_form_url`).
     WebForm,
+    /// The source of users' credentials (section `credentials`).
+    Credentials,
 }
 
 impl Host {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Access, Self::WebForm];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Access, Self::WebForm, Self::Credentials];
 
     fn setting(self) -> &'static str {
         match self {
             Self::Access => "finapi.access_url",
             Self::WebForm => "finapi.web_form_url",
+            Self::Credentials => "credentials",
+        }
+    }
+
+    /// What failures call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Access | Self::WebForm => "finAPI",
+            Self::Credentials => "the source of credentials",
         }
     }
 }
 
-/// Watches over the calls to finAPI.
-#[derive(Debug)]
-pub struct Breaker {
-    settings: Settings,
-    hosts: Mutex<[State; Host::ALL.len()]>,
-    down: watch::Sender<bool>,
+/// How it is with all hosts together: as with the worst of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outage {
+    /// All breakers are closed.
+    #[default]
+    None,
+    /// A host counts as down, and whoever calls it next finds out whether it is back.
+    Ending,
+    /// A host counts as down and is to be left alone.
+    Lasting,
 }
 
 /// What a call is.
@@ -88,98 +75,105 @@ pub struct Breaker {
 pub enum Admitted {
     /// One like any other.
     Call,
-    /// The one that finds out whether the host is back; the next one may come after this.
-    Probe(Duration),
+    /// One of a few that find out whether the host is back; and of which round.
+    Trial(u64),
 }
 
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    open: Option<Open>,
+/// What the end of a call says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// It was a trial and its host is still down: nobody's failure, and to be tried again after this.
+    pub still_down: Option<Duration>,
+    /// Where it found the host under strain: the share of users whose last call did, if these are several.
+    pub strained: Option<f64>,
 }
 
+/// Watches over the calls to all hosts.
 #[derive(Debug)]
-struct Open {
-    wait: Duration,
-    probe_at: Instant,
+pub struct Breaker {
+    hosts: Mutex<[State; Host::ALL.len()]>,
+    outage: watch::Sender<Outage>,
 }
 
 impl Breaker {
-    /// A closed breaker: finAPI counts as up.
+    /// A closed breaker: all hosts count as up.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
-            settings,
-            hosts: Mutex::default(),
-            down: watch::Sender::new(false),
+            hosts: Mutex::new(Host::ALL.map(|_| State::new(settings))),
+            outage: watch::Sender::default(),
         }
     }
 
-    /// Reports whenever finAPI goes down (`true`), which it is while any of its hosts is, and comes back.
+    /// Reports whenever the outage changes.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.down.subscribe()
+    pub fn watch(&self) -> watch::Receiver<Outage> {
+        self.outage.subscribe()
     }
 
-    /// How long no call may be made to a host, if it is down.
-    #[must_use]
-    pub fn open_for(&self, host: Host, now: Instant) -> Option<Duration> {
-        let hosts = self.hosts();
-        let open = hosts[host as usize].open.as_ref()?;
-        Some(open.probe_at.saturating_duration_since(now))
-    }
-
-    /// Whether a call may be made now, and as what.
+    /// Whether a user may call a host now.
     ///
     /// # Errors
     ///
     /// How long to wait before asking again.
-    pub fn admit(&self, host: Host, now: Instant) -> Result<Admitted, Duration> {
-        let mut hosts = self.hosts();
-        let Some(open) = &mut hosts[host as usize].open else {
-            return Ok(Admitted::Call);
-        };
-        if now < open.probe_at {
-            return Err(open.probe_at - now);
-        }
-        // This call is the probe; the next one waits for what comes of it.
-        open.wait = (open.wait * 2).min(self.settings.max);
-        open.probe_at = now + open.wait;
-        Ok(Admitted::Probe(open.wait))
+    pub fn check(&self, host: Host, user_id: &UserId, now: Instant) -> Result<(), Duration> {
+        self.change(host, now, |state| state.check(user_id, now))
     }
 
-    /// A host answered.
-    pub fn on_success(&self, host: Host) {
+    /// The same, for a call that is made at once. Each is to be followed by [`Self::on_end`].
+    ///
+    /// # Errors
+    ///
+    /// How long to wait before asking again.
+    pub fn admit(&self, host: Host, user_id: &UserId, now: Instant) -> Result<Admitted, Duration> {
+        self.change(host, now, |state| state.admit(user_id, now))
+    }
+
+    /// A call has ended.
+    pub fn on_end(&self, host: Host, user_id: &UserId, admitted: Admitted, end: CallEnd, now: Instant) -> Verdict {
+        self.change(host, now, |state| state.on_end(user_id, admitted, end, now))
+    }
+
+    /// Whether too few users called a host lately to know an outage from one user's trouble.
+    #[must_use]
+    pub fn callers_are_few(&self, host: Host, now: Instant) -> bool {
+        self.hosts()[host as usize].callers_are_few(now)
+    }
+
+    /// Lets time pass for the hosts that are down, for ever: once no refresh is in flight, nobody calls them.
+    pub async fn keep_time(&self) {
+        let mut outage = self.watch();
+        loop {
+            let next = self.hosts().iter().filter_map(State::next_change).min();
+            match next {
+                Some(next) => tokio::select! {
+                    () = tokio::time::sleep_until(next) => {}
+                    _ = outage.changed() => {}
+                },
+                // The sender lives as long as this.
+                None => drop(outage.changed().await),
+            }
+            for host in Host::ALL {
+                self.change(host, Instant::now(), |_| ());
+            }
+        }
+    }
+
+    /// Changes a host's state after the time that has passed, and reports what follows.
+    fn change<T>(&self, host: Host, now: Instant, change: impl FnOnce(&mut State) -> T) -> T {
         let mut hosts = self.hosts();
         let state = &mut hosts[host as usize];
-        state.failures = 0;
-        if state.open.take().is_some() {
-            tracing::info!(host = host.setting(), "finAPI is back, so its breaker is closed");
-            self.report(&*hosts);
+        let before = state.outage();
+        state.pass(now);
+        let result = change(state);
+        let after = state.outage();
+        if before != after {
+            report(host, before, after);
+            let worst = hosts.iter().map(State::outage).max().unwrap_or_default();
+            self.outage
+                .send_if_modified(|reported| std::mem::replace(reported, worst) != worst);
         }
-    }
-
-    /// A host could not be reached, or answered with a server error.
-    pub fn on_failure(&self, host: Host, now: Instant) {
-        let mut hosts = self.hosts();
-        let state = &mut hosts[host as usize];
-        state.failures = state.failures.saturating_add(1);
-        if state.open.is_none() && state.failures >= self.settings.failures {
-            let wait = self.settings.initial;
-            let probe_at = now + wait;
-            state.open = Some(Open { wait, probe_at });
-            tracing::warn!(
-                host = host.setting(),
-                "finAPI is down, so its breaker is open and the worker takes no new commands"
-            );
-            self.report(&*hosts);
-        }
-    }
-
-    fn report(&self, hosts: &[State]) {
-        let down = hosts.iter().any(|state| state.open.is_some());
-        self.down
-            .send_if_modified(|reported| std::mem::replace(reported, down) != down);
+        result
     }
 
     fn hosts(&self) -> MutexGuard<'_, [State; Host::ALL.len()]> {
@@ -187,56 +181,14 @@ impl Breaker {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOST: Host = Host::WebForm;
-
-    #[tokio::test]
-    async fn it_opens_after_failures_in_a_row_probes_and_closes_again() {
-        let breaker = Breaker::new(Settings {
-            failures: 2,
-            ..Settings::default()
-        });
-        let watch = breaker.watch();
-        let now = Instant::now();
-        breaker.on_failure(HOST, now);
-        breaker.on_success(HOST);
-        breaker.on_failure(HOST, now);
-        assert!(breaker.admit(HOST, now).is_ok());
-        breaker.on_failure(HOST, now);
-        assert!(*watch.borrow());
-        assert_eq!(breaker.open_for(HOST, now), Some(Duration::from_secs(2)));
-        assert_eq!(breaker.admit(HOST, now), Err(Duration::from_secs(2)));
-        let later = now + Duration::from_secs(2);
-        assert!(breaker.admit(HOST, later).is_ok(), "the probe");
-        assert_eq!(breaker.admit(HOST, later), Err(Duration::from_secs(4)), "only one");
-        breaker.on_success(HOST);
-        assert!(breaker.admit(HOST, later).is_ok());
-        assert!(!*watch.borrow());
-    }
-
-    #[tokio::test]
-    async fn each_host_is_down_by_itself_and_finapi_is_while_any_is() {
-        let breaker = Breaker::new(Settings {
-            failures: 2,
-            ..Settings::default()
-        });
-        let watch = breaker.watch();
-        let now = Instant::now();
-        for _ in 0..2 {
-            breaker.on_failure(Host::WebForm, now);
-            breaker.on_success(Host::Access);
-        }
-        assert!(*watch.borrow());
-        assert_eq!(breaker.admit(Host::Access, now), Ok(Admitted::Call));
-        assert!(breaker.admit(Host::WebForm, now).is_err());
-        breaker.on_failure(Host::Access, now);
-        breaker.on_failure(Host::Access, now);
-        breaker.on_success(Host::WebForm);
-        assert!(*watch.borrow(), "the other one is down still");
-        breaker.on_success(Host::Access);
-        assert!(!*watch.borrow());
+fn report(host: Host, before: Outage, after: Outage) {
+    let (setting, name) = (host.setting(), host.name());
+    match (before, after) {
+        (Outage::None, _) => tracing::warn!(
+            host = setting,
+            "{name} is down, so its breaker is open and the worker takes no new commands"
+        ),
+        (_, Outage::None) => tracing::info!(host = setting, "{name} is back, so its breaker is closed"),
+        _ => {}
     }
 }

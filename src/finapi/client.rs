@@ -1,17 +1,15 @@
 //! The client of finAPI, and its one door ([`FinApi::query`]).
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{self, Breaker, Host};
+use super::breaker::{self, Breaker, Host, Outage};
 use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
-use super::probe::Failed;
 use super::request::Dialect;
 use super::settings::Settings;
 use super::tokens::Tokens;
@@ -77,8 +75,6 @@ pub struct FinApi {
     /// None: as fast as it goes.
     pub(super) rate: Option<RateLimiter>,
     pub(super) breaker: Breaker,
-    /// A user's last request that failed at each host.
-    pub(super) failed: Mutex<[Option<Failed>; Host::ALL.len()]>,
     pub(super) speaks_reference: AtomicBool,
     pub(super) signer: Option<Signer>,
     pub(super) metrics: FinApiMetrics,
@@ -99,8 +95,7 @@ impl FinApi {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             rate: settings.requests_per_second.map(RateLimiter::even),
-            breaker: Breaker::new(breaker),
-            failed: Mutex::default(),
+            breaker: Breaker::new(&breaker),
             speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
             transport,
             settings,
@@ -122,10 +117,15 @@ impl FinApi {
         self.concurrency.calls()
     }
 
-    /// Reports whenever finAPI goes down (`true`) and comes back.
+    /// Reports whenever a host goes down and comes back.
     #[must_use]
-    pub fn watch_outage(&self) -> watch::Receiver<bool> {
+    pub fn watch_outage(&self) -> watch::Receiver<Outage> {
         self.breaker.watch()
+    }
+
+    /// Lets time pass for hosts that are down, for ever.
+    pub async fn keep_time(&self) {
+        self.breaker.keep_time().await;
     }
 
     /// A permit for a query, if one is free.
@@ -154,7 +154,7 @@ impl FinApi {
         let started = Instant::now();
         let result = match self.send_query(QueryContext { refresh, control }, query).await {
             Ok(response) => Ok(response),
-            Err(Interrupt::Failed(failure)) => Err(failure),
+            Err(Interrupt::Failed(failure)) => Err(self.judged(host_of(query), failure)),
             Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
             Err(Interrupt::Stopped) => return Outcome::Stopped,
         };
@@ -173,6 +173,13 @@ impl FinApi {
             // Twice as large as the others, so it takes its room only when it is needed.
             Query::Collect(accounts, span) => Box::pin(self.collect(context, accounts, *span)).await,
         }
+    }
+}
+
+fn host_of(query: &Query) -> Host {
+    match query {
+        Query::FindTask | Query::Start | Query::Task(_) | Query::WebForm(_) => Host::WebForm,
+        Query::Connection | Query::Collect(..) => Host::Access,
     }
 }
 

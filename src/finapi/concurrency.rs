@@ -1,7 +1,7 @@
 //! The concurrency limiter: at most so many calls of finAPI at once.
 //!
-//! The limit adapts. It shrinks by a third when finAPI refuses or fails, at most once a second, and grows by one with every limit's
-//! worth of good answers.
+//! The limit adapts. It shrinks when finAPI refuses or fails for several users, at most once a second: by a third when it does so for all of
+//! them, and by less when for a part. It grows by one with every limit's worth of good answers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,15 +93,15 @@ impl ConcurrencyLimiter {
         self.give();
     }
 
-    /// finAPI refused because of load, or failed.
-    pub fn on_overload(&self) {
+    /// finAPI refused because of load, or failed, for this share of its users.
+    pub fn on_strain(&self, share: f64) {
         let mut state = self.state();
         let now = Instant::now();
         if state
             .shrunk_at
             .is_none_or(|at| now.duration_since(at) >= SHRINK_INTERVAL)
         {
-            state.limit = (state.limit * 2.0 / 3.0).max(1.0);
+            state.limit = (state.limit * (1.0 - share / 3.0)).max(1.0);
             state.shrunk_at = Some(now);
         }
     }
@@ -183,12 +183,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_limit_follows_what_finapi_can_take() {
         let limiter = ConcurrencyLimiter::new(30);
-        limiter.on_overload();
-        limiter.on_overload();
+        limiter.on_strain(1.0);
+        limiter.on_strain(1.0);
         assert_eq!(limiter.calls().limit, 20);
         tokio::time::advance(SHRINK_INTERVAL).await;
-        limiter.on_overload();
+        limiter.on_strain(1.0);
         assert_eq!(limiter.calls().limit, 13);
+        tokio::time::advance(SHRINK_INTERVAL).await;
+        limiter.on_strain(0.3);
+        assert_eq!(limiter.calls().limit, 12);
         (0..1000).for_each(|_| limiter.on_success());
         assert_eq!(limiter.calls().limit, 30);
     }

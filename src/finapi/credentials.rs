@@ -190,7 +190,10 @@ impl Credentials {
             Self::Command => Err(unauthorized(
                 "the command has no access_token, and credentials.source is \"command\"",
             )),
-            Self::Directory { directory } => from_directory(directory, user_id).await,
+            Self::Directory { directory } => {
+                let reading = tokio::time::timeout(timeout(), from_directory(directory, user_id)).await;
+                reading.unwrap_or_else(|_| Err(unavailable("credentials.directory could not be read in time")))
+            }
             Self::Http { url, bearer, timeout } => {
                 from_service(url, bearer.as_ref(), *timeout, user_id, transport).await
             }

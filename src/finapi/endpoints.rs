@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::breaker::Host;
 use super::client::{FinApi, Interrupt, QueryContext};
 use super::error;
-use super::pipeline::{TASKS_ENDPOINT, UserRequest};
+use super::pipeline::{TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Dialect, Names};
 use super::transport::HttpResponse;
 use super::wire::{self, misunderstood, understand};
@@ -69,7 +69,7 @@ impl FinApi {
             .as_ref()
             .map(|signer| signer.callbacks(context.refresh.command.id()));
         let body = request::body(&context.refresh.command, names, callbacks.as_ref());
-        let url = self.at(Host::WebForm, "api/tasks/backgroundUpdate");
+        let url = Self::at(&self.settings.web_form_url, "api/tasks/backgroundUpdate");
         let request = UserRequest {
             body: body.into(),
             method: Method::POST,
@@ -88,7 +88,7 @@ impl FinApi {
             .unwrap_or(Timestamp::MIN);
         let endpoint = TASKS_ENDPOINT;
         let id = context.refresh.command.connection_id();
-        let mut url = self.at(Host::WebForm, "api/tasks");
+        let mut url = Self::at(&self.settings.web_form_url, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
             url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
@@ -111,14 +111,14 @@ impl FinApi {
     }
 
     pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {
-        let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
-        let request = UserRequest::get(context, "GET /api/tasks/{id}", Host::WebForm, url);
+        let url = Self::at(&self.settings.web_form_url, &format!("api/tasks/{id}"));
+        let request = UserRequest::get(context, TASK_ENDPOINT, Host::WebForm, url);
         let task: wire::Task = self.read(request).await?;
         Ok(Response::Task(task.into()))
     }
 
     pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &WebFormId) -> Result<Response, Interrupt> {
-        let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
+        let url = Self::at(&self.settings.web_form_url, &format!("api/webForms/{id}"));
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: wire::WebForm = self.read(request).await?;
         Ok(Response::WebForm(form.into()))
@@ -126,7 +126,7 @@ impl FinApi {
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
         let id = context.refresh.command.connection_id();
-        let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
+        let url = Self::at(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
         let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
         let connection: wire::Connection = self.read(request).await?;
         Ok(Response::Connection(connection.into()))
@@ -145,7 +145,7 @@ impl FinApi {
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
         let id = context.refresh.command.connection_id();
-        let mut url = self.at(Host::Access, "api/v1/accounts");
+        let mut url = Self::at(&self.settings.access_url, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
         let request = UserRequest::get(context, "GET /api/v1/accounts", Host::Access, url);
         let accounts: wire::Accounts = self.read(request).await?;
@@ -169,7 +169,7 @@ impl FinApi {
             wire::german_day(span.since),
             self.settings.page_size,
         );
-        let mut url = self.at(Host::Access, "api/v1/transactions");
+        let mut url = Self::at(&self.settings.access_url, "api/v1/transactions");
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
             url.set_query(Some(&format!("{query}&page={page}")));

@@ -2,15 +2,16 @@
 
 pub mod breaker;
 pub mod callback_url;
+pub(crate) mod callers;
 pub mod client;
 pub mod concurrency;
+mod connections;
 pub mod credentials;
 mod endpoints;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod pipeline;
-mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
@@ -20,6 +21,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;

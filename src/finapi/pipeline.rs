@@ -7,23 +7,25 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Request;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use super::breaker::{Admitted, Host};
+use super::breaker::{Admitted, CallEnd, Host, Verdict};
 use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::credentials::Secret;
 use super::error::{self, Api};
-use super::probe::Failed;
 use super::tokens::{GrantRequest, Source, TokenResponse};
 use super::transport::{HttpResponse, TransportError};
 use super::wire::{self, parse};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::telemetry::metrics::TokenFrom;
 use crate::telemetry::{Ended, traces};
 
 pub(super) const TOKEN_ENDPOINT: &str = "POST /oauth/token";
+pub(super) const TASK_ENDPOINT: &str = "GET /api/tasks/{id}";
 pub(super) const TASKS_ENDPOINT: &str = "GET /api/tasks";
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,6 +43,23 @@ pub(super) struct UserRequest<'a> {
     pub(super) control: &'a Control,
     /// The command's own token, if it has one.
     pub(super) access_token: Option<&'a SecretString>,
+}
+
+/// Who calls whom.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    endpoint: &'static str,
+    host: Host,
+    user_id: &'a UserId,
+    /// Nothing is sent a second time once this is cancelled.
+    stop: Option<&'a CancellationToken>,
+}
+
+/// What came of a request.
+struct Exchanged {
+    result: Result<HttpResponse, TransportError>,
+    /// None where no head came.
+    verdict: Option<Verdict>,
 }
 
 impl FinApi {
@@ -65,79 +84,107 @@ impl FinApi {
 
     /// Sends a request that its worker still wants when its turn has come.
     async fn send_wanted(&self, request: &UserRequest<'_>, token: &SecretString) -> Result<HttpResponse, Interrupt> {
-        self.turn(request.host).await?;
+        self.turn(request.host, request.user_id).await?;
         let is_safe = request.method == Method::GET || request.control.lease.is_valid();
         if request.control.stop.is_cancelled() || !is_safe {
             return Err(Interrupt::Stopped);
         }
-        Ok(self
-            .send(request.host, request.request(token)?, request.endpoint)
-            .await?)
+        let call = Call {
+            endpoint: request.endpoint,
+            host: request.host,
+            user_id: request.user_id,
+            stop: Some(&request.control.stop),
+        };
+        Ok(self.send(call, request.request(token)?).await?)
     }
 
     /// Waits until a request may be sent. None that will not be takes a turn.
-    pub(super) async fn turn(&self, host: Host) -> Result<(), Failure> {
-        match self.breaker.open_for(host, Instant::now()) {
-            Some(wait) if !wait.is_zero() => Err(down(wait)),
-            _ => {
-                if let Some(rate) = &self.rate {
-                    rate.admit().await;
-                }
-                Ok(())
+    pub(super) async fn turn(&self, host: Host, user_id: &UserId) -> Result<(), Failure> {
+        let checked = self.breaker.check(host, user_id, Instant::now());
+        checked.map_err(|wait| down(host, wait))?;
+        if let Some(rate) = &self.rate {
+            rate.admit().await;
+        }
+        Ok(())
+    }
+
+    /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure. A read
+    /// whose connection was lost is sent again at once, because a kept connection may have been closed just before.
+    pub(super) async fn send(&self, call: Call<'_>, request: Request) -> Result<HttpResponse, Failure> {
+        let Call { endpoint, host, .. } = call;
+        let admitted = self.breaker.admit(host, call.user_id, Instant::now());
+        let admitted = admitted.map_err(|wait| down(host, wait))?;
+        if let Admitted::Trial(_) = admitted {
+            self.transport.distrust_kept_connections();
+        }
+        let deadline = Instant::now() + self.settings.timeout;
+        let sent_id = request.headers().get(X_REQUEST_ID).cloned();
+        let again = (request.method() == Method::GET).then(|| request.try_clone()).flatten();
+        let mut exchanged = self.exchange(call, admitted, request, deadline).await;
+        if let (Err(TransportError::Lost), None, Some(mut again)) = (&exchanged.result, exchanged.verdict, again) {
+            if endpoint == TASK_ENDPOINT {
+                // finAPI may have got the poll, and allows one a second.
+                tokio::time::sleep(POLL_INTERVAL_MIN).await;
             }
+            if call.stop.is_some_and(|stop| !stop.is_cancelled()) {
+                again.headers_mut().insert(X_REQUEST_ID, request_id());
+                exchanged = self.exchange(call, admitted, again, deadline).await;
+            }
+        }
+        let Exchanged { result, verdict } = exchanged;
+        let no_head = || match result {
+            Err(TransportError::Connect) => CallEnd::NoConnection,
+            _ => CallEnd::Failed,
+        };
+        let verdict = verdict.unwrap_or_else(|| self.on_end(call, admitted, no_head()));
+        match verdict.still_down {
+            Some(wait) => Err(down(host, wait)),
+            None => result.map_err(|error| error::no_response(endpoint, error, sent_id.as_ref())),
         }
     }
 
-    /// Sends one request, unless its host is down. A probe that fails says what was known already, so it is nobody's failure.
-    pub(super) async fn send(
-        &self,
-        host: Host,
-        request: Request,
-        endpoint: &'static str,
-    ) -> Result<HttpResponse, Failure> {
-        let admitted = self.breaker.admit(host, Instant::now()).map_err(down)?;
-        let span = traces::HttpSpan::begin(endpoint, request.url());
+    /// Sends a request once. The head of the response says how it is with the host; a body that does not end is trouble of that call alone.
+    async fn exchange(&self, call: Call<'_>, admitted: Admitted, request: Request, deadline: Instant) -> Exchanged {
+        let span = traces::HttpSpan::begin(call.endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
-        let sent_id = request.headers().get(X_REQUEST_ID).cloned();
-        let url = request.url().clone();
-        let authorization = request.headers().get(header::AUTHORIZATION).cloned();
         let started = Instant::now();
-        let result = self
-            .transport
-            .send(request, self.settings.timeout, self.settings.body_max)
-            .await;
+        let (verdict, result) = match self.transport.begin(request, deadline).await {
+            Ok(head) => {
+                let verdict = self.on_end(call, admitted, end_of(head.status));
+                (Some(verdict), head.read(self.settings.body_max, deadline).await)
+            }
+            Err(error) => (None, Err(error)),
+        };
         let ended = ended(&result);
         span.end(&ended);
-        self.metrics.requested(endpoint, server, &ended, started.elapsed());
-        match &result {
-            Ok(response) if !is_strained(response.status) => self.concurrency.on_success(),
-            _ => self.concurrency.on_overload(),
-        }
-        let is_up = result.as_ref().is_ok_and(|response| !response.status.is_server_error());
-        match (is_up, admitted) {
-            (true, _) => self.breaker.on_success(host),
-            (false, Admitted::Call) => {
-                if let Some(authorization) = authorization {
-                    let failed = Failed {
-                        endpoint,
-                        url,
-                        authorization,
-                    };
-                    self.failed()[host as usize] = Some(failed);
-                }
-                self.breaker.on_failure(host, Instant::now());
-            }
-            (false, Admitted::Probe(wait)) => return Err(down(wait)),
-        }
-        result.map_err(|transport_error| error::no_response(endpoint, transport_error, sent_id.as_ref()))
+        self.metrics.requested(call.endpoint, server, &ended, started.elapsed());
+        Exchanged { result, verdict }
     }
 
-    /// A path below a host, without a query.
-    pub(super) fn at(&self, host: Host, path: &str) -> Url {
-        let base: &Url = match host {
-            Host::Access => &self.settings.access_url,
-            Host::WebForm => &self.settings.web_form_url,
-        };
+    fn on_end(&self, call: Call<'_>, admitted: Admitted, end: CallEnd) -> Verdict {
+        let now = Instant::now();
+        let verdict = self.breaker.on_end(call.host, call.user_id, admitted, end, now);
+        match verdict.strained {
+            Some(share) => self.concurrency.on_strain(share),
+            None if !end.is_strain() => self.concurrency.on_success(),
+            None => {}
+        }
+        verdict
+    }
+
+    /// What fails while few users call a host may be its outage.
+    pub(super) fn judged(&self, host: Host, failure: Failure) -> Failure {
+        match failure.class {
+            FailureClass::Unavailable if self.breaker.callers_are_few(host, Instant::now()) => Failure {
+                class: FailureClass::MaybeDown,
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
+    /// A path below a base URL, without a query.
+    pub(super) fn at(base: &Url, path: &str) -> Url {
         let mut url = base.clone();
         url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
         url
@@ -149,7 +196,7 @@ impl FinApi {
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose())
             .finish();
-        let mut request = Request::new(Method::POST, self.at(Host::Access, "oauth/token"));
+        let mut request = Request::new(Method::POST, Self::at(&self.settings.access_url, "oauth/token"));
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(X_REQUEST_ID, request_id());
@@ -160,11 +207,23 @@ impl FinApi {
 
 impl Source for FinApi {
     async fn secret(&self, user_id: &UserId) -> Result<Secret, Failure> {
-        self.credentials.secret(user_id, &self.transport).await
+        let host = Host::Credentials;
+        let admitted = self.breaker.admit(host, user_id, Instant::now());
+        let admitted = admitted.map_err(|wait| down(host, wait))?;
+        let result = self.credentials.secret(user_id, &self.transport).await;
+        let end = match &result {
+            Err(failure) if failure.class == FailureClass::Unavailable => CallEnd::Failed,
+            _ => CallEnd::Answered,
+        };
+        let verdict = self.breaker.on_end(host, user_id, admitted, end, Instant::now());
+        match verdict.still_down {
+            Some(wait) => Err(down(host, wait)),
+            None => result.map_err(|failure| self.judged(host, failure)),
+        }
     }
 
     async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
-        let endpoint = TOKEN_ENDPOINT;
+        let (endpoint, host) = (TOKEN_ENDPOINT, Host::Access);
         let request = match &grant {
             GrantRequest::Password(password) => self.token_request(&[
                 ("grant_type", "password"),
@@ -177,10 +236,17 @@ impl Source for FinApi {
             ]),
         };
         let _permit = self.concurrency.acquire().await;
-        self.turn(Host::Access).await?;
-        let response = self.send(Host::Access, request, endpoint).await?;
+        self.turn(host, user_id).await?;
+        let call = Call {
+            endpoint,
+            host,
+            user_id,
+            stop: None,
+        };
+        let response = self.send(call, request).await;
+        let response = response.map_err(|failure| self.judged(host, failure))?;
         if !response.status.is_success() {
-            return Err(error::classify(endpoint, Api::OAuth, &response));
+            return Err(self.judged(host, error::classify(endpoint, Api::OAuth, &response)));
         }
         let token: wire::Token = parse(endpoint, &response)?;
         Ok(token.into())
@@ -219,8 +285,16 @@ impl<'a> UserRequest<'a> {
     }
 }
 
-fn down(wait: Duration) -> Failure {
-    Failure::new(FailureClass::NotSent(wait), "finAPI is down")
+fn down(host: Host, wait: Duration) -> Failure {
+    Failure::new(FailureClass::NotSent(wait), &format!("{} is down", host.name()))
+}
+
+fn end_of(status: StatusCode) -> CallEnd {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => CallEnd::Refused,
+        status if status.is_server_error() => CallEnd::Failed,
+        _ => CallEnd::Answered,
+    }
 }
 
 /// What traces and metrics say of it.
@@ -235,10 +309,6 @@ fn ended(result: &Result<HttpResponse, TransportError>) -> Ended<'_> {
             message: transport_error.to_string(),
         },
     }
-}
-
-fn is_strained(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 pub(super) fn request_id() -> HeaderValue {

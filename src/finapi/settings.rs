@@ -120,13 +120,13 @@ impl Settings {
             "connect_timeout",
             self.connect_timeout,
             Duration::from_millis(100)..=MINUTE,
-            "The longest a new connection to finAPI may take.",
+            "The longest a new connection to finAPI may take. A host that acknowledges nothing is given up after some three seconds.",
         );
         list.any(
             "http2",
             &self.http2,
             "Experimental: the worker speaks HTTP/2 with a server that offers it (ALPN), and HTTP/1.1 otherwise. Without it the worker speaks \
-             HTTP/1.1. All calls share one connection then, and only `finapi.timeout` detects a connection that died without a word.",
+             HTTP/1.1. All calls share one connection then.",
         );
         list.within(
             "calls_max",

@@ -24,7 +24,7 @@ use axum::routing::get;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker;
+use super::breaker::{self, Outage};
 use super::credentials::Credentials;
 use super::request::Dialect;
 use super::transport::Transport;
@@ -155,6 +155,16 @@ impl World {
 
     async fn failure(&self, query: &Query) -> Failure {
         self.query(1, query).await.expect_err("a failure")
+    }
+
+    /// The same for a user who has a connection 2.
+    async fn failure_of(&self, user_id: &str, query: &Query) -> Failure {
+        let command = RefreshConnection {
+            user_id: user_id.to_owned(),
+            ..command(2)
+        };
+        let result = self.client.result_of(&refresh(command), query).await;
+        result.expect_err("a failure")
     }
 
     async fn start(&self, connection: i64) -> Task {

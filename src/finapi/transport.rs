@@ -4,21 +4,33 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use reqwest::Request;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
+pub use super::connections::Connections;
 use crate::sandbox::ConnectionDropped;
 
 /// Carries requests to finAPI. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// Over HTTP, with a pool of connections.
-    Http(reqwest::Client),
+    Http(Connections),
     /// Into a router in this process.
     InProcess(Router),
+}
+
+/// A response whose head has come.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
 }
 
 /// A response, read to its end.
@@ -81,86 +93,100 @@ impl TransportError {
 }
 
 impl Transport {
-    /// A pool of HTTP connections. It keeps all that were ever made at once: a call that ends frees its connection a little after the
-    /// next call asked for one, so there are some more connections than calls, and closing those only to make them again would cost
-    /// more than the calls. With `http2` the server chooses HTTP/2 or HTTP/1.1 (ALPN); without, it gets HTTP/1.1.
+    /// Kept connections over HTTP, with these settings.
     ///
     /// # Errors
     ///
     /// When no TLS set-up can be made.
     pub fn http(connect_timeout: Duration, http2: bool) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true);
-        let client = if http2 { client } else { client.http1_only() };
-        Ok(Self::Http(client.build()?))
+        Ok(Self::Http(Connections::new(connect_timeout, http2)?))
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`]; whether finAPI got the request is not known then, except for [`TransportError::Connect`].
+    pub async fn begin(&self, request: Request, deadline: Instant) -> Result<ResponseHead, TransportError> {
+        match self {
+            Self::Http(connections) => connections.begin(request, deadline).await,
+            Self::InProcess(router) => {
+                let response = Box::pin(call_router(router.clone(), request));
+                in_time(deadline, response).await
+            }
+        }
     }
 
     /// Sends a request and reads the whole response.
     ///
     /// # Errors
     ///
-    /// [`TransportError`]; whether finAPI got the request is not known then, except for [`TransportError::Connect`].
+    /// As [`Self::begin`] and [`ResponseHead::read`].
     pub async fn send(
         &self,
         request: Request,
         timeout: Duration,
         body_max: usize,
     ) -> Result<HttpResponse, TransportError> {
-        let response = async {
-            match self {
-                Self::Http(client) => send_http(client, request, body_max).await,
-                Self::InProcess(router) => Box::pin(call_router(router.clone(), request, body_max)).await,
-            }
+        let deadline = Instant::now() + timeout;
+        self.begin(request, deadline).await?.read(body_max, deadline).await
+    }
+
+    /// Calls that begin from now on are made on new connections.
+    pub fn distrust_kept_connections(&self) {
+        match self {
+            Self::Http(connections) => connections.renew(Instant::now()),
+            Self::InProcess(_) => {}
+        }
+    }
+}
+
+impl ResponseHead {
+    /// Reads the body to its end.
+    ///
+    /// # Errors
+    ///
+    /// It did not end in time, broke off, or is too long.
+    pub async fn read(self, body_max: usize, deadline: Instant) -> Result<HttpResponse, TransportError> {
+        let Self { status, headers, body } = self;
+        let reading = async {
+            let read = Limited::new(body, body_max).collect().await;
+            read.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+                true => TransportError::TooLong,
+                false => TransportError::Lost,
+            })
         };
-        tokio::time::timeout(timeout, response)
-            .await
-            .unwrap_or(Err(TransportError::TimedOut))
+        let body = in_time(deadline, reading).await?.to_bytes();
+        Ok(HttpResponse { status, headers, body })
+    }
+
+    pub(super) fn of<B>(response: http::Response<B>) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: Body::new(body),
+        }
     }
 }
 
-async fn send_http(
-    client: &reqwest::Client,
-    request: Request,
-    body_max: usize,
-) -> Result<HttpResponse, TransportError> {
-    let response = client.execute(request).await.map_err(|error| {
-        if error.is_connect() {
-            TransportError::Connect
-        } else {
-            TransportError::Lost
-        }
-    })?;
-    let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-    read(parts, body, body_max).await
+pub(super) async fn in_time<T>(
+    deadline: Instant,
+    doing: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let done = tokio::time::timeout_at(deadline, doing).await;
+    done.unwrap_or(Err(TransportError::TimedOut))
 }
 
-async fn call_router(router: Router, request: Request, body_max: usize) -> Result<HttpResponse, TransportError> {
+async fn call_router(router: Router, request: Request) -> Result<ResponseHead, TransportError> {
     let request = http::Request::<reqwest::Body>::try_from(request).map_err(|_| TransportError::Lost)?;
-    let Ok(response) = router.oneshot(request.map(axum::body::Body::new)).await;
-    let (parts, body) = response.into_parts();
-    if parts.extensions.get::<ConnectionDropped>().is_some() {
-        return Err(TransportError::Lost);
+    let Ok(response) = router.oneshot(request.map(Body::new)).await;
+    match response.extensions().get::<ConnectionDropped>() {
+        Some(_) => Err(TransportError::Lost),
+        None => Ok(ResponseHead::of(response)),
     }
-    read(parts, body, body_max).await
-}
-
-async fn read<B>(parts: http::response::Parts, body: B, body_max: usize) -> Result<HttpResponse, TransportError>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let body = Limited::new(body, body_max).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            TransportError::TooLong
-        } else {
-            TransportError::Lost
-        }
-    })?;
-    Ok(HttpResponse {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.to_bytes(),
-    })
 }

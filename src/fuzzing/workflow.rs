@@ -122,6 +122,7 @@ pub(super) fn assert_workable(refresh: &Refresh) {
     assert_eq!(published(&requeued), requeued.message);
     let failures = [
         FailureClass::Unavailable,
+        FailureClass::MaybeDown,
         FailureClass::RateLimited(Some(Duration::from_secs(24 * 3600))),
         FailureClass::Locked,
     ];

@@ -28,6 +28,8 @@ pub enum FailureClass {
     RateLimited(Option<Duration>),
     /// Connection refused or lost, timeout, 408, 5xx: try again.
     Unavailable,
+    /// The same, while too few users call the host to know its outage from one user's trouble: try again for long.
+    MaybeDown,
     /// A response that can't be understood: try again, but not for long.
     Unexpected,
     /// 423 on the start of an update: another one is running.
@@ -56,6 +58,7 @@ impl FailureClass {
             Self::NotSent(_) => "not_sent",
             Self::RateLimited(_) => "rate_limited",
             Self::Unavailable => "unavailable",
+            Self::MaybeDown => "maybe_down",
             Self::Unexpected => "unexpected",
             Self::Locked => "locked",
             Self::Rejected => "rejected",
@@ -74,6 +77,12 @@ impl Failure {
     #[must_use]
     pub fn unexpected(message: &str) -> Self {
         Self::new(FailureClass::Unexpected, message)
+    }
+
+    /// Whether the request was not sent, because its host is known to be down.
+    #[must_use]
+    pub fn is_not_sent(&self) -> bool {
+        matches!(self.class, FailureClass::NotSent(_))
     }
 
     /// A failure that no code of finAPI's goes with.
@@ -172,9 +181,10 @@ impl From<RefreshFailed> for FailureDetails {
 impl From<Failure> for FailureDetails {
     fn from(failure: Failure) -> Self {
         let (reason, retryable) = match failure.class {
-            FailureClass::NotSent(_) | FailureClass::RateLimited(_) | FailureClass::Unavailable => {
-                (FailureReason::FinapiUnavailable, true)
-            }
+            FailureClass::NotSent(_)
+            | FailureClass::RateLimited(_)
+            | FailureClass::Unavailable
+            | FailureClass::MaybeDown => (FailureReason::FinapiUnavailable, true),
             FailureClass::Unexpected => (FailureReason::UnexpectedResponse, true),
             FailureClass::Locked => (FailureReason::ConnectionLocked, true),
             FailureClass::Rejected => (FailureReason::RequestRejected, false),

@@ -7,6 +7,9 @@ use super::settings::{Limits, Polling, Retry, Transactions};
 /// How long a web form can be opened, in finAPI's words.
 pub const WEB_FORM_LIFETIME: Duration = Duration::from_secs(20 * 60);
 
+/// How long after its command an interactive refresh waits for a host that may be down. Then failures count as attempts.
+pub(super) const INTERACTIVE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 /// The rules a refresh follows.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {

@@ -128,7 +128,7 @@ impl Section for Retry {
             "attempts",
             self.attempts,
             1..=1000,
-            "How often in a row a call may fail before the refresh fails. While finAPI as a whole is down, nothing is counted.",
+            "How often in a row a call may fail before the refresh fails. While a host is down, nothing is counted.",
         );
     }
 }

@@ -29,7 +29,7 @@ use tracing::Instrument as _;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents};
 use crate::clock::Clock;
-use crate::finapi::{Control, FinApi};
+use crate::finapi::{Control, FinApi, Outage};
 use crate::id::UserId;
 use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
@@ -37,7 +37,7 @@ use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
 use poll_planner::PollPlanner;
-use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler};
+use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler, Shares};
 pub use settings::Settings;
 pub use status::{Handle, Status, observe};
 use subscriptions::destination;
@@ -95,7 +95,7 @@ pub struct Worker {
     tasks: JoinSet<TaskEnd>,
     /// Cancelled when the deliveries of this connection are no longer this worker's, or when it stops.
     stop_runs: CancellationToken,
-    outage: watch::Receiver<bool>,
+    outage: watch::Receiver<Outage>,
     watchdog: Arc<Watchdog>,
     /// Requests for the status.
     status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
@@ -116,6 +116,7 @@ impl Worker {
             seed,
         } = parts;
         let outage = finapi.watch_outage();
+        let shares = Shares::of(&settings, finapi.calls_max());
         let subscriptions = subscriptions(&topology, &settings);
         let (handle, status_requests) = mpsc::channel(16);
         let metrics = Metrics::default();
@@ -140,7 +141,7 @@ impl Worker {
         });
         Self {
             context,
-            scheduler: Scheduler::new(settings.clone()),
+            scheduler: Scheduler::new(settings.clone(), shares),
             settings,
             started: Instant::now(),
             tasks: JoinSet::new(),
@@ -171,7 +172,7 @@ impl Worker {
         tokio::pin!(stop);
         let context = Arc::clone(&self.context);
         let mut companions = JoinSet::new();
-        companions.spawn(async move { context.finapi.probe_while_down().await });
+        companions.spawn(async move { context.finapi.keep_time().await });
         companions.spawn(Arc::clone(&self.watchdog).watch(self.context.broker.clone()));
         let mut evict = tokio::time::interval(EVICT_INTERVAL);
         evict.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -315,9 +316,13 @@ impl Worker {
         self.context.broker.ack(receipt.into_tag());
     }
 
-    /// While finAPI is down, commands stay in their queues.
+    /// While a host is down, commands stay in their queues.
     fn on_outage(&mut self) {
-        let down = *self.outage.borrow_and_update();
+        let outage = *self.outage.borrow_and_update();
+        if outage == Outage::None {
+            self.scheduler.on_outage_end(self.now());
+        }
+        let down = outage == Outage::Lasting;
         let topology = &self.context.topology;
         for queue in [topology.interactive(), topology.background()] {
             self.pause(&queue, down);
@@ -335,7 +340,7 @@ impl Worker {
         let time = self.context.clock.now();
         let mut status = Status {
             draining: scheduler.is_draining(),
-            finapi_down: *self.outage.borrow(),
+            finapi_down: *self.outage.borrow() != Outage::None,
             wake_ups_off: !self.context.broker.is_complete(),
             stuck: self.watchdog.is_stuck(),
             running: scheduler.running(),

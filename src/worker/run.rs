@@ -24,6 +24,8 @@ const PANIC_WAIT: Duration = Duration::from_secs(60);
 /// Where a run stops.
 enum Pause {
     Waits,
+    /// For a host that is down.
+    Blocked,
     Publishes(Step),
     NeedsToken,
     Stopped,
@@ -54,6 +56,10 @@ impl Context {
                 end("waits");
                 RunEnd::Waits(refresh)
             }
+            Pause::Blocked => {
+                end("blocked");
+                RunEnd::Blocked(refresh)
+            }
             Pause::NeedsToken => {
                 end("needs_token");
                 RunEnd::NeedsToken(refresh, run.renewals)
@@ -78,10 +84,11 @@ impl Context {
         mut failure: Option<Failure>,
         control: &Control,
     ) -> Pause {
+        let mut is_blocked = false;
         loop {
             let now = self.clock.now();
             if refresh.due_at > now {
-                return Pause::Waits;
+                return if is_blocked { Pause::Blocked } else { Pause::Waits };
             }
             if let Some(event) = refresh.failed(now, &self.policy) {
                 return Pause::Publishes(Step {
@@ -97,6 +104,7 @@ impl Context {
                     Outcome::Stopped => return Pause::Stopped,
                 },
             };
+            is_blocked = result.as_ref().is_err_and(Failure::is_not_sent);
             let step = self.decide(refresh, result);
             if !step.events.is_empty() {
                 return Pause::Publishes(step);

@@ -72,24 +72,19 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
 #[tokio::test]
 async fn while_finapi_is_down_commands_wait_and_nothing_fails() {
     let mut platform = Platform::start(quick()).await;
-    let mut worker = platform.worker(&[
-        ("BREAKER__FAILURES", "3"),
-        ("BREAKER__INITIAL", "1s"),
-        ("BREAKER__MAX", "1s"),
-    ]);
+    let mut worker = platform.worker(&[("BREAKER__INITIAL", "1s"), ("BREAKER__MAX", "1s")]);
     platform.sandbox.go_down(FaultKind::Dropped);
     platform.send_all(commands(10), true).await;
     worker.log.until("finAPI is down").await;
     let interactive = platform.topology.interactive();
     platform.until_cancelled(&interactive).await;
+    let calls = |platform: &Platform| platform.sandbox.asked().calls.values().sum::<u64>();
+    let (asked, down_since) = (calls(&platform), Instant::now());
     platform.send_all((11..=40).map(command).collect(), true).await;
-    platform.until_depth(&interactive, |(ready, _)| ready == 30).await;
-    let asked: u64 = platform.sandbox.asked().calls.values().sum();
-    let down_since = Instant::now();
     platform
-        .until_asked(|now| now.calls.values().sum::<u64>() >= asked + 2)
+        .until_asked(|now| now.calls.values().sum::<u64>() >= asked + 9)
         .await;
-    assert!(down_since.elapsed() >= Duration::from_secs(1), "one probe a second");
+    assert!(down_since.elapsed() >= Duration::from_secs(1), "a few trials a second");
     platform.sandbox.come_up();
     platform.outcomes(40).await;
     assert_one_good_outcome_each(&platform, 40);

@@ -16,6 +16,7 @@ mod hostile;
 #[path = "../support/known.rs"]
 mod known;
 mod life;
+mod neighbours;
 mod operators;
 mod secrets;
 mod sending;

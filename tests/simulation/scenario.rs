@@ -132,7 +132,7 @@ impl Scenario {
             settings: settings(&mut source.whole("settings")),
             policy: policy(&mut source.whole("policy")),
             breaker: breaker::Settings {
-                failures: whole.pick(&[3, 20]),
+                users: whole.pick(&[1, 3]),
                 ..breaker::Settings::default()
             },
             calls_max: whole.pick(&[1, 2, 64, 64]),

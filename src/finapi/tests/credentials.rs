@@ -250,9 +250,9 @@ async fn trouble_with_the_service_is_no_outage_of_finapi() {
     let client = client(sandbox.router().merge(service), settings(), from_service());
     for _ in 0..50 {
         let failure = client.result_of(&refresh(command(1)), &Query::FindTask).await;
-        assert_eq!(failure.expect_err("no password").class, FailureClass::Unavailable);
+        assert_eq!(failure.expect_err("no password").class, FailureClass::MaybeDown);
     }
-    assert!(!*client.watch_outage().borrow());
+    assert_eq!(*client.watch_outage().borrow(), Outage::None);
     assert!(sandbox.asked().calls.is_empty());
     assert_eq!(client.calls().limit, settings().calls_max, "finAPI is not strained");
 }

@@ -23,14 +23,14 @@ async fn every_status_means_the_same_at_every_endpoint() {
         (403, FailureClass::ClientUnauthorized),
         (404, FailureClass::NotFound),
         (405, FailureClass::Rejected),
-        (408, FailureClass::Unavailable),
+        (408, FailureClass::MaybeDown),
         (422, FailureClass::NotSupported),
         (423, FailureClass::Locked),
         (429, FailureClass::RateLimited(None)),
-        (500, FailureClass::Unavailable),
-        (502, FailureClass::Unavailable),
-        (503, FailureClass::Unavailable),
-        (504, FailureClass::Unavailable),
+        (500, FailureClass::MaybeDown),
+        (502, FailureClass::MaybeDown),
+        (503, FailureClass::MaybeDown),
+        (504, FailureClass::MaybeDown),
         (302, FailureClass::Unexpected),
     ];
     for (endpoint, query) in every_query() {
@@ -96,11 +96,7 @@ async fn errors_without_a_body_and_with_a_strange_one_have_their_class() {
         let failure = always(500, body)
             .result_of(&refresh(command(1)), &Query::FindTask)
             .await;
-        assert_eq!(
-            failure.expect_err("a failure").class,
-            FailureClass::Unavailable,
-            "{body}"
-        );
+        assert_eq!(failure.expect_err("a failure").class, FailureClass::MaybeDown, "{body}");
     }
 }
 
@@ -136,7 +132,7 @@ async fn a_connection_that_drops_and_an_answer_that_is_lost_are_trouble() {
     for kind in [FaultKind::Dropped, FaultKind::ResponseLost] {
         for (endpoint, query) in every_query() {
             let failure = World::with_fault(endpoint, None, kind.clone()).failure(&query).await;
-            assert_eq!(failure.class, FailureClass::Unavailable, "{kind:?} at {endpoint:?}");
+            assert_eq!(failure.class, FailureClass::MaybeDown, "{kind:?} at {endpoint:?}");
         }
     }
 }
@@ -158,7 +154,7 @@ async fn no_call_takes_longer_than_its_timeout() {
         let world = World::with_fault(endpoint, None, slow.clone());
         let began = tokio::time::Instant::now();
         let failure = world.failure(&query).await;
-        assert_eq!(failure.class, FailureClass::Unavailable, "{endpoint:?}");
+        assert_eq!(failure.class, FailureClass::MaybeDown, "{endpoint:?}");
         assert_eq!(began.elapsed(), secs(20));
     }
 }
@@ -175,29 +171,26 @@ async fn a_body_that_is_too_long_is_not_read() {
     assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unexpected);
 }
 
-fn counts_as_down_after_three(sandbox: Arc<Sandbox>) -> World {
-    let router = sandbox.router().merge(credential_service());
-    let breaker = breaker::Settings {
-        failures: 3,
-        ..breaker::Settings::default()
-    };
-    let transport = Transport::InProcess(router);
-    let client = FinApi::new(transport, settings(), from_service(), breaker, None);
-    World { sandbox, client }
-}
+const USERS: [&str; 3] = ["anna", "bert", "cleo"];
 
 #[tokio::test(start_paused = true)]
-async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
-    let sandbox = Sandbox::new(SandboxConfig::default());
-    let world = counts_as_down_after_three(sandbox);
+async fn while_finapi_is_down_three_users_ask_it_once_in_a_while() {
+    let world = World::new();
     let outage = world.client.watch_outage();
-    world.find(1).await;
-    world.sandbox.go_down(status(503));
-    for _ in 0..3 {
-        assert!(!*outage.borrow());
-        assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unavailable);
+    for name in USERS {
+        world.client.fetch_token(&user(name)).await.expect("a token");
     }
-    assert!(*outage.borrow());
+    world.sandbox.go_down(status(503));
+    for user in USERS {
+        assert_eq!(*outage.borrow(), Outage::None);
+        let failure = world.failure_of(user, &Query::FindTask).await;
+        let expected = match user {
+            "cleo" => FailureClass::Unavailable,
+            _ => FailureClass::MaybeDown,
+        };
+        assert_eq!(failure.class, expected, "{user}");
+    }
+    assert_eq!(*outage.borrow(), Outage::Lasting);
     let asked = world.calls(Endpoint::Tasks);
     for query in [Query::FindTask, Query::Start, Query::Task("a".into())] {
         let failure = world.failure(&query).await;
@@ -205,58 +198,122 @@ async fn while_finapi_is_down_it_is_asked_once_in_a_while() {
     }
     assert_eq!(world.calls(Endpoint::Tasks), asked, "it is left alone");
     pass(2).await;
-    let probe = world.failure(&Query::FindTask).await.class;
-    assert_eq!(probe, FailureClass::NotSent(secs(4)), "no refresh's failure");
-    assert_eq!(world.calls(Endpoint::Tasks), asked + 1, "the probe");
-    assert_eq!(
-        world.failure(&Query::FindTask).await.class,
-        FailureClass::NotSent(secs(4))
-    );
+    for user in USERS {
+        let failure = world.failure_of(user, &Query::FindTask).await;
+        assert!(failure.is_not_sent(), "no refresh's failure: {failure:?}");
+    }
+    assert_eq!(world.calls(Endpoint::Tasks), asked + 3, "the trials");
+    let failure = world.failure(&Query::FindTask).await;
+    assert_eq!(failure.class, FailureClass::NotSent(secs(4)));
     world.sandbox.come_up();
     pass(4).await;
+    pass(4).await;
     world.find(1).await;
-    assert!(!*outage.borrow());
+    assert_eq!(*outage.borrow(), Outage::None);
     world.find(1).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_is_down_is_probed_by_itself_and_what_the_other_answers_does_not_count() {
-    let sandbox = Sandbox::new(SandboxConfig {
-        faults: vec![Fault::at(Endpoint::Tasks, status(503)).first(4)],
-        ..SandboxConfig::default()
-    });
-    let world = counts_as_down_after_three(sandbox);
+async fn a_host_that_is_down_is_down_by_itself() {
+    let world = World::with_fault(Endpoint::Tasks, None, status(503));
     let outage = world.client.watch_outage();
-    let asking = async {
-        for _ in 0..3 {
-            assert!(!*outage.borrow());
-            world.connection(1).await;
-            assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::Unavailable);
-        }
-        assert!(*outage.borrow());
-        pass(3).await;
+    for user in USERS {
         world.connection(1).await;
-        assert_eq!(world.calls(Endpoint::Tasks), 4, "the probe after 2 s met a fault, too");
-        assert!(*outage.borrow());
-        pass(4).await;
-        assert!(!*outage.borrow());
-        assert_eq!(world.calls(Endpoint::Tasks), 5);
-        assert_eq!(world.calls(Endpoint::Token), 1, "nobody asked the other host");
-    };
-    tokio::select! {
-        () = world.client.probe_while_down() => unreachable!("it never ends"),
-        () = asking => {}
+        world.failure_of(user, &Query::FindTask).await;
     }
+    assert_eq!(*outage.borrow(), Outage::Lasting);
+    assert!(world.failure(&Query::FindTask).await.is_not_sent());
+    world.connection(1).await;
+    assert_eq!(*outage.borrow(), Outage::Lasting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_users_failures_are_its_own() {
+    let world = World::of(
+        SandboxConfig {
+            faults: vec![Fault {
+                user_id: Some("anna".to_owned()),
+                ..Fault::at(Endpoint::Tasks, status(500))
+            }],
+            ..SandboxConfig::default()
+        },
+        settings(),
+    );
+    let outage = world.client.watch_outage();
+    let limit = world.client.calls().limit;
+    for _ in 0..50 {
+        assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::MaybeDown);
+        pass(1).await;
+    }
+    for number in 0..3 {
+        let command = RefreshConnection {
+            user_id: format!("well-{number}"),
+            ..command(2)
+        };
+        let found = world.client.result_of(&refresh(command), &Query::FindTask).await;
+        assert!(found.is_ok(), "{found:?}");
+    }
+    for _ in 0..50 {
+        let failure = world.failure(&Query::FindTask).await;
+        assert_eq!(failure.class, FailureClass::Unavailable, "it counts, others are well");
+        pass(1).await;
+    }
+    assert_eq!(*outage.borrow(), Outage::None);
+    assert_eq!(world.client.calls().limit, limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_says_nothing_of_the_host() {
+    let endless = || async {
+        let begun = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
+        axum::body::Body::from_stream(futures_util::StreamExt::chain(begun, futures_util::stream::pending()))
+    };
+    let router = Router::new().fallback(endless);
+    let client = client(router, settings(), from_service());
+    let outage = client.watch_outage();
+    for number in 0..12 {
+        let command = RefreshConnection {
+            user_id: format!("user-{number}"),
+            access_token: "t".to_owned(),
+            ..command(2)
+        };
+        let failure = client.result_of(&refresh(command), &Query::FindTask).await;
+        assert!(failure.expect_err("no end").message.contains("no response in time"));
+    }
+    assert_eq!(*outage.borrow(), Outage::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_source_of_credentials_is_down_by_itself() {
+    let broken = Router::new().route("/users/{user}", get(|| async { StatusCode::BAD_GATEWAY }));
+    let sandbox = Sandbox::new(SandboxConfig::default());
+    let client = client(sandbox.router().merge(broken), settings(), from_service());
+    let outage = client.watch_outage();
+    for name in USERS {
+        assert!(client.fetch_token(&user(name)).await.is_err());
+    }
+    assert_eq!(*outage.borrow(), Outage::Lasting);
+    let failure = client.fetch_token(&user("dora")).await.expect_err("it is down");
+    assert!(failure.is_not_sent(), "{failure:?}");
+    let with_token = RefreshConnection {
+        access_token: "t".to_owned(),
+        ..command(1)
+    };
+    let asked = client.result_of(&refresh(with_token), &Query::FindTask).await;
+    assert_eq!(
+        asked.expect_err("an unknown token").class,
+        FailureClass::UserUnauthorized
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_no_outage() {
     let world = World::with_fault(Endpoint::Tasks, None, status(404));
     let outage = world.client.watch_outage();
-    for _ in 0..50 {
-        world.failure(&Query::FindTask).await;
+    for number in 0..50 {
+        world.failure_of(&format!("user-{number}"), &Query::FindTask).await;
     }
-    assert!(!*outage.borrow());
+    assert_eq!(*outage.borrow(), Outage::None);
 }
 
 #[tokio::test(start_paused = true)]

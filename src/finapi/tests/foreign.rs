@@ -31,11 +31,11 @@ async fn asked(endpoint: Endpoint, query: &Query, kind: FaultKind) -> (World, Qu
 }
 
 fn is_transient(result: &QueryResult) -> bool {
-    use FailureClass::{RateLimited, Unavailable, Unexpected};
+    use FailureClass::{MaybeDown, RateLimited, Unavailable, Unexpected};
     matches!(
         result,
         Err(Failure {
-            class: Unavailable | Unexpected | RateLimited(_),
+            class: Unavailable | MaybeDown | Unexpected | RateLimited(_),
             ..
         })
     )
@@ -102,7 +102,7 @@ async fn a_wait_that_is_asked_for_is_understood_in_both_forms() {
                 };
                 let (_, result) = asked(endpoint, &query, FaultKind::Gateway(gateway)).await;
                 let expected = match wait {
-                    None if status == 503 => FailureClass::Unavailable,
+                    None if status == 503 => FailureClass::MaybeDown,
                     wait => FailureClass::RateLimited(wait.map(secs)),
                 };
                 let holds = matches!(&result, Err(failure) if failure.class == expected);
@@ -201,7 +201,7 @@ async fn a_lost_answer_of_a_gateway_hides_a_task_that_is_found() {
         ..Gateway::new(504, GatewayBody::Html)
     });
     let world = World::with_fault(Endpoint::StartUpdate, Some(1), timeout);
-    assert_eq!(world.failure(&Query::Start).await.class, FailureClass::Unavailable);
+    assert_eq!(world.failure(&Query::Start).await.class, FailureClass::MaybeDown);
     assert_eq!(world.find(1).await.len(), 1);
 }
 

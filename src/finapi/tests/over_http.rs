@@ -101,7 +101,7 @@ async fn a_dropped_connection_is_trouble_and_nothing_is_started() {
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
     let failure = client.result_of(&refresh, &Query::Start).await.expect_err("dropped");
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
     assert_eq!(sandbox.asked().tasks, 0);
     assert_eq!(
         sandbox.asked().calls[&Endpoint::StartUpdate],
@@ -117,7 +117,7 @@ async fn a_lost_answer_is_trouble_and_a_task_is_there() {
     let refresh = with_token(&sandbox).await;
     let client = http_client(&server.url, secs(20), PathBuf::new());
     let failure = client.result_of(&refresh, &Query::Start).await.expect_err("lost");
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
     assert_eq!(sandbox.asked().tasks, 1);
     assert_eq!(sandbox.asked().calls[&Endpoint::StartUpdate], 1);
 }
@@ -135,7 +135,7 @@ async fn a_body_that_never_ends_is_given_up() {
         ..command(1)
     });
     let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("no end");
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
     assert!(failure.message.contains("no response in time"), "{}", failure.message);
 }
 
@@ -156,7 +156,7 @@ async fn a_body_that_breaks_off_is_trouble() {
         .result_of(&refresh, &Query::FindTask)
         .await
         .expect_err("broken off");
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
     assert!(
         failure.message.contains("the connection was lost"),
         "{}",
@@ -174,7 +174,7 @@ async fn a_refused_connection_is_trouble() {
         ..command(1)
     });
     let failure = client.result_of(&refresh, &Query::FindTask).await.expect_err("refused");
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
     assert!(failure.message.contains("could not connect"), "{}", failure.message);
 }
 

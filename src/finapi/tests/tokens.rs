@@ -127,7 +127,7 @@ async fn every_refusal_of_a_token_has_its_class() {
     );
     for (code, class) in [
         (429, FailureClass::RateLimited(None)),
-        (500, FailureClass::Unavailable),
+        (500, FailureClass::MaybeDown),
         (404, FailureClass::NotFound),
     ] {
         let world = World::with_fault(Endpoint::Token, None, status(code));

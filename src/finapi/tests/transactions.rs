@@ -98,5 +98,5 @@ async fn a_page_that_fails_fails_the_whole() {
     let world = World::with_fault(Endpoint::Transactions, None, status(500));
     let span = updated(&world, 1).await;
     let failure = world.failure(&Query::Collect(vec![1001.into()], Some(span))).await;
-    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert_eq!(failure.class, FailureClass::MaybeDown);
 }

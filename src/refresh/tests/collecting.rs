@@ -69,7 +69,7 @@ fn beyond_the_deadline_waits_are_as_long_as_ever() {
     let mut run = collecting(small_events());
     run.collect(collected(100)).late(secs(25 * 3600));
     run.connection(FailureClass::NotSent(secs(7)));
-    assert_eq!(run.wait(), secs(7));
+    assert!(run.wait() >= secs(7));
     run.connection(FailureClass::RateLimited(Some(secs(30))));
     assert!(run.wait() >= secs(30));
     run.connection(FailureClass::Unavailable);

@@ -63,7 +63,8 @@ impl Draw {
         match self.0.u32(0..20) {
             0 => FailureClass::NotSent(self.seconds() + millis(1)),
             1..4 => FailureClass::RateLimited(self.0.bool().then(|| self.seconds())),
-            4..10 => FailureClass::Unavailable,
+            4..8 => FailureClass::Unavailable,
+            8..10 => FailureClass::MaybeDown,
             10..13 => FailureClass::Unexpected,
             13..15 => FailureClass::Locked,
             15 => FailureClass::NotFound,

@@ -152,9 +152,43 @@ fn while_finapi_is_down_nothing_is_counted() {
     for mut run in every_phase() {
         for _ in 0..100 {
             run.respond(FailureClass::NotSent(secs(7)));
-            assert_eq!((run.wait(), run.at().failures), (secs(7), 0));
+            let wait = run.wait();
+            assert!((secs(7)..secs(8)).contains(&wait), "{wait:?}");
+            assert_eq!(run.at().failures, 0);
         }
     }
+}
+
+#[test]
+fn while_few_users_call_a_host_its_trouble_is_waited_for() {
+    for mut run in every_phase() {
+        let attempts = run.policy.retry.attempts;
+        for _ in 0..10 * attempts {
+            run.respond(FailureClass::MaybeDown);
+            assert!(run.wait() <= run.policy.retry.max);
+            assert!(run.at().failures <= attempts / 2);
+        }
+    }
+}
+
+#[test]
+fn a_background_command_waits_for_long_and_an_interactive_one_for_a_quarter_of_an_hour() {
+    let fails_until = |interactive: bool| {
+        let mut run = Run::plain();
+        run.refresh.as_mut().expect("it is under way").envelope.interactive = interactive;
+        let deadline = later(at(0), run.policy.limits.refresh);
+        while run.refresh.as_ref().is_some_and(|refresh| refresh.due_at < deadline) {
+            run.find(FailureClass::MaybeDown);
+        }
+        if run.refresh.is_some() {
+            run.deadline();
+        }
+        assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+        run.now
+    };
+    assert_eq!(fails_until(false), at(24 * 3600));
+    let interactive = fails_until(true);
+    assert!((at(15 * 60)..at(20 * 60)).contains(&interactive), "{interactive}");
 }
 
 #[test]

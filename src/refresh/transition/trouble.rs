@@ -6,6 +6,7 @@ use super::Transition;
 use crate::proto::FailureReason;
 use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
+use crate::refresh::policy::INTERACTIVE_PATIENCE;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
@@ -21,12 +22,13 @@ impl Transition<'_> {
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }
         match failure.class {
-            FailureClass::NotSent(after) => self.retry_in(refresh, after),
+            FailureClass::NotSent(after) => self.retry_spread(refresh, after),
+            FailureClass::MaybeDown if self.is_patient(&refresh) => self.retry_after(refresh, None),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
             FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
                 self.query_next(refresh, Lookup::Follow, true)
             }
-            FailureClass::Unavailable | FailureClass::Unexpected | FailureClass::Internal => {
+            FailureClass::Unavailable | FailureClass::MaybeDown | FailureClass::Unexpected | FailureClass::Internal => {
                 self.retry_with_backoff(refresh, failure)
             }
             FailureClass::NotFound if matches!(refresh.phase, Phase::AwaitingUser { .. }) => {
@@ -45,6 +47,16 @@ impl Transition<'_> {
             | FailureClass::UserLocked
             | FailureClass::ClientUnauthorized => self.finish_failed(refresh, &failure.into()),
         }
+    }
+
+    /// Whether it waits for a host that may be down: for as long as a refresh may take, but where somebody waits, not for long.
+    fn is_patient(&self, refresh: &Refresh) -> bool {
+        !refresh.envelope.interactive || self.context.now < later(refresh.requested_at, INTERACTIVE_PATIENCE)
+    }
+
+    /// Tries again after a time, up to a tenth later, so that those who wait for a host together come in another order each time.
+    fn retry_spread(&self, refresh: Refresh, after: Duration) -> Step {
+        self.retry_in(refresh, after + after.mul_f64(self.context.jitter / 10.0))
     }
 
     /// Waits for as long as finAPI says, else longer and longer. However often that happens, half of the attempts are left.

@@ -46,6 +46,8 @@ pub(in crate::worker) struct Run {
 pub(in crate::worker) enum RunEnd {
     /// The refresh waits until it is due.
     Waits(Box<Refresh>),
+    /// It waits for a host that is down, until it is due at the latest.
+    Blocked(Box<Refresh>),
     /// Something is to be published.
     Publishes(Publication),
     /// The user's token is missing, or finAPI refused it; and how often it was fetched for this query.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::job::{Job, Now, Origin, Receipt};
+use super::shares::has_begun;
 use super::{Action, DUPLICATE_WAIT, First, Scheduler};
 use crate::broker::topology::DELAYS;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
@@ -61,7 +62,7 @@ impl Scheduler {
 
     fn on_refresh(&mut self, job: Job, now: Now) {
         match self.firsts.get(job.refresh.command.id()) {
-            Some(first) => self.on_duplicate(job, *first, now),
+            Some(first) => self.on_duplicate(job, first.clone(), now),
             None => self.admit(job, now),
         }
     }
@@ -69,14 +70,11 @@ impl Scheduler {
     fn admit(&mut self, job: Job, now: Now) {
         let is_command = matches!(job.receipt.origin(), Origin::Interactive | Origin::Background);
         let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
-        let command_id = job.refresh.command.id().clone();
-        let first = First {
-            tag: job.receipt.tag(),
-            progress: job.refresh.progress(),
-        };
-        self.firsts.insert(command_id, first);
+        let is_above_share = self.enter(&job) && !has_begun(&job) && !job.receipt.is_quarantined();
         if is_command && self.draining {
             self.requeue(job);
+        } else if is_above_share {
+            self.park_in_line(job, now);
         } else if waits_for_room && job.receipt.is_careful() {
             self.park_careful(job, now);
         } else if waits_for_room {
@@ -126,7 +124,7 @@ impl Scheduler {
         if let Some(until) = waits_until {
             self.hold(job, until, now);
         } else if due <= now.since_start {
-            self.push_runnable(job);
+            self.runnable.push(job);
         } else if self.may_hold(&job, due, now) {
             self.hold(job, due, now);
         } else {
@@ -167,15 +165,9 @@ impl Scheduler {
 
     /// Publishes again what may not wait here. To be called when no permit is left.
     pub(in crate::worker) fn release_careful(&mut self, now: Now) {
-        if self.careful == 0 {
-            return;
+        for job in self.runnable.take_careful() {
+            self.park_careful(job, now);
         }
-        for index in 0..self.runnable.len() {
-            for job in take_if(&mut self.runnable[index], |job| job.receipt.is_careful()) {
-                self.park_careful(job, now);
-            }
-        }
-        self.careful = 0;
     }
 
     /// At once it would come straight back, again and again.
@@ -186,16 +178,14 @@ impl Scheduler {
 
     /// Nothing waits here much longer than it may be held, because the broker takes back what is not acknowledged.
     pub(in crate::worker) fn evict_overdue(&mut self, now: Now) {
+        self.users.forget_lines(now);
         let hold_max = self.settings.hold_max;
         let is_over = |job: &Job| job.receipt.age(now) > hold_max;
         for job in take_if(&mut self.backlog, is_over) {
             self.requeue(job);
         }
-        for index in 0..self.runnable.len() {
-            for job in take_if(&mut self.runnable[index], is_over) {
-                self.careful -= usize::from(job.receipt.is_careful());
-                self.park(job);
-            }
+        for job in self.runnable.take_if(is_over) {
+            self.park(job);
         }
         let mut overdue = Vec::new();
         for waiting in self.awaiting_token.values_mut() {

@@ -71,21 +71,39 @@ impl Held {
         Some(job)
     }
 
-    /// finAPI has called back, so what the refresh waits for may have happened. The refresh is due now, but not within a second of
-    /// being held, because it may have been polled just before. A wait that finAPI asked for, or that follows a failure, stays.
+    /// finAPI has called back, so what the refresh waits for may have happened. A wait that finAPI asked for, or that follows a failure, stays.
     pub(super) fn wake(&mut self, command_id: &CommandId, now: Now) {
-        let Some(slot) = self.places.get_mut(command_id) else {
+        let Some(slot) = self.places.get(command_id).copied() else {
             return;
         };
-        let Some(mut waiter) = self.slots.remove(slot) else {
-            return;
-        };
-        let refresh = &mut waiter.job.refresh;
-        if refresh.failures == 0 {
-            slot.0 = slot.0.min(waiter.since + POLL_INTERVAL_MIN);
+        if self
+            .slots
+            .get(&slot)
+            .is_some_and(|waiter| waiter.job.refresh.failures == 0)
+        {
+            self.make_due(slot, now);
         }
-        let wait = slot.0.saturating_sub(now.since_start);
+    }
+
+    /// The hosts that refreshes wait for are back.
+    pub(super) fn wake_blocked(&mut self, now: Now) {
+        let slots = self.slots.iter().filter(|(_, waiter)| waiter.job.is_blocked);
+        let slots: Vec<Slot> = slots.map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            self.make_due(slot, now);
+        }
+    }
+
+    /// The refresh is due now, but not within a second of being held, because it may have been polled just before.
+    fn make_due(&mut self, slot: Slot, now: Now) {
+        let Some(mut waiter) = self.slots.remove(&slot) else {
+            return;
+        };
+        let due = slot.0.min(waiter.since + POLL_INTERVAL_MIN);
+        let refresh = &mut waiter.job.refresh;
+        let wait = due.saturating_sub(now.since_start);
         refresh.due_at = refresh.due_at.min(later(now.time, wait));
-        self.slots.insert(*slot, waiter);
+        self.places.insert(refresh.command.id().clone(), (due, slot.1));
+        self.slots.insert((due, slot.1), waiter);
     }
 }

@@ -126,6 +126,8 @@ pub(super) struct Job {
     pub(super) renewals: u8,
     /// What the query failed with before it was sent: the user's token could not be fetched.
     pub(super) failure: Option<Failure>,
+    /// It waits for a host that is down.
+    pub(super) is_blocked: bool,
 }
 
 impl Job {
@@ -136,6 +138,7 @@ impl Job {
             is_tried: false,
             renewals: 0,
             failure: None,
+            is_blocked: false,
         }
     }
 

@@ -16,10 +16,13 @@
 
 mod action;
 mod admission;
+mod ends;
 mod held;
 mod job;
 mod quarantine;
 mod rank;
+mod runnable;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +34,7 @@ use super::settings::Settings;
 use crate::broker::Tag;
 use crate::id::{CommandId, UserId};
 use crate::refresh::failure::Failure;
-use crate::refresh::{Progress, Refresh, later};
+use crate::refresh::{Progress, Refresh};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
 use held::Held;
@@ -40,7 +43,9 @@ use job::Job;
 pub(super) use job::QUARANTINE_REDELIVERIES;
 pub(super) use job::{Now, Origin, Receipt};
 pub(super) use quarantine::QUARANTINE_WAIT;
-use rank::Rank;
+use runnable::Runnable;
+pub(super) use shares::Shares;
+use shares::Users;
 
 /// How long a duplicate is parked when it can't be dropped.
 pub(super) const DUPLICATE_WAIT: Duration = Duration::from_secs(5);
@@ -54,12 +59,15 @@ struct Busy {
     receipt: Receipt,
     /// None where the delivery is not the one of its command that is worked on.
     command_id: Option<CommandId>,
+    /// Whose run it is; none for a publication.
+    runs_for: Option<UserId>,
 }
 
 /// The delivery of a command that is worked on. Others of the command are duplicates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct First {
     tag: Tag,
+    user_id: UserId,
     /// How far it was when it came in.
     progress: Progress,
 }
@@ -71,12 +79,10 @@ pub(super) struct Scheduler {
     /// The connection whose deliveries are ours; none while there is none.
     generation: Option<u64>,
     draining: bool,
-    /// finAPI is down: background commands stay in the backlog.
+    /// A host is down: background commands stay in the backlog.
     outage: bool,
     held: Held,
-    runnable: [VecDeque<Job>; Rank::COUNT],
-    /// How many of the runnable jobs may not wait here.
-    careful: usize,
+    runnable: Runnable,
     backlog: VecDeque<Job>,
     /// By user, from the request for a token until its end.
     awaiting_token: BTreeMap<UserId, Vec<Job>>,
@@ -91,20 +97,23 @@ pub(super) struct Scheduler {
     quarantine_resumes: Option<Duration>,
     /// By command.
     firsts: HashMap<CommandId, First>,
+    shares: Shares,
+    users: Users,
     runs: RunId,
     actions: VecDeque<Action>,
 }
 
 impl Scheduler {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, shares: Shares) -> Self {
         Self {
             settings,
+            shares,
+            users: Users::default(),
             generation: None,
             draining: false,
             outage: false,
             held: Held::default(),
-            runnable: Default::default(),
-            careful: 0,
+            runnable: Runnable::new(shares.running),
             backlog: VecDeque::new(),
             awaiting_token: BTreeMap::new(),
             busy: HashMap::new(),
@@ -127,19 +136,22 @@ impl Scheduler {
     /// fetching a token first.
     pub(super) fn next_run(&mut self, has_token: impl Fn(&Refresh) -> bool, now: Now) -> Option<Run> {
         loop {
-            let job = self.runnable.iter_mut().find_map(VecDeque::pop_front)?;
-            self.careful -= usize::from(job.receipt.is_careful());
+            let job = self.runnable.pop()?;
             if let Some(until) = self.waits_until(&job, now) {
+                self.runnable.uncap(job.refresh.command.user_id());
                 self.hold(job, until, now);
                 continue;
             }
             if job.failure.is_none() && job.refresh.needs_token() && !has_token(&job.refresh) {
+                self.runnable.uncap(job.refresh.command.user_id());
                 self.await_token(job);
                 continue;
             }
             let command_id = Some(job.refresh.command.id().clone());
             let tag = job.receipt.tag();
-            let id = self.begin(job.receipt, command_id, false);
+            let user_id = job.refresh.command.user_id();
+            self.runnable.on_run(user_id);
+            let id = self.begin(job.receipt, command_id, Some(user_id.clone()));
             return Some(Run {
                 id,
                 tag,
@@ -160,24 +172,31 @@ impl Scheduler {
     pub(super) fn on_disconnected(&mut self) {
         self.generation = None;
         self.pause_quarantine(Duration::MAX);
-        let abandoned = self.held.len() + self.backlog.len() + self.runnable() + self.awaiting_token();
+        let waiting = self.held.len() + self.backlog.len() + self.awaiting_token();
+        let abandoned = waiting + self.runnable.take_if(|_| true).len();
         self.held = Held::default();
         self.backlog.clear();
-        self.runnable = Default::default();
-        self.careful = 0;
         self.awaiting_token.values_mut().for_each(Vec::clear);
-        let busy = &self.busy;
-        self.firsts
-            .retain(|_, first| busy.values().any(|busy| busy.receipt.tag() == first.tag));
+        let is_busy = |first: &First| self.busy.values().any(|busy| busy.receipt.tag() == first.tag);
+        let idle = self.firsts.iter().filter(|(_, first)| !is_busy(first));
+        let idle: Vec<CommandId> = idle.map(|(id, _)| id.clone()).collect();
+        for command_id in idle {
+            self.leave(&command_id);
+        }
         if abandoned > 0 {
             self.actions.push_back(Action::ReportAbandoned(abandoned));
         }
     }
 
-    /// finAPI went down, or is back.
+    /// A host is down and is to be left alone, or may be called again.
     pub(super) fn on_outage(&mut self, outage: bool, now: Now) {
         self.outage = outage;
         self.admit_backlog(now);
+    }
+
+    /// All hosts are back: who waits here for one of them continues.
+    pub(super) fn on_outage_end(&mut self, now: Now) {
+        self.held.wake_blocked(now);
     }
 
     /// finAPI called back about a command.
@@ -193,71 +212,11 @@ impl Scheduler {
         }
     }
 
-    /// A run ended, and gave its permit back.
-    pub(super) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
-        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
-            return;
-        };
-        if !self.owns(&receipt) {
-            self.forget(command_id.as_ref(), receipt.tag());
-            self.actions.push_back(Action::ReportAbandoned(1));
-        } else {
-            match end {
-                RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
-                RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
-                RunEnd::NeedsToken(mut refresh, renewals) => {
-                    // A token may take long, and the list of tasks that the run has read is old then.
-                    refresh.locate_again();
-                    let renewals = renewals.saturating_add(1);
-                    self.await_token(Job {
-                        renewals,
-                        ..Job::tried(refresh, receipt)
-                    });
-                }
-                RunEnd::Stopped(mut refresh) => {
-                    refresh.locate_again();
-                    if !self.draining {
-                        refresh.due_at = refresh.due_at.max(later(now.time, UNPROVEN_WAIT));
-                    }
-                    self.place(Job::tried(refresh, receipt), now);
-                }
-            }
-        }
-        self.admit_backlog(now);
-    }
-
-    /// A publication ended.
-    pub(super) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
-        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
-            return;
-        };
-        self.publishing -= 1;
-        if receipt.came_back_too_often() {
-            self.forwards -= 1;
-            self.on_forward(now);
-        }
-        if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
-            self.forget(command_id.as_ref(), receipt.tag());
-            self.actions.push_back(Action::ReportAbandoned(1));
-        } else {
-            match end {
-                PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
-                PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
-                PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
-                PublishEnd::Done | PublishEnd::Lost => {
-                    self.forget(command_id.as_ref(), receipt.tag());
-                    self.actions.push_back(Action::Acknowledge(receipt));
-                }
-            }
-        }
-        self.admit_backlog(now);
-    }
-
     /// Time has passed: what is due becomes runnable.
     pub(super) fn on_due(&mut self, now: Now) {
         self.resume_quarantine(now);
         while let Some(job) = self.held.pop_due(now) {
-            self.push_runnable(job);
+            self.runnable.push(job);
         }
     }
 
@@ -270,8 +229,7 @@ impl Scheduler {
     /// itself and is parked then.
     pub(super) fn drain(&mut self, now: Now) {
         self.draining = true;
-        let mut waiting: Vec<Job> = self.runnable.iter_mut().flat_map(std::mem::take).collect();
-        self.careful = 0;
+        let mut waiting = self.runnable.take_if(|_| true);
         waiting.extend(self.awaiting_token.values_mut().flat_map(std::mem::take));
         waiting.extend(std::iter::from_fn(|| self.held.pop()));
         // One acknowledgement covers all deliveries up to the first that is not acknowledged.
@@ -305,7 +263,7 @@ impl Scheduler {
 
     /// How many are due and wait for a permit.
     pub(super) fn runnable(&self) -> usize {
-        self.runnable.iter().map(VecDeque::len).sum()
+        self.runnable.len()
     }
 
     pub(super) fn awaiting_token(&self) -> usize {
@@ -326,11 +284,16 @@ impl Scheduler {
         self.generation == Some(receipt.tag().generation)
     }
 
-    fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, is_publishing: bool) -> RunId {
+    fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, runs_for: Option<UserId>) -> RunId {
         self.runs += 1;
-        self.publishing += usize::from(is_publishing);
+        self.publishing += usize::from(runs_for.is_none());
         self.forwards += usize::from(receipt.came_back_too_often());
-        self.busy.insert(self.runs, Busy { receipt, command_id });
+        let busy = Busy {
+            receipt,
+            command_id,
+            runs_for,
+        };
+        self.busy.insert(self.runs, busy);
         self.runs
     }
 
@@ -341,7 +304,7 @@ impl Scheduler {
 
     fn publish(&mut self, receipt: Receipt, command_id: Option<CommandId>, publication: Publication) {
         let tag = receipt.tag();
-        let id = self.begin(receipt, command_id, true);
+        let id = self.begin(receipt, command_id, None);
         self.actions.push_back(Action::Publish(id, tag, publication));
     }
 
@@ -373,11 +336,10 @@ impl Scheduler {
     /// Takes a job out of where it waits.
     fn take_waiting(&mut self, command_id: &CommandId, tag: Tag) -> Option<Job> {
         let is_it = |job: &Job| job.receipt.tag() == tag;
-        let queues = self.runnable.iter_mut().chain([&mut self.backlog]);
-        let waiting = self.held.remove(command_id).or_else(|| {
-            queues
-                .flat_map(|queue| queue.iter().position(is_it).and_then(|at| queue.remove(at)))
-                .next()
+        let waiting = self.held.remove(command_id).or_else(|| self.runnable.remove(tag));
+        let waiting = waiting.or_else(|| {
+            let at = self.backlog.iter().position(is_it)?;
+            self.backlog.remove(at)
         });
         waiting.or_else(|| {
             let mut users = self.awaiting_token.values_mut();
@@ -385,15 +347,10 @@ impl Scheduler {
         })
     }
 
-    fn push_runnable(&mut self, job: Job) {
-        self.careful += usize::from(job.receipt.is_careful());
-        self.runnable[Rank::of(&job.refresh).index()].push_back(job);
-    }
-
     fn forget(&mut self, command_id: Option<&CommandId>, tag: Tag) {
         let Some(command_id) = command_id else { return };
         if self.firsts.get(command_id).is_some_and(|first| first.tag == tag) {
-            self.firsts.remove(command_id);
+            self.leave(command_id);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::broker::{Message, Outgoing};
 use crate::id::TransactionId;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::failure::FailureClass;
-use crate::refresh::{Command, Envelope, Lookup, Phase, Progress, Refresh, TaskRef, Update};
+use crate::refresh::{Command, Envelope, Lookup, Phase, Progress, Refresh, TaskRef, Update, later};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
 use rules::Ended;
@@ -90,6 +90,9 @@ impl Open {
 struct World {
     random: Rng,
     settings: Settings,
+    shares: Shares,
+    /// Until when each user's commands wait in line.
+    lines: BTreeMap<UserId, Duration>,
     scheduler: Scheduler,
     now: Now,
     generation: u64,
@@ -124,12 +127,14 @@ struct World {
 type Stats = BTreeMap<&'static str, u64>;
 
 /// What has to happen, and how often in a million steps at least.
-const SCENARIOS: [(&str, u64); 41] = [
+const SCENARIOS: [(&str, u64); 45] = [
     ("abandoned", 5_000),
+    ("above its user's share", 5_000),
     ("acknowledged", 70_000),
     ("admitted from the backlog", 500),
     ("backlog", 6_000),
     ("backlog in an outage", 1_000),
+    ("begun and above its user's share", 200),
     ("beyond hold_max", 3_000),
     ("beyond hold_wait_max", 2_000),
     ("careful without a permit", 40),
@@ -163,18 +168,26 @@ const SCENARIOS: [(&str, u64); 41] = [
     ("share a token", 2_000),
     ("stopped", 1_000),
     ("token requests", 10_000),
+    ("waits for an own run", 1_000),
     ("waits for the quarantine", 700),
     ("waits in spite of the pause", 200),
     ("woken", 200),
+    ("woken after an outage", 50),
 ];
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let settings = settings(&mut random);
+        let shares = Shares {
+            in_flight: random.usize(1..=5),
+            running: random.usize(1..=2),
+        };
         Self {
-            scheduler: Scheduler::new(settings.clone()),
+            scheduler: Scheduler::new(settings.clone(), shares),
             settings,
+            shares,
+            lines: BTreeMap::new(),
             random,
             now: Now {
                 since_start: Duration::ZERO,
@@ -237,6 +250,11 @@ impl World {
         let before = self.before();
         self.scheduler.on_outage(self.outage, self.now);
         self.check_backlog(&before);
+        if !self.outage {
+            let before = self.waits();
+            self.scheduler.on_outage_end(self.now);
+            self.check_unblocked(&before);
+        }
     }
 
     /// Mostly of something that is held.
@@ -289,7 +307,11 @@ impl World {
         while self.running.len() < PERMITS {
             let before = self.runnable();
             let Some(run) = self.scheduler.next_run(has_token, self.now) else {
-                assert_eq!(self.scheduler.runnable(), 0, "there is a permit");
+                let may_run = |(_, _, user_id): &(Tag, _, UserId)| !self.is_capped(user_id);
+                assert!(!self.runnable().iter().any(may_run), "there is a permit");
+                if self.scheduler.runnable() > 0 {
+                    self.count("waits for an own run");
+                }
                 break;
             };
             assert!(run.failure.is_some() || has_token(&run.refresh), "it has no token");
@@ -516,11 +538,16 @@ fn each_delivery_has_one_fate_within_the_limits() {
     }
 }
 
+fn scheduler(settings: Settings) -> Scheduler {
+    let shares = Shares::of(&settings, 64);
+    Scheduler::new(settings, shares)
+}
+
 /// Rare in the world above, where a publication that ends makes the room first.
 #[test]
 fn a_run_that_ends_after_its_connection_makes_room_for_the_backlog() {
     let mut world = World::new(0);
-    world.scheduler = Scheduler::new(Settings {
+    world.scheduler = scheduler(Settings {
         in_flight: 1,
         ..Settings::default()
     });
@@ -559,7 +586,7 @@ fn a_run_that_ends_after_its_connection_makes_room_for_the_backlog() {
 fn what_came_back_twice_waits_for_the_quarantine_no_longer_than_it_may_be_held() {
     let mut world = World::new(1);
     let hold_max = Duration::from_secs(6);
-    world.scheduler = Scheduler::new(Settings {
+    world.scheduler = scheduler(Settings {
         hold_max,
         ..Settings::default()
     });

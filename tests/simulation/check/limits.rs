@@ -50,7 +50,8 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("TransactionsUpdated user acted", 773),
     ("RefreshFailed bank rejected", 169),
     ("RefreshFailed connection locked", 0),
-    ("RefreshFailed finapi unavailable", 122),
+    // Rare, because few users call there and their commands wait.
+    ("RefreshFailed finapi unavailable", 60),
     ("RefreshFailed not found", 12),
     ("RefreshFailed timed out", 106),
     ("RefreshFailed unexpected response", 3),

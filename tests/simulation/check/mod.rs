@@ -94,9 +94,9 @@ const CHECKS: &[Check] = &[
         lost::who_lost_the_broker_sends_nothing,
     ),
     check(
-        "probes",
-        "what is sent in no run is a probe, and probes are apart",
-        lost::probes_are_apart,
+        "outside of runs",
+        "what is sent in no run fetches a token",
+        lost::outside_of_runs_only_tokens_are_fetched,
     ),
     check("calls", "a refresh costs few calls", calls::calls_are_bounded),
     check(

@@ -25,7 +25,11 @@ impl World {
             0..=4 => {
                 self.delay(&mut refresh);
                 let due_at = refresh.due_at;
-                (RunEnd::Waits(refresh), Ended::Placed(due_at))
+                let end = match self.random.bool() {
+                    true => RunEnd::Waits(refresh),
+                    false => RunEnd::Blocked(refresh),
+                };
+                (end, Ended::Placed(due_at))
             }
             5..=7 => {
                 if self.random.u8(..4) == 0 {

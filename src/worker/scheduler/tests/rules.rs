@@ -38,6 +38,10 @@ pub(super) struct Arrival {
     due_at: Timestamp,
     /// The delivery of the same command that is worked on.
     first: Option<First>,
+    user_id: UserId,
+    /// It has not begun, and its user has its whole share.
+    is_above_share: bool,
+    has_begun: bool,
     before: Before,
 }
 
@@ -69,6 +73,7 @@ pub(super) struct Wait {
     since: Duration,
     due_at: Timestamp,
     failures: u32,
+    is_blocked: bool,
 }
 
 /// The first to run first: interactive ones, and of those whatever is closest to its outcome.
@@ -105,17 +110,44 @@ impl World {
     /// What waits and is not held, and whether it is in the backlog.
     pub(super) fn waiting(&self) -> Vec<(Tag, bool)> {
         let scheduler = &self.scheduler;
-        let others = scheduler.runnable.iter().flatten();
+        let others = scheduler.runnable.in_order().into_iter();
         let others = others.chain(scheduler.awaiting_token.values().flatten());
         let others = others.map(|job| (job.receipt.tag(), false));
         let backlog = scheduler.backlog.iter().map(|job| (job.receipt.tag(), true));
         others.chain(backlog).collect()
     }
 
-    /// In the order in which they are to run.
-    pub(super) fn runnable(&self) -> Vec<(Tag, Urgency)> {
-        let jobs = self.scheduler.runnable.iter().flatten();
-        jobs.map(|job| (job.receipt.tag(), urgency(&job.refresh))).collect()
+    /// In the order in which they would run if users had no shares.
+    pub(super) fn runnable(&self) -> Vec<(Tag, Urgency, UserId)> {
+        let jobs = self.scheduler.runnable.in_order().into_iter();
+        let user_id = |job: &Job| job.refresh.command.user_id().clone();
+        jobs.map(|job| (job.receipt.tag(), urgency(&job.refresh), user_id(job)))
+            .collect()
+    }
+
+    /// Whether the user has as many runs as it may.
+    pub(super) fn is_capped(&self, user_id: &UserId) -> bool {
+        let runs = self.running.iter();
+        runs.filter(|run| run.refresh.command.user_id() == user_id).count() >= self.shares.running
+    }
+
+    /// How many commands of a user are worked on here, beside this one.
+    fn others_of(&self, refresh: &Refresh) -> usize {
+        let command = &refresh.command;
+        let firsts = self.scheduler.firsts.iter();
+        let others = firsts.filter(|(id, first)| first.user_id == *command.user_id() && *id != command.id());
+        others.count()
+    }
+
+    /// The next place in the line of those that wait for room for their user.
+    fn line_up(&mut self, user_id: &UserId) -> Duration {
+        let line = self.lines.get(user_id).copied().unwrap_or_default();
+        let turn = line.max(self.now.since_start + 5 * SECOND);
+        let share = u32::try_from(self.shares.in_flight).expect("a few");
+        let latest = self.now.since_start + 1800 * SECOND;
+        self.lines
+            .insert(user_id.clone(), (turn + 5 * SECOND / share).min(latest));
+        turn - self.now.since_start
     }
 
     pub(super) fn waits(&self) -> BTreeMap<Tag, Wait> {
@@ -126,6 +158,7 @@ impl World {
                 since,
                 due_at: job.refresh.due_at,
                 failures: job.refresh.failures,
+                is_blocked: job.is_blocked,
             };
             (job.receipt.tag(), wait)
         };
@@ -152,7 +185,7 @@ impl World {
             Place::Held(due, &job.refresh)
         } else if scheduler.backlog.iter().any(|job| is_it(&job)) {
             Place::Backlog
-        } else if scheduler.runnable.iter().flatten().any(|job| is_it(&job)) {
+        } else if scheduler.runnable.in_order().iter().any(is_it) {
             Place::Runnable
         } else if let Some(job) = scheduler.awaiting_token.values().flatten().find(is_it) {
             Place::AwaitingToken(&job.refresh)
@@ -179,9 +212,14 @@ impl World {
             Some(released_at) if polls => refresh.due_at.max(later(released_at, SECOND)),
             _ => refresh.due_at,
         };
+        let has_share = self.others_of(refresh) < self.shares.in_flight;
+        let has_begun = !matches!(refresh.phase, Phase::Locating { .. });
         Arrival {
             due_at,
             first,
+            user_id: refresh.command.user_id().clone(),
+            is_above_share: !has_share && !has_begun,
+            has_begun: !has_share && has_begun,
             before: self.before(),
         }
     }
@@ -194,15 +232,19 @@ impl World {
         let Arrival {
             mut due_at,
             first,
+            user_id,
+            is_above_share,
+            has_begun,
             mut before,
         } = arrival;
+        let line = is_above_share.then_some(&user_id);
         let open = &self.open[&tag];
         let place = self.place(tag);
         if open.missing_requested_at {
             return assert!(matches!(place, Place::Requeued), "its date is not published: {place:?}");
         }
         let Some(first) = first else {
-            return self.check_admitted(tag, due_at, &before);
+            return self.check_admitted(tag, due_at, line, has_begun, &before);
         };
         let is_further = open.progress > self.open[&first.tag].progress;
         if self.owns(first.tag) && !is_further {
@@ -239,13 +281,25 @@ impl World {
             }
             before.held -= usize::from(first.is_held);
             due_at = due_at.max(later(self.now.time, SECOND));
-            self.check_admitted(tag, due_at, &before);
+            self.check_admitted(tag, due_at, line, has_begun, &before);
             self.count("replaces the first");
         }
     }
 
-    fn check_admitted(&mut self, tag: Tag, due_at: Timestamp, before: &Before) {
+    fn check_admitted(&mut self, tag: Tag, due_at: Timestamp, line: Option<&UserId>, is_beyond: bool, before: &Before) {
+        if is_beyond {
+            self.count("begun and above its user's share");
+        }
         let open = &self.open[&tag];
+        let is_requeued = self.draining && open.is_command();
+        if let Some(user_id) = line.filter(|_| !is_requeued && !open.is_quarantined()) {
+            let wait = self.line_up(user_id);
+            let Place::Parked(refresh) = self.place(tag) else {
+                panic!("its user has its whole share: {:?}", self.place(tag))
+            };
+            assert_eq!(refresh.due_at, due_at.max(later(self.now.time, wait)));
+            return self.count("above its user's share");
+        }
         let place = self.place(tag);
         if self.draining && open.is_command() {
             assert!(matches!(place, Place::Requeued), "a command while draining: {place:?}");
@@ -464,6 +518,21 @@ impl World {
         }
     }
 
+    /// The hosts are back: what waited for one is due, a second after it was held.
+    pub(super) fn check_unblocked(&mut self, before: &BTreeMap<Tag, Wait>) {
+        let after = self.waits();
+        for (tag, was) in before {
+            let due = match was.is_blocked {
+                true => was.due.min(was.since + SECOND),
+                false => was.due,
+            };
+            assert_eq!(after[tag].due, due, "of {was:?}");
+            if due < was.due {
+                self.count("woken after an outage");
+            }
+        }
+    }
+
     /// What is due runs in its order, and nothing else does.
     pub(super) fn check_due(&self, before: &BTreeMap<Tag, Wait>) {
         for (tag, was) in before {
@@ -472,16 +541,23 @@ impl World {
         }
         let came = self.runnable().into_iter();
         let came: Vec<(Urgency, Duration)> = came
-            .filter_map(|(tag, urgency)| Some((urgency, before.get(&tag)?.due)))
+            .filter_map(|(tag, urgency, _)| Some((urgency, before.get(&tag)?.due)))
             .collect();
         assert!(came.is_sorted(), "not in the order in which they are due: {came:?}");
     }
 
     /// The most urgent of all runs, and of those what has waited longest.
-    pub(super) fn check_run(&mut self, run: &Run, before: &[(Tag, Urgency)]) {
-        let place = |tag: Tag| before.iter().position(|(of, _)| *of == tag).expect("it was runnable");
+    pub(super) fn check_run(&mut self, run: &Run, before: &[(Tag, Urgency, UserId)]) {
+        let place = |tag: Tag| before.iter().position(|(of, ..)| *of == tag).expect("it was runnable");
         let own = urgency(&run.refresh);
-        for (tag, other) in self.runnable() {
+        assert!(
+            !self.is_capped(run.refresh.command.user_id()),
+            "its user has as many runs as it may"
+        );
+        for (tag, other, user_id) in self.runnable() {
+            if self.is_capped(&user_id) {
+                continue;
+            }
             assert!(own <= other, "{tag:?} is more urgent than {run:?}");
             assert!(
                 own < other || place(run.tag) < place(tag),

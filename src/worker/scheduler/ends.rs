@@ -1,0 +1,83 @@
+//! What becomes of a refresh when its run or its publication has ended.
+
+use super::job::{Job, Now};
+use super::{Action, Busy, PublishEnd, RunEnd, RunId, Scheduler, UNPROVEN_WAIT};
+use crate::refresh::later;
+
+impl Scheduler {
+    /// A run ended, and gave its permit back.
+    pub(in crate::worker) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
+        let Some(Busy {
+            receipt,
+            command_id,
+            runs_for,
+        }) = self.busy.remove(&id)
+        else {
+            return;
+        };
+        if let Some(user_id) = runs_for {
+            self.runnable.on_run_end(&user_id);
+        }
+        if !self.owns(&receipt) {
+            self.forget(command_id.as_ref(), receipt.tag());
+            self.actions.push_back(Action::ReportAbandoned(1));
+        } else {
+            match end {
+                RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
+                RunEnd::Blocked(refresh) => {
+                    let is_blocked = true;
+                    let job = Job::tried(refresh, receipt);
+                    self.place(Job { is_blocked, ..job }, now);
+                }
+                RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
+                RunEnd::NeedsToken(mut refresh, renewals) => {
+                    // A token may take long, and the list of tasks that the run has read is old then.
+                    refresh.locate_again();
+                    let renewals = renewals.saturating_add(1);
+                    self.await_token(Job {
+                        renewals,
+                        ..Job::tried(refresh, receipt)
+                    });
+                }
+                RunEnd::Stopped(mut refresh) => {
+                    refresh.locate_again();
+                    if !self.draining {
+                        refresh.due_at = refresh.due_at.max(later(now.time, UNPROVEN_WAIT));
+                    }
+                    self.place(Job::tried(refresh, receipt), now);
+                }
+            }
+        }
+        self.admit_backlog(now);
+    }
+
+    /// A publication ended.
+    pub(in crate::worker) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
+        let Some(Busy {
+            receipt, command_id, ..
+        }) = self.busy.remove(&id)
+        else {
+            return;
+        };
+        self.publishing -= 1;
+        if receipt.came_back_too_often() {
+            self.forwards -= 1;
+            self.on_forward(now);
+        }
+        if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
+            self.forget(command_id.as_ref(), receipt.tag());
+            self.actions.push_back(Action::ReportAbandoned(1));
+        } else {
+            match end {
+                PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
+                PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
+                PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
+                PublishEnd::Done | PublishEnd::Lost => {
+                    self.forget(command_id.as_ref(), receipt.tag());
+                    self.actions.push_back(Action::Acknowledge(receipt));
+                }
+            }
+        }
+        self.admit_backlog(now);
+    }
+}
