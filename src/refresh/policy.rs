@@ -10,6 +10,9 @@ pub const WEB_FORM_LIFETIME: Duration = Duration::from_secs(20 * 60);
 /// How long after its command an interactive refresh waits for a host that may be down. Then failures count as attempts.
 pub(super) const INTERACTIVE_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
+/// The longest wait for a host that may be down.
+pub(super) const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// The rules a refresh follows.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {

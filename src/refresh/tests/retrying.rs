@@ -160,14 +160,17 @@ fn while_finapi_is_down_nothing_is_counted() {
 }
 
 #[test]
-fn while_few_users_call_a_host_its_trouble_is_waited_for() {
+fn while_few_users_call_a_host_its_trouble_is_waited_for_and_it_is_asked_less_and_less_often() {
     for mut run in every_phase() {
-        let attempts = run.policy.retry.attempts;
-        for _ in 0..10 * attempts {
+        let (attempts, hour) = (run.policy.retry.attempts, later(run.now, secs(3600)));
+        let mut calls = 0;
+        while run.now < hour {
             run.respond(FailureClass::MaybeDown);
-            assert!(run.wait() <= run.policy.retry.max);
+            calls += 1;
+            assert!(run.wait() <= secs(330));
             assert!(run.at().failures <= attempts / 2);
         }
+        assert!((12..40).contains(&calls), "{calls} calls in an hour");
     }
 }
 

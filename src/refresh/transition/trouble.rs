@@ -6,7 +6,7 @@ use super::Transition;
 use crate::proto::FailureReason;
 use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
-use crate::refresh::policy::INTERACTIVE_PATIENCE;
+use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
@@ -23,7 +23,7 @@ impl Transition<'_> {
         }
         match failure.class {
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
-            FailureClass::MaybeDown if self.is_patient(&refresh) => self.retry_after(refresh, None),
+            FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
             FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
                 self.query_next(refresh, Lookup::Follow, true)
@@ -52,6 +52,21 @@ impl Transition<'_> {
     /// Whether it waits for a host that may be down: for as long as a refresh may take, but where somebody waits, not for long.
     fn is_patient(&self, refresh: &Refresh) -> bool {
         !refresh.envelope.interactive || self.context.now < later(refresh.requested_at, INTERACTIVE_PATIENCE)
+    }
+
+    /// Tries again without an end, less and less often: after a quarter of the time that the phase has lasted, so that an outage of an hour is asked
+    /// some twenty times and found to be over within minutes.
+    fn wait_out(&self, refresh: Refresh) -> Step {
+        let failures = refresh.failures.saturating_add(1);
+        let lasted = self.context.now.duration_since(refresh.phase_since);
+        let quarter = Duration::try_from(lasted).unwrap_or_default() / 4;
+        let after = self
+            .policy
+            .retry
+            .wait(failures, self.context.jitter)
+            .max(quarter.min(OUTAGE_WAIT_MAX));
+        let failures = failures.min(self.policy.retry.attempts / 2).max(refresh.failures);
+        self.retry_spread(Refresh { failures, ..refresh }, after)
     }
 
     /// Tries again after a time, up to a tenth later, so that those who wait for a host together come in another order each time.
