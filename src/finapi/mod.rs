@@ -7,6 +7,7 @@ pub mod concurrency;
 pub mod credentials;
 mod endpoints;
 mod error;
+mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod pipeline;

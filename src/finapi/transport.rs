@@ -83,17 +83,19 @@ impl TransportError {
 impl Transport {
     /// A pool of HTTP connections. It keeps all that were ever made at once: a call that ends frees its connection a little after the
     /// next call asked for one, so there are some more connections than calls, and closing those only to make them again would cost
-    /// more than the calls. With `http2` the server chooses HTTP/2 or HTTP/1.1 (ALPN); without, it gets HTTP/1.1.
+    /// more than the calls. With `http2` the server chooses HTTP/2 or HTTP/1.1 (ALPN); without, it gets HTTP/1.1. With `use_proxy` it takes
+    /// the proxies that the environment names.
     ///
     /// # Errors
     ///
     /// When no TLS set-up can be made.
-    pub fn http(connect_timeout: Duration, http2: bool) -> Result<Self, reqwest::Error> {
+    pub fn http(connect_timeout: Duration, http2: bool, use_proxy: bool) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true);
         let client = if http2 { client } else { client.http1_only() };
+        let client = if use_proxy { client } else { client.no_proxy() };
         Ok(Self::Http(client.build()?))
     }
 
