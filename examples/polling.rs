@@ -98,12 +98,12 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
         sandbox.script(&format!("user-{connection}"), connection, script);
     }
     let mut settings: BTreeMap<&str, &str> = BTreeMap::from([
-        ("FINAPI__ACCESS_URL", "http://sandbox"),
-        ("FINAPI__WEB_FORM_URL", "http://sandbox"),
+        ("FINAPI__ACCESS_URL", "http://localhost"),
+        ("FINAPI__WEB_FORM_URL", "http://localhost"),
         ("FINAPI__CLIENT_ID", "sandbox-client"),
         ("FINAPI__CLIENT_SECRET", "sandbox-secret"),
         ("CREDENTIALS__SOURCE", "http"),
-        ("CREDENTIALS__URL", "http://sandbox/sandbox/credentials"),
+        ("CREDENTIALS__URL", "http://localhost/sandbox/credentials"),
     ]);
     if mode == Mode::Plain {
         settings.insert("POLLING__LEARN", "false");

@@ -1,5 +1,6 @@
 //! The operators' own listener: `/livez`, `/readyz`, `/status` and `/metrics`.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::broker::{Broker, NotReady};
-use crate::setting::{Declared, Section};
+use crate::http_server::{self, PerAddress};
+use crate::setting::{Declared, Networks, Section};
 use crate::telemetry::metrics::{self, Gauges};
 use crate::worker::{Handle, Status};
 
@@ -45,12 +47,8 @@ struct Surroundings {
     gauges: Gauges,
 }
 
-/// Serves until the process ends.
-///
-/// # Errors
-///
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, registry: Registry) -> std::io::Result<()> {
+/// Serves until the process ends. No proxy is in front: it is for the platform's own machines.
+pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, registry: Registry) -> Infallible {
     let surroundings = Surroundings {
         worker,
         broker,
@@ -63,7 +61,7 @@ pub async fn serve(listener: TcpListener, worker: Handle, broker: Broker, regist
         .route("/status", get(status))
         .route("/metrics", get(show_metrics))
         .with_state(Arc::new(surroundings));
-    axum::serve(listener, router).await
+    http_server::serve(listener, router, PerAddress::AllBut(Networks::default())).await
 }
 
 /// Progress, not just a socket: the worker's loop answers, and no queue with messages goes unserved.

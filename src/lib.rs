@@ -25,6 +25,7 @@
 //! | --- | --- |
 //! | [`proto`] | the protocol, as generated code |
 //! | [`clock`], [`id`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, ids, proofs that end, rates, secrets, declared settings |
+//! | [`http_server`] | serves HTTP within limits on connections and time |
 //! | [`sandbox`] | a simulator of finAPI |
 //! | [`broker`] | publish with confirms, consume, acknowledge: RabbitMQ, and a broker in this process |
 //! | [`refresh`] | the workflow. It is pure: time, jitter and finAPI's responses are arguments |
@@ -84,6 +85,7 @@ pub mod config;
 pub mod finapi;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod http_server;
 pub mod id;
 #[cfg(test)]
 #[path = "../tests/support/known.rs"]

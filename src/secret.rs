@@ -1,5 +1,6 @@
 //! Secrets among the settings: never empty, and never shown.
 
+use std::fmt;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -46,10 +47,46 @@ impl FromStr for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let secret = SecretString::deserialize(deserializer)?;
-        secret.try_into().map_err(de::Error::custom)
+        deserializer.deserialize_any(OnlyText)
     }
 }
+
+/// Takes text. serde's own words for what is not text repeat it.
+struct OnlyText;
+
+impl de::Visitor<'_> for OnlyText {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text in quotes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Secret, E> {
+        SecretString::from(text).try_into().map_err(E::custom)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(E::custom(NOT_TEXT))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(E::custom(NOT_TEXT))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(E::custom(NOT_TEXT))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(E::custom(NOT_TEXT))
+    }
+}
+
+const NOT_TEXT: &str = "a secret must be a text in quotes";
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -68,5 +105,17 @@ mod tests {
         assert_eq!(secret.expose(), "s3cret");
         let shown = format!("{secret:?} {}", serde_json::to_string(&secret).expect("JSON"));
         assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_repeated() {
+        for json in ["123456789", "-123456789", "123456789.5", "true"] {
+            // As in a section that is chosen by one of its settings.
+            let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            let error = serde_json::from_value::<Secret>(value)
+                .expect_err("no text")
+                .to_string();
+            assert!(!error.contains("12345") && !error.contains("true"), "{error}");
+        }
     }
 }

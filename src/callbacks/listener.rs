@@ -1,10 +1,11 @@
 //! The listener that finAPI calls: whether a call may come in, and who it is for.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::to_bytes;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use subtle::ConstantTimeEq as _;
@@ -16,11 +17,12 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::callback_url::Signer;
+use crate::http_server::{self, PerAddress};
 use crate::rate_limit::RateLimiter;
 use crate::secret::Secret;
 
-/// The most bytes of a call. What finAPI sends is far smaller.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+/// The most bytes of a notification. What finAPI sends is far smaller.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The listener's surroundings.
 #[derive(Debug)]
@@ -34,18 +36,18 @@ struct Listener {
 }
 
 /// Serves callbacks and notifications until the process ends.
-///
-/// # Errors
-///
-/// When the listener fails.
 pub async fn serve(
     settings: &Settings,
     listener: TcpListener,
     broker: Broker,
     topology: Topology,
     clock: Clock,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(settings, broker, topology, clock)).await
+) -> Infallible {
+    let per_address = match &settings.trusted_proxies {
+        Some(proxies) => PerAddress::AllBut(proxies.clone()),
+        None => PerAddress::Nobody,
+    };
+    http_server::serve(listener, router(settings, broker, topology, clock), per_address).await
 }
 
 /// The routes that [`serve`] serves.
@@ -61,7 +63,6 @@ pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Cl
     Router::new()
         .route("/callbacks/{command_id}/{tag}", post(callback))
         .route("/notifications/{secret}", post(notification))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(listener))
 }
 
@@ -70,15 +71,15 @@ async fn callback(
     State(listener): State<Arc<Listener>>,
     Path((command_id, tag)): Path<(String, String)>,
 ) -> StatusCode {
-    if !listener.rate.try_admit() {
-        return StatusCode::TOO_MANY_REQUESTS;
-    }
     let known = listener
         .signer
         .as_ref()
         .is_some_and(|signer| signer.recognises(&command_id, &tag));
     if !known {
         return StatusCode::NOT_FOUND;
+    }
+    if !listener.rate.try_admit() {
+        return StatusCode::TOO_MANY_REQUESTS;
     }
     // A lost wake-up costs nothing but time, so finAPI is answered at once.
     tokio::spawn(async move {
@@ -90,11 +91,13 @@ async fn callback(
     StatusCode::NO_CONTENT
 }
 
-/// finAPI repeats nothing, so the answer waits until the broker has what follows from it.
-async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<String>, body: Bytes) -> StatusCode {
-    if !listener.rate.try_admit() {
-        return StatusCode::TOO_MANY_REQUESTS;
-    }
+/// finAPI repeats nothing, so the answer waits until the broker has what follows from it. Whoever does not know the secret costs neither a
+/// body nor a call of the rate.
+async fn notification(
+    State(listener): State<Arc<Listener>>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> StatusCode {
     let known = listener
         .notification_secret
         .as_ref()
@@ -102,6 +105,12 @@ async fn notification(State(listener): State<Arc<Listener>>, Path(secret): Path<
     if !known {
         return StatusCode::NOT_FOUND;
     }
+    if !listener.rate.try_admit() {
+        return StatusCode::TOO_MANY_REQUESTS;
+    }
+    let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    };
     let now = listener.clock.now();
     match follows(&listener.topology, &body, now) {
         Ok(None) => StatusCode::NO_CONTENT,

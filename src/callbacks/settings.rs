@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::finapi::callback_url::Signer;
 use crate::refresh::schedule::Polling;
 use crate::secret::Secret;
-use crate::setting::{Declared, HttpUrl, MINUTE, SECOND, Section};
+use crate::setting::{Declared, HttpUrl, MINUTE, Networks, SECOND, Section};
 
 /// The fewest characters of a key.
 const KEY_CHARACTERS_MIN: usize = 16;
@@ -19,6 +19,7 @@ const KEY_CHARACTERS_MIN: usize = 16;
 #[expect(missing_docs, reason = "`declare` says what each field means")]
 pub struct Settings {
     pub listen: Option<SocketAddr>,
+    pub trusted_proxies: Option<Networks>,
     pub public_url: Option<HttpUrl>,
     pub key: Option<Secret>,
     pub previous_key: Option<Secret>,
@@ -34,6 +35,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: None,
+            trusted_proxies: None,
             public_url: None,
             key: None,
             previous_key: None,
@@ -56,6 +58,12 @@ impl Section for Settings {
             "listen",
             &self.listen,
             "Where the worker listens for finAPI, behind a proxy that ends TLS.",
+        );
+        list.any(
+            "trusted_proxies",
+            &self.trusted_proxies,
+            "The proxies in front of `callbacks.listen`, for instance `10.0.0.0/8, 192.0.2.7`; an empty text when there is none. Every other \
+             address may then have a quarter of the listener's 256 connections. Without it there is no limit for an address.",
         );
         let is_safe = |url: &HttpUrl| url.scheme() == "https" || url.is_loopback();
         list.any(
@@ -114,7 +122,7 @@ impl Settings {
             "calls_per_second",
             self.calls_per_second,
             1..=1_000_000,
-            "The most calls a second that the listener takes; it answers others with 429.",
+            "The most authentic calls a second that the listener takes; it answers others with 429.",
         );
     }
 

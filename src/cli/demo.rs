@@ -209,7 +209,7 @@ fn client(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
         &sandbox.client_id,
         sandbox.client_secret.parse()?,
     );
-    let transport = Transport::http(settings.connect_timeout, settings.http2)?;
+    let transport = Transport::http(settings.connect_timeout, settings.http2, settings.use_proxy)?;
     let credentials = Credentials::http(url.join("sandbox/credentials")?.try_into()?);
     Ok(FinApi::new(
         transport,

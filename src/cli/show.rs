@@ -26,6 +26,7 @@ pub(super) fn line(event: &Event) -> String {
     let id = context.command_id.rsplit('-').next().unwrap_or_default().to_owned();
     let connection = context.bank_connection_id;
     let detail = match event.kind() {
+        EventKind::UserActionRequired(event) if !event.message.is_empty() => format!(": {}", event.message),
         EventKind::UserActionRequired(event) => format!(" → {}", event.web_form_url),
         EventKind::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", event.message),
         EventKind::TransactionsUpdated(_) | EventKind::RefreshFailed(_) => String::new(),

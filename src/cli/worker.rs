@@ -26,7 +26,11 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     let tracing = traces::start(&config.telemetry)?;
     let (registry, metering) = metrics::start(&config.telemetry)?;
     let policy = config.policy();
-    let transport = Transport::http(config.finapi.connect_timeout, config.finapi.http2)?;
+    let transport = Transport::http(
+        config.finapi.connect_timeout,
+        config.finapi.http2,
+        config.finapi.use_proxy,
+    )?;
     let finapi = FinApi::new(
         transport,
         config.finapi,
@@ -44,10 +48,9 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     if let Some(address) = config.callbacks.listen {
         let listener = TcpListener::bind(address).await?;
         let (broker, topology) = (broker.clone(), topology.clone());
-        tokio::spawn(async move {
-            let served = callbacks::serve(&config.callbacks, listener, broker, topology, Clock::System).await;
-            report_end("callbacks.listen", &served);
-        });
+        tokio::spawn(
+            async move { callbacks::serve(&config.callbacks, listener, broker, topology, Clock::System).await },
+        );
     }
     let worker = Worker::new(WorkerParts {
         broker: broker.clone(),
@@ -62,10 +65,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
         let handle = worker.handle();
-        tokio::spawn(async move {
-            let served = admin::serve(listener, handle, broker, registry).await;
-            report_end("admin.listen", &served);
-        });
+        tokio::spawn(admin::serve(listener, handle, broker, registry));
     }
     let ended = worker
         .run(broker_events, async move {
@@ -80,12 +80,6 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     telemetry::end(tracing, metering).await;
     ended?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A listener serves as long as its worker runs, so its end is an error.
-fn report_end(setting: &str, served: &std::io::Result<()>) {
-    let error = served.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(setting, error, "a listener has ended");
 }
 
 /// Receives each SIGTERM and SIGINT.

@@ -172,6 +172,66 @@ fn no_wrong_setting_shows_a_secret() {
     assert_eq!(shown.matches("(hidden)").count(), 6, "{shown}");
 }
 
+#[test]
+fn a_users_name_and_a_query_in_a_url_are_not_shown() {
+    let planted = "https://planted-8f3a@host.test/x?key=planted-8f3a";
+    let mut all = REQUIRED.to_vec();
+    all.extend(SERVICE);
+    all.extend([
+        ("BANKREFRESH__FINAPI__ACCESS_URL", planted),
+        ("BANKREFRESH__CREDENTIALS__URL", planted),
+        ("BANKREFRESH__CALLBACKS__PUBLIC_URL", planted),
+        ("BANKREFRESH__CALLBACKS__KEY", "0123456789abcdef"),
+        ("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", planted),
+    ]);
+    let config = load(&all).expect("settings");
+    let shown = format!("{} {config:?}", toml::to_string_pretty(&config).expect("TOML"));
+    assert!(!shown.contains("planted"), "{shown}");
+    assert_eq!(
+        shown.matches("https://(hidden)@host.test/x?(hidden)").count(),
+        8,
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_secret_that_is_no_text_is_not_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("settings.toml");
+    let service = "[credentials]\nsource = \"http\"\nurl = \"https://credentials.test\"\n";
+    for bearer in ["847362511", "-847362511", "8473.62511", "[847362511]"] {
+        std::fs::write(&file, format!("{service}bearer = {bearer}\n")).expect("written");
+        let error = Config::load(Some(&file), std::iter::empty()).expect_err("an error");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("credentials") && !shown.contains("62511"), "{shown}");
+    }
+}
+
+#[test]
+fn http_beyond_this_machine_is_refused_unless_it_is_allowed() {
+    let cases = [
+        ("BANKREFRESH__FINAPI__ACCESS_URL", "BANKREFRESH__FINAPI__ALLOW_INSECURE"),
+        (
+            "BANKREFRESH__FINAPI__WEB_FORM_URL",
+            "BANKREFRESH__FINAPI__ALLOW_INSECURE",
+        ),
+        (
+            "BANKREFRESH__CREDENTIALS__URL",
+            "BANKREFRESH__CREDENTIALS__ALLOW_INSECURE",
+        ),
+    ];
+    for (url, allow) in cases {
+        let with = |more: &[(&str, &str)]| load(&[&REQUIRED[..], &SERVICE, more].concat());
+        let error = with(&[(url, "http://host.test")]).expect_err("not allowed");
+        assert!(error.contains("allow_insecure"), "{error}");
+        for (value, allowed) in [("http://127.0.0.1:1", "false"), ("http://host.test", "true")] {
+            with(&[(url, value), (allow, allowed)]).expect("allowed");
+        }
+        assert!(with(&[(url, "ftp://host.test"), (allow, "true")]).is_err());
+    }
+    load(&[("BANKREFRESH__TELEMETRY__OTLP_ENDPOINT", "http://collector.test:4317")]).expect("a collector is exempt");
+}
+
 /// Every setting with its value, as `config check` prints them.
 fn printed(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     let text = toml::to_string_pretty(&load(variables).expect("settings")).expect("TOML");

@@ -10,6 +10,7 @@ use super::breaker::{self, Breaker, Host, Outage};
 use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
+use super::form_url;
 use super::request::Dialect;
 use super::settings::Settings;
 use super::tokens::Tokens;
@@ -153,7 +154,7 @@ impl FinApi {
     pub async fn query(&self, refresh: &Refresh, query: &Query, control: &Control) -> Outcome {
         let started = Instant::now();
         let result = match self.send_query(QueryContext { refresh, control }, query).await {
-            Ok(response) => Ok(response),
+            Ok(response) => Ok(form_url::check(response, self.settings.allow_insecure)),
             Err(Interrupt::Failed(failure)) => Err(self.judged(host_of(query), failure)),
             Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
             Err(Interrupt::Stopped) => return Outcome::Stopped,

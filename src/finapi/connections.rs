@@ -22,9 +22,18 @@ pub struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    connect_timeout: Duration,
-    http2: bool,
+    ways: Ways,
     pool: Mutex<Pool>,
+}
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ways {
+    pub(super) connect_timeout: Duration,
+    /// The server chooses HTTP/2 or HTTP/1.1 (ALPN); else it gets HTTP/1.1.
+    pub(super) http2: bool,
+    /// They go through the proxies that the environment names.
+    pub(super) use_proxy: bool,
 }
 
 #[derive(Debug)]
@@ -34,17 +43,13 @@ struct Pool {
 }
 
 impl Connections {
-    /// No connection yet. With `http2` the server chooses HTTP/2 or HTTP/1.1 (ALPN); without, it gets HTTP/1.1.
-    pub(super) fn new(connect_timeout: Duration, http2: bool) -> Result<Self, reqwest::Error> {
-        let pool = Pool {
-            client: client(connect_timeout, http2)?,
+    /// No connection yet.
+    pub(super) fn new(ways: Ways) -> Result<Self, reqwest::Error> {
+        let pool = Mutex::new(Pool {
+            client: client(ways)?,
             made: Instant::now(),
-        };
-        Ok(Self(Arc::new(Shared {
-            connect_timeout,
-            http2,
-            pool: Mutex::new(pool),
-        })))
+        });
+        Ok(Self(Arc::new(Shared { ways, pool })))
     }
 
     /// Sends a request and waits for the head of the response. When none comes, the connection may be dead, and others that are as old.
@@ -69,7 +74,7 @@ impl Connections {
         if pool.made > since {
             return;
         }
-        match client(self.0.connect_timeout, self.0.http2) {
+        match client(self.0.ways) {
             Ok(client) => {
                 *pool = Pool {
                     client,
@@ -88,13 +93,14 @@ impl Connections {
     }
 }
 
-fn client(connect_timeout: Duration, http2: bool) -> Result<Client, reqwest::Error> {
+fn client(ways: Ways) -> Result<Client, reqwest::Error> {
     let client = Client::builder()
-        .connect_timeout(connect_timeout)
+        .connect_timeout(ways.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_user_timeout(UNACKNOWLEDGED_MAX)
         .tcp_nodelay(true);
-    let client = if http2 { client } else { client.http1_only() };
+    let client = if ways.http2 { client } else { client.http1_only() };
+    let client = if ways.use_proxy { client } else { client.no_proxy() };
     client.build()
 }
 

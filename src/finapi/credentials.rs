@@ -30,6 +30,8 @@ pub enum Credentials {
     #[expect(missing_docs, reason = "`declare` says what each field means")]
     Http {
         url: HttpUrl,
+        #[serde(default, deserialize_with = "truth")]
+        allow_insecure: bool,
         #[serde(default)]
         bearer: Option<Bearer>,
         #[serde(with = "humantime_serde", default = "timeout")]
@@ -39,6 +41,20 @@ pub enum Credentials {
 
 fn timeout() -> Duration {
     Duration::from_secs(5)
+}
+
+/// The environment has texts, and a section that is chosen by one of its settings takes them as they are.
+fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Truth {
+        Given(bool),
+        Written(String),
+    }
+    match Truth::deserialize(deserializer)? {
+        Truth::Given(truth) => Ok(truth),
+        Truth::Written(text) => text.parse().map_err(de::Error::custom),
+    }
 }
 
 impl Section for Credentials {
@@ -62,13 +78,27 @@ impl Section for Credentials {
                 )
                 .required();
             }
-            Self::Http { url, bearer, timeout } => {
+            Self::Http {
+                url,
+                allow_insecure,
+                bearer,
+                timeout,
+            } => {
                 list.any(
                     "url",
                     url,
                     "For `http`: `GET {url}/{user_id}` returns `{\"password\": …}` or `{\"access_token\": …, \"expires_in\": seconds}`.",
                 )
+                .and(
+                    url.is_secure(*allow_insecure),
+                    "`https`; `http` only on loopback, or with `credentials.allow_insecure`",
+                )
                 .required();
+                list.any(
+                    "allow_insecure",
+                    allow_insecure,
+                    "For `http`: whether the service may have an `http://` URL beyond this machine: everybody on the way reads the passwords.",
+                );
                 list.any("bearer", bearer, "For `http`: a bearer token for the service.");
                 list.within(
                     "timeout",
@@ -175,6 +205,7 @@ impl Credentials {
     pub fn http(url: HttpUrl) -> Self {
         Self::Http {
             url,
+            allow_insecure: false,
             bearer: None,
             timeout: timeout(),
         }
@@ -194,9 +225,9 @@ impl Credentials {
                 let reading = tokio::time::timeout(timeout(), from_directory(directory, user_id)).await;
                 reading.unwrap_or_else(|_| Err(unavailable("credentials.directory could not be read in time")))
             }
-            Self::Http { url, bearer, timeout } => {
-                from_service(url, bearer.as_ref(), *timeout, user_id, transport).await
-            }
+            Self::Http {
+                url, bearer, timeout, ..
+            } => from_service(url, bearer.as_ref(), *timeout, user_id, transport).await,
         }
     }
 }

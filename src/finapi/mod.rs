@@ -9,6 +9,7 @@ mod connections;
 pub mod credentials;
 mod endpoints;
 mod error;
+mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod pipeline;

@@ -16,6 +16,10 @@ use crate::setting::{Declared, HttpUrl, MINUTE, SECOND, Section, Value};
 pub struct Settings {
     pub access_url: HttpUrl,
     pub web_form_url: HttpUrl,
+    #[serde(default)]
+    pub allow_insecure: bool,
+    #[serde(default)]
+    pub use_proxy: bool,
     pub client_id: String,
     pub client_secret: Secret,
     #[serde(default)]
@@ -39,6 +43,9 @@ pub struct Settings {
     #[serde(default = "users_max")]
     pub users_max: NonZeroUsize,
 }
+
+/// What the URLs must be.
+const SECURE: &str = "`https`; `http` only on loopback, or with `finapi.allow_insecure`";
 
 fn timeout() -> Duration {
     Duration::from_secs(20)
@@ -69,6 +76,8 @@ impl Settings {
         Self {
             access_url,
             web_form_url,
+            allow_insecure: false,
+            use_proxy: false,
             client_id: client_id.to_owned(),
             client_secret,
             dialect: Dialect::default(),
@@ -90,13 +99,26 @@ impl Settings {
             &self.access_url,
             "The Access host, for tokens, connections, accounts and transactions.",
         )
+        .and(self.access_url.is_secure(self.allow_insecure), SECURE)
         .required();
         list.any(
             "web_form_url",
             &self.web_form_url,
             "The Web Form 2.0 host, for tasks and web forms.",
         )
+        .and(self.web_form_url.is_secure(self.allow_insecure), SECURE)
         .required();
+        list.any(
+            "allow_insecure",
+            &self.allow_insecure,
+            "Whether finAPI's hosts and web forms may have `http://` URLs beyond this machine, for a sandbox: everybody on the way reads the \
+             client's secret and the users' passwords.",
+        );
+        list.any(
+            "use_proxy",
+            &self.use_proxy,
+            "Whether calls of finAPI and of the credential service take the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.",
+        );
         list.any("client_id", &self.client_id, "The platform's client id.")
             .and(!self.client_id.is_empty(), "not empty")
             .required();

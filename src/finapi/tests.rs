@@ -99,6 +99,7 @@ fn credential_service() -> Router {
 fn from_service() -> Credentials {
     Credentials::Http {
         url: url("http://credentials.test/users"),
+        allow_insecure: false,
         bearer: None,
         timeout: secs(5),
     }

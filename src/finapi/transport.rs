@@ -12,7 +12,7 @@ use reqwest::Request;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-pub use super::connections::Connections;
+pub use super::connections::{Connections, Ways};
 use crate::sandbox::ConnectionDropped;
 
 /// Carries requests to finAPI. Cheap to clone.
@@ -93,13 +93,17 @@ impl TransportError {
 }
 
 impl Transport {
-    /// Kept connections over HTTP, with these settings.
+    /// Kept connections over HTTP, with these settings. With `use_proxy` they go through the proxies that the environment names.
     ///
     /// # Errors
     ///
     /// When no TLS set-up can be made.
-    pub fn http(connect_timeout: Duration, http2: bool) -> Result<Self, reqwest::Error> {
-        Ok(Self::Http(Connections::new(connect_timeout, http2)?))
+    pub fn http(connect_timeout: Duration, http2: bool, use_proxy: bool) -> Result<Self, reqwest::Error> {
+        Ok(Self::Http(Connections::new(Ways {
+            connect_timeout,
+            http2,
+            use_proxy,
+        })?))
     }
 
     /// Sends a request and waits for the head of the response.

@@ -24,7 +24,7 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes of a message that the command line shows. prost-reflect keeps each unknown field, at 64 bytes and more.
 const SHOWN_BYTES_MAX: usize = 256 * 1024;
 /// The most bytes of a call to the callback listener.
-const CALL_BYTES_MAX: usize = 256 * 1024;
+const CALL_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of settings. The reference page has 40,000.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of a text in a header, a URL or a credential.

@@ -4,12 +4,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
-/// An `http` or `https` URL with a host and without a password, so it may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+use crate::secret::HIDDEN;
+
+/// An `http` or `https` URL with a host and without a password. A user's name and a query may be secrets, too: formatted for debugging and
+/// serialized, it shows [`HIDDEN`] in their place.
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Url);
 
 /// A text that is not an [`HttpUrl`]. Repeats nothing of it, because it may hold a password.
@@ -27,6 +29,24 @@ impl HttpUrl {
             segments.pop_if_empty().push(segment);
         }
         url
+    }
+
+    /// The URL for people: without the user's name, the query and the fragment.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let mut url = self.0.clone();
+        let hidden = |part: &str| if part.is_empty() { None } else { Some(HIDDEN) };
+        url.set_query(self.0.query().and_then(hidden));
+        url.set_fragment(self.0.fragment().and_then(hidden));
+        // An http URL always may have a user.
+        let _ = url.set_username(hidden(self.0.username()).unwrap_or_default());
+        url.to_string().replace("%28hidden%29", HIDDEN)
+    }
+
+    /// Whether nobody on the way can read what is sent to it: `https`, or only this machine; or an operator allows it to be insecure.
+    #[must_use]
+    pub fn is_secure(&self, allow_insecure: bool) -> bool {
+        allow_insecure || self.0.scheme() == "https" || self.is_loopback()
     }
 
     /// Whether only this machine can be reached by it.
@@ -69,9 +89,15 @@ impl Deref for HttpUrl {
     }
 }
 
-impl fmt::Display for HttpUrl {
+impl fmt::Debug for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.shown())
+    }
+}
+
+impl Serialize for HttpUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
     }
 }
 
@@ -98,6 +124,43 @@ mod tests {
             let error = text.parse::<HttpUrl>().expect_err("no URL");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_users_name_and_a_query_are_not_shown() {
+        let url: HttpUrl = "https://s3cret@host.test:1/x?key=s3cret#s3cret".parse().expect("a URL");
+        let json = serde_json::to_string(&url).expect("JSON");
+        for shown in [url.shown(), format!("{url:?}"), json] {
+            assert!(
+                shown.contains("https://(hidden)@host.test:1/x?(hidden)#(hidden)"),
+                "{shown}"
+            );
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+        let url: HttpUrl = "http://host.test/x".parse().expect("a URL");
+        assert_eq!(url.shown(), "http://host.test/x");
+    }
+
+    #[test]
+    fn only_https_and_this_machine_are_secure() {
+        let is_secure = |url: &str| url.parse::<HttpUrl>().expect("a URL").is_secure(false);
+        for url in [
+            "https://host.test",
+            "http://localhost:1",
+            "http://127.0.0.2",
+            "http://[::1]",
+        ] {
+            assert!(is_secure(url), "{url}");
+        }
+        for url in [
+            "http://host.test",
+            "http://localhost.test",
+            "http://10.0.0.1",
+            "http://[fe80::1]",
+        ] {
+            assert!(!is_secure(url), "{url}");
+        }
+        assert!("http://host.test".parse::<HttpUrl>().expect("a URL").is_secure(true));
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! to a second crate; `documented` would only spare us to write the meaning outside of a doc comment.
 
 mod http_url;
+mod networks;
 mod value;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use http_url::{HttpUrl, NotHttp};
+pub use networks::{Networks, NotNetworks};
 pub use value::Value;
 
 /// A second.

@@ -36,7 +36,6 @@ shown_as_text! {
     "`true` or `false`": bool;
     "text": String;
     "address": SocketAddr;
-    "URL": HttpUrl;
 }
 
 macro_rules! shown_with_a_point {
@@ -63,6 +62,14 @@ impl Value for Duration {
             2.. if DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)) == *self => format!("{days}days"),
             _ => humantime::format_duration(*self).to_string(),
         }
+    }
+}
+
+impl Value for HttpUrl {
+    const KIND: &'static str = "URL";
+
+    fn show(&self) -> String {
+        self.shown()
     }
 }
 

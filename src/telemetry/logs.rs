@@ -2,19 +2,29 @@
 
 use std::io::IsTerminal as _;
 
-use super::{LogFormat, Settings};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt, registry};
+
+use super::settings::may_be_logged;
+use super::{LogFormat, LogLevel, Settings};
 
 /// Starts logging. To be called once, before anything is logged.
 pub fn start(settings: &Settings) {
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(settings.log_level.filter())
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match settings.log_format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    registry().with(lines.with_filter(filter(&settings.log_level))).init();
     std::panic::set_hook(Box::new(panicked));
+}
+
+/// What an operator asks for, as far as it may be logged.
+fn filter(level: &LogLevel) -> impl Filter<Registry> + use<> {
+    let allowed = filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE);
+    level.filter().and(allowed)
 }
 
 /// Only where: what a panic says may be made of anything, a token too.
@@ -30,7 +40,6 @@ mod tests {
 
     use super::*;
     use crate::setting::Value as _;
-    use crate::telemetry::LogLevel;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -72,13 +81,13 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let log_level: LogLevel = log_level.parse().expect("directives");
-        let lines = tracing_subscriber::fmt()
-            .with_env_filter(log_level.filter())
+        let lines = fmt::layer()
             .with_writer(move || writer.clone())
             .without_time()
             .with_level(false)
             .with_target(false)
-            .finish();
+            .with_filter(filter(&log_level));
+        let lines = registry().with(lines);
         tracing::subscriber::with_default(lines, || {
             tracing::warn!(target: "bankrefresh::worker", "ours-warn");
             tracing::info!(target: "bankrefresh::worker", "ours-info");
@@ -88,6 +97,9 @@ mod tests {
             tracing::info!(target: "opentelemetry_sdk", "theirs-info");
             tracing::debug!(target: "hyper::client", "theirs-debug");
             tracing::error!(target: "lapin::channel", "lapin-error");
+            tracing::debug!(target: "lapin::channel", "lapin-debug");
+            tracing::trace!(target: "lapin::io_loop", "lapin-trace");
+            tracing::error!(target: "lapin::returned_messages", "lapin-body");
         });
         kept.text().split_whitespace().collect::<Vec<_>>().join(" ")
     }
@@ -107,5 +119,7 @@ mod tests {
             logged("info,hyper=debug,lapin=error"),
             "ours-warn ours-info theirs-error theirs-warn theirs-info theirs-debug lapin-error"
         );
+        // Frames hold the broker's password and what is in messages.
+        assert_eq!(logged("off,lapin=trace,lapin::io_loop=trace"), "lapin-error");
     }
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -136,16 +137,22 @@ impl LogLevel {
     }
 
     /// What lets these lines through. A level alone is our own: libraries log warnings, as they do where directives say nothing of them.
-    /// lapin logs what the worker logs itself, so it is silent unless an operator asks for it. Its lines about messages that came back are
-    /// never logged, because they hold the messages' bodies.
+    /// lapin logs what the worker logs itself, so it is silent unless an operator asks for it. See also [`may_be_logged`].
     #[must_use]
     pub(super) fn filter(&self) -> EnvFilter {
         let directives = match self.0.parse::<LevelFilter>() {
             Ok(level) => format!("{},bankrefresh={level}", level.min(LevelFilter::WARN)),
             Err(_) => self.0.clone(),
         };
-        EnvFilter::new(format!("warn,lapin=off,{directives},lapin::returned_messages=off"))
+        EnvFilter::new(format!("warn,lapin=off,{directives}"))
     }
+}
+
+/// Whether lines may be logged at all, whatever an operator asks for. lapin's detailed lines hold frames, and with them the broker's password
+/// and what is in messages; its lines about messages that came back hold their bodies at any level.
+pub(super) fn may_be_logged(lines: &Metadata<'_>) -> bool {
+    let target = lines.target();
+    !target.starts_with("lapin") || (*lines.level() <= Level::INFO && !target.starts_with("lapin::returned_messages"))
 }
 
 impl Default for LogLevel {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SOURCES, Source, functions, names_after};
 
 /// The top-level modules from the ground up. Each may import those before it, and none after it.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     // The ground: nothing of ours is imported here.
     "proto",
     "clock",
@@ -20,6 +20,7 @@ const FLOORS: [&str; 20] = [
     "rate_limit",
     "secret",
     "setting",
+    "http_server",
     "sandbox",
     "broker",
     // The workflow, and what it is on the wire.

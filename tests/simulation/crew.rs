@@ -214,6 +214,7 @@ impl<'a> Crew<'a> {
                 .expect("a URL")
                 .try_into()
                 .expect("a URL"),
+            allow_insecure: false,
             bearer: None,
             timeout: settings.timeout,
         };

@@ -1,6 +1,7 @@
 //! Where the broker's nodes are. A password is never part of an error or of what is shown.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,6 +30,14 @@ impl Addresses {
     /// Whether any of them needs TLS.
     pub(super) fn need_tls(&self) -> bool {
         self.all.iter().any(Address::is_tls)
+    }
+
+    /// The first of them where everybody on the way can read the password and the messages.
+    pub(super) fn open(&self) -> Option<String> {
+        self.all
+            .iter()
+            .find(|address| address.is_open())
+            .map(ToString::to_string)
     }
 
     /// One address for each of the hosts that stand between commas.
@@ -132,6 +141,13 @@ impl Address {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
+    /// Whether everybody on the way can read what is sent to it.
+    fn is_open(&self) -> bool {
+        let host = self.host();
+        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        !self.is_tls() && !is_loopback
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.uri.authority.host
     }
@@ -194,6 +210,15 @@ mod tests {
         let url = format!("amqp://u:s3cret@a{}", ",a".repeat(HOSTS_MAX));
         let error = url.parse::<Addresses>().unwrap_err().to_string();
         assert!(error.contains("101 hosts, of 100 at most"), "{error}");
+    }
+
+    #[test]
+    fn only_tls_and_this_machine_are_not_open() {
+        let open = |url: &str| url.parse::<Addresses>().expect("addresses").open();
+        for url in ["amqps://u:p@broker", "amqp://localhost", "amqp://127.0.0.2,[::1]:7/v"] {
+            assert_eq!(open(url), None, "{url}");
+        }
+        assert_eq!(open("amqp://u:p@localhost,broker").as_deref(), Some("broker:5672"));
     }
 
     #[test]

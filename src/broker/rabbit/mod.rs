@@ -86,6 +86,12 @@ pub fn connect(
     subscriptions: Vec<Subscription>,
 ) -> Result<(Rabbit, BrokerEvents), Error> {
     let addresses = settings.addresses()?;
+    if let Some(address) = addresses.open() {
+        tracing::warn!(
+            address,
+            "RabbitMQ is reached without TLS: everybody on the way reads the password and the messages"
+        );
+    }
     let shared = Arc::new(Shared::new(&subscriptions));
     let (broker_events, receiver) = mpsc::channel(EVENTS_SPARE + prefetch(&subscriptions));
     let (close_request, close_requests) = mpsc::unbounded_channel();

@@ -135,6 +135,7 @@ fn service(status: u16, body: &'static str) -> (Router, Asked) {
 fn at(address: &str) -> Credentials {
     Credentials::Http {
         url: url(address),
+        allow_insecure: false,
         bearer: secret("platform-token").try_into().ok(),
         timeout: secs(5),
     }

@@ -48,7 +48,7 @@ fn http_client(at: &HttpUrl, timeout: Duration, users: PathBuf) -> FinApi {
         timeout,
         ..settings()
     };
-    let transport = Transport::http(secs(5), false).expect("a transport");
+    let transport = Transport::http(secs(5), false, false).expect("a transport");
     let credentials = Credentials::Directory { directory: users };
     FinApi::new(transport, settings, credentials, breaker::Settings::default(), None)
 }

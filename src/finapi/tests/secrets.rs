@@ -90,6 +90,7 @@ fn world(broken: &'static str, status: StatusCode) -> FinApi {
     };
     let credentials = Credentials::Http {
         url: url("http://credentials.test/users"),
+        allow_insecure: false,
         bearer: secret(BEARER).try_into().ok(),
         timeout: secs(5),
     };

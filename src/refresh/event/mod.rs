@@ -184,8 +184,15 @@ pub(super) fn user_action_required(
     expires_at: Timestamp,
     reason: UserActionReason,
 ) -> Event {
+    let url = form.url.expose_secret();
+    let message = if url.is_empty() {
+        "finAPI's URL of the web form is not https"
+    } else {
+        ""
+    };
     let event = UserActionRequired {
-        web_form_url: form.url.expose_secret().to_owned(),
+        web_form_url: url.to_owned(),
+        message: message.to_owned(),
         web_form_id: form.id.to_string(),
         expires_at: Some(from_timestamp(expires_at)),
         reason: reason.into(),

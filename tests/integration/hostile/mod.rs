@@ -3,6 +3,7 @@
 mod again;
 mod brokers;
 mod forged;
+mod listeners;
 mod names;
 mod neighbours;
 mod not_utf8;
