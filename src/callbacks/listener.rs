@@ -16,11 +16,9 @@ use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::callback_url::Signer;
+use crate::limits::NOTIFICATION_BYTES_MAX;
 use crate::rate_limit::RateLimiter;
 use crate::secret::Secret;
-
-/// The most bytes of a call. What finAPI sends is far smaller.
-const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// The listener's surroundings.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ pub fn router(settings: &Settings, broker: Broker, topology: Topology, clock: Cl
     Router::new()
         .route("/callbacks/{command_id}/{tag}", post(callback))
         .route("/notifications/{secret}", post(notification))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(NOTIFICATION_BYTES_MAX))
         .with_state(Arc::new(listener))
 }
 

@@ -111,14 +111,14 @@ impl FinApi {
     }
 
     pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {
-        let url = self.at(Host::WebForm, &format!("api/tasks/{id}"));
+        let url = self.at_id(Host::WebForm, "api/tasks", id);
         let request = UserRequest::get(context, "GET /api/tasks/{id}", Host::WebForm, url);
         let task: wire::Task = self.read(request).await?;
         Ok(Response::Task(task.into()))
     }
 
     pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &WebFormId) -> Result<Response, Interrupt> {
-        let url = self.at(Host::WebForm, &format!("api/webForms/{id}"));
+        let url = self.at_id(Host::WebForm, "api/webForms", id);
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: wire::WebForm = self.read(request).await?;
         Ok(Response::WebForm(form.into()))
@@ -126,7 +126,7 @@ impl FinApi {
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
         let id = context.refresh.command.connection_id();
-        let url = self.at(Host::Access, &format!("api/v1/bankConnections/{id}"));
+        let url = self.at_id(Host::Access, "api/v1/bankConnections", id);
         let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
         let connection: wire::Connection = self.read(request).await?;
         Ok(Response::Connection(connection.into()))

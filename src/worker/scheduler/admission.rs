@@ -48,8 +48,11 @@ impl Scheduler {
                 self.publish(receipt, None, Publication::Forward(forward));
             }
             Content::MissingRequestedAt(refresh) => {
-                let redeliveries = receipt.redeliveries();
-                self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
+                let publication = match receipt.redeliveries() {
+                    0 => Publication::Requeue(refresh),
+                    kept => Publication::Park(refresh, kept),
+                };
+                self.publish(receipt, None, publication);
             }
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
@@ -60,7 +63,7 @@ impl Scheduler {
     }
 
     fn on_refresh(&mut self, job: Job, now: Now) {
-        match self.firsts.get(job.refresh.command.id()) {
+        match self.firsts.get(job.refresh.command.refresh_id()) {
             Some(first) => self.on_duplicate(job, *first, now),
             None => self.admit(job, now),
         }
@@ -69,12 +72,12 @@ impl Scheduler {
     fn admit(&mut self, job: Job, now: Now) {
         let is_command = matches!(job.receipt.origin(), Origin::Interactive | Origin::Background);
         let waits_for_room = job.receipt.origin() == Origin::Background && !self.has_room();
-        let command_id = job.refresh.command.id().clone();
+        let refresh_id = job.refresh.command.refresh_id().clone();
         let first = First {
             tag: job.receipt.tag(),
             progress: job.refresh.progress(),
         };
-        self.firsts.insert(command_id, first);
+        self.firsts.insert(refresh_id, first);
         if is_command && self.draining {
             self.requeue(job);
         } else if waits_for_room && job.receipt.is_careful() {
@@ -96,7 +99,7 @@ impl Scheduler {
             return self.drop_duplicate(job);
         }
         // While the first is busy, this may be what it has just published.
-        let Some(waiting) = self.take_waiting(job.refresh.command.id(), first.tag) else {
+        let Some(waiting) = self.take_waiting(job.refresh.command.refresh_id(), first.tag) else {
             return self.park_duplicate(job, now);
         };
         // The first may have polled just before.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use super::publication::Publication;
 use super::settings::Settings;
 use crate::broker::Tag;
-use crate::id::{CommandId, UserId};
+use crate::id::{CommandId, RefreshId, UserId};
 use crate::refresh::failure::Failure;
 use crate::refresh::{Progress, Refresh, later};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
@@ -53,7 +53,7 @@ const UNPROVEN_WAIT: Duration = Duration::from_secs(1);
 struct Busy {
     receipt: Receipt,
     /// None where the delivery is not the one of its command that is worked on.
-    command_id: Option<CommandId>,
+    refresh_id: Option<RefreshId>,
 }
 
 /// The delivery of a command that is worked on. Others of the command are duplicates.
@@ -90,7 +90,7 @@ pub(super) struct Scheduler {
     /// When the quarantine is consumed again, where that is paused: what waits here would come back with each worker that dies of something else.
     quarantine_resumes: Option<Duration>,
     /// By command.
-    firsts: HashMap<CommandId, First>,
+    firsts: HashMap<RefreshId, First>,
     runs: RunId,
     actions: VecDeque<Action>,
 }
@@ -137,9 +137,9 @@ impl Scheduler {
                 self.await_token(job);
                 continue;
             }
-            let command_id = Some(job.refresh.command.id().clone());
+            let refresh_id = Some(job.refresh.command.refresh_id().clone());
             let tag = job.receipt.tag();
-            let id = self.begin(job.receipt, command_id, false);
+            let id = self.begin(job.receipt, refresh_id, false);
             return Some(Run {
                 id,
                 tag,
@@ -181,7 +181,7 @@ impl Scheduler {
     }
 
     /// finAPI called back about a command.
-    pub(super) fn on_wake_up(&mut self, command_id: &CommandId, now: Now) {
+    pub(super) fn on_wake_up(&mut self, command_id: CommandId, now: Now) {
         self.held.wake(command_id, now);
     }
 
@@ -195,16 +195,16 @@ impl Scheduler {
 
     /// A run ended, and gave its permit back.
     pub(super) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
-        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
+        let Some(Busy { receipt, refresh_id }) = self.busy.remove(&id) else {
             return;
         };
         if !self.owns(&receipt) {
-            self.forget(command_id.as_ref(), receipt.tag());
+            self.forget(refresh_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
                 RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
-                RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
+                RunEnd::Publishes(publication) => self.publish(receipt, refresh_id, publication),
                 RunEnd::NeedsToken(mut refresh, renewals) => {
                     // A token may take long, and the list of tasks that the run has read is old then.
                     refresh.locate_again();
@@ -228,7 +228,7 @@ impl Scheduler {
 
     /// A publication ended.
     pub(super) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
-        let Some(Busy { receipt, command_id }) = self.busy.remove(&id) else {
+        let Some(Busy { receipt, refresh_id }) = self.busy.remove(&id) else {
             return;
         };
         self.publishing -= 1;
@@ -237,15 +237,15 @@ impl Scheduler {
             self.on_forward(now);
         }
         if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
-            self.forget(command_id.as_ref(), receipt.tag());
+            self.forget(refresh_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
                 PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
                 PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
-                PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
+                PublishEnd::Again(publication) => self.publish(receipt, refresh_id, publication),
                 PublishEnd::Done | PublishEnd::Lost => {
-                    self.forget(command_id.as_ref(), receipt.tag());
+                    self.forget(refresh_id.as_ref(), receipt.tag());
                     self.actions.push_back(Action::Acknowledge(receipt));
                 }
             }
@@ -326,11 +326,11 @@ impl Scheduler {
         self.generation == Some(receipt.tag().generation)
     }
 
-    fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, is_publishing: bool) -> RunId {
+    fn begin(&mut self, receipt: Receipt, refresh_id: Option<RefreshId>, is_publishing: bool) -> RunId {
         self.runs += 1;
         self.publishing += usize::from(is_publishing);
         self.forwards += usize::from(receipt.came_back_too_often());
-        self.busy.insert(self.runs, Busy { receipt, command_id });
+        self.busy.insert(self.runs, Busy { receipt, refresh_id });
         self.runs
     }
 
@@ -339,22 +339,25 @@ impl Scheduler {
         self.held.insert(job, due, now);
     }
 
-    fn publish(&mut self, receipt: Receipt, command_id: Option<CommandId>, publication: Publication) {
+    fn publish(&mut self, receipt: Receipt, refresh_id: Option<RefreshId>, publication: Publication) {
         let tag = receipt.tag();
-        let id = self.begin(receipt, command_id, true);
+        let id = self.begin(receipt, refresh_id, true);
         self.actions.push_back(Action::Publish(id, tag, publication));
     }
 
     fn park(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.id().clone());
+        let refresh_id = Some(job.refresh.command.refresh_id().clone());
         let redeliveries = job.redeliveries_to_keep();
-        self.publish(job.receipt, command_id, Publication::Park(job.refresh, redeliveries));
+        self.publish(job.receipt, refresh_id, Publication::Park(job.refresh, redeliveries));
     }
 
+    /// A lane has no count of redeliveries, because any sender could write one. What has a count to keep is parked.
     fn requeue(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.id().clone());
-        let redeliveries = job.redeliveries_to_keep();
-        self.publish(job.receipt, command_id, Publication::Requeue(job.refresh, redeliveries));
+        if job.redeliveries_to_keep() > 0 {
+            return self.park(job);
+        }
+        let refresh_id = Some(job.refresh.command.refresh_id().clone());
+        self.publish(job.receipt, refresh_id, Publication::Requeue(job.refresh));
     }
 
     fn await_token(&mut self, job: Job) {
@@ -371,10 +374,10 @@ impl Scheduler {
     }
 
     /// Takes a job out of where it waits.
-    fn take_waiting(&mut self, command_id: &CommandId, tag: Tag) -> Option<Job> {
+    fn take_waiting(&mut self, refresh_id: &RefreshId, tag: Tag) -> Option<Job> {
         let is_it = |job: &Job| job.receipt.tag() == tag;
         let queues = self.runnable.iter_mut().chain([&mut self.backlog]);
-        let waiting = self.held.remove(command_id).or_else(|| {
+        let waiting = self.held.remove(refresh_id).or_else(|| {
             queues
                 .flat_map(|queue| queue.iter().position(is_it).and_then(|at| queue.remove(at)))
                 .next()
@@ -390,10 +393,10 @@ impl Scheduler {
         self.runnable[Rank::of(&job.refresh).index()].push_back(job);
     }
 
-    fn forget(&mut self, command_id: Option<&CommandId>, tag: Tag) {
-        let Some(command_id) = command_id else { return };
-        if self.firsts.get(command_id).is_some_and(|first| first.tag == tag) {
-            self.firsts.remove(command_id);
+    fn forget(&mut self, refresh_id: Option<&RefreshId>, tag: Tag) {
+        let Some(refresh_id) = refresh_id else { return };
+        if self.firsts.get(refresh_id).is_some_and(|first| first.tag == tag) {
+            self.firsts.remove(refresh_id);
         }
     }
 }
