@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use bankrefresh::plain::plain;
 use bankrefresh::proto::{RefreshFailed, TransactionsUpdated, UserActionRequired};
 use futures_util::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -73,9 +74,9 @@ fn print(kind: &str, body: &[u8]) -> Result<(), prost::DecodeError> {
         }
         "bankrefresh.v1.RefreshFailed" => {
             let event = RefreshFailed::decode(body)?;
-            println!("failed: {} ({})", event.reason().as_str_name(), event.message);
+            println!("failed: {} ({})", event.reason().as_str_name(), plain(&event.message));
         }
-        newer => println!("an event of a type that this service does not know: {newer}"),
+        newer => println!("an event of a type that this service does not know: {}", plain(newer)),
     }
     Ok(())
 }

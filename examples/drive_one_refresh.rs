@@ -47,7 +47,7 @@ fn main() {
 /// What finAPI says, in this order: no task yet, a new one that runs and completes, and a connection whose data is ready.
 fn responses(now: Timestamp) -> VecDeque<Response> {
     let task = |status| Task {
-        id: "task-1".into(),
+        id: "task-1".parse().expect("an id"),
         created_at: now,
         status,
         bank_connection_id: Some(1.into()),

@@ -24,7 +24,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`proto`] | the protocol, as generated code |
-//! | [`clock`], [`id`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, ids, proofs that end, rates, secrets, declared settings |
+//! | [`clock`], [`limits`], [`plain`], [`id`], [`lease`], [`rate_limit`], [`secret`], [`setting`] | the ground floor: time, limits of what comes from outside, text that may be printed, ids, proofs that end, rates, secrets, declared settings |
 //! | [`http_server`] | serves HTTP within limits on connections and time |
 //! | [`sandbox`] | a simulator of finAPI |
 //! | [`broker`] | publish with confirms, consume, acknowledge: RabbitMQ, and a broker in this process |
@@ -91,7 +91,9 @@ pub mod id;
 #[path = "../tests/support/known.rs"]
 mod known;
 pub mod lease;
+pub mod limits;
 pub mod message;
+pub mod plain;
 pub mod proto;
 pub mod random;
 pub mod rate_limit;

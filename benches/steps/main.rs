@@ -52,7 +52,7 @@ fn command() -> RefreshConnection {
 
 fn task(status: TaskStatus) -> QueryResult {
     Ok(Response::Task(Task {
-        id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".into(),
+        id: "2f9a3c1e-8d40-4b3b-9d0e-6a1f0c9b7e55".parse().expect("an id"),
         created_at: at(1),
         status,
         bank_connection_id: Some(7.into()),
@@ -148,7 +148,7 @@ fn state_encode(bencher: Bencher) {
 #[divan::bench]
 fn state_decode(bencher: Bencher) {
     let body = state::encode(&updating());
-    bencher.bench_local(|| state::decode(black_box(&body)).map(drop).map_err(|_| ()));
+    bencher.bench_local(|| state::decode(black_box(&body), at(1)).map(drop).map_err(|_| ()));
 }
 
 /// An event becomes a message.

@@ -44,6 +44,11 @@ def name(enum, number):
     return value.name.removeprefix(prefix) if value else str(number)
 
 
+def plain(text):
+    """The text without what commands a terminal, breaks a line or turns its direction, for a line that is printed."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def describe(event):
     match event:
         case events_pb2.TransactionsUpdated():
@@ -54,7 +59,7 @@ def describe(event):
             return f"reason={name(events_pb2.UserActionReason, event.reason)}"
         case events_pb2.RefreshFailed():
             reason = name(events_pb2.FailureReason, event.reason)
-            return f"reason={reason} finapi_code={event.finapi_code} retryable={str(event.retryable).lower()}"
+            return f"reason={reason} finapi_code={plain(event.finapi_code)} retryable={str(event.retryable).lower()}"
 
 
 class Consumer:
@@ -71,11 +76,11 @@ class Consumer:
             return
         refresh = event.refresh
         if refresh.event_id in self.ids:
-            print(f"repeated event_id={refresh.event_id}", flush=True)
+            print(f"repeated event_id={plain(refresh.event_id)}", flush=True)
         else:
             print(
-                f"{type(event).__name__} command_id={refresh.command_id} connection={refresh.bank_connection_id} "
-                f"{describe(event)} event_id={refresh.event_id}",
+                f"{type(event).__name__} command_id={plain(refresh.command_id)} connection={refresh.bank_connection_id} "
+                f"{describe(event)} event_id={plain(refresh.event_id)}",
                 flush=True,
             )
             self.remember(refresh.event_id)

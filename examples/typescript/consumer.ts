@@ -33,6 +33,11 @@ function decode(message: ConsumeMessage): Event {
   return fromBinary<(typeof SCHEMAS)[number]>(schema, message.content);
 }
 
+// The text without what commands a terminal, breaks a line or turns its direction, for a line that is printed.
+function plain(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd");
+}
+
 // A number stands for a value that only releases to come have a name for.
 function describe(event: Event): string {
   switch (event.$typeName) {
@@ -47,7 +52,7 @@ function describe(event: Event): string {
     case "bankrefresh.v1.RefreshFailed":
       return (
         `reason=${FailureReason[event.reason] ?? event.reason} ` +
-        `finapi_code=${event.finapiCode} retryable=${event.retryable}`
+        `finapi_code=${plain(event.finapiCode)} retryable=${event.retryable}`
       );
   }
 }
@@ -56,11 +61,11 @@ function handle(event: Event): void {
   const refresh = event.refresh;
   if (!refresh?.eventId) throw new Error("no event_id");
   if (ids.has(refresh.eventId)) {
-    console.log(`repeated event_id=${refresh.eventId}`);
+    console.log(`repeated event_id=${plain(refresh.eventId)}`);
     return;
   }
-  const about = `command_id=${refresh.commandId} connection=${refresh.bankConnectionId}`;
-  console.log(`${event.$typeName.split(".").at(-1)} ${about} ${describe(event)} event_id=${refresh.eventId}`);
+  const about = `command_id=${plain(refresh.commandId)} connection=${refresh.bankConnectionId}`;
+  console.log(`${event.$typeName.split(".").at(-1)} ${about} ${describe(event)} event_id=${plain(refresh.eventId)}`);
   ids.add(refresh.eventId);
   for (const oldest of ids) {
     if (ids.size <= IDS_MAX) break;
@@ -104,7 +109,7 @@ await channel.consume(options.queue, (message) => {
     handle(decode(message));
     channel.ack(message);
   } catch (error) {
-    console.log(`unreadable: ${error instanceof Error ? error.message : String(error)}`);
+    console.log(`unreadable: ${plain(error instanceof Error ? error.message : String(error))}`);
     channel.nack(message, false, false);
   }
 });

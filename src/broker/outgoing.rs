@@ -1,13 +1,10 @@
 //! What holds for every message on its way out, whichever broker takes it.
 
 use super::{Header, Outgoing, Properties, PublishError};
+use crate::limits::HEADERS_BYTES_MAX;
 
 /// The most bytes of an AMQP short string: names, keys and most properties.
 pub(crate) const SHORT_MAX: usize = 255;
-
-/// The most bytes that all headers of a message may take. They must fit one frame, and RabbitMQ 4.1 allows frames to be
-/// as small as 8192 bytes; the rest is for the other properties.
-const HEADERS_MAX: usize = 6144;
 
 /// What our own headers on a message that is forwarded as it came take at most.
 const OURS_MAX: usize = 1024;
@@ -44,7 +41,7 @@ pub(crate) fn shorten(properties: &mut Properties) {
         .collect();
     sizes.sort_unstable();
     let mut total: usize = sizes.iter().map(|(size, _)| size).sum();
-    while total > HEADERS_MAX - OURS_MAX
+    while total > HEADERS_BYTES_MAX - OURS_MAX
         && let Some((size, largest)) = sizes.pop()
     {
         headers.remove(&largest);
@@ -81,7 +78,7 @@ fn check_headers(properties: &Properties) -> Result<(), PublishError> {
         }
         total += header_len(name, value);
     }
-    if total > HEADERS_MAX {
+    if total > HEADERS_BYTES_MAX {
         return Err(PublishError::TooLong { what: "headers" });
     }
     Ok(())
@@ -137,7 +134,8 @@ mod tests {
         headers.insert("large".to_owned(), "x".repeat(3000).into());
         headers.extend((0..200).map(|n| (format!("{n:03}"), Header::Boolean(true))));
         let mut few = properties.clone();
-        few.headers.insert("huge".to_owned(), "x".repeat(HEADERS_MAX).into());
+        few.headers
+            .insert("huge".to_owned(), "x".repeat(HEADERS_BYTES_MAX).into());
         shorten(&mut few);
         assert_eq!(few, properties, "only the largest is too much");
         properties
@@ -157,7 +155,7 @@ mod tests {
         let what = "correlation id";
         assert_eq!(prepare(long), Err(PublishError::TooLong { what }));
 
-        let large = with_header("h", "x".repeat(HEADERS_MAX).into());
+        let large = with_header("h", "x".repeat(HEADERS_BYTES_MAX).into());
         let what = "headers";
         assert_eq!(prepare(large), Err(PublishError::TooLong { what }));
     }

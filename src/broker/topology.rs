@@ -182,6 +182,12 @@ impl Topology {
         self.name("commands.background")
     }
 
+    /// Whether a queue is one of the two that senders publish to.
+    #[must_use]
+    pub fn is_lane(&self, queue: &str) -> bool {
+        [self.interactive(), self.background()].iter().any(|lane| lane == queue)
+    }
+
     /// The exchange and the queue for refreshes that are ready to continue.
     #[must_use]
     pub fn steps(&self) -> String {

@@ -18,11 +18,9 @@ use crate::broker::topology::Topology;
 use crate::clock::Clock;
 use crate::finapi::callback_url::Signer;
 use crate::http_server::{self, PerAddress};
+use crate::limits::NOTIFICATION_BYTES_MAX;
 use crate::rate_limit::RateLimiter;
 use crate::secret::Secret;
-
-/// The most bytes of a notification. What finAPI sends is far smaller.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The listener's surroundings.
 #[derive(Debug)]
@@ -108,7 +106,7 @@ async fn notification(
     if !listener.rate.try_admit() {
         return StatusCode::TOO_MANY_REQUESTS;
     }
-    let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
+    let Ok(body) = to_bytes(request.into_body(), NOTIFICATION_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE;
     };
     let now = listener.clock.now();

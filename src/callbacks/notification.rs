@@ -86,7 +86,7 @@ mod tests {
         let id = |time: &str| {
             let now = time.parse().expect("a time");
             let refresh = batch_refresh(&notification, body, now).expect("a refresh");
-            refresh.command.id().clone()
+            refresh.command.id()
         };
         assert_eq!(id("2026-03-10T09:05:00Z"), id("2026-03-10T09:06:00Z"));
         assert_ne!(id("2026-03-10T09:05:00Z"), id("2026-03-11T09:05:00Z"));

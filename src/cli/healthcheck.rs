@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::{Ended, reachable};
 use crate::config::Config;
+use crate::plain::plain;
 
 /// Whoever asks gives up after some seconds too.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,7 +32,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let answer = client.get(&url).send().await?;
     let status = answer.status();
     let text = answer.text().await?;
-    let text = text.trim();
+    let text = plain(text.trim());
     if !status.is_success() {
         return Err(format!("{url} answers {}: {text}", status.as_u16()).into());
     }

@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, ConfigError, WithFinApi};
+use crate::plain::plain_lines;
 use crate::telemetry::{self, LogLevel};
 
 /// What a subcommand ends with: an exit code, or an error to show.
@@ -125,10 +126,10 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{style}error{style:#}: {error}");
+    anstream::eprintln!("{style}error{style:#}: {}", plain_lines(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because: {error}");
+        eprintln!("  because: {}", plain_lines(&error.to_string()));
         cause = error.source();
     }
     ExitCode::FAILURE

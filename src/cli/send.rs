@@ -129,14 +129,14 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let (rabbit, mut broker_events) = rabbit::connect(settings, topology.clone(), ephemeral.into_iter().collect())?;
     up(&mut broker_events, connect_timeout).await?;
     let broker = Broker::Rabbit(rabbit);
-    let ids: BTreeSet<String> = commands.iter().map(|command| command.command_id.clone()).collect();
+    let ids: BTreeSet<Key> = commands.iter().map(key).collect();
     if let Some(every) = args.every {
         return steadily(&args, every, &broker, &topology).await;
     }
     let messages = commands.into_iter().map(|command| args.message(&topology, command));
     broker.publish(messages.collect()).await?;
     match &ids.first() {
-        Some(id) if ids.len() == 1 => println!("published command {id}"),
+        Some((id, _, _)) if ids.len() == 1 => println!("published command {id}"),
         _ => println!("published {} commands", ids.len()),
     }
     let code = match args.wait {
@@ -171,10 +171,23 @@ async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), S
     }
 }
 
+/// What a refresh is known by: somebody else may have used the command's id, too.
+type Key = (String, String, i64);
+
+fn key(command: &RefreshConnection) -> Key {
+    let RefreshConnection {
+        command_id,
+        user_id,
+        bank_connection_id,
+        ..
+    } = command;
+    (command_id.clone(), user_id.clone(), *bank_connection_id)
+}
+
 /// Shows the events of commands until each has its outcome.
 async fn follow(
     broker_events: &mut BrokerEvents,
-    mut ids: BTreeSet<String>,
+    mut ids: BTreeSet<Key>,
     deadline: Instant,
 ) -> Result<ExitCode, String> {
     let mut failed = 0;
@@ -195,13 +208,18 @@ async fn follow(
         let Some(event) = show::event(&delivery.message) else {
             continue;
         };
-        let id = &event.context().command_id;
-        if !ids.contains(id) {
+        let context = event.context();
+        let id = (
+            context.command_id.clone(),
+            context.user_id.clone(),
+            context.bank_connection_id,
+        );
+        if !ids.contains(&id) {
             continue;
         }
         anstream::println!("{}", show::line(&event));
         if event.is_last() {
-            ids.remove(id);
+            ids.remove(&id);
         }
         failed += usize::from(matches!(event.kind(), EventKind::RefreshFailed(_)));
     }

@@ -7,6 +7,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use crate::broker::Message;
+use crate::plain::plain;
 use crate::refresh::event::{Event, EventKind};
 
 /// Every message of the protocol. Decoding it takes far longer than decoding a message.
@@ -18,17 +19,17 @@ pub(super) fn event(message: &Message) -> Option<Event> {
     Event::decode(message.properties.kind.as_deref()?, &message.body).ok()
 }
 
-/// One line of text.
+/// One plain line of text.
 pub(super) fn line(event: &Event) -> String {
     let context = event.context();
     let style = style(event);
     // The end distinguishes UUIDv7s of one moment.
-    let id = context.command_id.rsplit('-').next().unwrap_or_default().to_owned();
+    let id = plain(context.command_id.rsplit('-').next().unwrap_or_default());
     let connection = context.bank_connection_id;
     let detail = match event.kind() {
-        EventKind::UserActionRequired(event) if !event.message.is_empty() => format!(": {}", event.message),
-        EventKind::UserActionRequired(event) => format!(" → {}", event.web_form_url),
-        EventKind::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", event.message),
+        EventKind::UserActionRequired(event) if !event.message.is_empty() => format!(": {}", plain(&event.message)),
+        EventKind::UserActionRequired(event) => format!(" → {}", plain(&event.web_form_url)),
+        EventKind::RefreshFailed(event) if !event.message.is_empty() => format!(": {}", plain(&event.message)),
         EventKind::TransactionsUpdated(_) | EventKind::RefreshFailed(_) => String::new(),
     };
     format!(
@@ -58,4 +59,38 @@ pub(super) fn json(message_name: &str, body: &[u8]) -> Result<Value, Box<dyn std
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false);
     Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{RefreshContext, RefreshFailed, UserActionRequired};
+
+    #[test]
+    fn an_event_is_one_plain_line_whoever_wrote_it() {
+        let forged = "a\u{1b}[2J\r\nFAKE\u{85}\u{2028}\u{202e}";
+        let context = RefreshContext {
+            command_id: forged.to_owned(),
+            ..RefreshContext::default()
+        };
+        let kinds = [
+            EventKind::RefreshFailed(RefreshFailed {
+                finapi_code: forged.to_owned(),
+                message: forged.to_owned(),
+                ..RefreshFailed::default()
+            }),
+            EventKind::UserActionRequired(UserActionRequired {
+                web_form_url: forged.to_owned(),
+                ..UserActionRequired::default()
+            }),
+        ];
+        for kind in kinds {
+            let shown = line(&Event::new(context.clone(), kind));
+            // But for our own colours.
+            let style = AnsiColor::Yellow.on_default().render().to_string();
+            let red = AnsiColor::Red.on_default().render().to_string();
+            let shown = shown.replace(&style, "").replace(&red, "").replace("\u{1b}[0m", "");
+            assert_eq!(plain(&shown), shown);
+        }
+    }
 }

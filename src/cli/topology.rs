@@ -8,6 +8,7 @@ use super::Ended;
 use crate::broker::rabbit;
 use crate::broker::topology::Topology;
 use crate::config::Config;
+use crate::plain::plain;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -33,7 +34,7 @@ pub(super) async fn run(command: &Command, config: &Config) -> Ended {
         Command::Check => {
             let differences = rabbit::check(&settings, &topology).await?;
             for difference in &differences {
-                println!("{difference}");
+                println!("{}", plain(&difference.to_string()));
             }
             if differences.is_empty() {
                 println!("the topology is as it should be");

@@ -8,6 +8,7 @@ use super::{Ended, show};
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerEvent, Delivery, Message, Subscription, rabbit};
 use crate::config::Config;
+use crate::plain::{plain, plain_json};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -52,6 +53,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
                 left -= 1;
             }
             Some(BrokerEvent::Disconnected { reason, .. }) => {
+                let reason = plain(&reason);
                 eprintln!("lost the broker ({reason}); events until it is back are not shown");
             }
             None => return Err("the connection to the broker has ended".into()),
@@ -66,7 +68,7 @@ fn print(message: &Message, format: Format) -> Result<(), Box<dyn std::error::Er
         (Format::Text, Some(event)) => anstream::println!("{}", show::line(&event)),
         (Format::Json, Some(_)) => {
             let event = serde_json::json!({"type": kind, "event": show::json(kind, &message.body)?});
-            println!("{event}");
+            println!("{}", plain_json(&event.to_string()));
         }
         (_, None) => eprintln!("a message of type {kind:?} that is no event of this release"),
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::WithFinApi;
 use crate::finapi::FinApi;
 use crate::finapi::transport::Transport;
-use crate::message::BODY_MAX;
+use crate::limits::BODY_BYTES_MAX;
 use crate::telemetry::{self, logs, metrics, traces};
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
@@ -40,7 +40,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     );
     let topology = Topology::new(&config.amqp.prefix);
     let amqp = rabbit::Settings {
-        body_max: BODY_MAX,
+        body_max: BODY_BYTES_MAX,
         ..config.amqp.named("worker")
     };
     let (rabbit, broker_events) = rabbit::connect(amqp, topology.clone(), subscriptions(&topology, &config.worker))?;

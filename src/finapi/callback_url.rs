@@ -31,8 +31,8 @@ impl Signer {
 
     /// Where finAPI calls back for a command.
     #[must_use]
-    pub fn callbacks(&self, command_id: &CommandId) -> Callbacks {
-        let tag = hex::encode(mac(&self.key, command_id.as_str()).finalize().into_bytes());
+    pub fn callbacks(&self, command_id: CommandId) -> Callbacks {
+        let tag = hex::encode(mac(&self.key, &command_id.to_string()).finalize().into_bytes());
         let base = self.public_url.as_str().trim_end_matches('/');
         let url = format!("{base}/callbacks/{command_id}/{tag}");
         Callbacks {

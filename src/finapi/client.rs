@@ -161,6 +161,13 @@ impl FinApi {
         };
         let class = result.as_ref().map_or_else(|failure| failure.class.name(), |_| "ok");
         self.metrics.queried(query.name(), class, started.elapsed());
+        let has_odd_code = match &result {
+            Ok(response) => response.has_odd_code(),
+            Err(failure) => failure.code.as_deref() == Some(""),
+        };
+        if has_odd_code {
+            self.metrics.odd_code(query.name());
+        }
         Outcome::Response(result)
     }
 

@@ -267,11 +267,10 @@ async fn from_service(
     transport: &Transport,
 ) -> Result<Secret, Failure> {
     let user_id = user_id.as_str();
-    if [".", ".."].contains(&user_id) {
-        // These can't be written as a segment of a path, encoded or not.
-        return Err(unauthorized("the user id can't be asked for at credentials.url"));
-    }
-    let mut request = Request::new(Method::GET, url.with_segment(user_id));
+    let url = url
+        .with_segment(user_id)
+        .ok_or_else(|| unauthorized("the user id can't be asked for at credentials.url"))?;
+    let mut request = Request::new(Method::GET, url);
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(Bearer(bearer)) = bearer {

@@ -111,14 +111,14 @@ impl FinApi {
     }
 
     pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {
-        let url = Self::at(&self.settings.web_form_url, &format!("api/tasks/{id}"));
+        let url = Self::at_id(&self.settings.web_form_url, "api/tasks", id);
         let request = UserRequest::get(context, TASK_ENDPOINT, Host::WebForm, url);
         let task: wire::Task = self.read(request).await?;
         Ok(Response::Task(task.into()))
     }
 
     pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &WebFormId) -> Result<Response, Interrupt> {
-        let url = Self::at(&self.settings.web_form_url, &format!("api/webForms/{id}"));
+        let url = Self::at_id(&self.settings.web_form_url, "api/webForms", id);
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: wire::WebForm = self.read(request).await?;
         Ok(Response::WebForm(form.into()))
@@ -126,7 +126,7 @@ impl FinApi {
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
         let id = context.refresh.command.connection_id();
-        let url = Self::at(&self.settings.access_url, &format!("api/v1/bankConnections/{id}"));
+        let url = Self::at_id(&self.settings.access_url, "api/v1/bankConnections", id);
         let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
         let connection: wire::Connection = self.read(request).await?;
         Ok(Response::Connection(connection.into()))

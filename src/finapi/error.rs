@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::transport::{HttpResponse, TransportError};
+use crate::limits::{CODE_CHARACTERS_MAX, FIELDS_MAX};
 use crate::refresh::failure::{Failure, FailureClass};
 
 /// Which of finAPI's APIs responded; the same status means different things in them.
@@ -45,16 +46,13 @@ const NOT_SUPPORTED: [&str; 6] = [
 /// Classifies a response that is not a success.
 pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Failure {
     let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
-    let fields: Vec<&str> = body
-        .errors
-        .iter()
-        .filter_map(|entry| entry.field.as_deref())
-        .map(word)
-        .collect();
+    let fields = body.errors.iter().filter_map(|entry| entry.field.as_deref());
+    let fields: Vec<&str> = fields.map(word).take(FIELDS_MAX).collect();
     let first = body.errors.iter().find_map(|entry| entry.code.clone());
-    let code = body.code.or(first).or(body.error).filter(|code| is_word(code));
+    let code = body.code.or(first).or(body.error);
+    let code = code.map(|code| Some(code).filter(|code| is_word(code)).unwrap_or_default());
     let mut message = format!("{endpoint} answered {}", response.status.as_u16());
-    if let Some(code) = &code {
+    if let Some(code) = code.as_ref().filter(|code| !code.is_empty()) {
         message.push(' ');
         message.push_str(code);
     }
@@ -135,8 +133,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Whether a text is a code and no prose.
-fn is_word(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.[]-".contains(c))
+pub(super) fn is_word(text: &str) -> bool {
+    (1..=CODE_CHARACTERS_MAX).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.[]-".contains(c))
 }
 
 fn word(text: &str) -> &str {

@@ -1,5 +1,6 @@
 //! The way of a request to finAPI: a token, a turn, the breaker, the transport, and what is counted of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -187,6 +188,16 @@ impl FinApi {
     pub(super) fn at(base: &Url, path: &str) -> Url {
         let mut url = base.clone();
         url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+        url
+    }
+
+    /// The same with an id as one more segment.
+    pub(super) fn at_id(base: &Url, path: &str, id: impl fmt::Display) -> Url {
+        let mut url = Self::at(base, path);
+        // An http URL always has segments.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(&id.to_string());
+        }
         url
     }
 

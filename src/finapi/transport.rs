@@ -12,7 +12,8 @@ use reqwest::Request;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-pub use super::connections::{Connections, Ways};
+pub use super::connections::Connections;
+use super::connections::Ways;
 use crate::sandbox::ConnectionDropped;
 
 /// Carries requests to finAPI. Cheap to clone.

@@ -9,9 +9,9 @@ use crate::broker::rabbit::fuzzing::{self as rabbit, published};
 use crate::broker::{Delivery, Message, Properties, Tag};
 use crate::cli::fuzzing as cli;
 use crate::id::CommandId;
+use crate::limits::{LABEL_BYTES_MAX, LABELS_MAX, URL_CHARACTERS_MAX};
 use crate::message::{self, COMMAND_NAME, Read};
 use crate::proto::RefreshConnection;
-use crate::refresh::command::{LABEL_BYTES_MAX, LABELS_MAX, URL_CHARACTERS_MAX};
 use crate::refresh::event::Event;
 use crate::refresh::{Command, state};
 
@@ -64,8 +64,7 @@ pub(super) fn dead_letter(body: &[u8]) {
 pub(super) fn wake_up(body: &[u8]) {
     let text = String::from_utf8_lossy(body);
     if let Ok(id) = text.parse::<CommandId>() {
-        assert_eq!(id.as_str(), text);
-        assert_eq!(id.uuid().to_string().parse(), Ok(id.uuid()));
+        assert_eq!(id.to_string(), text);
     }
 }
 
@@ -93,7 +92,7 @@ fn with_properties(properties: &BasicProperties) {
     };
     let (message, redeliveries) = rabbit::message(command.encode_to_vec(), properties, true);
     assert!(redeliveries >= 1);
-    let times = [message::parked_at, message::quarantined_since, message::died_at];
+    let times = [message::parked_at, message::deferred_since, message::died_at];
     let known = times.map(|time| time(&message)).into_iter().flatten().count();
     let queues = [topology.interactive(), topology.steps(), topology.quarantine()];
     let queue = &queues[(message.properties.headers.len() + known) % queues.len()];
@@ -137,8 +136,8 @@ pub(super) fn read(message: Message, queue: String) {
         }
         Read::Newer(version) => {
             assert!(version > state::VERSION);
-            let mut deferred = message::defer(&topology, &delivery);
-            message::keep_redeliveries(&mut deferred, message::redeliveries(&delivery));
+            let mut deferred = message::defer(&topology, &delivery, NOW);
+            message::keep_redeliveries(&mut deferred, message::redeliveries(&delivery, &topology));
             published(&deferred);
         }
         Read::Unreadable(reason) => {

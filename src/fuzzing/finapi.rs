@@ -128,7 +128,7 @@ pub(super) fn callback(path: &[u8]) {
     if signer.recognises(command_id, tag)
         && let Ok(id) = command_id.parse()
     {
-        let own = signer.callbacks(&id).finalised;
+        let own = signer.callbacks(id).finalised;
         assert!(
             own.ends_with(&tag.to_lowercase()),
             "recognises a tag that is not its own"

@@ -1,5 +1,6 @@
 //! What follows from what was read: the workflow decides, and what it decides can be published and read again.
 
+use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ fn refreshes() -> Vec<Refresh> {
     };
     let refresh = Refresh::new(command, NOW, Envelope::default(), NOW);
     let task = TaskRef {
-        id: "946db09e-5bfc-11eb-ae93-0242ac130002".into(),
+        id: id("946db09e-5bfc-11eb-ae93-0242ac130002"),
         created_at: NOW,
     };
     let update = Update {
@@ -55,14 +56,14 @@ fn refreshes() -> Vec<Refresh> {
         Phase::NotifyingUser {
             task: task.clone(),
             form: WebFormLink {
-                id: "31c508d8-51da-11eb-ae93-0242ac130002".into(),
+                id: id("31c508d8-51da-11eb-ae93-0242ac130002"),
                 url: "https://webform.test/wf/31c5".into(),
             },
             reason: UserActionReason::DuringUpdate,
         },
         Phase::AwaitingUser {
             task,
-            web_form_id: "31c508d8-51da-11eb-ae93-0242ac130002".into(),
+            web_form_id: id("31c508d8-51da-11eb-ae93-0242ac130002"),
             expires_at: NOW,
         },
         Phase::Settling { update: update.clone() },
@@ -76,6 +77,10 @@ fn refreshes() -> Vec<Refresh> {
         ..refresh.clone()
     };
     phases.into_iter().map(in_phase).collect()
+}
+
+fn id<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| unreachable!("{text:?} is an id"))
 }
 
 fn connection() -> Connection {
@@ -170,7 +175,7 @@ pub(super) fn assert_event(event: &Event) {
 /// A checkpoint is published and reads the same.
 fn assert_same(refresh: &Refresh) {
     let message = publish(&message::checkpoint(&topology(), refresh, NOW));
-    let read = state::decode(&message.body).unwrap_or_else(|why| panic!("a checkpoint can't be read: {why}"));
+    let read = state::decode(&message.body, NOW).unwrap_or_else(|why| panic!("a checkpoint can't be read: {why}"));
     assert_hides_secrets(&format!("{read:?}"));
     assert_eq!(read.requested_at, refresh.requested_at);
     assert_eq!(
@@ -179,7 +184,7 @@ fn assert_same(refresh: &Refresh) {
     );
     // What only a worker knows is read again from finAPI, so the second writing is the one that no longer changes.
     let again = state::encode(&read);
-    let second = state::decode(&again).map(|read| state::encode(&read));
+    let second = state::decode(&again, NOW).map(|read| state::encode(&read));
     assert_eq!(second, Ok(again), "a checkpoint reads as it was written");
 }
 

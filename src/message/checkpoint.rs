@@ -2,13 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::headers::{forwarded, properties, revise, time_of};
+use super::Read;
+use super::headers::{forwarded, properties, revise, revision, time_of};
 use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
 use crate::refresh::{Refresh, state};
 
 /// The header of a state that says when it was written, in milliseconds.
 const PARKED_AT_HEADER: &str = "bankrefresh_parked_at";
+
+/// The header of a state that says since when it has been deferred, in milliseconds.
+pub(super) const DEFERRED_SINCE_HEADER: &str = "bankrefresh_deferred_since";
 
 /// A checkpoint on its way to the steps queue: by the longest delay that fits until it is due, or at once.
 #[must_use]
@@ -47,12 +51,36 @@ pub fn parked_at(message: &Message) -> Option<Timestamp> {
     time_of(message, PARKED_AT_HEADER)
 }
 
+pub(super) fn read_checkpoint(message: &Message, now: Timestamp) -> Read {
+    match state::decode(&message.body, now) {
+        Ok(mut refresh) => {
+            refresh.envelope.revision = revision(message);
+            Read::Refresh {
+                refresh: Box::new(refresh),
+                missing_requested_at: false,
+            }
+        }
+        Err(state::Unreadable::Newer(version)) => Read::Newer(version),
+        Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),
+    }
+}
+
 /// A state of a newer release, unread, deferred until a newer worker may be there.
 #[must_use]
-pub fn defer(topology: &Topology, delivery: &Delivery) -> Outgoing {
+pub fn defer(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
+    let mut message = forwarded(&delivery.message);
+    let now = Header::Integer(now.as_millisecond());
+    let headers = &mut message.properties.headers;
+    headers.entry(DEFERRED_SINCE_HEADER.to_owned()).or_insert(now);
     Outgoing {
         exchange: topology.delay(),
         routing_key: "15s".to_owned(),
-        message: forwarded(&delivery.message),
+        message,
     }
+}
+
+/// Since when a state has been deferred.
+#[must_use]
+pub fn deferred_since(message: &Message) -> Option<Timestamp> {
+    time_of(message, DEFERRED_SINCE_HEADER)
 }

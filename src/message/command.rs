@@ -8,15 +8,12 @@ use super::headers::{properties, revise, revision};
 use crate::broker::topology::Topology;
 use crate::broker::{Header, Message, Outgoing, Properties};
 use crate::id::CommandId;
+use crate::limits::COMMAND_REVISION_MAX;
 use crate::proto::{RefreshConnection, from_timestamp};
 use crate::refresh::{Command, Envelope, Refresh};
 
 /// The full name of the command's message.
 pub const COMMAND_NAME: &str = "bankrefresh.v1.RefreshConnection";
-
-/// The most bytes of a `traceparent` and of a `tracestate` that are passed on: W3C's form of the one has 55 and asks for 512 of the
-/// other.
-const TRACE_MAX: usize = 512;
 
 pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp) -> Read {
     let command = match RefreshConnection::decode(message.body.clone()) {
@@ -41,7 +38,6 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
             .headers
             .get(name)
             .and_then(Header::as_text)
-            .filter(|text| text.len() <= TRACE_MAX)
             .unwrap_or_default()
     };
     let envelope = Envelope {
@@ -49,8 +45,12 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
         correlation_id: properties.correlation_id.clone().unwrap_or_default(),
         traceparent: trace("traceparent").to_owned(),
         tracestate: trace("tracestate").to_owned(),
-        revision: revision(message),
-    };
+        // A sender may have written it, too.
+        revision: Some(revision(message))
+            .filter(|revision| *revision <= COMMAND_REVISION_MAX)
+            .unwrap_or_default(),
+    }
+    .with_valid_trace();
     Read::Refresh {
         missing_requested_at: requested_at.is_none(),
         refresh: Box::new(Refresh::new(command, requested_at.unwrap_or(now), envelope, now)),
@@ -58,7 +58,7 @@ pub(super) fn read_command(message: &Message, interactive: bool, now: Timestamp)
 }
 
 /// When a command's id was made, if it is a UUIDv7, which says so.
-fn made_at(command_id: &CommandId) -> Option<Timestamp> {
+fn made_at(command_id: CommandId) -> Option<Timestamp> {
     let (seconds, nanoseconds) = command_id.uuid().get_timestamp()?.to_unix();
     Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }

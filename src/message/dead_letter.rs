@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::checkpoint::DEFERRED_SINCE_HEADER;
 use super::command::{COMMAND_NAME, back_to_its_lane};
 use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, origin, time_of};
 use super::quarantine::QUARANTINED_SINCE_HEADER;
-use crate::broker::topology::Topology;
+use crate::broker::topology::{DELAYS, Topology};
 use crate::broker::{Delivery, Header, Message, Outgoing};
-use crate::refresh::{Refresh, state};
+use crate::refresh::Refresh;
 
 /// The header of a dead letter that says why it is one.
 pub const REASON_HEADER: &str = "bankrefresh_reason";
@@ -49,8 +50,9 @@ pub fn dead_command(topology: &Topology, refresh: &Refresh, reason: &str, now: T
     bury(topology, message, &lane, reason, now)
 }
 
-/// A dead letter on its way back to where it came from: the queue's name decides, but a state always returns to the steps queue, and
-/// a command whose lane is not known waits among those that nobody waits for. None where nobody can know.
+/// A dead letter on its way back to where it came from. The queue's name decides and not the type, which its sender chose: what came by a lane
+/// returns to it, and what only workers write returns to the steps queue. A command whose lane is not known waits among those that nobody waits
+/// for. None where nobody can know.
 #[must_use]
 pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Outgoing> {
     let mut message = forwarded(message);
@@ -59,20 +61,23 @@ pub fn replay(topology: &Topology, message: &Message, queue: &str) -> Option<Out
         QUEUE_HEADER,
         DIED_AT_HEADER,
         QUARANTINED_SINCE_HEADER,
+        DEFERRED_SINCE_HEADER,
         REDELIVERIES_HEADER,
     ] {
         message.properties.headers.remove(header);
     }
-    let is_quarantined = queue == topology.quarantine();
-    let kind = message.properties.kind.as_deref();
-    let (exchange, routing_key) = match kind {
-        Some(state::MESSAGE_NAME) => (topology.steps(), topology.steps()),
-        _ if queue == topology.interactive() => (topology.commands(), "interactive".to_owned()),
-        _ if queue == topology.background() => (topology.commands(), "background".to_owned()),
-        Some(COMMAND_NAME) => (topology.commands(), "background".to_owned()),
-        None if is_quarantined => (topology.commands(), "background".to_owned()),
-        _ if is_quarantined || queue == topology.steps() => (topology.steps(), topology.steps()),
-        _ => return None,
+    let is_delay = || DELAYS.iter().any(|(delay, _)| queue == topology.delay_queue(delay));
+    let is_command = message.properties.kind.as_deref() == Some(COMMAND_NAME);
+    let (exchange, routing_key) = if queue == topology.interactive() {
+        (topology.commands(), "interactive".to_owned())
+    } else if queue == topology.background() {
+        (topology.commands(), "background".to_owned())
+    } else if queue == topology.steps() || queue == topology.quarantine() || is_delay() {
+        (topology.steps(), topology.steps())
+    } else if is_command {
+        (topology.commands(), "background".to_owned())
+    } else {
+        return None;
     };
     Some(Outgoing {
         exchange,

@@ -47,17 +47,17 @@ pub fn keep_redeliveries(outgoing: &mut Outgoing, redeliveries: u32) {
     }
 }
 
-/// How often a delivery came back, by the broker's count and by its own.
+/// How often a delivery came back, by the broker's count and by its own. In a lane the latter may be a sender's, so it does not count.
 #[must_use]
-pub fn redeliveries(delivery: &Delivery) -> u32 {
+pub fn redeliveries(delivery: &Delivery, topology: &Topology) -> u32 {
     let own = match delivery.message.properties.headers.get(REDELIVERIES_HEADER) {
-        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default(),
-        Some(Header::Text(_) | Header::Boolean(_)) | None => 0,
+        Some(Header::Integer(count)) if !topology.is_lane(&delivery.queue) => u32::try_from(*count).unwrap_or_default(),
+        Some(Header::Text(_) | Header::Boolean(_) | Header::Integer(_)) | None => 0,
     };
     delivery.redeliveries.saturating_add(own)
 }
 
-/// The queue a delivery first came by: a quarantined message says which one that was.
+/// The queue a delivery first came by: a worker that quarantines a message writes down which one that was.
 pub(super) fn origin<'a>(delivery: &'a Delivery, topology: &Topology) -> &'a str {
     let headers = &delivery.message.properties.headers;
     match headers.get(QUEUE_HEADER).and_then(Header::as_text) {

@@ -11,7 +11,7 @@ mod quarantine;
 
 use jiff::Timestamp;
 
-pub use checkpoint::{checkpoint, defer, parked_at};
+pub use checkpoint::{checkpoint, defer, deferred_since, parked_at};
 pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_command, dead_letter, died_at, replay};
 pub use event::event;
@@ -20,12 +20,11 @@ pub use quarantine::{quarantine, quarantined_since};
 
 use crate::broker::Delivery;
 use crate::broker::topology::Topology;
+use crate::limits::{CHECKPOINT_BYTES_MAX, COMMAND_BYTES_MAX};
 use crate::refresh::{Refresh, state};
+use checkpoint::read_checkpoint;
 use command::read_command;
 
-/// The most bytes of a command or a checkpoint that a worker takes off the broker. A larger body is left out
-/// ([`Delivery::flaw`]), whatever it says, so that many of them at once take no memory.
-pub const BODY_MAX: usize = 256 * 1024;
 use headers::origin;
 
 /// What a delivery asks for.
@@ -45,29 +44,35 @@ pub enum Read {
     Unreadable(String),
 }
 
-/// Reads a delivery from a command queue or from the steps queue.
+/// Reads a delivery. Its queue decides what it may be: lanes have commands only, because every sender may publish there, and the steps queue
+/// has checkpoints only. What is quarantined is read as in the queue that it came from.
 #[must_use]
 pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
     let message = &delivery.message;
-    let interactive = origin(delivery, topology) == topology.interactive();
+    let origin = origin(delivery, topology);
+    let is_lane = topology.is_lane(origin);
+    let (name, bytes_max) = match is_lane {
+        true => (COMMAND_NAME, COMMAND_BYTES_MAX),
+        false => (state::MESSAGE_NAME, CHECKPOINT_BYTES_MAX),
+    };
+    let size = message.body.len();
+    if size > bytes_max {
+        return Read::Unreadable(format!("body: must have at most {bytes_max} bytes, has {size}"));
+    }
     match message.properties.kind.as_deref() {
-        Some(COMMAND_NAME) => read_command(message, interactive, now),
-        Some(state::MESSAGE_NAME) => match state::decode(&message.body) {
-            Ok(mut refresh) => {
-                refresh.envelope.revision = revision(message);
-                Read::Refresh {
-                    refresh: Box::new(refresh),
-                    missing_requested_at: false,
-                }
-            }
-            Err(state::Unreadable::Newer(version)) => Read::Newer(version),
-            Err(state::Unreadable::Malformed(reason)) => Read::Unreadable(reason),
-        },
-        // Who publishes to a command queue without a type means a command.
-        None if delivery.queue != topology.steps() => read_command(message, interactive, now),
-        kind => Read::Unreadable(format!(
-            "type: must be {COMMAND_NAME}, is {:?}",
-            kind.unwrap_or_default()
-        )),
+        // Who publishes to a lane without a type means a command.
+        None if is_lane => {}
+        Some(kind) if kind == name => {}
+        kind => {
+            let kind = kind.unwrap_or_default();
+            return Read::Unreadable(format!("type: must be {name} in this queue, is {kind:?}"));
+        }
+    }
+    match is_lane {
+        true => read_command(message, origin == topology.interactive(), now),
+        false => read_checkpoint(message, now),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of};
 use crate::broker::topology::Topology;
-use crate::broker::{Delivery, Header, Message, Outgoing};
+use crate::broker::{Delivery, Header, Outgoing};
 
 /// The header of a message that is tried alone that says since when it is to be, in milliseconds.
 pub(super) const QUARANTINED_SINCE_HEADER: &str = "bankrefresh_quarantined_since";
@@ -28,8 +28,10 @@ pub fn quarantine(topology: &Topology, delivery: &Delivery, now: Timestamp) -> O
     }
 }
 
-/// Since when a message has been quarantined; it was in a worker's hands until then.
+/// Since when a delivery of the quarantine has been there; it was in a worker's hands until then. None of other queues, where a sender may
+/// say so.
 #[must_use]
-pub fn quarantined_since(message: &Message) -> Option<Timestamp> {
-    time_of(message, QUARANTINED_SINCE_HEADER)
+pub fn quarantined_since(delivery: &Delivery, topology: &Topology) -> Option<Timestamp> {
+    let is_there = delivery.queue == topology.quarantine();
+    is_there.then(|| time_of(&delivery.message, QUARANTINED_SINCE_HEADER))?
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::event::cut;
 use super::model::BankError;
 use crate::proto::{FailureReason, RefreshFailed};
 
@@ -11,7 +12,7 @@ use crate::proto::{FailureReason, RefreshFailed};
 pub struct Failure {
     /// What it means for the refresh.
     pub class: FailureClass,
-    /// finAPI's code, as it came.
+    /// finAPI's code; empty where it is not a word.
     pub code: Option<String>,
     /// For developers. Holds no secret.
     pub message: String,
@@ -137,13 +138,17 @@ impl FailureDetails {
         let Some(error) = error else {
             return Self::of(otherwise, &format!("{what} ended with an error and no code"), false);
         };
+        let message = match error.code.as_str() {
+            "" => format!("{what} ended with a code that is not a word"),
+            code => format!("{what} ended with {code}"),
+        };
         let (reason, retryable) = match error.code.as_str() {
             "BANK_SERVER_REJECTION" => (FailureReason::BankRejected, false),
             "INVALID_TOKEN" | "UNEXPECTED_ACCESS_RESPONSE" | "INTERNAL_ERROR" | "INTERRUPTED" => (otherwise, true),
             _ => (otherwise, false),
         };
         Self {
-            message: format!("{what} ended with {}", error.code),
+            message,
             code: error.code,
             bank_message: error.message.unwrap_or_default(),
             ..Self::of(reason, "", retryable)
@@ -156,8 +161,8 @@ impl From<&FailureDetails> for RefreshFailed {
         Self {
             reason: details.reason.into(),
             finapi_code: details.code.clone(),
-            message: details.message.clone(),
-            bank_message: details.bank_message.clone(),
+            message: cut(&details.message),
+            bank_message: cut(&details.bank_message),
             retryable: details.retryable,
             finapi_request_id: details.request_id.clone(),
             ..Self::default()

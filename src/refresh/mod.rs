@@ -77,7 +77,7 @@ pub struct Refresh {
 impl fmt::Debug for Refresh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
-            .field("command_id", self.command.id())
+            .field("command_id", &self.command.id())
             .field("requested_at", &self.requested_at)
             .field("phase", &self.phase)
             .field("phase_since", &self.phase_since)

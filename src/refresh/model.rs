@@ -48,7 +48,7 @@ pub struct WebFormLink {
 /// Why a task, a web form or an update failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankError {
-    /// finAPI's code.
+    /// finAPI's code; empty where it is not a word.
     pub code: String,
     /// The text for the user; may be personal data.
     pub message: Option<String>,

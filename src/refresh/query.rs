@@ -67,6 +67,16 @@ impl Query {
 }
 
 impl Response {
+    /// Whether it has an error code that is not a word.
+    pub(crate) fn has_odd_code(&self) -> bool {
+        let error = match self {
+            Self::Task(task) => &task.error,
+            Self::WebForm(form) => &form.error,
+            Self::Connection(_) | Self::Tasks(_) | Self::Collected(_) => return false,
+        };
+        error.as_ref().is_some_and(|error| error.code.is_empty())
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Connection(_) => "a bank connection",

@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, later};
+use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
+use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
 use crate::proto::refresh_state as wire;
-use crate::proto::{RefreshConnection, RefreshState, from_timestamp, timestamp};
+use crate::proto::{
+    FailureReason, RefreshConnection, RefreshFailed, RefreshState, UpdateOrigin, from_timestamp, timestamp,
+};
 
 /// The version this release writes. It reads every version up to this one, and leaves newer ones to newer workers.
 pub const VERSION: u32 = 1;
@@ -55,58 +58,67 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Reads a checkpoint.
+/// Reads a checkpoint, and checks each part of it, as a command's are.
 ///
 /// # Errors
 ///
 /// [`Unreadable`], with the reason.
-pub fn decode(body: &[u8]) -> Result<Refresh, Unreadable> {
+pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
     let state = RefreshState::decode(body).map_err(|error| Unreadable::Malformed(error.to_string()))?;
     if state.version > VERSION {
         return Err(Unreadable::Newer(state.version));
     }
     if state.version == 0 {
-        return Err(missing("version"));
+        return Err(wrong("version"));
     }
-    let command = Command::parse(state.command.ok_or_else(|| missing("command"))?)?;
-    let requested_at = command.requested_at().ok_or_else(|| missing("command.requested_at"))?;
+    let command = Command::parse(state.command.ok_or_else(|| wrong("command"))?)?;
+    let times = Times {
+        last: later(now, apart_max()),
+    };
+    let requested_at = times.required(command.requested_at(), "command.requested_at")?;
+    let envelope = Envelope {
+        // The message's header says it.
+        revision: 0,
+        interactive: state.interactive,
+        correlation_id: state.correlation_id,
+        traceparent: state.traceparent,
+        tracestate: state.tracestate,
+    };
     let mut refresh = Refresh {
         requested_at,
-        envelope: Envelope {
-            // The message's header says it.
-            revision: 0,
-            interactive: state.interactive,
-            correlation_id: state.correlation_id,
-            traceparent: state.traceparent,
-            tracestate: state.tracestate,
-        },
+        envelope: envelope.checked().map_err(wrong)?,
         phase: Phase::Locating {
             lookup: super::Lookup::Find,
             locked: false,
         },
-        phase_since: required(state.phase_since, "phase_since")?,
-        due_at: required(state.due_at, "due_at")?,
+        phase_since: times.read(state.phase_since, "phase_since")?,
+        due_at: times.read(state.due_at, "due_at")?,
         polls: state.polls,
         failures: state.failures,
         refusals: state.refusals,
         command: command.into(),
     };
-    refresh.phase = match state.phase.ok_or_else(|| missing("phase"))? {
+    refresh.phase = match state.phase.ok_or_else(|| wrong("phase"))? {
         wire::Phase::Locating(locating) => refresh.locating(locating.locked),
         wire::Phase::Updating(updating) => Phase::Updating {
-            task: task(updating.task)?,
+            task: times.task(updating.task)?,
         },
         wire::Phase::AwaitingUser(awaiting) => Phase::AwaitingUser {
-            task: task(awaiting.task)?,
-            web_form_id: awaiting.web_form_id.as_str().into(),
-            expires_at: required(awaiting.expires_at, "expires_at")?,
+            task: times.task(awaiting.task)?,
+            web_form_id: awaiting.web_form_id.parse().map_err(|_| wrong("web_form_id"))?,
+            expires_at: times.read(awaiting.expires_at, "expires_at")?,
         },
-        wire::Phase::Settling(wire::Settling { update: read })
-        | wire::Phase::Collecting(wire::Collecting { update: read }) => Phase::Settling { update: update(read)? },
+        wire::Phase::Settling(wire::Settling { update }) | wire::Phase::Collecting(wire::Collecting { update }) => {
+            Phase::Settling {
+                update: times.update(update, requested_at)?,
+            }
+        }
         wire::Phase::Failing(failing) => Phase::Failing {
-            task: failing.task.map(|read| task(Some(read))).transpose()?,
-            part: failing.part.max(1),
-            details: failing.failure.ok_or_else(|| missing("failure"))?.into(),
+            task: failing.task.map(|task| times.task(Some(task))).transpose()?,
+            part: Some(failing.part)
+                .filter(|part| *part > 0)
+                .ok_or_else(|| wrong("part"))?,
+            details: failure(failing.failure)?.into(),
         },
     };
     Ok(refresh)
@@ -167,31 +179,70 @@ fn write_update(update: &Update) -> wire::Update {
     }
 }
 
-fn update(update: Option<wire::Update>) -> Result<Update, Unreadable> {
-    let update = update.ok_or_else(|| missing("update"))?;
-    let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| required(Some(at), name)).transpose();
-    Ok(Update {
-        origin: update.origin(),
-        task: update.task.map(|read| task(Some(read))).transpose()?,
-        since: optional(update.since, "since")?,
-        until: optional(update.until, "until")?,
-        next_part: update.next_part.max(1),
-        published_up_to: update.published_up_to.into(),
-    })
+/// A failure as an event may have it.
+fn failure(failure: Option<RefreshFailed>) -> Result<RefreshFailed, Unreadable> {
+    let failure = failure.ok_or_else(|| wrong("failure"))?;
+    let texts = [
+        (&failure.finapi_code, CODE_CHARACTERS_MAX),
+        (&failure.message, TEXT_CHARACTERS_MAX),
+        (&failure.bank_message, TEXT_CHARACTERS_MAX),
+        (&failure.finapi_request_id, REQUEST_ID_CHARACTERS_MAX),
+    ];
+    let fits = texts
+        .iter()
+        .all(|(text, characters_max)| text.chars().count() <= *characters_max);
+    match fits && failure.reason() != FailureReason::Unspecified {
+        true => Ok(failure),
+        false => Err(wrong("failure")),
+    }
 }
 
-fn task(task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
-    let task = task.ok_or_else(|| missing("task"))?;
-    Ok(TaskRef {
-        id: task.id.as_str().into(),
-        created_at: required(task.created_at, "task.created_at")?,
-    })
+/// Reads what has times.
+struct Times {
+    /// None is later.
+    last: Timestamp,
 }
 
-fn required(at: Option<prost_types::Timestamp>, name: &str) -> Result<Timestamp, Unreadable> {
-    at.as_ref().and_then(timestamp).ok_or_else(|| missing(name))
+impl Times {
+    fn update(&self, update: Option<wire::Update>, requested_at: Timestamp) -> Result<Update, Unreadable> {
+        let update = update.ok_or_else(|| wrong("update"))?;
+        let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| self.read(Some(at), name)).transpose();
+        let origin = UpdateOrigin::try_from(update.origin).ok();
+        let since = optional(update.since, "since")?;
+        if since.is_some_and(|since| since < earlier(requested_at, apart_max())) {
+            return Err(wrong("since"));
+        }
+        Ok(Update {
+            origin: origin
+                .filter(|origin| *origin != UpdateOrigin::Unspecified)
+                .ok_or_else(|| wrong("origin"))?,
+            task: update.task.map(|task| self.task(Some(task))).transpose()?,
+            since,
+            until: optional(update.until, "until")?,
+            next_part: Some(update.next_part)
+                .filter(|part| *part > 0)
+                .ok_or_else(|| wrong("next_part"))?,
+            published_up_to: update.published_up_to.into(),
+        })
+    }
+
+    fn task(&self, task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
+        let task = task.ok_or_else(|| wrong("task"))?;
+        Ok(TaskRef {
+            id: task.id.parse().map_err(|_| wrong("task.id"))?,
+            created_at: self.read(task.created_at, "task.created_at")?,
+        })
+    }
+
+    fn read(&self, at: Option<prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
+        self.required(at.as_ref().and_then(timestamp), name)
+    }
+
+    fn required(&self, at: Option<Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
+        at.filter(|at| *at <= self.last).ok_or_else(|| wrong(name))
+    }
 }
 
-fn missing(name: &str) -> Unreadable {
-    Unreadable::Malformed(format!("{name} is missing or out of range"))
+fn wrong(name: &'static str) -> Unreadable {
+    Unreadable::Malformed(format!("{name} is missing or out of bounds"))
 }

@@ -20,15 +20,24 @@ pub struct HttpUrl(Url);
 pub struct NotHttp;
 
 impl HttpUrl {
-    /// The URL with one more segment in its path, whatever characters that has.
+    /// The URL with exactly one more segment in its path. None where the segment can't be written as one: `.` and `..` lead to another
+    /// place, encoded or not, and a URL has no tabs and line breaks.
     #[must_use]
-    pub fn with_segment(&self, segment: &str) -> Url {
-        let mut url = self.0.clone();
-        // An http URL always has segments.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push(segment);
+    pub fn with_segment(&self, segment: &str) -> Option<Url> {
+        if segment.contains(char::is_control) {
+            return None;
         }
-        url
+        let with = |segment| {
+            let mut url = self.0.clone();
+            url.path_segments_mut().ok()?.pop_if_empty().push(segment);
+            Some(url)
+        };
+        let segments = |url: &Url| {
+            url.path_segments()
+                .map(|mut all| (all.clone().count(), all.next_back() == Some("")))
+        };
+        let url = with(segment)?;
+        (segments(&url) == segments(&with("one")?)).then_some(url)
     }
 
     /// The URL for people: without the user's name, the query and the fragment.
@@ -167,7 +176,18 @@ mod tests {
     fn a_segment_is_escaped() {
         for base in ["http://host.test/users", "http://host.test/users/"] {
             let base: HttpUrl = base.parse().expect("a URL");
-            assert_eq!(base.with_segment("a/ä").as_str(), "http://host.test/users/a%2F%C3%A4");
+            let url = |segment| base.with_segment(segment).map(String::from);
+            assert_eq!(url("a/ä").as_deref(), Some("http://host.test/users/a%2F%C3%A4"));
+            assert_eq!(url("%2e%2e").as_deref(), Some("http://host.test/users/%252e%252e"));
+            for wrong in [".", "..", ".\t.", "\t..", ".\r.", "an\tna", "anna\n", "\0"] {
+                assert_eq!(url(wrong), None, "{wrong:?}");
+            }
         }
+        let root: HttpUrl = "http://host.test".parse().expect("a URL");
+        assert_eq!(
+            root.with_segment("a").map(String::from).as_deref(),
+            Some("http://host.test/a")
+        );
+        assert_eq!(root.with_segment(".."), None);
     }
 }

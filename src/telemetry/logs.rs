@@ -1,6 +1,6 @@
-//! Log lines on standard error: one for each thing that happened.
+//! Log lines on standard error: one plain line for each thing that happened, whatever finAPI, a bank or a sender has written into it.
 
-use std::io::IsTerminal as _;
+use std::io::{self, Write};
 
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Filter, SubscriberExt as _};
@@ -9,13 +9,20 @@ use tracing_subscriber::{Layer as _, Registry, fmt, registry};
 
 use super::settings::may_be_logged;
 use super::{LogFormat, LogLevel, Settings};
+use crate::plain::{plain, plain_json};
 
 /// Starts logging. To be called once, before anything is logged.
 pub fn start(settings: &Settings) {
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer().with_ansi(false).with_target(false);
     let lines = match settings.log_format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => {
+            let to = || Lines(io::stderr().lock(), |line| plain(line).into_owned());
+            lines.with_writer(to).boxed()
+        }
+        LogFormat::Json => {
+            let to = || Lines(io::stderr().lock(), |line| plain_json(line).into_owned());
+            lines.json().flatten_event(true).with_writer(to).boxed()
+        }
     };
     registry().with(lines.with_filter(filter(&settings.log_level))).init();
     std::panic::set_hook(Box::new(panicked));
@@ -27,6 +34,22 @@ fn filter(level: &LogLevel) -> impl Filter<Registry> + use<> {
     level.filter().and(allowed)
 }
 
+/// Makes each line plain. The subscriber writes each with one call.
+struct Lines<W>(W, fn(&str) -> String);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = self.1(text.strip_suffix('\n').unwrap_or(&text));
+        self.0.write_all(format!("{line}\n").as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Only where: what a panic says may be made of anything, a token too.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -35,7 +58,6 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -76,6 +98,27 @@ mod tests {
         assert!(line.contains("a panic") && line.contains("logs.rs"), "{line}");
         assert!(!line.contains("planted"), "{line}");
     }
+
+    #[test]
+    fn an_event_is_one_plain_line_whatever_is_in_it() {
+        let forged = "a\u{1b}[2J\r\nFAKE line\u{85}\u{2028}\u{202e}b";
+        let (texts, jsons) = (Kept::default(), Kept::default());
+        let (text_writer, json_writer) = (texts.clone(), jsons.clone());
+        let text = tracing_subscriber::fmt().with_ansi(false);
+        let text = text.with_writer(move || Lines(text_writer.clone(), |line| plain(line).into_owned()));
+        let json = tracing_subscriber::fmt().json().flatten_event(true);
+        let json = json.with_writer(move || Lines(json_writer.clone(), |line| plain_json(line).into_owned()));
+        let log = || tracing::info!(field = forged, shown = %forged, "message {forged}");
+        tracing::subscriber::with_default(text.finish(), log);
+        tracing::subscriber::with_default(json.finish(), log);
+        for line in [texts.text(), jsons.text()] {
+            let line = line.strip_suffix('\n').expect("a line");
+            assert_eq!(plain(line), line);
+        }
+        let read: serde_json::Value = serde_json::from_str(&jsons.text()).expect("JSON");
+        assert_eq!(read["field"], forged);
+    }
+
     /// Which lines come through, of ours, of a library and of lapin.
     fn logged(log_level: &str) -> String {
         let kept = Kept::default();

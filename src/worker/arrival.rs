@@ -11,8 +11,9 @@ use super::publication::Forward;
 use super::scheduler::{Content, Now, Origin, Receipt};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Outgoing};
+use crate::limits::WAKE_UP_BYTES_MAX;
 use crate::message::{self, Read};
-use crate::refresh::Refresh;
+use crate::refresh::{Refresh, later};
 use crate::telemetry::traces;
 
 impl Worker {
@@ -22,8 +23,11 @@ impl Worker {
         let now = self.now();
         if delivery.queue == topology.wake_ups() {
             // No refresh has an id that is none.
-            if let Ok(command_id) = String::from_utf8_lossy(&delivery.message.body).parse() {
-                self.scheduler.on_wake_up(&command_id, now);
+            let body = &delivery.message.body[..];
+            let text = Some(body).filter(|body| body.len() <= WAKE_UP_BYTES_MAX);
+            let text = text.and_then(|body| std::str::from_utf8(body).ok());
+            if let Some(Ok(command_id)) = text.map(str::parse) {
+                self.scheduler.on_wake_up(command_id, now);
             }
             return;
         }
@@ -37,7 +41,7 @@ impl Worker {
         let receipt = Receipt::new(
             delivery.tag,
             origin(topology, &delivery),
-            message::redeliveries(&delivery),
+            message::redeliveries(&delivery, topology),
             now,
         );
         let content = self.read(&delivery, &receipt, now);
@@ -77,14 +81,21 @@ impl Worker {
             Read::Refresh { refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
                 let released_at = match delivery.redeliveries {
-                    0 => message::quarantined_since(&delivery.message).map(|since| since.min(now.time)),
+                    0 => message::quarantined_since(delivery, topology).map(|since| since.min(now.time)),
                     _ => Some(now.time),
                 };
                 Content::Refresh { refresh, released_at }
             }
             Read::Newer(version) => {
                 let reason = format!("a checkpoint of version {version} needs a newer release");
-                forward(message::defer(topology, delivery), Fate::Deferred, reason)
+                let since = message::deferred_since(&delivery.message);
+                let is_over = |since| later(since, self.context.policy.limits.refresh) <= now.time;
+                if since.is_some_and(is_over) {
+                    let reason = format!("{reason}, and none has come since {}", since.unwrap_or(now.time));
+                    let outgoing = message::dead_letter(topology, delivery, &reason, now.time);
+                    return forward(outgoing, Fate::DeadLettered, reason);
+                }
+                forward(message::defer(topology, delivery, now.time), Fate::Deferred, reason)
             }
             Read::Unreadable(reason) => {
                 let outgoing = message::dead_letter(topology, delivery, &reason, now.time);

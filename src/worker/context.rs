@@ -93,7 +93,7 @@ pub(super) fn span(refresh: &Refresh) -> Span {
     tracing::info_span!(
         "refresh",
         trace_id = refresh.envelope.trace_id(),
-        command_id = refresh.command.id().as_str(),
+        command_id = refresh.command.id().to_string().as_str(),
         bank_connection_id = refresh.command.connection_id().get(),
         task_id = refresh.task().map(|task| task.id.as_str()),
     )

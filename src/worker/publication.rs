@@ -38,8 +38,8 @@ pub(super) enum Publication {
     Step(Box<Decision>),
     /// A checkpoint, to a delay queue or to the steps queue; and how often it came back before it ran.
     Park(Box<Refresh>, u32),
-    /// A command that was not begun, to the end of its lane; and how often it came back.
-    Requeue(Box<Refresh>, u32),
+    /// A command that was not begun and did not come back, to the end of its lane.
+    Requeue(Box<Refresh>),
     /// A message as it came.
     Forward(Box<Forward>),
 }
@@ -87,7 +87,7 @@ impl Publication {
     pub(super) fn span(&self) -> Span {
         match self {
             Self::Step(decision) => context::span(&decision.before),
-            Self::Park(refresh, _) | Self::Requeue(refresh, _) => context::span(refresh),
+            Self::Park(refresh, _) | Self::Requeue(refresh) => context::span(refresh),
             Self::Forward(_) => Span::none(),
         }
     }
@@ -127,9 +127,8 @@ impl Context {
                 tracing::debug!(due_at = %refresh.due_at, phase = refresh.phase.name(), "parked the refresh until it is due");
                 Ok(Fate::Parked)
             }
-            Publication::Requeue(refresh, redeliveries) => {
-                let mut outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
-                message::keep_redeliveries(&mut outgoing, *redeliveries);
+            Publication::Requeue(refresh) => {
+                let outgoing = message::back_to_its_lane(&self.topology, refresh, self.clock.now());
                 // A command belongs to the trace that it came with.
                 self.send(vec![(outgoing, SendSpan::default())], tag, Until::Lost)
                     .await?;

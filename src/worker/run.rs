@@ -35,8 +35,10 @@ impl Context {
     /// Runs a refresh that is due. A panic on the way is one failed attempt.
     pub(super) async fn run(self: Arc<Self>, run: Run, control: Control, permit: Permit) -> RunEnd {
         let mut refresh = run.refresh;
-        let command_id = refresh.command.id().as_str();
-        tracing::trace!(command_id, "running a refresh");
+        tracing::trace!(
+            command_id = refresh.command.id().to_string().as_str(),
+            "running a refresh"
+        );
         let process = ProcessSpan::begin(&mut refresh, self.destination(run.tag.subscription));
         let started = Instant::now();
         let advancing = self.advance(&process, &mut refresh, run.failure, &control);

@@ -394,10 +394,34 @@ async fn a_checkpoint_whose_command_is_refused_is_a_dead_letter_that_names_the_f
     assert_eq!(
         reason,
         Some(
-            "command.allowed_interfaces: must be XS2A, FINTS_SERVER or WEB_SCRAPER (this release does not know the value 99)"
+            "command.allowed_interfaces: must be at most 3 of XS2A, FINTS_SERVER and WEB_SCRAPER (this release does not know the value 99)"
         )
     );
     assert_eq!((dead.len(), alone.calls()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_releases_checkpoint_waits_for_as_long_as_a_refresh_may_take() {
+    let alone = Alone::new();
+    let now = alone.clock.now();
+    let refresh = Refresh::new(parsed(command(1)), now, Envelope::default(), now);
+    let mut outgoing = message::checkpoint(&alone.topology, &refresh, now);
+    let newer = RefreshState {
+        version: crate::refresh::state::VERSION + 1,
+        ..RefreshState::default()
+    };
+    outgoing.message.body = newer.encode_to_vec().into();
+    alone.client.publish(vec![outgoing]).await.expect("published");
+    alone.start(StatusCode::NOT_FOUND);
+    let dead = || alone.server.peek(&alone.topology.dead_letters());
+    tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(dead().len(), 0);
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    let reason = dead()[0].properties.headers[message::REASON_HEADER]
+        .as_text()
+        .map(str::to_owned);
+    assert!(reason.is_some_and(|reason| reason.contains("needs a newer release")));
+    assert_eq!(alone.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,8 +80,10 @@ impl<'a> Account<'a> {
 
     /// The parts of the outcome as a consumer sees them that drops what it has seen by its id, if all of them are there.
     pub fn parts(&self, last: &Event) -> Option<Vec<&'a Event>> {
-        let namespace = Uuid::parse_str(self.id()).ok()?;
-        let id = |part: usize| Uuid::new_v5(&namespace, format!("outcome/{part}").as_bytes()).to_string();
+        let command = &self.order.command;
+        let whose = format!("{}/{}", command.bank_connection_id, command.user_id);
+        let refresh = Uuid::new_v5(&Uuid::parse_str(self.id()).ok()?, whose.as_bytes());
+        let id = |part: usize| Uuid::new_v5(&refresh, format!("outcome/{part}").as_bytes()).to_string();
         let mut parts = Vec::new();
         for part in 1.. {
             parts.push(*self.copies.get(id(part).as_str())?.first()?);

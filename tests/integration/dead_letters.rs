@@ -173,7 +173,7 @@ async fn they_are_listed_and_shown_without_secrets_and_stay_as_they_are() {
         lines[0]
     );
     assert!(
-        lines[0].contains("user_id: 1 to 36 characters are required"),
+        lines[0].contains("user_id: must have 1 to 36 characters that can be printed"),
         "{}",
         lines[0]
     );

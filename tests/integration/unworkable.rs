@@ -3,6 +3,7 @@
 use bankrefresh::broker::topology::DELIVERY_LIMIT;
 use bankrefresh::broker::{Header, Message, Outgoing, Properties};
 use bankrefresh::message::{COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
+use bankrefresh::proto::refresh_state::{Locating, Phase};
 use bankrefresh::proto::{RefreshConnection, RefreshState};
 use bankrefresh::refresh::state;
 use prost::Message as _;
@@ -104,12 +105,28 @@ async fn a_message_that_kills_workers_ends_as_a_dead_letter_and_its_neighbours_d
 async fn a_state_that_finds_no_way_at_the_steps_exchange_continues() {
     let mut platform = Platform::start(quick()).await;
     let topology = platform.topology.clone();
+    let now = Some(std::time::SystemTime::now().into());
+    let checkpoint = RefreshState {
+        version: state::VERSION,
+        command: Some(RefreshConnection {
+            requested_at: now,
+            ..command(1)
+        }),
+        interactive: true,
+        phase: Some(Phase::Locating(Locating::default())),
+        phase_since: now,
+        due_at: now,
+        ..RefreshState::default()
+    };
     let lost = Outgoing {
         exchange: topology.steps(),
         routing_key: "no queue is bound with this".to_owned(),
         message: Message {
-            body: command(1).encode_to_vec().into(),
-            properties: Properties::default(),
+            body: checkpoint.encode_to_vec().into(),
+            properties: Properties {
+                kind: Some(state::MESSAGE_NAME.to_owned()),
+                ..Properties::default()
+            },
         },
     };
     platform.broker.publish(vec![lost]).await.expect("published");

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SOURCES, Source, functions, names_after};
 
 /// The top-level modules from the ground up. Each may import those before it, and none after it.
-const FLOORS: [&str; 21] = [
+const FLOORS: [&str; 23] = [
     // The ground: nothing of ours is imported here.
     "proto",
     "clock",
+    "limits",
+    "plain",
     "id",
     "lease",
     "random",

@@ -82,11 +82,13 @@ pub(super) fn take_flaw(message: &mut Message) -> Option<String> {
     }
 }
 
-/// How often a message came back. Quorum queues count, other queues only say that it did.
+/// How often a message came back. Quorum queues count, other queues only say that it did. A count of a message that did not come back is its
+/// sender's.
 pub(super) fn redeliveries(properties: &Properties, redelivered: bool) -> u32 {
     match properties.headers.get(DELIVERY_COUNT) {
-        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default().max(u32::from(redelivered)),
-        _ => u32::from(redelivered),
+        _ if !redelivered => 0,
+        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default().max(1),
+        _ => 1,
     }
 }
 
@@ -164,6 +166,8 @@ mod tests {
         assert_eq!(redeliveries(&Properties::default(), true), 1);
         assert_eq!(redeliveries(&counted(3), true), 3);
         assert_eq!(redeliveries(&counted(0), true), 1);
-        assert_eq!(redeliveries(&counted(-1), false), 0);
+        assert_eq!(redeliveries(&counted(-1), true), 1);
+        // Its sender wrote that.
+        assert_eq!(redeliveries(&counted(5), false), 0);
     }
 }

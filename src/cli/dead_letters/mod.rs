@@ -16,7 +16,7 @@ use super::Ended;
 use crate::broker::rabbit::{self, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::config::Config;
-use crate::message::BODY_MAX;
+use crate::limits::BODY_BYTES_MAX;
 use operations::{Action, Run};
 use selection::{Format, Selected, Selection};
 
@@ -60,7 +60,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Ended {
         selection.limit.get_or_insert(PRINTED_MAX);
     }
     let settings = rabbit::Settings {
-        body_max: BODY_MAX,
+        body_max: BODY_BYTES_MAX,
         ..config.amqp.named("dead-letters")
     };
     let letters = DeadLetters::open(&settings, &topology).await?;

@@ -13,6 +13,7 @@ use crate::broker::rabbit::{DeadLetter, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::broker::{Outgoing, PublishError};
 use crate::message;
+use crate::plain::plain_json;
 
 /// What to do with what is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Run {
         for (row, letter) in selected {
             match format {
                 Format::Text => writeln!(out, "{}", row.line())?,
-                Format::Json => writeln!(out, "{}", row.json(letter))?,
+                Format::Json => writeln!(out, "{}", plain_json(&row.json(letter).to_string()))?,
             }
         }
         self.done += selected.len();
@@ -82,7 +83,11 @@ impl Run {
     fn show(&mut self, selected: &[(Row, DeadLetter)]) -> Result<(), Box<dyn std::error::Error>> {
         let mut out = std::io::stdout().lock();
         for (row, letter) in selected {
-            writeln!(out, "{}", serde_json::to_string_pretty(&whole(row, letter))?)?;
+            writeln!(
+                out,
+                "{}",
+                plain_json(&serde_json::to_string_pretty(&whole(row, letter))?)
+            )?;
         }
         self.done += selected.len();
         Ok(())

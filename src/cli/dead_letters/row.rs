@@ -9,6 +9,7 @@ use crate::broker::Header;
 use crate::broker::rabbit::DeadLetter;
 use crate::broker::topology::Topology;
 use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
+use crate::plain::plain;
 use crate::proto::{RefreshConnection, RefreshState};
 use crate::refresh::state;
 
@@ -46,9 +47,9 @@ impl Row {
         Self {
             id: id(letter),
             died_at,
-            queue: plain(queue),
-            kind: plain(properties.kind.as_deref().unwrap_or_default()),
-            reason: plain(&reasons.join("; ")),
+            queue: plain(queue).into_owned(),
+            kind: plain(properties.kind.as_deref().unwrap_or_default()).into_owned(),
+            reason: plain(&reasons.join("; ")).into_owned(),
         }
     }
 
@@ -115,21 +116,4 @@ pub(super) fn hash(body: &[u8]) -> String {
     let mut hash = hex::encode(Sha256::digest(body));
     hash.truncate(12);
     hash
-}
-
-/// A text that does nothing to a terminal.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_gets_no_commands() {
-        assert_eq!(plain("a\x1b[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
-    }
 }

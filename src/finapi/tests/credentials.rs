@@ -79,7 +79,6 @@ async fn a_user_id_does_not_lead_out_of_the_directory() {
         ".hidden",
         "users/../../outside",
         "a\\b",
-        "a\0b",
         "/etc/hostname",
     ] {
         let failure = directory.secret(user_id).await.expect_err(user_id);

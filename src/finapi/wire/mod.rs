@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 pub(super) use access::{Accounts, Connection};
 pub(super) use task::{Task, Tasks, WebForm};
@@ -35,21 +34,6 @@ pub(super) struct Token {
     access_token: SecretString,
     refresh_token: Option<SecretString>,
     expires_in: Option<u64>,
-}
-
-/// An id that goes into paths: 1 to 64 letters, digits, `-` and `_`.
-struct Id(String);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let id = String::deserialize(deserializer)?;
-        let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        if plain && (1..=64).contains(&id.len()) {
-            Ok(Self(id))
-        } else {
-            Err(D::Error::custom("an id of other characters or length than finAPI's"))
-        }
-    }
 }
 
 impl From<Token> for TokenResponse {
@@ -90,15 +74,4 @@ pub(super) fn misunderstood(endpoint: &str, response: &HttpResponse, error: &ser
         error.column()
     );
     error::malformed(endpoint, response, &place)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_that_would_change_the_path_is_refused() {
-        assert!(serde_json::from_str::<Id>("\"a/../b\"").is_err());
-        assert!(serde_json::from_str::<Id>("\"\"").is_err());
-    }
 }

@@ -1,14 +1,18 @@
 //! Tasks and web forms, as Web Form 2.0 has them.
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::Paging;
 use super::time::TaskTime;
-use super::{Id, Paging};
-use crate::id::ConnectionId;
+use crate::finapi::error::is_word;
+use crate::id::{ConnectionId, TaskId, WebFormId};
+use crate::limits::URL_CHARACTERS_MAX;
+use crate::plain::is_plain;
 use crate::refresh::model;
+use crate::setting::HttpUrl;
 
 /// A page of a user's tasks, the newest first. Most are of other connections, and each refresh reads some: they are only skipped over.
 #[derive(Deserialize)]
@@ -40,7 +44,7 @@ struct TaskAge {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct Task {
-    id: Id,
+    id: TaskId,
     created_at: TaskTime,
     status: String,
     payload: Option<TaskPayload>,
@@ -57,7 +61,7 @@ struct TaskPayload {
 
 #[derive(Deserialize)]
 struct WebFormLink {
-    id: Id,
+    id: WebFormId,
     url: SecretString,
 }
 
@@ -104,7 +108,7 @@ impl From<Task> for model::Task {
     fn from(task: Task) -> Self {
         let payload = task.payload.unwrap_or_default();
         Self {
-            id: task.id.0.as_str().into(),
+            id: task.id,
             created_at: task.created_at.0,
             status: match task.status.as_str() {
                 "WEB_FORM_REQUIRED" => model::TaskStatus::WebFormRequired,
@@ -117,12 +121,25 @@ impl From<Task> for model::Task {
                 }
             },
             bank_connection_id: payload.bank_connection_id,
-            web_form: payload.web_form.map(|form| model::WebFormLink {
-                id: form.id.0.as_str().into(),
-                url: form.url,
-            }),
+            web_form: payload
+                .web_form
+                .filter(WebFormLink::can_be_opened)
+                .map(|form| model::WebFormLink {
+                    id: form.id,
+                    url: form.url,
+                }),
             error: bank_error(payload.error_code, payload.error_message),
         }
+    }
+}
+
+impl WebFormLink {
+    /// Whether a browser opens its URL as a page, and does nothing else with it. Users are sent to it.
+    fn can_be_opened(&self) -> bool {
+        let url = self.url.expose_secret();
+        let is_short = url.chars().count() <= URL_CHARACTERS_MAX;
+        let is_web = || url.parse::<HttpUrl>().is_ok();
+        is_short && url.chars().all(|c| is_plain(c) && !c.is_whitespace()) && is_web()
     }
 }
 
@@ -148,7 +165,10 @@ impl From<WebForm> for model::WebForm {
 }
 
 fn bank_error(code: Option<String>, message: Option<String>) -> Option<model::BankError> {
-    code.map(|code| model::BankError { code, message })
+    code.map(|code| model::BankError {
+        code: Some(code).filter(|code| is_word(code)).unwrap_or_default(),
+        message,
+    })
 }
 
 /// Once for each status, and for no more of them than fit a small memory.
@@ -180,6 +200,38 @@ mod tests {
         let form: WebForm =
             serde_json::from_str(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
         assert_eq!(model::WebForm::from(form).status, model::WebFormStatus::Open);
+    }
+
+    #[test]
+    fn a_web_form_is_a_page_of_the_web_or_is_not_there() {
+        let task = |url: &str| -> model::Task {
+            let json = serde_json::json!({
+                "id": "a-1", "createdAt": "2021-03-09T08:36:15.250+0000", "status": "WEB_FORM_REQUIRED",
+                "payload": {"webForm": {"id": "f-1", "url": url}},
+            });
+            let task: Task = serde_json::from_value(json).expect("a task");
+            task.into()
+        };
+        assert!(task("https://webform.test/wf/31c5?a=b#c").web_form.is_some());
+        let long = format!("https://webform.test/{}", "x".repeat(URL_CHARACTERS_MAX));
+        for wrong in [
+            "javascript:alert('...')",
+            "webform.test/wf",
+            "https://webform.test/\u{1b}[2J",
+            "https://webform.test/a\nb",
+            &long,
+        ] {
+            assert!(task(wrong).web_form.is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_is_not_a_word_is_left_out() {
+        let code = |code: &str| bank_error(Some(code.to_owned()), None).expect("an error").code;
+        assert_eq!(code("BANK_SERVER_REJECTION"), "BANK_SERVER_REJECTION");
+        for wrong in ["planted prose\nFAKE ERROR line", "", "\u{1b}[2J", &"X".repeat(65)] {
+            assert_eq!(code(wrong), "", "{wrong}");
+        }
     }
 
     #[test]

@@ -15,17 +15,15 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 pub use choice::{AccountType, BankingInterface, Download, ImportNewAccounts, SavedSetting};
-pub use parse::{InvalidCommand, LABEL_BYTES_MAX, LABELS_MAX, URL_CHARACTERS_MAX};
+pub use parse::InvalidCommand;
 
 use super::earlier;
-use crate::id::{CommandId, ConnectionId, UserId};
+use crate::id::{CommandId, ConnectionId, RefreshId, UserId};
 
 /// A command that is fit to be acted on.
 #[derive(Clone)]
 pub struct Command {
-    id: CommandId,
-    user_id: UserId,
-    connection_id: ConnectionId,
+    refresh_id: RefreshId,
     requested_at: Option<Timestamp>,
     import_new_accounts: Option<ImportNewAccounts>,
     account_types: Vec<AccountType>,
@@ -57,29 +55,35 @@ pub struct UserMetadata {
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
-            .field("id", &self.id)
-            .field("connection_id", &self.connection_id)
+            .field("id", &self.id())
+            .field("connection_id", &self.connection_id())
             .finish_non_exhaustive()
     }
 }
 
 impl Command {
-    /// Identifies it.
+    /// Identifies it among the commands of its sender.
     #[must_use]
-    pub fn id(&self) -> &CommandId {
-        &self.id
+    pub fn id(&self) -> CommandId {
+        self.refresh_id.command_id
+    }
+
+    /// Identifies its refresh. Commands with the same one are duplicates.
+    #[must_use]
+    pub fn refresh_id(&self) -> &RefreshId {
+        &self.refresh_id
     }
 
     /// Who owns the connection.
     #[must_use]
     pub fn user_id(&self) -> &UserId {
-        &self.user_id
+        &self.refresh_id.user_id
     }
 
     /// The bank connection: greater than zero.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
-        self.connection_id
+        self.refresh_id.connection_id
     }
 
     /// When its sender asked for it, in the sender's words.
@@ -136,7 +140,7 @@ impl Command {
         self.profile_id.as_deref()
     }
 
-    /// Where the web form sends the user in the end: an https URL of at most [`URL_CHARACTERS_MAX`] characters.
+    /// Where the web form sends the user in the end: an https URL of at most 2048 characters.
     #[must_use]
     pub fn redirect_url(&self) -> Option<&str> {
         self.redirect_url.as_deref()

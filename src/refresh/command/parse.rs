@@ -7,17 +7,13 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{AccountType, BankingInterface, Command, Download, ImportNewAccounts, SavedSetting, UserMetadata};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, RefreshId};
+use crate::limits::{
+    ACCESS_TOKEN_BYTES_MAX, ACCOUNT_TYPES_MAX, DEVICE_CHARACTERS_MAX, INTERFACES_MAX, IP_ADDRESS_CHARACTERS_MAX,
+    LABEL_BYTES_MAX, LABELS_MAX, MAX_AGE_SECONDS_MAX, PROFILE_ID_CHARACTERS, SAVED_SETTINGS_MAX, URL_CHARACTERS_MAX,
+};
+use crate::plain::is_plain;
 use crate::proto::{self, RefreshConnection, from_timestamp, timestamp};
-
-/// The most characters of a URL that finAPI takes.
-pub const URL_CHARACTERS_MAX: usize = 2048;
-/// The most labels of a command.
-pub const LABELS_MAX: usize = 32;
-/// The most bytes of a label's key, and of its value.
-pub const LABEL_BYTES_MAX: usize = 255;
-/// The characters of a web form profile's id.
-const PROFILE_ID_CHARACTERS: usize = 36;
 
 /// Why a command can't be acted on: the field and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,18 +50,9 @@ impl Command {
     ///
     /// The first field that is not as `commands.proto` says.
     pub fn parse(command: RefreshConnection) -> Result<Self, InvalidCommand> {
-        let invalid = InvalidCommand::new;
         let import_new_accounts = import_new_accounts(command.import_new_accounts)?;
         Ok(Self {
-            id: command
-                .command_id
-                .parse()
-                .map_err(|_| invalid("command_id", "a UUID is required"))?,
-            user_id: command
-                .user_id
-                .parse()
-                .map_err(|_| invalid("user_id", "1 to 36 characters are required"))?,
-            connection_id: connection_id(command.bank_connection_id)?,
+            refresh_id: refresh_id(&command)?,
             requested_at: requested_at(command.requested_at.as_ref())?,
             import_new_accounts,
             account_types: account_types(&command.account_types, import_new_accounts)?,
@@ -78,7 +65,7 @@ impl Command {
             redirect_url: redirect_url(command.redirect_url)?,
             max_age: command.max_age.map(max_age).transpose()?,
             wait_for_categorization: command.wait_for_categorization,
-            access_token: given(command.access_token).map(SecretString::from),
+            access_token: access_token(command.access_token)?,
             labels: labels(command.labels)?,
         })
     }
@@ -87,6 +74,33 @@ impl Command {
 /// What an optional text says; none where it is empty.
 fn given(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+fn refresh_id(command: &RefreshConnection) -> Result<RefreshId, InvalidCommand> {
+    let invalid = InvalidCommand::new;
+    let (command_id, user_id) = (command.command_id.parse(), command.user_id.parse());
+    Ok(RefreshId {
+        command_id: command_id.map_err(|_| invalid("command_id", "must be a UUID with hyphens and small letters"))?,
+        user_id: user_id.map_err(|_| invalid("user_id", "must have 1 to 36 characters that can be printed"))?,
+        connection_id: connection_id(command.bank_connection_id)?,
+    })
+}
+
+/// What goes into a header.
+fn access_token(text: String) -> Result<Option<SecretString>, InvalidCommand> {
+    let fits = text.len() <= ACCESS_TOKEN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match fits {
+        true => Ok(given(text).map(SecretString::from)),
+        false => Err(InvalidCommand::new(
+            "access_token",
+            "at most 8192 visible ASCII characters",
+        )),
+    }
+}
+
+/// Whether a text can be printed and has at most so many characters.
+fn is_short(text: &str, characters_max: usize) -> bool {
+    text.chars().count() <= characters_max && text.chars().all(is_plain)
 }
 
 fn connection_id(id: i64) -> Result<ConnectionId, InvalidCommand> {
@@ -112,8 +126,8 @@ fn import_new_accounts(value: i32) -> Result<Option<ImportNewAccounts>, InvalidC
 }
 
 fn account_types(values: &[i32], import: Option<ImportNewAccounts>) -> Result<Vec<AccountType>, InvalidCommand> {
-    let invalid = InvalidCommand::new("account_types", "must be account types of commands.proto");
-    let types = all(values, AccountType::of, invalid)?;
+    let invalid = InvalidCommand::new("account_types", "must be at most 7 account types of commands.proto");
+    let types = all(values, ACCOUNT_TYPES_MAX, AccountType::of, invalid)?;
     match import {
         None | Some(ImportNewAccounts::Skip) if !types.is_empty() => Err(InvalidCommand::new(
             "account_types",
@@ -124,18 +138,29 @@ fn account_types(values: &[i32], import: Option<ImportNewAccounts>) -> Result<Ve
 }
 
 fn allowed_interfaces(values: &[i32]) -> Result<Vec<BankingInterface>, InvalidCommand> {
-    let invalid = InvalidCommand::new("allowed_interfaces", "must be XS2A, FINTS_SERVER or WEB_SCRAPER");
-    all(values, BankingInterface::of, invalid)
+    let invalid = InvalidCommand::new(
+        "allowed_interfaces",
+        "must be at most 3 of XS2A, FINTS_SERVER and WEB_SCRAPER",
+    );
+    all(values, INTERFACES_MAX, BankingInterface::of, invalid)
 }
 
 fn edit_saved_settings(values: &[i32]) -> Result<Vec<SavedSetting>, InvalidCommand> {
-    let allowed = "must be credentials or default two-step procedure";
+    let allowed = "must be at most 2 of credentials and default two-step procedure";
     let invalid = InvalidCommand::new("edit_saved_settings", allowed);
-    all(values, SavedSetting::of, invalid)
+    all(values, SAVED_SETTINGS_MAX, SavedSetting::of, invalid)
 }
 
 /// All values of an enum, or the first that this release does not know.
-fn all<T>(values: &[i32], of: fn(i32) -> Option<T>, invalid: InvalidCommand) -> Result<Vec<T>, InvalidCommand> {
+fn all<T>(
+    values: &[i32],
+    count_max: usize,
+    of: fn(i32) -> Option<T>,
+    invalid: InvalidCommand,
+) -> Result<Vec<T>, InvalidCommand> {
+    if values.len() > count_max {
+        return Err(invalid);
+    }
     let known = |value: &i32| {
         of(*value).ok_or_else(|| InvalidCommand {
             // Every release knows zero, and refuses it.
@@ -171,6 +196,12 @@ fn user_metadata(user: proto::UserMetadata) -> Result<UserMetadata, InvalidComma
         let allowed = "ip_address, device_os and user_agent are all required";
         return Err(InvalidCommand::new("user_metadata", allowed));
     }
+    let is_device = |text| is_short(text, DEVICE_CHARACTERS_MAX);
+    if !is_short(&ip_address, IP_ADDRESS_CHARACTERS_MAX) || !is_device(&device_os) || !is_device(&user_agent) {
+        let allowed =
+            "at most 64 characters of ip_address, and 1024 of device_os and of user_agent, that can be printed";
+        return Err(InvalidCommand::new("user_metadata", allowed));
+    }
     Ok(UserMetadata {
         ip_address,
         device_os,
@@ -181,14 +212,19 @@ fn user_metadata(user: proto::UserMetadata) -> Result<UserMetadata, InvalidComma
 fn profile_id(text: String) -> Result<Option<String>, InvalidCommand> {
     match text.chars().count() {
         0 => Ok(None),
-        PROFILE_ID_CHARACTERS => Ok(Some(text)),
-        _ => Err(InvalidCommand::new("profile_id", "must have 36 characters")),
+        PROFILE_ID_CHARACTERS if text.chars().all(is_plain) => Ok(Some(text)),
+        _ => Err(InvalidCommand::new(
+            "profile_id",
+            "must have 36 characters that can be printed",
+        )),
     }
 }
 
 fn redirect_url(text: String) -> Result<Option<String>, InvalidCommand> {
     let is_https = |text: &String| {
-        text.chars().count() <= URL_CHARACTERS_MAX
+        // The parser would take out line breaks, but the text is what finAPI gets.
+        is_short(text, URL_CHARACTERS_MAX)
+            && !text.contains(char::is_whitespace)
             && url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
     };
     match given(text) {
@@ -201,8 +237,8 @@ fn redirect_url(text: String) -> Result<Option<String>, InvalidCommand> {
 }
 
 fn max_age(age: prost_types::Duration) -> Result<Duration, InvalidCommand> {
-    let invalid = InvalidCommand::new("max_age", "must not be negative");
-    if age.seconds < 0 || age.nanos < 0 {
+    let invalid = InvalidCommand::new("max_age", "must be 0 to 315576000000 seconds");
+    if !(0..=MAX_AGE_SECONDS_MAX).contains(&age.seconds) || !(0..1_000_000_000).contains(&age.nanos) {
         return Err(invalid);
     }
     age.try_into().map_err(|_| invalid)
@@ -224,9 +260,9 @@ impl From<&Command> for RefreshConnection {
     fn from(command: &Command) -> Self {
         let import_new_accounts = command.import_new_accounts.map(proto::ImportNewAccounts::from);
         Self {
-            command_id: command.id.to_string(),
-            user_id: command.user_id.to_string(),
-            bank_connection_id: command.connection_id.get(),
+            command_id: command.id().to_string(),
+            user_id: command.user_id().to_string(),
+            bank_connection_id: command.connection_id().get(),
             requested_at: command.requested_at.map(from_timestamp),
             import_new_accounts: import_new_accounts.unwrap_or_default().into(),
             account_types: values(&command.account_types, proto::AccountType::from),

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::limits::{COMMAND_BYTES_MAX, MAX_AGE_SECONDS_MAX};
 use crate::proto::{self, RefreshConnection};
 
 type Spoil = fn(&mut RefreshConnection);
@@ -19,7 +20,7 @@ fn plain() -> RefreshConnection {
 /// A command with something in every field.
 fn full() -> RefreshConnection {
     RefreshConnection {
-        command_id: "6F1D3B0A-6B0E-4B8E-9A55-0D5B7C3C0001".into(),
+        command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001".into(),
         user_id: "Änna".into(),
         bank_connection_id: 7,
         requested_at: Some(prost_types::Timestamp {
@@ -55,7 +56,7 @@ fn invalid(spoil: Spoil) -> InvalidCommand {
 
 #[test]
 fn every_field_out_of_bounds_is_named() {
-    let spoilt: [(&str, Spoil); 22] = [
+    let spoilt: [(&str, Spoil); 41] = [
         ("command_id", |c| c.command_id = "7".into()),
         ("command_id", |c| c.command_id.clear()),
         ("user_id", |c| c.user_id.clear()),
@@ -97,6 +98,33 @@ fn every_field_out_of_bounds_is_named() {
         ("labels", |c| {
             c.labels.insert("k".into(), "v".repeat(256));
         }),
+        ("command_id", |c| c.command_id = c.command_id.replace('-', "")),
+        ("command_id", |c| c.command_id = format!("urn:uuid:{}", c.command_id)),
+        ("command_id", |c| c.command_id = full().command_id.to_uppercase()),
+        ("user_id", |c| c.user_id = ".\t.".into()),
+        ("user_id", |c| c.user_id = "anna\n".into()),
+        ("user_id", |c| c.user_id = "an\u{202e}na".into()),
+        ("bank_connection_id", |c| c.bank_connection_id = -5),
+        ("account_types", |c| {
+            c.import_new_accounts = 2;
+            c.account_types = vec![1; 8];
+        }),
+        ("allowed_interfaces", |c| c.allowed_interfaces = vec![1; 4]),
+        ("edit_saved_settings", |c| c.edit_saved_settings = vec![1; 3]),
+        ("user_metadata", |c| metadata(c).ip_address = "1".repeat(65)),
+        ("user_metadata", |c| metadata(c).device_os = "x".repeat(1025)),
+        ("user_metadata", |c| metadata(c).user_agent = "App\r\nX: y".into()),
+        ("profile_id", |c| c.profile_id = "\u{85}".repeat(36)),
+        ("redirect_url", |c| c.redirect_url = "https://example.org/\nback".into()),
+        ("redirect_url", |c| c.redirect_url = "https://example.org/ back".into()),
+        ("max_age", |c| {
+            c.max_age = Some(prost_types::Duration {
+                seconds: MAX_AGE_SECONDS_MAX + 1,
+                nanos: 0,
+            });
+        }),
+        ("access_token", |c| c.access_token = "t".repeat(8193)),
+        ("access_token", |c| c.access_token = "to\nken".into()),
         ("labels", |c| {
             c.labels.insert("k".repeat(256), "v".into());
         }),
@@ -109,6 +137,33 @@ fn every_field_out_of_bounds_is_named() {
         assert_eq!(invalid.field, field);
         assert!(invalid.to_string().starts_with(&format!("{field}: ")), "{invalid}");
     }
+}
+
+fn metadata(command: &mut RefreshConnection) -> &mut proto::UserMetadata {
+    let full = full().user_metadata;
+    command.user_metadata.insert(full.expect("a device"))
+}
+
+#[test]
+fn the_largest_command_fits_a_message() {
+    let label = |n: usize| (format!("{n:02}").repeat(200)[..255].to_owned(), "ü".repeat(127));
+    let command = RefreshConnection {
+        user_id: "𝄞".repeat(36),
+        user_metadata: Some(proto::UserMetadata {
+            ip_address: "1".repeat(64),
+            device_os: "日".repeat(1024),
+            user_agent: "日".repeat(1024),
+        }),
+        profile_id: "日".repeat(36),
+        redirect_url: format!("https://example.org/{}", "日".repeat(2028)),
+        access_token: "t".repeat(8192),
+        labels: (0..32).map(label).collect(),
+        ..full()
+    };
+    let parsed = Command::parse(command.clone());
+    assert!(parsed.is_ok(), "{parsed:?}");
+    let size = prost::Message::encoded_len(&command);
+    assert!(size < COMMAND_BYTES_MAX, "{size} bytes");
 }
 
 #[test]
@@ -145,7 +200,7 @@ fn every_field_comes_back_as_it_was() {
     });
     let never = RefreshConnection {
         max_age: Some(prost_types::Duration {
-            seconds: i64::MAX,
+            seconds: MAX_AGE_SECONDS_MAX,
             nanos: 999_999_999,
         }),
         ..plain()
@@ -160,7 +215,7 @@ fn every_field_comes_back_as_it_was() {
 fn a_command_shows_its_ids_and_nothing_that_is_secret_or_personal() {
     let command = Command::parse(full()).expect("a command");
     let shown = format!("{command:?} {command:#?}");
-    assert!(shown.contains("6F1D3B0A-6B0E-4B8E-9A55-0D5B7C3C0001"), "{shown}");
+    assert!(shown.contains("6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001"), "{shown}");
     for hidden in ["planted-token", "Änna", "192.0.2.1", "t-1"] {
         assert!(!shown.contains(hidden), "{shown}");
     }

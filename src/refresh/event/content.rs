@@ -7,16 +7,23 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::id::AccountId;
+use crate::limits::{CATEGORY_CHARACTERS_MAX, TEXT_CHARACTERS_MAX};
 use crate::proto::{self, AccountInterfaceStatus, AccountType, BankingInterface, InterfaceStatus, from_timestamp};
 use crate::refresh::later;
 use crate::refresh::model::{self, Collected, Connection};
 
-/// The longest purpose text an event carries, in characters; longer ones are cut.
-pub const PURPOSE_CHARACTERS_MAX: usize = 2000;
+/// A text of finAPI or of a bank, as an event has it.
+pub(in crate::refresh) fn cut(text: &str) -> String {
+    first(TEXT_CHARACTERS_MAX, text)
+}
 
-/// The longest name of a category that an event carries, in characters. Parts leave room for it, so that they are cut alike before and
-/// after finAPI has categorized: two duplicates of a refresh would else publish transactions twice, or none of them.
-pub const CATEGORY_CHARACTERS_MAX: usize = 64;
+fn first(characters_max: usize, text: &str) -> String {
+    // Mostly it is so short that its characters need not be counted.
+    if text.len() <= characters_max {
+        return text.to_owned();
+    }
+    text.chars().take(characters_max).collect()
+}
 
 pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
     let mut news: BTreeMap<AccountId, (u32, Option<Date>)> = BTreeMap::new();
@@ -33,10 +40,10 @@ pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
         let (new_transactions, oldest) = news.get(&account.id).copied().unwrap_or_default();
         proto::Account {
             id: account.id.get(),
-            name: account.name.clone(),
-            iban: account.iban.clone(),
+            name: cut(&account.name),
+            iban: cut(&account.iban),
             r#type: account_type(&account.kind).into(),
-            currency: account.currency.clone(),
+            currency: cut(&account.currency),
             balance: account.balance.map(|balance| balance.to_string()).unwrap_or_default(),
             interfaces: account.interfaces.iter().map(account_interface).collect(),
             new_transactions,
@@ -50,7 +57,7 @@ pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
 fn account_interface(interface: &model::AccountInterface) -> AccountInterfaceStatus {
     AccountInterfaceStatus {
         interface: banking_interface(&interface.name).into(),
-        status: interface.status.clone(),
+        status: cut(&interface.status),
         last_successful_update: interface.last_success_at.map(from_timestamp),
     }
 }
@@ -67,26 +74,22 @@ pub(super) fn interfaces(connection: &Connection, now: Timestamp, warning: Durat
 }
 
 pub(super) fn transaction(transaction: &model::Transaction) -> proto::Transaction {
-    let purpose = match transaction.purpose.char_indices().nth(PURPOSE_CHARACTERS_MAX) {
-        Some((end, _)) => transaction.purpose[..end].to_owned(),
-        None => transaction.purpose.clone(),
-    };
     proto::Transaction {
         id: transaction.id.get(),
         account_id: transaction.account_id.get(),
         amount: transaction.amount.to_string(),
-        currency: transaction.currency.clone(),
+        currency: cut(&transaction.currency),
         bank_booking_date: text(transaction.bank_booking_date),
         value_date: text(transaction.value_date),
         finapi_booking_date: text(transaction.finapi_booking_date),
-        purpose,
-        counterpart_name: transaction.counterpart_name.clone(),
-        counterpart_iban: transaction.counterpart_iban.clone(),
-        counterpart_bic: transaction.counterpart_bic.clone(),
-        end_to_end_reference: transaction.end_to_end_reference.clone(),
-        mandate_reference: transaction.mandate_reference.clone(),
-        r#type: transaction.kind.clone(),
-        category: transaction.category.chars().take(CATEGORY_CHARACTERS_MAX).collect(),
+        purpose: cut(&transaction.purpose),
+        counterpart_name: cut(&transaction.counterpart_name),
+        counterpart_iban: cut(&transaction.counterpart_iban),
+        counterpart_bic: cut(&transaction.counterpart_bic),
+        end_to_end_reference: cut(&transaction.end_to_end_reference),
+        mandate_reference: cut(&transaction.mandate_reference),
+        r#type: cut(&transaction.kind),
+        category: first(CATEGORY_CHARACTERS_MAX, &transaction.category),
         is_potential_duplicate: transaction.is_potential_duplicate,
         is_adjusting_entry: transaction.is_adjusting_entry,
         imported_at: transaction.imported_at.map(from_timestamp),

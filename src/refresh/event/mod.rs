@@ -8,9 +8,8 @@ use std::fmt;
 use jiff::Timestamp;
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
-use uuid::Uuid;
 
-pub use content::{CATEGORY_CHARACTERS_MAX, PURPOSE_CHARACTERS_MAX};
+pub(super) use content::cut;
 pub(super) use parts::transactions_updated;
 
 pub use super::settings::{Detail, Transactions};
@@ -18,6 +17,7 @@ pub use super::settings::{Detail, Transactions};
 use super::Refresh;
 use super::failure::FailureDetails;
 use super::model::WebFormLink;
+use crate::plain::plain;
 use crate::proto::{
     RefreshContext, RefreshFailed, TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
 };
@@ -117,7 +117,8 @@ impl Event {
             }
             EventKind::RefreshFailed(event) => {
                 let reason = lower(event.reason().as_str_name(), "FAILURE_REASON_");
-                match event.finapi_code.as_str() {
+                // Of an event that was read, it may be anything.
+                match &*plain(&event.finapi_code) {
                     "" => format!("RefreshFailed ({reason})"),
                     code => format!("RefreshFailed ({reason}, {code})"),
                 }
@@ -220,13 +221,12 @@ pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails
 
 fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {
     let command = &refresh.command;
-    let event_id = Uuid::new_v5(&command.id().uuid(), what.as_bytes());
     RefreshContext {
         command_id: command.id().to_string(),
         user_id: command.user_id().to_string(),
         bank_connection_id: command.connection_id().get(),
         task_id: refresh.task().map(|task| task.id.to_string()).unwrap_or_default(),
-        event_id: event_id.to_string(),
+        event_id: command.refresh_id().event_id(what).to_string(),
         occurred_at: Some(from_timestamp(now)),
         labels: command.labels().clone(),
     }

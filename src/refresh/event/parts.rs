@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::content::{CATEGORY_CHARACTERS_MAX, accounts, interfaces, transaction};
+use super::content::{accounts, cut, interfaces, transaction};
 use super::{Detail, Event, EventKind, Transactions, context, outcome};
 use crate::id::TransactionId;
+use crate::limits::CATEGORY_CHARACTERS_MAX;
 use crate::proto::{self, Bank, RefreshContext, TransactionsUpdated, from_timestamp};
 use crate::refresh::model::{Collected, Connection};
 use crate::refresh::{Refresh, Update};
@@ -38,7 +39,7 @@ pub(in crate::refresh) fn transactions_updated(
         origin: update.origin.into(),
         bank: Some(Bank {
             id: connection.bank_id.get(),
-            name: connection.bank_name.clone(),
+            name: cut(&connection.bank_name),
         }),
         part,
         new_transactions: count(collected.transactions.len()),

@@ -5,13 +5,14 @@ use prost::Message as _;
 use super::state::{MESSAGE_NAME, Unreadable, VERSION, decode, encode};
 use super::*;
 use crate::proto::RefreshState;
+use crate::proto::refresh_state as wire;
 
 /// Writes and reads a refresh, and checks what holds for every checkpoint.
 pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     let bytes = encode(refresh);
     let written = String::from_utf8_lossy(&bytes);
     assert!(!written.contains(FORM_URL), "a web form's URL is in a checkpoint");
-    let read = decode(&bytes).expect("a checkpoint that was just written");
+    let read = decode(&bytes, at(0)).expect("a checkpoint that was just written");
     assert_eq!(RefreshConnection::from(&*read.command), refresh.command_as_kept());
     assert_eq!(read.envelope, refresh.envelope);
     assert_eq!(read.requested_at, refresh.requested_at);
@@ -46,7 +47,7 @@ fn written(spoil: impl FnOnce(&mut RefreshState)) -> Vec<u8> {
 }
 
 fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
-    decode(&written(spoil)).expect_err("not to be read")
+    decode(&written(spoil), at(0)).expect_err("not to be read")
 }
 
 #[test]
@@ -173,10 +174,96 @@ fn a_checkpoint_whose_command_is_refused_is_malformed_and_says_which_field() {
     }
 }
 
+/// A time that is too far ahead.
+fn late() -> Option<prost_types::Timestamp> {
+    Some(from_timestamp(later(at(0), secs(49 * 3600))))
+}
+
+fn updating(id: &str, created_at: prost_types::Timestamp) -> Option<wire::Phase> {
+    let task = wire::Task {
+        id: id.into(),
+        created_at: Some(created_at),
+    };
+    Some(wire::Phase::Updating(wire::Updating { task: Some(task) }))
+}
+
+fn awaiting(form: &str, expires_at: prost_types::Timestamp) -> Option<wire::Phase> {
+    Some(wire::Phase::AwaitingUser(wire::AwaitingUser {
+        task: Some(wire::Task {
+            id: "task-1".into(),
+            created_at: Some(from_timestamp(at(0))),
+        }),
+        web_form_id: form.into(),
+        expires_at: Some(expires_at),
+    }))
+}
+
+fn settling(spoil: impl FnOnce(&mut wire::Update)) -> Option<wire::Phase> {
+    let mut update = wire::Update {
+        origin: UpdateOrigin::Silent.into(),
+        next_part: 1,
+        ..wire::Update::default()
+    };
+    spoil(&mut update);
+    Some(wire::Phase::Settling(wire::Settling { update: Some(update) }))
+}
+
+#[test]
+fn what_finapi_says_of_times_never_makes_a_checkpoint_that_cant_be_read() {
+    for odd in [Timestamp::MIN, Timestamp::MAX] {
+        let mut run = Run::plain();
+        let task = Task {
+            created_at: odd,
+            ..running()
+        };
+        run.find([]).start(task).taken_up();
+        assert_eq!(run.phase(), "updating");
+    }
+    let mut run = Run::updating();
+    run.poll(form_required());
+    run.form(WebForm {
+        expires_at: Some(Timestamp::MAX),
+        ..open_form()
+    });
+    round_trip(run.at());
+}
+
 #[test]
 fn what_is_no_checkpoint_is_malformed_and_says_where() {
     type Spoil = fn(&mut RefreshState);
-    let spoilt: [(&str, Spoil); 6] = [
+    let spoilt: [(&str, Spoil); 21] = [
+        ("requested_at", |state| {
+            state.command.as_mut().expect("a command").requested_at = late();
+        }),
+        ("phase_since", |state| state.phase_since = late()),
+        ("due_at", |state| state.due_at = late()),
+        ("correlation_id", |state| state.correlation_id = "c".repeat(256)),
+        ("traceparent", |state| state.traceparent = "00-\r\nX: y-1".into()),
+        ("tracestate", |state| state.tracestate = "x".repeat(513)),
+        ("task.id", |state| {
+            state.phase = updating("../../../internal/admin?x=1", from_timestamp(at(0)));
+        }),
+        ("task.created_at", |state| {
+            state.phase = updating("task-1", late().expect("a time"));
+        }),
+        ("web_form_id", |state| {
+            state.phase = awaiting("../../../admin/delete", from_timestamp(at(0)));
+        }),
+        ("expires_at", |state| {
+            state.phase = awaiting("form-1", late().expect("a time"));
+        }),
+        ("origin", |state| state.phase = settling(|update| update.origin = 0)),
+        ("origin", |state| state.phase = settling(|update| update.origin = 99)),
+        ("next_part", |state| {
+            state.phase = settling(|update| update.next_part = 0)
+        }),
+        ("since", |state| {
+            let long_ago = earlier(at(0), secs(50 * 3600));
+            state.phase = settling(|update| update.since = Some(from_timestamp(long_ago)));
+        }),
+        ("until", |state| {
+            state.phase = settling(|update| update.until = late());
+        }),
         ("version", |state| state.version = 0),
         ("command", |state| state.command = None),
         ("requested_at", |state| {
@@ -200,8 +287,8 @@ fn what_is_no_checkpoint_is_malformed_and_says_where() {
         };
         assert!(why.contains(field), "{why}");
     }
-    assert!(matches!(decode(&[0xff; 9]), Err(Unreadable::Malformed(_))));
-    assert!(matches!(decode(&[]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(decode(&[0xff; 9], at(0)), Err(Unreadable::Malformed(_))));
+    assert!(matches!(decode(&[], at(0)), Err(Unreadable::Malformed(_))));
 }
 
 #[test]
@@ -209,7 +296,7 @@ fn a_checkpoint_cut_short_is_no_panic() {
     let bytes = encode(Run::awaiting().at());
     for length in 0..bytes.len() {
         // Some prefixes happen to be whole fields; none of them is this refresh.
-        drop(decode(&bytes[..length]));
+        drop(decode(&bytes[..length], at(0)));
     }
 }
 
@@ -233,7 +320,7 @@ fn a_refresh_shows_neither_its_token_nor_its_web_form() {
 #[test]
 fn a_refresh_continues_from_the_largest_numbers_of_a_checkpoint() {
     let bytes = written(|state| (state.polls, state.failures) = (u32::MAX, u32::MAX));
-    let refresh = decode(&bytes).expect("a checkpoint");
+    let refresh = decode(&bytes, at(0)).expect("a checkpoint");
     let context = StepContext {
         now: refresh.due_at,
         jitter: 0.5,

@@ -4,9 +4,10 @@ use prost::Message as _;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::event::{Detail, PURPOSE_CHARACTERS_MAX};
+use super::event::Detail;
 use super::model::AccountInterface;
 use super::*;
+use crate::limits::TEXT_CHARACTERS_MAX;
 use crate::proto::{AccountType, BankingInterface};
 
 fn success(connection: Connection, collected: Collected) -> TransactionsUpdated {
@@ -21,13 +22,16 @@ fn ids_are_derived_from_the_command_and_what_happened() {
     run.form(form(WebFormStatus::Completed))
         .connection(ready())
         .collect(collected(0));
-    let namespace = Uuid::parse_str(&command().command_id).expect("a UUID");
+    let refresh = Uuid::new_v5(
+        &Uuid::parse_str(&command().command_id).expect("a UUID"),
+        format!("{}/{}", command().bank_connection_id, command().user_id).as_bytes(),
+    );
     let ids: Vec<_> = run
         .published
         .iter()
         .map(|event| event.context().event_id.clone())
         .collect();
-    let derived = |what: &str| Uuid::new_v5(&namespace, what.as_bytes()).to_string();
+    let derived = |what: &str| Uuid::new_v5(&refresh, what.as_bytes()).to_string();
     assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
 }
 
@@ -238,11 +242,11 @@ fn a_transaction_is_published_with_every_digit() {
 #[test]
 fn a_long_purpose_is_cut_between_characters() {
     let mut collected = collected(2);
-    collected.transactions[0].purpose = "ü".repeat(PURPOSE_CHARACTERS_MAX + 1);
-    collected.transactions[1].purpose = "ü".repeat(PURPOSE_CHARACTERS_MAX);
+    collected.transactions[0].purpose = "ü".repeat(TEXT_CHARACTERS_MAX + 1);
+    collected.transactions[1].purpose = "ü".repeat(TEXT_CHARACTERS_MAX);
     let event = success(ready(), collected);
     for transaction in &event.transactions {
-        assert_eq!(transaction.purpose.chars().count(), PURPOSE_CHARACTERS_MAX);
+        assert_eq!(transaction.purpose.chars().count(), TEXT_CHARACTERS_MAX);
     }
 }
 

@@ -197,12 +197,12 @@ fn follow(seed: u64) {
         now = now.max(refresh.due_at);
         if draw.one_in(40) {
             // Its worker is killed; what was last written down comes to another one, which takes a while.
-            refresh = state::decode(&durable).expect("a checkpoint");
+            refresh = state::decode(&durable, now).expect("a checkpoint");
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
         }
         if draw.one_in(40) {
             // Its worker is stopped; another one continues at once.
-            refresh = state::decode(&state::encode(&refresh)).expect("a checkpoint");
+            refresh = state::decode(&state::encode(&refresh), now).expect("a checkpoint");
             now = now.max(refresh.due_at);
         }
         if refresh.failed(now, &policy).is_some() {
@@ -432,7 +432,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
             durable = state::encode(&refresh);
         }
         if world.draw.one_in(10) {
-            refresh = state::decode(&durable).expect("a checkpoint");
+            refresh = state::decode(&durable, now).expect("a checkpoint");
         }
         now = later(now, millis(world.draw.0.u64(0..3000)));
     }

@@ -48,7 +48,7 @@ fn describe(refresh: &Refresh) -> String {
 #[test]
 fn what_was_once_written_is_read_as_it_was_meant() {
     for Recorded { name, bytes, read } in recorded() {
-        let refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let refresh = decode(&bytes, at(0)).unwrap_or_else(|why| panic!("{name}: {why}"));
         assert_eq!(describe(&refresh), read, "{name}");
     }
 }
@@ -57,7 +57,7 @@ fn what_was_once_written_is_read_as_it_was_meant() {
 fn what_was_once_written_is_continued_and_written_again() {
     let policy = Policy::default();
     for Recorded { name, bytes, .. } in recorded() {
-        let mut refresh = decode(&bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let mut refresh = decode(&bytes, at(0)).unwrap_or_else(|why| panic!("{name}: {why}"));
         let mut failed = 0;
         loop {
             let context = StepContext {
@@ -69,7 +69,7 @@ fn what_was_once_written_is_continued_and_written_again() {
             let step = refresh.step(Err(failure), context, &policy);
             match step.next {
                 Next::Continue(next) | Next::Checkpoint(next) => {
-                    refresh = decode(&encode(&next)).unwrap_or_else(|why| panic!("{name}: {why}"));
+                    refresh = decode(&encode(&next), at(0)).unwrap_or_else(|why| panic!("{name}: {why}"));
                 }
                 Next::Done => break assert_eq!(step.events.len(), 1, "{name}"),
             }
@@ -96,7 +96,7 @@ fn every_phase_is_recorded() {
 fn record() {
     for (name, refresh) in examples() {
         let bytes = encode(&refresh);
-        let read = decode(&bytes).expect("just written");
+        let read = decode(&bytes, at(0)).expect("just written");
         println!("{name} | {} | {}", hex::encode(&bytes), describe(&read));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Transition;
+use super::task::DAY;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::FailureDetails;
 use crate::refresh::model::{Collected, Connection, WebForm, WebFormLink, WebFormStatus};
@@ -25,6 +26,7 @@ impl Transition<'_> {
     ) -> Step {
         let now = self.context.now;
         let expires_at = web_form.expires_at.unwrap_or_else(|| later(now, WEB_FORM_LIFETIME));
+        let expires_at = expires_at.min(later(now, DAY));
         let notification = event::user_action_required(&refresh, now, form, expires_at, reason);
         let phase = Phase::AwaitingUser {
             task: task.clone(),

@@ -11,6 +11,9 @@ use crate::refresh::query::Response;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, later};
 
+/// How far the time of a task may be from a command's, and from our clock.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
 impl Transition<'_> {
     pub(super) fn on_connection(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
         let last = connection.last_success_at();
@@ -83,9 +86,11 @@ impl Transition<'_> {
 
     /// Enters the phase that the task is in.
     pub(super) fn follow_task(&self, refresh: Refresh, task: Task) -> Step {
+        // A time that no checkpoint may have is finAPI's mistake.
+        let (first, last) = (earlier(refresh.requested_at, DAY), later(self.context.now, DAY));
         let reference = TaskRef {
             id: task.id,
-            created_at: task.created_at,
+            created_at: task.created_at.max(first).min(last),
         };
         match task.status {
             TaskStatus::Running => self.on_task_running(refresh, reference),

@@ -14,6 +14,7 @@ pub struct FinApiMetrics {
     queries: Histogram<f64>,
     requests: Histogram<f64>,
     tokens: Counter<u64>,
+    odd_codes: Counter<u64>,
 }
 
 /// Where a token came from.
@@ -53,12 +54,21 @@ impl FinApiMetrics {
                 "{token}",
                 "Users' access tokens that were needed, by where they came from",
             ),
+            odd_codes: make.counter(
+                "bankrefresh.finapi.odd_codes",
+                "{response}",
+                "Responses with an error code that is not a word, so that it was left out, by query",
+            ),
         }
     }
 
     pub(crate) fn queried(&self, query: &'static str, class: &'static str, took: Duration) {
         let labels = [KeyValue::new("query", query), KeyValue::new("class", class)];
         self.queries.record(took.as_secs_f64(), &labels);
+    }
+
+    pub(crate) fn odd_code(&self, query: &'static str) {
+        self.odd_codes.add(1, &[KeyValue::new("query", query)]);
     }
 
     pub(crate) fn token(&self, from: TokenFrom) {

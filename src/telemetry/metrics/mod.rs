@@ -180,6 +180,7 @@ mod tests {
         gauges.draining(false);
         gauges.wake_ups_off(false);
         finapi.queried("task", "ok", moment);
+        finapi.odd_code("task");
         finapi.token(TokenFrom::Memory);
         metrics.left("updating", moment);
         metrics.delivered("a:b");

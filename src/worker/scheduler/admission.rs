@@ -49,8 +49,11 @@ impl Scheduler {
                 self.publish(receipt, None, Publication::Forward(forward));
             }
             Content::MissingRequestedAt(refresh) => {
-                let redeliveries = receipt.redeliveries();
-                self.publish(receipt, None, Publication::Requeue(refresh, redeliveries));
+                let publication = match receipt.redeliveries() {
+                    0 => Publication::Requeue(refresh),
+                    kept => Publication::Park(refresh, kept),
+                };
+                self.publish(receipt, None, publication);
             }
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
@@ -61,8 +64,8 @@ impl Scheduler {
     }
 
     fn on_refresh(&mut self, job: Job, now: Now) {
-        match self.firsts.get(job.refresh.command.id()) {
-            Some(first) => self.on_duplicate(job, first.clone(), now),
+        match self.firsts.get(job.refresh.command.refresh_id()) {
+            Some(first) => self.on_duplicate(job, *first, now),
             None => self.admit(job, now),
         }
     }
@@ -94,7 +97,7 @@ impl Scheduler {
             return self.drop_duplicate(job);
         }
         // While the first is busy, this may be what it has just published.
-        let Some(waiting) = self.take_waiting(job.refresh.command.id(), first.tag) else {
+        let Some(waiting) = self.take_waiting(job.refresh.command.refresh_id(), first.tag) else {
             return self.park_duplicate(job, now);
         };
         // The first may have polled just before.

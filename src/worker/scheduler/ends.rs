@@ -9,7 +9,7 @@ impl Scheduler {
     pub(in crate::worker) fn on_run_end(&mut self, id: RunId, end: RunEnd, now: Now) {
         let Some(Busy {
             receipt,
-            command_id,
+            refresh_id,
             runs_for,
         }) = self.busy.remove(&id)
         else {
@@ -19,7 +19,7 @@ impl Scheduler {
             self.runnable.on_run_end(&user_id);
         }
         if !self.owns(&receipt) {
-            self.forget(command_id.as_ref(), receipt.tag());
+            self.forget(refresh_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
@@ -29,7 +29,7 @@ impl Scheduler {
                     let job = Job::tried(refresh, receipt);
                     self.place(Job { is_blocked, ..job }, now);
                 }
-                RunEnd::Publishes(publication) => self.publish(receipt, command_id, publication),
+                RunEnd::Publishes(publication) => self.publish(receipt, refresh_id, publication),
                 RunEnd::NeedsToken(mut refresh, renewals) => {
                     // A token may take long, and the list of tasks that the run has read is old then.
                     refresh.locate_again();
@@ -54,7 +54,7 @@ impl Scheduler {
     /// A publication ended.
     pub(in crate::worker) fn on_publish_end(&mut self, id: RunId, end: PublishEnd, now: Now) {
         let Some(Busy {
-            receipt, command_id, ..
+            receipt, refresh_id, ..
         }) = self.busy.remove(&id)
         else {
             return;
@@ -65,15 +65,15 @@ impl Scheduler {
             self.on_forward(now);
         }
         if !self.owns(&receipt) || matches!(end, PublishEnd::Lost) {
-            self.forget(command_id.as_ref(), receipt.tag());
+            self.forget(refresh_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
                 PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
                 PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
-                PublishEnd::Again(publication) => self.publish(receipt, command_id, publication),
+                PublishEnd::Again(publication) => self.publish(receipt, refresh_id, publication),
                 PublishEnd::Done | PublishEnd::Lost => {
-                    self.forget(command_id.as_ref(), receipt.tag());
+                    self.forget(refresh_id.as_ref(), receipt.tag());
                     self.actions.push_back(Action::Acknowledge(receipt));
                 }
             }

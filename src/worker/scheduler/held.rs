@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::job::{Job, Now};
-use crate::id::CommandId;
+use crate::id::{CommandId, RefreshId};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Refresh, later};
 
@@ -15,8 +15,8 @@ type Slot = (Duration, u64);
 #[derive(Debug, Default)]
 pub(super) struct Held {
     slots: BTreeMap<Slot, Waiter>,
-    /// Where each command is held, for wake-ups.
-    places: HashMap<CommandId, Slot>,
+    /// Where each command is held, for wake-ups: mostly in one slot.
+    places: HashMap<CommandId, Vec<Slot>>,
     count: u64,
 }
 
@@ -30,7 +30,7 @@ impl Held {
     pub(super) fn insert(&mut self, job: Job, due: Duration, now: Now) {
         self.count += 1;
         let slot = (due, self.count);
-        self.places.insert(job.refresh.command.id().clone(), slot);
+        self.places.entry(job.refresh.command.id()).or_default().push(slot);
         let since = now.since_start;
         self.slots.insert(slot, Waiter { job, since });
     }
@@ -60,28 +60,44 @@ impl Held {
         self.pop()
     }
 
-    pub(super) fn remove(&mut self, command_id: &CommandId) -> Option<Job> {
-        let slot = self.places.remove(command_id)?;
-        Some(self.slots.remove(&slot)?.job)
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Job> {
-        let (_, Waiter { job, .. }) = self.slots.pop_first()?;
-        self.places.remove(job.refresh.command.id());
+    pub(super) fn remove(&mut self, refresh_id: &RefreshId) -> Option<Job> {
+        let slots = self.places.get(&refresh_id.command_id)?;
+        let is_it = |slot: &&Slot| {
+            let waiter = self.slots.get(slot);
+            waiter.is_some_and(|waiter| waiter.job.refresh.command.refresh_id() == refresh_id)
+        };
+        let slot = *slots.iter().find(is_it)?;
+        let Waiter { job, .. } = self.slots.remove(&slot)?;
+        self.vacate(slot, &job);
         Some(job)
     }
 
+    pub(super) fn pop(&mut self) -> Option<Job> {
+        let (slot, Waiter { job, .. }) = self.slots.pop_first()?;
+        self.vacate(slot, &job);
+        Some(job)
+    }
+
+    fn vacate(&mut self, slot: Slot, job: &Job) {
+        let command_id = job.refresh.command.id();
+        if let Some(slots) = self.places.get_mut(&command_id) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.places.remove(&command_id);
+            }
+        }
+    }
+
     /// finAPI has called back, so what the refresh waits for may have happened. A wait that finAPI asked for, or that follows a failure, stays.
-    pub(super) fn wake(&mut self, command_id: &CommandId, now: Now) {
-        let Some(slot) = self.places.get(command_id).copied() else {
-            return;
-        };
-        if self
-            .slots
-            .get(&slot)
-            .is_some_and(|waiter| waiter.job.refresh.failures == 0)
-        {
-            self.make_due(slot, now);
+    pub(super) fn wake(&mut self, command_id: CommandId, now: Now) {
+        for slot in self.places.get(&command_id).cloned().unwrap_or_default() {
+            if self
+                .slots
+                .get(&slot)
+                .is_some_and(|waiter| waiter.job.refresh.failures == 0)
+            {
+                self.make_due(slot, now);
+            }
         }
     }
 
@@ -103,7 +119,9 @@ impl Held {
         let refresh = &mut waiter.job.refresh;
         let wait = due.saturating_sub(now.since_start);
         refresh.due_at = refresh.due_at.min(later(now.time, wait));
-        self.places.insert(refresh.command.id().clone(), (due, slot.1));
+        let places = self.places.entry(refresh.command.id()).or_default();
+        places.retain(|other| *other != slot);
+        places.push((due, slot.1));
         self.slots.insert((due, slot.1), waiter);
     }
 }

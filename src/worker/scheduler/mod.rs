@@ -32,7 +32,7 @@ use std::time::Duration;
 use super::publication::Publication;
 use super::settings::Settings;
 use crate::broker::Tag;
-use crate::id::{CommandId, UserId};
+use crate::id::{CommandId, RefreshId, UserId};
 use crate::refresh::failure::Failure;
 use crate::refresh::{Progress, Refresh};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
@@ -58,16 +58,15 @@ const UNPROVEN_WAIT: Duration = Duration::from_secs(1);
 struct Busy {
     receipt: Receipt,
     /// None where the delivery is not the one of its command that is worked on.
-    command_id: Option<CommandId>,
+    refresh_id: Option<RefreshId>,
     /// Whose run it is; none for a publication.
     runs_for: Option<UserId>,
 }
 
 /// The delivery of a command that is worked on. Others of the command are duplicates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct First {
     tag: Tag,
-    user_id: UserId,
     /// How far it was when it came in.
     progress: Progress,
 }
@@ -96,7 +95,7 @@ pub(super) struct Scheduler {
     /// When the quarantine is consumed again, where that is paused: what waits here would come back with each worker that dies of something else.
     quarantine_resumes: Option<Duration>,
     /// By command.
-    firsts: HashMap<CommandId, First>,
+    firsts: HashMap<RefreshId, First>,
     shares: Shares,
     users: Users,
     runs: RunId,
@@ -147,11 +146,11 @@ impl Scheduler {
                 self.await_token(job);
                 continue;
             }
-            let command_id = Some(job.refresh.command.id().clone());
+            let refresh_id = Some(job.refresh.command.refresh_id().clone());
             let tag = job.receipt.tag();
             let user_id = job.refresh.command.user_id();
             self.runnable.on_run(user_id);
-            let id = self.begin(job.receipt, command_id, Some(user_id.clone()));
+            let id = self.begin(job.receipt, refresh_id, Some(user_id.clone()));
             return Some(Run {
                 id,
                 tag,
@@ -179,9 +178,9 @@ impl Scheduler {
         self.awaiting_token.values_mut().for_each(Vec::clear);
         let is_busy = |first: &First| self.busy.values().any(|busy| busy.receipt.tag() == first.tag);
         let idle = self.firsts.iter().filter(|(_, first)| !is_busy(first));
-        let idle: Vec<CommandId> = idle.map(|(id, _)| id.clone()).collect();
-        for command_id in idle {
-            self.leave(&command_id);
+        let idle: Vec<RefreshId> = idle.map(|(id, _)| id.clone()).collect();
+        for refresh_id in idle {
+            self.leave(&refresh_id);
         }
         if abandoned > 0 {
             self.actions.push_back(Action::ReportAbandoned(abandoned));
@@ -200,7 +199,7 @@ impl Scheduler {
     }
 
     /// finAPI called back about a command.
-    pub(super) fn on_wake_up(&mut self, command_id: &CommandId, now: Now) {
+    pub(super) fn on_wake_up(&mut self, command_id: CommandId, now: Now) {
         self.held.wake(command_id, now);
     }
 
@@ -284,13 +283,13 @@ impl Scheduler {
         self.generation == Some(receipt.tag().generation)
     }
 
-    fn begin(&mut self, receipt: Receipt, command_id: Option<CommandId>, runs_for: Option<UserId>) -> RunId {
+    fn begin(&mut self, receipt: Receipt, refresh_id: Option<RefreshId>, runs_for: Option<UserId>) -> RunId {
         self.runs += 1;
         self.publishing += usize::from(runs_for.is_none());
         self.forwards += usize::from(receipt.came_back_too_often());
         let busy = Busy {
             receipt,
-            command_id,
+            refresh_id,
             runs_for,
         };
         self.busy.insert(self.runs, busy);
@@ -302,22 +301,25 @@ impl Scheduler {
         self.held.insert(job, due, now);
     }
 
-    fn publish(&mut self, receipt: Receipt, command_id: Option<CommandId>, publication: Publication) {
+    fn publish(&mut self, receipt: Receipt, refresh_id: Option<RefreshId>, publication: Publication) {
         let tag = receipt.tag();
-        let id = self.begin(receipt, command_id, None);
+        let id = self.begin(receipt, refresh_id, None);
         self.actions.push_back(Action::Publish(id, tag, publication));
     }
 
     fn park(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.id().clone());
+        let refresh_id = Some(job.refresh.command.refresh_id().clone());
         let redeliveries = job.redeliveries_to_keep();
-        self.publish(job.receipt, command_id, Publication::Park(job.refresh, redeliveries));
+        self.publish(job.receipt, refresh_id, Publication::Park(job.refresh, redeliveries));
     }
 
+    /// A lane has no count of redeliveries, because any sender could write one. What has a count to keep is parked.
     fn requeue(&mut self, job: Job) {
-        let command_id = Some(job.refresh.command.id().clone());
-        let redeliveries = job.redeliveries_to_keep();
-        self.publish(job.receipt, command_id, Publication::Requeue(job.refresh, redeliveries));
+        if job.redeliveries_to_keep() > 0 {
+            return self.park(job);
+        }
+        let refresh_id = Some(job.refresh.command.refresh_id().clone());
+        self.publish(job.receipt, refresh_id, Publication::Requeue(job.refresh));
     }
 
     fn await_token(&mut self, job: Job) {
@@ -334,9 +336,9 @@ impl Scheduler {
     }
 
     /// Takes a job out of where it waits.
-    fn take_waiting(&mut self, command_id: &CommandId, tag: Tag) -> Option<Job> {
+    fn take_waiting(&mut self, refresh_id: &RefreshId, tag: Tag) -> Option<Job> {
         let is_it = |job: &Job| job.receipt.tag() == tag;
-        let waiting = self.held.remove(command_id).or_else(|| self.runnable.remove(tag));
+        let waiting = self.held.remove(refresh_id).or_else(|| self.runnable.remove(tag));
         let waiting = waiting.or_else(|| {
             let at = self.backlog.iter().position(is_it)?;
             self.backlog.remove(at)
@@ -347,10 +349,10 @@ impl Scheduler {
         })
     }
 
-    fn forget(&mut self, command_id: Option<&CommandId>, tag: Tag) {
-        let Some(command_id) = command_id else { return };
-        if self.firsts.get(command_id).is_some_and(|first| first.tag == tag) {
-            self.leave(command_id);
+    fn forget(&mut self, refresh_id: Option<&RefreshId>, tag: Tag) {
+        let Some(refresh_id) = refresh_id else { return };
+        if self.firsts.get(refresh_id).is_some_and(|first| first.tag == tag) {
+            self.leave(refresh_id);
         }
     }
 }

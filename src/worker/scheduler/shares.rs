@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::job::{Job, Now};
 use super::{First, Scheduler};
 use crate::broker::topology::DELAYS;
-use crate::id::{CommandId, UserId};
+use crate::id::{RefreshId, UserId};
 use crate::refresh::{Phase, later};
 use crate::worker::settings::Settings;
 
@@ -88,17 +88,16 @@ impl Scheduler {
         let first = First {
             tag: job.receipt.tag(),
             progress: job.refresh.progress(),
-            user_id: command.user_id().clone(),
         };
-        if let Some(replaced) = self.firsts.insert(command.id().clone(), first) {
-            self.users.leave(&replaced.user_id);
+        if self.firsts.insert(command.refresh_id().clone(), first).is_some() {
+            self.users.leave(command.user_id());
         }
         self.users.enter(command.user_id()) >= self.shares.in_flight
     }
 
-    pub(super) fn leave(&mut self, command_id: &CommandId) {
-        if let Some(first) = self.firsts.remove(command_id) {
-            self.users.leave(&first.user_id);
+    pub(super) fn leave(&mut self, refresh_id: &RefreshId) {
+        if self.firsts.remove(refresh_id).is_some() {
+            self.users.leave(&refresh_id.user_id);
         }
     }
 

@@ -81,6 +81,15 @@ impl Open {
         !self.is_quarantined() && self.redeliveries >= 3
     }
 
+    /// Whether it is back in its lane, or in the steps queue where it has a count to keep.
+    fn is_requeued(&self, place: &rules::Place<'_>) -> bool {
+        match place {
+            rules::Place::Requeued => self.redeliveries == 0,
+            rules::Place::Parked(_) => self.redeliveries > 0,
+            _ => false,
+        }
+    }
+
     fn may_kill(&self) -> bool {
         !self.has_run && (self.is_careful() || self.is_quarantined())
     }
@@ -259,18 +268,14 @@ impl World {
 
     /// Mostly of something that is held.
     fn wake_up(&mut self) {
-        let held: Vec<CommandId> = self
-            .scheduler
-            .held()
-            .map(|refresh| refresh.command.id().clone())
-            .collect();
+        let held: Vec<CommandId> = self.scheduler.held().map(|refresh| refresh.command.id()).collect();
         let command_id = match self.random.choice(&held) {
-            Some(held) if self.random.u8(..10) > 0 => held.clone(),
+            Some(held) if self.random.u8(..10) > 0 => *held,
             _ => command_id(self.random.u64(..20)).parse().expect("an id"),
         };
         let before = self.waits();
-        self.scheduler.on_wake_up(&command_id, self.now);
-        self.check_woken(&command_id, &before);
+        self.scheduler.on_wake_up(command_id, self.now);
+        self.check_woken(command_id, &before);
     }
 
     fn connect(&mut self) {
@@ -474,7 +479,7 @@ fn command_id(number: u64) -> String {
 
 /// What the broker is to have of a publication.
 fn sent(publication: &Publication) -> Option<Sent> {
-    let (Publication::Park(refresh, _) | Publication::Requeue(refresh, _)) = publication else {
+    let (Publication::Park(refresh, _) | Publication::Requeue(refresh)) = publication else {
         return None;
     };
     Some(Sent {
@@ -492,7 +497,8 @@ fn parts_published(refresh: &Refresh) -> u32 {
 }
 
 fn number_of(refresh: &Refresh) -> u64 {
-    let (_, number) = refresh.command.id().as_str().rsplit_once('-').expect("an id");
+    let id = refresh.command.id().to_string();
+    let (_, number) = id.rsplit_once('-').expect("an id");
     number.parse().expect("a number")
 }
 

@@ -36,7 +36,7 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         flaw: None,
         message: parked[0].clone(),
     };
-    assert_eq!(message::redeliveries(&delivery), 3);
+    assert_eq!(message::redeliveries(&delivery, &Topology::new("bankrefresh")), 3);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(alone.calls(), 1);
 }

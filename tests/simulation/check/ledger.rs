@@ -299,8 +299,14 @@ impl<'a> Refresh<'a> {
 
     /// The id of an event of it, by what happened.
     pub(crate) fn event_id(&self, what: &str) -> String {
-        let namespace = Uuid::parse_str(self.id).expect("a command's id");
-        Uuid::new_v5(&namespace, what.as_bytes()).to_string()
+        let command = Uuid::parse_str(self.id).expect("a command's id");
+        let RefreshConnection {
+            bank_connection_id,
+            user_id,
+            ..
+        } = self.command;
+        let refresh = Uuid::new_v5(&command, format!("{bank_connection_id}/{user_id}").as_bytes());
+        Uuid::new_v5(&refresh, what.as_bytes()).to_string()
     }
 }
 

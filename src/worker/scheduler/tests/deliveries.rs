@@ -124,7 +124,7 @@ impl World {
             refresh.phase = collecting(sent.parts_published);
         } else if self.random.bool() {
             let task = TaskRef {
-                id: "".into(),
+                id: "task-1".parse().expect("an id"),
                 created_at: self.now.time,
             };
             refresh.phase = Phase::Updating { task };

@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_millis(1500);
 
 /// Where a delivery is.
 #[derive(Debug)]
-enum Place<'a> {
+pub(super) enum Place<'a> {
     Backlog,
     Runnable,
     AwaitingToken(&'a Refresh),
@@ -135,7 +135,7 @@ impl World {
     fn others_of(&self, refresh: &Refresh) -> usize {
         let command = &refresh.command;
         let firsts = self.scheduler.firsts.iter();
-        let others = firsts.filter(|(id, first)| first.user_id == *command.user_id() && *id != command.id());
+        let others = firsts.filter(|(id, _)| id.user_id == *command.user_id() && *id != command.refresh_id());
         others.count()
     }
 
@@ -153,7 +153,7 @@ impl World {
     pub(super) fn waits(&self) -> BTreeMap<Tag, Wait> {
         let wait = |(due, since, job): (Duration, Duration, &Job)| {
             let wait = Wait {
-                command_id: job.refresh.command.id().clone(),
+                command_id: job.refresh.command.id(),
                 due,
                 since,
                 due_at: job.refresh.due_at,
@@ -198,7 +198,7 @@ impl World {
 
     /// Before a refresh comes in.
     pub(super) fn arrival(&self, refresh: &Refresh, released_at: Option<Timestamp>) -> Arrival {
-        let first = self.scheduler.firsts.get(refresh.command.id()).map(|first| {
+        let first = self.scheduler.firsts.get(refresh.command.refresh_id()).map(|first| {
             let place = self.place(first.tag);
             First {
                 tag: first.tag,
@@ -241,7 +241,7 @@ impl World {
         let open = &self.open[&tag];
         let place = self.place(tag);
         if open.missing_requested_at {
-            return assert!(matches!(place, Place::Requeued), "its date is not published: {place:?}");
+            return assert!(open.is_requeued(&place), "its date is not published: {place:?}");
         }
         let Some(first) = first else {
             return self.check_admitted(tag, due_at, line, has_begun, &before);
@@ -302,7 +302,7 @@ impl World {
         }
         let place = self.place(tag);
         if self.draining && open.is_command() {
-            assert!(matches!(place, Place::Requeued), "a command while draining: {place:?}");
+            assert!(open.is_requeued(&place), "a command while draining: {place:?}");
         } else if open.origin == Origin::Background && before.in_flight >= self.in_flight_max() {
             if open.is_careful() {
                 let Place::Parked(refresh) = place else {
@@ -501,11 +501,11 @@ impl World {
     }
 
     /// finAPI called back: due a second after it was held, but not where finAPI asked for the wait.
-    pub(super) fn check_woken(&mut self, command_id: &CommandId, before: &BTreeMap<Tag, Wait>) {
+    pub(super) fn check_woken(&mut self, command_id: CommandId, before: &BTreeMap<Tag, Wait>) {
         let after = self.waits();
         assert!(after.keys().eq(before.keys()));
         for (tag, was) in before {
-            let due = match was.command_id == *command_id && was.failures == 0 {
+            let due = match was.command_id == command_id && was.failures == 0 {
                 true => was.due.min(was.since + SECOND),
                 false => was.due,
             };
@@ -610,9 +610,9 @@ impl World {
         let (kept, what) = match publication {
             Publication::Park(_, DECIDED) | Publication::Forward(_) | Publication::Step(_) => return,
             Publication::Park(_, kept) => (*kept, "parked"),
-            Publication::Requeue(_, kept) => {
+            Publication::Requeue(_) => {
                 assert!(open.missing_requested_at || (open.is_command() && !open.has_run));
-                (*kept, "requeued")
+                (0, "requeued")
             }
         };
         let forgets = open.has_run || (open.is_quarantined() && !open.missing_requested_at);
@@ -630,7 +630,7 @@ impl World {
             let age = self.now.since_start - self.open[tag].received;
             let place = self.place(*tag);
             let is_gone = match is_backlog {
-                true => matches!(place, Place::Requeued),
+                true => self.open[tag].is_requeued(&place),
                 false => matches!(place, Place::Parked(_)),
             };
             assert_eq!(is_gone, age > self.settings.hold_max, "after {age:?}: {place:?}");
@@ -650,7 +650,7 @@ impl World {
     pub(super) fn check_firsts(&self) {
         let scheduler = &self.scheduler;
         let firsts: BTreeSet<Tag> = scheduler.firsts.values().map(|first| first.tag).collect();
-        let busy = scheduler.busy.values().filter(|busy| busy.command_id.is_some());
+        let busy = scheduler.busy.values().filter(|busy| busy.refresh_id.is_some());
         let busy = busy.map(|busy| busy.receipt.tag());
         let held = scheduler.held.waits().map(|(_, _, job)| job.receipt.tag());
         let waiting = self.waiting().into_iter().map(|(tag, _)| tag);
@@ -680,8 +680,16 @@ impl World {
                 action => panic!("{action:?}"),
             }
         }
+        // Of the backlog, what has a count to keep is parked behind the rest.
+        let counted: BTreeSet<Tag> = parked.split_off(rest.len().min(parked.len())).into_iter().collect();
         assert!(parked.iter().eq(rest), "parked {parked:?} of {rest:?}");
-        assert_eq!(requeued, *backlog);
+        assert!(counted.is_disjoint(&requeued));
+        assert!(counted.iter().all(|tag| self.open[tag].redeliveries > 0), "{counted:?}");
+        assert!(
+            requeued.iter().all(|tag| self.open[tag].redeliveries == 0),
+            "{requeued:?}"
+        );
+        assert_eq!(&(&requeued | &counted), backlog);
         if parked.len() > 1 && !requeued.is_empty() {
             self.count("drains both");
         }
