@@ -18,9 +18,9 @@ pub const SECRET: &str = "s3cret:";
 /// The most bytes of a header frame: RabbitMQ's default `frame_max`.
 const FRAME_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes of a finAPI response. A page of 500 transactions has less. `finapi.body_max` allows more.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// The most bytes of a message. Those of this product have less, and RabbitMQ allows more.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 512 * 1024;
+/// The most bytes of a message: what is longer is not read.
+const MESSAGE_BYTES_MAX: usize = crate::limits::BODY_BYTES_MAX;
 /// The most bytes of a message that the command line shows. prost-reflect keeps each unknown field, at 64 bytes and more.
 const SHOWN_BYTES_MAX: usize = 256 * 1024;
 /// The most bytes of a call to the callback listener.

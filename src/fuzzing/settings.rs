@@ -79,12 +79,12 @@ fn assert_hides(read: &Result<Config, ConfigError>) {
 fn is_elsewhere(name: &str, value: &str) -> bool {
     let in_place = match name.rsplit('.').next() {
         // A password stands before the last `@` of the authority. What stands behind it is a host, which is shown with a colon.
-        Some("url") => value.split(',').all(|url| {
-            let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-            let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            !host.contains(SECRET.trim_end_matches(':'))
-        }),
+        Some("url") => {
+            let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let hosts = authority.rsplit('@').next().unwrap_or_default();
+            !hosts.contains(SECRET.trim_end_matches(':'))
+        }
         Some("client_secret" | "bearer" | "key" | "previous_key" | "notification_secret") => true,
         _ => false,
     };

@@ -23,6 +23,9 @@ pub struct Addresses {
     all: Vec<Address>,
 }
 
+/// The most bytes of a URL: each host is read together with all that is not a host.
+const URL_BYTES_MAX: usize = 8192;
+
 /// The most hosts of a URL.
 const HOSTS_MAX: usize = 100;
 
@@ -42,6 +45,12 @@ impl Addresses {
 
     /// One address for each of the hosts that stand between commas.
     fn parse(text: &str) -> Result<Vec<Address>, Error> {
+        if text.len() > URL_BYTES_MAX {
+            return Err(Error::Url(format!(
+                "it has {} bytes, of {URL_BYTES_MAX} at most",
+                text.len()
+            )));
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(vec![Address::parse(text)?]);
         };

@@ -162,7 +162,8 @@ fn is_gone(calls: &[&Call]) -> bool {
     in_a_row.count() >= GONE
 }
 
-/// How long a refresh may take longer whose user's or connection's calls fail or hang for good: as long as its attempts, in two phases.
+/// How long a refresh may take longer whose user's or connection's calls fail or hang for good: as long as any refresh may, where few users call,
+/// and then as long as its attempts, in two phases.
 pub(super) fn endured(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
     let is_its = |strange: &&Strange| match &strange.means {
         Means::Fault(fault) => {
@@ -174,7 +175,10 @@ pub(super) fn endured(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
     };
     let mut acts = ledger.scenario.strange.iter();
     match acts.find(is_its) {
-        Some(_) => 2 * ledger.scenario.policy.retry.attempts * (ledger.scenario.policy.retry.max + TIMEOUT),
+        Some(_) => {
+            let policy = &ledger.scenario.policy;
+            policy.limits.refresh + 2 * policy.retry.attempts * (policy.retry.max + TIMEOUT)
+        }
         None => Duration::ZERO,
     }
 }

@@ -72,4 +72,8 @@ fn plan(scenario: &mut Scenario) {
     scenario.plan.sort_by_key(|(at, _)| *at);
     let last = scenario.plan.last().map_or(Duration::ZERO, |(at, _)| *at);
     scenario.calm_at = scenario.calm_at.max(last);
+    // What lasts is waited for as long as a refresh may take, where few users call.
+    if scenario.strange.iter().any(|strange| strange.until.is_none()) {
+        scenario.quiet_max += scenario.policy.limits.refresh;
+    }
 }
