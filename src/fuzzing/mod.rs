@@ -22,7 +22,7 @@ const BODY_BYTES_MAX: usize = 512 * 1024;
 /// The most bytes of a message: what is longer is not read.
 const MESSAGE_BYTES_MAX: usize = crate::limits::BODY_BYTES_MAX;
 /// The most bytes of a message that the command line shows. prost-reflect keeps each unknown field, at 64 bytes and more.
-const SHOWN_BYTES_MAX: usize = 256 * 1024;
+const SHOWN_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes of a call to the callback listener.
 const CALL_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of settings. The reference page has 40,000.
