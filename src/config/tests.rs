@@ -28,13 +28,23 @@ fn a_name_with_an_index_is_no_setting_and_makes_no_list() {
 }
 
 #[test]
-fn what_is_too_long_is_refused_before_it_is_read() {
+fn what_is_too_long_or_costs_too_much_is_refused_before_it_is_read() {
     let nested = format!("BANKREFRESH__{}", "FINAPI__ACCESS_URL__".repeat(6));
     let error = load(&[(&nested, "1")]).unwrap_err();
     assert!(error.contains("a name of 120 bytes is no setting"), "{error}");
     let directives = "info,".repeat(201);
     let error = load(&[("BANKREFRESH__TELEMETRY__LOG_LEVEL", &directives)]).unwrap_err();
     assert!(error.contains("at most 1000 bytes, and has 1005"), "{error}");
+    for nested in [
+        "[worker]\nin_flight.a = 1",
+        "worker = [{}, {}]",
+        "[worker]\nin_flight = [[1]]",
+    ] {
+        let error = sources::check_toml(nested).expect_err("no settings");
+        assert!(error.contains("is no se"), "{error}");
+    }
+    let error = load(&[("BANKREFRESH__TELEMETRY__LOG_LEVEL", "info,[span{field=.*}]=trace")]).unwrap_err();
+    assert!(error.contains("spans and fields are not supported"), "{error}");
 }
 
 #[test]

@@ -78,12 +78,13 @@ fn assert_hides(read: &Result<Config, ConfigError>) {
 /// Whether a value has a secret where none belongs, so that it may be shown.
 fn is_elsewhere(name: &str, value: &str) -> bool {
     let in_place = match name.rsplit('.').next() {
-        // A password stands before the last `@` of the authority. What stands behind it is a host, which is shown with a colon.
+        // A password stands before the last `@` of the authority. Hosts and paths are shown.
         Some("url") => {
             let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let hosts = authority.rsplit('@').next().unwrap_or_default();
-            !hosts.contains(SECRET.trim_end_matches(':'))
+            let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+            let count = |text: &str| text.matches(SECRET.trim_end_matches(':')).count();
+            count(user) == count(value)
         }
         Some("client_secret" | "bearer" | "key" | "previous_key" | "notification_secret") => true,
         _ => false,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{Builder, LevelFilter};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::setting::{Declared, HttpUrl, Section, Value};
 
@@ -121,6 +121,9 @@ pub enum NotDirectives {
     /// It can't be read.
     #[error("it must be filter directives, for instance \"info\": {0}")]
     Unreadable(#[from] tracing_subscriber::filter::ParseError),
+    /// It names spans or fields, whose values are regular expressions: one of 500 bytes can take a tenth of a second.
+    #[error("it must be a level, or targets with a level each: spans and fields are not supported")]
+    Spans,
     /// It has more than 1,000 bytes, and takes long to read.
     #[error("it must have at most {LOG_LEVEL_MAX} bytes, and has {0}")]
     TooLong(usize),
@@ -144,13 +147,8 @@ impl LogLevel {
             Ok(level) => format!("{},bankrefresh={level}", level.min(LevelFilter::WARN)),
             Err(_) => self.0.clone(),
         };
-        plain_directives().parse_lossy(format!("warn,lapin=off,{directives}"))
+        EnvFilter::new(format!("warn,lapin=off,{directives}"))
     }
-}
-
-/// Values of fields are compared as they are: a regular expression of 500 bytes can take a tenth of a second.
-fn plain_directives() -> Builder {
-    EnvFilter::builder().with_regex(false)
 }
 
 /// Whether lines may be logged at all, whatever an operator asks for. lapin's detailed lines hold frames, and with them the broker's password
@@ -173,7 +171,10 @@ impl FromStr for LogLevel {
         if text.len() > LOG_LEVEL_MAX {
             return Err(NotDirectives::TooLong(text.len()));
         }
-        plain_directives().parse(text)?;
+        if text.contains(['[', '{']) {
+            return Err(NotDirectives::Spans);
+        }
+        EnvFilter::try_new(text)?;
         Ok(Self(text.to_owned()))
     }
 }
