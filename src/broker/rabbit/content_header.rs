@@ -258,7 +258,7 @@ impl<'a> Bytes<'a> {
         usize::try_from(length).map_err(|_| Flaw::Malformed)
     }
 
-    /// A value with its type before it; what is in a table or an array is not looked at. RabbitMQ's types, as lapin has them.
+    /// A value with its type before it; what is in a table or an array is not checked. RabbitMQ's types, as lapin has them.
     fn value(&mut self) -> Result<&'a [u8], Flaw> {
         let all = self.0;
         match self.take(1)?[0] {
