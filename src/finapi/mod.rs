@@ -17,6 +17,7 @@ pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod verdict;
 mod wire;
 
 #[cfg(test)]

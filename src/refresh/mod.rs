@@ -69,6 +69,8 @@ pub struct Refresh {
     pub polls: u32,
     /// How often a call failed since the refresh last made progress.
     pub failures: u32,
+    /// How often in a row finAPI said what is hard to believe.
+    pub doubts: Doubts,
     /// How often in a row the broker refused what was to be published.
     pub refusals: u32,
 }
@@ -84,9 +86,19 @@ impl fmt::Debug for Refresh {
             .field("due_at", &self.due_at)
             .field("polls", &self.polls)
             .field("failures", &self.failures)
+            .field("doubts", &self.doubts)
             .field("refusals", &self.refusals)
             .finish_non_exhaustive()
     }
+}
+
+/// How often in a row finAPI said what is hard to believe the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// That it does not know what it has just handed out.
+    pub not_found: u32,
+    /// That a token is dead that was just fetched.
+    pub token_refused: u32,
 }
 
 /// How far one message of a command is, compared with another one. Parts that are published count first.
@@ -240,6 +252,7 @@ impl Refresh {
             due_at: now,
             polls: 0,
             failures: 0,
+            doubts: Doubts::default(),
             refusals: 0,
         };
         refresh.phase = refresh.locating(false);
