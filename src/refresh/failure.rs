@@ -104,6 +104,34 @@ impl Failure {
     }
 }
 
+/// How often in a row finAPI said what is hard to believe the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// That it does not know what it has just handed out.
+    pub not_found: u32,
+    /// That a token is dead that was just fetched.
+    pub token_refused: u32,
+}
+
+impl Doubts {
+    /// What is left of them after a call that failed. A call that was not made says nothing.
+    pub(super) fn after(self, class: FailureClass) -> Self {
+        let none = Self::default();
+        match class {
+            FailureClass::NotSent(_) => self,
+            FailureClass::NotFound => Self {
+                not_found: self.not_found.saturating_add(1),
+                ..none
+            },
+            FailureClass::TokenRefused => Self {
+                token_refused: self.token_refused.saturating_add(1),
+                ..none
+            },
+            _ => none,
+        }
+    }
+}
+
 /// Why a refresh failed, in the words of its event.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FailureDetails {

@@ -42,14 +42,16 @@ pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
+pub(crate) use schedule::later;
 pub use settings::Limits;
 
 use crate::id::{TaskId, TransactionId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
 use event::Event;
-use failure::FailureDetails;
+use failure::{Doubts, FailureDetails};
 use model::{Connection, WebFormLink};
 use query::{Query, QueryResult, Span};
+use schedule::earlier;
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -92,15 +94,6 @@ impl fmt::Debug for Refresh {
             .field("refusals", &self.refusals)
             .finish_non_exhaustive()
     }
-}
-
-/// How often in a row finAPI said what is hard to believe the first time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Doubts {
-    /// That it does not know what it has just handed out.
-    pub not_found: u32,
-    /// That a token is dead that was just fetched.
-    pub token_refused: u32,
 }
 
 /// How far one message of a command is, compared with another one. Parts that are published count first.
@@ -396,16 +389,6 @@ impl Phase {
             Self::Failing { .. } => "failing",
         }
     }
-}
-
-/// A moment earlier, or the first there is.
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
-}
-
-/// A moment later, or the last there is.
-pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

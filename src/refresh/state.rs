@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use prost::Message as _;
 
+use super::failure::Doubts;
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Command, Doubts, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
+use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
 use crate::proto::refresh_state as wire;
 use crate::proto::{

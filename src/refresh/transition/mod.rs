@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{Failure, FailureDetails};
+use super::failure::{Doubts, Failure, FailureDetails};
 use super::query::Response;
 use super::schedule::Polling;
-use super::{Doubts, Next, Phase, Policy, Refresh, Step, StepContext, event, later};
+use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
 
 /// What the transitions of one step share.
 pub(super) struct Transition<'a> {

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use super::Transition;
 use crate::proto::FailureReason;
-use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
+use crate::refresh::failure::{Doubts, Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
-use crate::refresh::{Doubts, Lookup, Phase, Refresh, Step, later};
+use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 /// What was not there so soon after it was made is only not to be seen yet.
 const NOT_YET_SEEN: Duration = Duration::from_secs(10);
@@ -160,24 +160,5 @@ impl Transition<'_> {
             due_at,
             ..refresh
         })
-    }
-}
-
-impl Doubts {
-    /// What is left of them after a call that failed. A call that was not made says nothing.
-    fn after(self, class: FailureClass) -> Self {
-        let none = Self::default();
-        match class {
-            FailureClass::NotSent(_) => self,
-            FailureClass::NotFound => Self {
-                not_found: self.not_found.saturating_add(1),
-                ..none
-            },
-            FailureClass::TokenRefused => Self {
-                token_refused: self.token_refused.saturating_add(1),
-                ..none
-            },
-            _ => none,
-        }
     }
 }
