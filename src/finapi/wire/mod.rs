@@ -3,6 +3,7 @@
 mod access;
 mod amount;
 mod task;
+#[cfg(test)]
 mod text;
 mod time;
 mod transaction;
