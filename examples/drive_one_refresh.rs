@@ -54,6 +54,7 @@ fn responses(now: Timestamp) -> VecDeque<Response> {
         bank_connection_id: Some(1.into()),
         web_form: None,
         error: None,
+        unreadable: Vec::new(),
     };
     let connection = Connection {
         bank_id: 7.into(),
@@ -62,6 +63,7 @@ fn responses(now: Timestamp) -> VecDeque<Response> {
         categorized: true,
         account_ids: vec![10.into()],
         interfaces: Vec::new(),
+        unreadable: Vec::new(),
     };
     VecDeque::from([
         Response::Tasks(Vec::new()),
@@ -69,9 +71,6 @@ fn responses(now: Timestamp) -> VecDeque<Response> {
         Response::Task(task(TaskStatus::Running)),
         Response::Task(task(TaskStatus::Completed)),
         Response::Connection(connection),
-        Response::Collected(Collected {
-            accounts: Vec::new(),
-            transactions: Vec::new(),
-        }),
+        Response::Collected(Collected::default()),
     ])
 }

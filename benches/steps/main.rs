@@ -59,6 +59,7 @@ fn task(status: TaskStatus) -> QueryResult {
         bank_connection_id: Some(7.into()),
         web_form: None,
         error: None,
+        unreadable: Vec::new(),
     }))
 }
 
@@ -85,6 +86,7 @@ fn collecting() -> Refresh {
         categorized: true,
         account_ids: vec![70.into(), 71.into()],
         interfaces: Vec::new(),
+        unreadable: Vec::new(),
     };
     continues(step(settling, Ok(Response::Connection(connection)), 3))
 }
@@ -112,6 +114,7 @@ fn collected(transactions: i64) -> QueryResult {
     Ok(Response::Collected(Collected {
         accounts: vec![account(70), account(71)],
         transactions: (1..=transactions).map(transaction).collect(),
+        ..Collected::default()
     }))
 }
 

@@ -187,6 +187,9 @@ impl FinApi {
         if has_odd_code {
             self.metrics.odd_code(query.name());
         }
+        if let Ok(response) = &result {
+            response.each_unreadable(|name| self.metrics.unreadable(query.name(), name));
+        }
         Outcome::Response(result)
     }
 

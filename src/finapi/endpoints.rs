@@ -13,10 +13,10 @@ use super::error;
 use super::pipeline::{TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Dialect, Names};
 use super::transport::HttpResponse;
-use super::wire::{self, misunderstood, understand};
+use super::wire::{self, Read, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::failure::Failure;
-use crate::refresh::model::{Account, Collected, Task, Transaction};
+use crate::refresh::model::{Collected, Task};
 use crate::refresh::query::{Response, Span};
 
 /// A task that was created so long before a command is over when it comes.
@@ -36,8 +36,8 @@ impl FinApi {
         } else {
             response
         };
-        let task: wire::Task = understand(endpoint, Host::WebForm, &response)?;
-        Ok(Response::Task(task.into()))
+        let task: Read<wire::Task> = understand(endpoint, Host::WebForm, &response)?;
+        Ok(Response::Task(task.created_at_or(context.refresh.requested_at)))
     }
 
     async fn start_otherwise(&self, context: QueryContext<'_>, names: Names) -> Result<HttpResponse, Interrupt> {
@@ -95,15 +95,11 @@ impl FinApi {
             let response = self
                 .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
-            let read: wire::Tasks = understand(endpoint, Host::WebForm, &response)?;
-            tasks.extend(
-                read.of(id)
-                    .map_err(|error| misunderstood(endpoint, &response, &error))?,
-            );
-            let oldest = read
-                .oldest()
-                .map_err(|error| misunderstood(endpoint, &response, &error))?;
-            if page >= read.paging.page_count || oldest.is_none_or(|oldest| oldest < since) {
+            let read: Read<wire::Tasks> = understand(endpoint, Host::WebForm, &response)?;
+            let oldest = read.value.oldest();
+            let is_last = read.value.paging.as_ref().is_some_and(|paging| paging.is_last(page));
+            tasks.extend(read.value.of(id, context.refresh.requested_at));
+            if is_last || oldest.is_none_or(|oldest| oldest < since) {
                 break;
             }
         }
@@ -113,14 +109,14 @@ impl FinApi {
     pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {
         let url = Self::at_id(&self.settings.web_form_url, "api/tasks", id);
         let request = UserRequest::get(context, TASK_ENDPOINT, Host::WebForm, url);
-        let task: wire::Task = self.read(request).await?;
-        Ok(Response::Task(task.into()))
+        let task: Read<wire::Task> = self.read(request).await?;
+        Ok(Response::Task(task.created_at_or(context.refresh.requested_at)))
     }
 
     pub(super) async fn web_form(&self, context: QueryContext<'_>, id: &WebFormId) -> Result<Response, Interrupt> {
         let url = Self::at_id(&self.settings.web_form_url, "api/webForms", id);
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
-        let form: wire::WebForm = self.read(request).await?;
+        let form: Read<wire::WebForm> = self.read(request).await?;
         Ok(Response::WebForm(form.into()))
     }
 
@@ -128,7 +124,7 @@ impl FinApi {
         let id = context.refresh.command.connection_id();
         let url = Self::at_id(&self.settings.access_url, "api/v1/bankConnections", id);
         let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
-        let connection: wire::Connection = self.read(request).await?;
+        let connection: Read<wire::Connection> = self.read(request).await?;
         Ok(Response::Connection(connection.into()))
     }
 
@@ -138,17 +134,27 @@ impl FinApi {
         accounts: &[AccountId],
         span: Option<Span>,
     ) -> Result<Response, Interrupt> {
-        let (accounts, transactions) =
-            futures_util::try_join!(self.accounts(context), self.transactions(context, accounts, span))?;
-        Ok(Response::Collected(Collected { accounts, transactions }))
+        let mut transactions = Collected::default();
+        let (accounts, ()) = futures_util::try_join!(
+            self.accounts(context),
+            self.transactions(context, accounts, span, &mut transactions)
+        )?;
+        let mut unreadable = accounts.unreadable;
+        unreadable.append(&mut transactions.unreadable);
+        Ok(Response::Collected(Collected {
+            accounts: accounts.accounts,
+            skipped_accounts: accounts.skipped_accounts,
+            unreadable,
+            ..transactions
+        }))
     }
 
-    async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
+    async fn accounts(&self, context: QueryContext<'_>) -> Result<Collected, Interrupt> {
         let id = context.refresh.command.connection_id();
         let mut url = Self::at(&self.settings.access_url, "api/v1/accounts");
         url.set_query(Some(&format!("bankConnectionIds={id}")));
         let request = UserRequest::get(context, "GET /api/v1/accounts", Host::Access, url);
-        let accounts: wire::Accounts = self.read(request).await?;
+        let accounts: Read<wire::Accounts> = self.read(request).await?;
         Ok(accounts.into())
     }
 
@@ -157,9 +163,10 @@ impl FinApi {
         context: QueryContext<'_>,
         accounts: &[AccountId],
         span: Option<Span>,
-    ) -> Result<Vec<Transaction>, Interrupt> {
+        collected: &mut Collected,
+    ) -> Result<(), Interrupt> {
         let (Some(span), false) = (span, accounts.is_empty()) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let endpoint = "GET /api/v1/transactions";
         let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
@@ -170,15 +177,15 @@ impl FinApi {
             self.settings.page_size,
         );
         let mut url = Self::at(&self.settings.access_url, "api/v1/transactions");
-        let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
             url.set_query(Some(&format!("{query}&page={page}")));
             let request = UserRequest::get(context, endpoint, Host::Access, url.clone());
-            let read: wire::Transactions = self.read(request).await?;
-            let pages = read.paging.page_count;
-            transactions.extend(read.imported_in(span));
-            if page >= pages {
-                return Ok(transactions);
+            let read: Read<wire::Transactions> = self.read(request).await?;
+            let is_empty = read.value.is_empty();
+            let is_last = read.value.paging.as_ref().is_some_and(|paging| paging.is_last(page));
+            read.add_imported_in(span, collected);
+            if is_last || is_empty {
+                return Ok(());
             }
         }
         let message = format!(
@@ -188,7 +195,7 @@ impl FinApi {
         Err(Failure::unexpected(&message).into())
     }
 
-    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {
+    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<Read<T>, Interrupt> {
         let (endpoint, host) = (request.endpoint, request.host);
         let response = self.send_for_user(request).await?;
         Ok(understand(endpoint, host, &response)?)

@@ -1,6 +1,7 @@
 //! finAPI's responses as `tests/fuzz` reads them, endpoint by endpoint.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 
 use super::breaker::Host;
 use super::credentials::{self, Secret};
@@ -8,10 +9,10 @@ use super::error::{self, Api};
 use super::request::is_about_names;
 use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
-use super::wire::{self, misunderstood, parse, understand};
+use super::wire::{self, Read, parse, understand};
 use crate::id::ConnectionId;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::{Account, Transaction};
+use crate::refresh::model::Collected;
 use crate::refresh::query::{Response, Span};
 
 /// Statuses of which each means something else.
@@ -26,39 +27,39 @@ fn response(status: u16, body: &[u8]) -> HttpResponse {
 }
 
 pub(crate) fn task(body: &[u8]) -> Result<Response, Failure> {
-    let task: wire::Task = understand("GET /api/tasks/{id}", Host::WebForm, &response(200, body))?;
-    Ok(Response::Task(task.into()))
+    let task: Read<wire::Task> = understand("GET /api/tasks/{id}", Host::WebForm, &response(200, body))?;
+    Ok(Response::Task(task.created_at_or(Timestamp::UNIX_EPOCH)))
 }
 
 /// One page, as the search for a connection's tasks reads it.
 pub(crate) fn tasks(body: &[u8], id: ConnectionId) -> Result<Response, Failure> {
     let (endpoint, response) = ("GET /api/tasks", response(200, body));
-    let misunderstood = |error| misunderstood(endpoint, &response, &error);
-    let read: wire::Tasks = understand(endpoint, Host::WebForm, &response)?;
-    let tasks = read.of(id).map_err(misunderstood)?;
-    read.oldest().map_err(misunderstood)?;
-    Ok(Response::Tasks(tasks))
+    let read: Read<wire::Tasks> = understand(endpoint, Host::WebForm, &response)?;
+    read.value.oldest();
+    Ok(Response::Tasks(read.value.of(id, Timestamp::UNIX_EPOCH).collect()))
 }
 
 pub(crate) fn web_form(body: &[u8]) -> Result<Response, Failure> {
-    let form: wire::WebForm = understand("GET /api/webForms/{id}", Host::WebForm, &response(200, body))?;
+    let form: Read<wire::WebForm> = understand("GET /api/webForms/{id}", Host::WebForm, &response(200, body))?;
     Ok(Response::WebForm(form.into()))
 }
 
 pub(crate) fn connection(body: &[u8]) -> Result<Response, Failure> {
-    let connection: wire::Connection =
+    let connection: Read<wire::Connection> =
         understand("GET /api/v1/bankConnections/{id}", Host::Access, &response(200, body))?;
     Ok(Response::Connection(connection.into()))
 }
 
-pub(crate) fn accounts(body: &[u8]) -> Result<Vec<Account>, Failure> {
-    let accounts: wire::Accounts = understand("GET /api/v1/accounts", Host::Access, &response(200, body))?;
+pub(crate) fn accounts(body: &[u8]) -> Result<Collected, Failure> {
+    let accounts: Read<wire::Accounts> = understand("GET /api/v1/accounts", Host::Access, &response(200, body))?;
     Ok(accounts.into())
 }
 
-pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Vec<Transaction>, Failure> {
-    let read: wire::Transactions = understand("GET /api/v1/transactions", Host::Access, &response(200, body))?;
-    Ok(read.imported_in(span).collect())
+pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Collected, Failure> {
+    let mut collected = Collected::default();
+    let read: Read<wire::Transactions> = understand("GET /api/v1/transactions", Host::Access, &response(200, body))?;
+    read.add_imported_in(span, &mut collected);
+    Ok(collected)
 }
 
 /// An error, from each API. The length of the body chooses the status, so that one input costs no more than one response.
@@ -80,8 +81,8 @@ pub(crate) fn headers(value: &[u8]) -> Option<Failure> {
 }
 
 pub(crate) fn token(body: &[u8]) -> Result<TokenResponse, Failure> {
-    let token: wire::Token = parse("POST /oauth/token", &response(200, body))?;
-    Ok(token.into())
+    let token: Read<wire::Token> = parse("POST /oauth/token", &response(200, body))?;
+    Ok(token.value.into())
 }
 
 /// What the credential service answered.

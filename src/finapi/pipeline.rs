@@ -18,7 +18,7 @@ use super::credentials::Secret;
 use super::error::{self, Api};
 use super::tokens::{GrantRequest, Source, TokenResponse};
 use super::transport::{HttpResponse, TransportError};
-use super::wire::{self, parse};
+use super::wire::{self, Read, parse};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
@@ -270,8 +270,9 @@ impl Source for FinApi {
         if !response.status.is_success() {
             return Err(self.judged(host, error::classify(endpoint, Api::OAuth, &response)));
         }
-        let token: wire::Token = parse(endpoint, &response)?;
-        Ok(token.into())
+        let token: Read<wire::Token> = parse(endpoint, &response)?;
+        token.unreadable.iter().for_each(|name| self.metrics.unreadable("token", name));
+        Ok(token.value.into())
     }
 }
 

@@ -10,7 +10,6 @@ use crate::broker::rabbit::fuzzing::published;
 use crate::finapi::callback_url::Signer;
 use crate::finapi::fuzzing as finapi;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::Collected;
 use crate::refresh::query::{Response, Span};
 use crate::{callbacks, refresh::state};
 
@@ -69,12 +68,7 @@ pub(super) fn connection(body: &[u8]) {
 }
 
 pub(super) fn accounts(body: &[u8]) {
-    let transactions = Vec::new();
-    let read = finapi::accounts(body);
-    follow(
-        body,
-        read.map(|accounts| Response::Collected(Collected { accounts, transactions })),
-    );
+    follow(body, finapi::accounts(body).map(Response::Collected));
 }
 
 pub(super) fn transactions(body: &[u8]) {
@@ -82,12 +76,7 @@ pub(super) fn transactions(body: &[u8]) {
         since: NOW - Duration::from_secs(7 * 24 * 3600),
         until: NOW,
     };
-    let accounts = Vec::new();
-    let read = finapi::transactions(body, span);
-    follow(
-        body,
-        read.map(|transactions| Response::Collected(Collected { accounts, transactions })),
-    );
+    follow(body, finapi::transactions(body, span).map(Response::Collected));
 }
 
 pub(super) fn error(body: &[u8]) {

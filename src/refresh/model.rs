@@ -21,6 +21,8 @@ pub struct Task {
     pub web_form: Option<WebFormLink>,
     /// Why it failed.
     pub error: Option<BankError>,
+    /// finAPI's names of what can't be read of it.
+    pub unreadable: Vec<String>,
 }
 
 /// Where a task stands.
@@ -63,6 +65,8 @@ pub struct WebForm {
     pub expires_at: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<BankError>,
+    /// finAPI's names of what can't be read of it.
+    pub unreadable: Vec<String>,
 }
 
 /// Where a web form stands.
@@ -95,6 +99,8 @@ pub struct Connection {
     pub account_ids: Vec<AccountId>,
     /// The interfaces.
     pub interfaces: Vec<Interface>,
+    /// finAPI's names of what can't be read of it.
+    pub unreadable: Vec<String>,
 }
 
 /// One interface of a bank connection.
@@ -128,6 +134,19 @@ pub struct Collected {
     pub accounts: Vec<Account>,
     /// The transactions of the span asked for, by ascending id.
     pub transactions: Vec<Transaction>,
+    /// How many accounts there are whose ids can't be read.
+    pub skipped_accounts: usize,
+    /// The transactions whose ids can't be read.
+    pub skipped_transactions: Vec<Skipped>,
+    /// finAPI's names of what can't be read around them.
+    pub unreadable: Vec<String>,
+}
+
+/// A transaction whose id can't be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// When finAPI stored it, where that can be read.
+    pub imported_at: Option<Timestamp>,
 }
 
 /// An account.
@@ -145,10 +164,14 @@ pub struct Account {
     pub currency: String,
     /// The balance.
     pub balance: Option<Decimal>,
+    /// The balance has more digits than a decimal can hold.
+    pub balance_is_rounded: bool,
     /// First imported by the last update.
     pub is_new: bool,
     /// How its download went, per interface.
     pub interfaces: Vec<AccountInterface>,
+    /// finAPI's names of what can't be read of it.
+    pub unreadable: Vec<String>,
 }
 
 /// How an account's download went over one interface.
@@ -167,10 +190,12 @@ pub struct AccountInterface {
 pub struct Transaction {
     /// finAPI's id.
     pub id: TransactionId,
-    /// The account's id.
+    /// The account's id; 0 where it can't be read.
     pub account_id: AccountId,
-    /// The amount.
-    pub amount: Decimal,
+    /// The amount, where it can be read.
+    pub amount: Option<Decimal>,
+    /// The amount has more digits than a decimal can hold.
+    pub amount_is_rounded: bool,
     /// ISO 4217.
     pub currency: String,
     /// The bank's booking date.
@@ -199,6 +224,8 @@ pub struct Transaction {
     pub is_potential_duplicate: bool,
     /// finAPI made it up to make the balance fit.
     pub is_adjusting_entry: bool,
+    /// finAPI's names of what can't be read of it.
+    pub unreadable: Vec<String>,
     /// When finAPI stored it.
     pub imported_at: Option<Timestamp>,
 }

@@ -77,6 +77,24 @@ impl Response {
         error.as_ref().is_some_and(|error| error.code.is_empty())
     }
 
+    /// Calls this with finAPI's name of each member that can't be read. A transaction or an account that was skipped is `id`.
+    pub(crate) fn each_unreadable(&self, mut each: impl FnMut(&str)) {
+        let mut all = |names: &[String]| names.iter().for_each(|name| each(name));
+        match self {
+            Self::Connection(connection) => all(&connection.unreadable),
+            Self::Tasks(tasks) => tasks.iter().for_each(|task| all(&task.unreadable)),
+            Self::Task(task) => all(&task.unreadable),
+            Self::WebForm(form) => all(&form.unreadable),
+            Self::Collected(collected) => {
+                all(&collected.unreadable);
+                collected.accounts.iter().for_each(|account| all(&account.unreadable));
+                collected.transactions.iter().for_each(|transaction| all(&transaction.unreadable));
+                let skipped = collected.skipped_accounts + collected.skipped_transactions.len();
+                (0..skipped).for_each(|_| each("id"));
+            }
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Connection(_) => "a bank connection",

@@ -94,6 +94,7 @@ fn task(status: TaskStatus) -> Task {
         status,
         bank_connection_id: Some(CONNECTION.into()),
         error: None,
+        unreadable: Vec::new(),
     }
 }
 
@@ -145,6 +146,7 @@ fn form(status: WebFormStatus) -> WebForm {
         status,
         expires_at: Some(at(1200)),
         error: None,
+        unreadable: Vec::new(),
     }
 }
 
@@ -169,6 +171,7 @@ fn ready() -> Connection {
             name: "XS2A".into(),
             ..Interface::default()
         }],
+        unreadable: Vec::new(),
     }
 }
 
@@ -209,6 +212,7 @@ fn collected(transactions: i64) -> Collected {
     Collected {
         accounts: accounts().into_iter().map(account).collect(),
         transactions: (1..=transactions).map(transaction).collect(),
+        ..Collected::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::amount::Amount;
+use super::lenient::{List, Read};
 use super::time::GermanTime;
 use crate::id::{AccountId, BankId};
 use crate::refresh::model;
@@ -11,9 +12,9 @@ use crate::refresh::model;
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct Connection {
     bank: Option<Bank>,
-    update_status: String,
+    update_status: Option<String>,
     categorization_status: Option<String>,
-    account_ids: Option<Vec<AccountId>>,
+    account_ids: Option<List<AccountId>>,
     interfaces: Option<Vec<Interface>>,
 }
 
@@ -26,7 +27,10 @@ struct Bank {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Interface {
+    /// As V1 names it.
     interface: Option<String>,
+    /// As V2 does.
+    banking_interface: Option<String>,
     user_action_required: Option<bool>,
     ais_consent: Option<Consent>,
     last_manual_update: Option<UpdateResult>,
@@ -47,7 +51,7 @@ struct UpdateResult {
 
 #[derive(Deserialize)]
 pub(in crate::finapi) struct Accounts {
-    accounts: Vec<Account>,
+    accounts: Option<List<Account>>,
 }
 
 #[derive(Deserialize)]
@@ -67,19 +71,24 @@ struct Account {
 #[serde(rename_all = "camelCase")]
 struct AccountInterface {
     interface: Option<String>,
+    banking_interface: Option<String>,
     status: Option<String>,
     last_successful_update: Option<GermanTime>,
 }
 
-impl From<Connection> for model::Connection {
-    fn from(connection: Connection) -> Self {
+impl From<Read<Connection>> for model::Connection {
+    fn from(read: Read<Connection>) -> Self {
+        let (connection, mut unreadable) = (read.value, read.unreadable);
+        let account_ids = connection.account_ids.unwrap_or_default();
+        unreadable.extend(account_ids.skipped.iter().map(|_| "accountIds".to_owned()));
         let bank = connection.bank.unwrap_or_default();
         Self {
             bank_id: bank.id.unwrap_or_default(),
             bank_name: bank.name.unwrap_or_default(),
-            ready: connection.update_status == "READY",
+            ready: connection.update_status.as_deref() == Some("READY"),
             categorized: connection.categorization_status.is_none_or(|status| status == "READY"),
-            account_ids: connection.account_ids.unwrap_or_default(),
+            account_ids: account_ids.items.into_iter().map(|id| id.value).collect(),
+            unreadable,
             interfaces: connection
                 .interfaces
                 .unwrap_or_default()
@@ -98,7 +107,7 @@ impl From<Interface> for model::Interface {
             .flatten()
             .filter(|update| update.result.as_deref() == Some("OK"));
         Self {
-            name: interface.interface.unwrap_or_default(),
+            name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             user_action_required: interface.user_action_required.unwrap_or_default(),
             consent_expires_at: interface
                 .ais_consent
@@ -112,21 +121,30 @@ impl From<Interface> for model::Interface {
     }
 }
 
-impl From<Accounts> for Vec<model::Account> {
-    fn from(accounts: Accounts) -> Self {
-        accounts.accounts.into_iter().map(Into::into).collect()
+impl From<Read<Accounts>> for model::Collected {
+    fn from(read: Read<Accounts>) -> Self {
+        let accounts = read.value.accounts.unwrap_or_default();
+        Self {
+            accounts: accounts.items.into_iter().map(Into::into).collect(),
+            skipped_accounts: accounts.skipped.len() + usize::from(read.is_without("accounts")),
+            unreadable: read.unreadable,
+            ..Self::default()
+        }
     }
 }
 
-impl From<Account> for model::Account {
-    fn from(account: Account) -> Self {
+impl From<Read<Account>> for model::Account {
+    fn from(read: Read<Account>) -> Self {
+        let account = read.value;
         Self {
+            unreadable: read.unreadable,
             id: account.id,
             name: account.account_name.unwrap_or_default(),
             iban: account.iban.unwrap_or_default(),
             kind: account.account_type.unwrap_or_default(),
             currency: account.account_currency.unwrap_or_default(),
-            balance: account.balance.map(|amount| amount.0),
+            balance: account.balance.map(|amount| amount.value),
+            balance_is_rounded: account.balance.is_some_and(|amount| amount.is_rounded),
             is_new: account.is_new.unwrap_or_default(),
             interfaces: account
                 .interfaces
@@ -141,7 +159,7 @@ impl From<Account> for model::Account {
 impl From<AccountInterface> for model::AccountInterface {
     fn from(interface: AccountInterface) -> Self {
         Self {
-            name: interface.interface.unwrap_or_default(),
+            name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             status: interface.status.unwrap_or_default(),
             last_success_at: interface.last_successful_update.map(|at| at.earliest),
         }
@@ -151,11 +169,12 @@ impl From<AccountInterface> for model::AccountInterface {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finapi::wire::lenient::read;
 
     #[test]
     fn nulls_and_unknown_fields_are_normal() {
-        let connection: Connection =
-            serde_json::from_str(r#"{"id":1,"updateStatus":"READY","bank":null,"interfaces":[{"interface":null}]}"#)
+        let connection: Read<Connection> =
+            read(r#"{"id":1,"updateStatus":"READY","bank":null,"interfaces":[{"interface":null}]}"#)
                 .expect("a connection");
         let connection = model::Connection::from(connection);
         assert!(connection.ready && connection.categorized);

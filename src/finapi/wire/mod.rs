@@ -1,19 +1,21 @@
-//! finAPI's JSON, and the facts in it. Only what is needed is read; what is unknown, null or missing is normal.
+//! finAPI's JSON, and the facts in it. Only what is needed is read, and of that only ids must be there: what is unknown, null or missing is
+//! normal, and what can't be read is left out and counted.
 
 mod access;
 mod amount;
+mod lenient;
 mod task;
-#[cfg(test)]
 mod text;
 mod time;
 mod transaction;
 
-use std::time::Duration;
-
+use http::header;
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 pub(super) use access::{Accounts, Connection};
+pub(super) use lenient::Read;
 pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
 pub(super) use transaction::Transactions;
@@ -22,21 +24,28 @@ use super::breaker::Host;
 use super::error;
 use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
+use amount::Seconds;
 use crate::refresh::failure::Failure;
 
 /// A list of a finAPI page: how many pages there are.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Paging {
-    #[serde(default)]
-    pub(super) page_count: u32,
+    pub(super) page_count: Option<u32>,
+}
+
+impl Paging {
+    /// Whether no page follows. Not known where finAPI says nothing.
+    pub(super) fn is_last(&self, page: u32) -> bool {
+        self.page_count.is_some_and(|pages| page >= pages)
+    }
 }
 
 #[derive(Deserialize)]
 pub(super) struct Token {
     access_token: SecretString,
     refresh_token: Option<SecretString>,
-    expires_in: Option<u64>,
+    expires_in: Option<Seconds>,
 }
 
 impl From<Token> for TokenResponse {
@@ -44,33 +53,33 @@ impl From<Token> for TokenResponse {
         Self {
             access_token: token.access_token,
             refresh_token: token.refresh_token,
-            expires_in: token
-                .expires_in
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.min(365 * 24 * 3600))),
+            expires_in: token.expires_in.and_then(|seconds| seconds.0),
         }
     }
 }
 
-pub(super) fn understand<'a, T: Deserialize<'a>>(
+/// Reads a body, unless it is a refusal.
+pub(super) fn understand<T: DeserializeOwned>(
     endpoint: &str,
     host: Host,
-    response: &'a HttpResponse,
-) -> Result<T, Failure> {
+    response: &HttpResponse,
+) -> Result<Read<T>, Failure> {
     if !response.status.is_success() {
         return Err(error::classify(endpoint, host.into(), response));
     }
     parse(endpoint, response)
 }
 
-/// Looks once whether the whole body is UTF-8, which is cheaper than string by string. Where it is not, a string that nobody reads may
-/// be to blame.
-pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpResponse) -> Result<T, Failure> {
-    let parsed = match std::str::from_utf8(&response.body) {
-        Ok(text) => serde_json::from_str(text),
-        Err(_) => serde_json::from_slice(&response.body),
-    };
-    parsed.map_err(|error| misunderstood(endpoint, response, &error))
+/// Reads a body, whatever encoding it came in.
+pub(super) fn parse<T: DeserializeOwned>(endpoint: &str, response: &HttpResponse) -> Result<Read<T>, Failure> {
+    let content_type = response.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|content_type| content_type.to_str().ok());
+    let text = text::decode(&response.body, content_type);
+    let mut read = lenient::read(&text).map_err(|error| misunderstood(endpoint, response, &error))?;
+    if !text::is_plain(&response.body, &text) {
+        read.unreadable.push(lenient::TEXT.to_owned());
+    }
+    Ok(read)
 }
 
 /// Whether a body is a JSON object, as all of finAPI's are, at first sight.
@@ -81,7 +90,7 @@ pub(super) fn is_json_object(body: &[u8]) -> bool {
 }
 
 /// serde's message may quote what it read, so only its place is shown.
-pub(super) fn misunderstood(endpoint: &str, response: &HttpResponse, error: &serde_json::Error) -> Failure {
+fn misunderstood(endpoint: &str, response: &HttpResponse, error: &serde_json::Error) -> Failure {
     let place = format!(
         "a body that can't be understood at line {} column {}",
         error.line(),

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::Paging;
+use super::lenient::{List, Read};
 use super::time::TaskTime;
 use crate::finapi::error::is_word;
 use crate::id::{ConnectionId, TaskId, WebFormId};
@@ -14,39 +14,19 @@ use crate::plain::is_plain;
 use crate::refresh::model;
 use crate::setting::HttpUrl;
 
-/// A page of a user's tasks, the newest first. Most are of other connections, and each refresh reads some: they are only skipped over.
+/// A page of a user's tasks, the newest first.
 #[derive(Deserialize)]
-pub(in crate::finapi) struct Tasks<'a> {
-    #[serde(borrow)]
-    items: Vec<&'a RawValue>,
-    #[serde(default)]
-    pub(in crate::finapi) paging: Paging,
-}
-
-/// What says whose a task is.
-#[derive(Deserialize)]
-struct TaskOwner {
-    payload: Option<TaskOwnerPayload>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskOwnerPayload {
-    bank_connection_id: Option<ConnectionId>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskAge {
-    created_at: TaskTime,
+pub(in crate::finapi) struct Tasks {
+    items: Option<List<Task>>,
+    pub(in crate::finapi) paging: Option<Paging>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct Task {
     id: TaskId,
-    created_at: TaskTime,
-    status: String,
+    created_at: Option<TaskTime>,
+    status: Option<String>,
     payload: Option<TaskPayload>,
 }
 
@@ -62,13 +42,13 @@ struct TaskPayload {
 #[derive(Deserialize)]
 struct WebFormLink {
     id: WebFormId,
-    url: SecretString,
+    url: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct WebForm {
-    status: String,
+    status: Option<String>,
     expires_at: Option<TaskTime>,
     payload: Option<WebFormPayload>,
 }
@@ -80,37 +60,34 @@ struct WebFormPayload {
     error_message: Option<String>,
 }
 
-impl Tasks<'_> {
-    /// The tasks of one connection.
-    pub(in crate::finapi) fn of(&self, bank_connection_id: ConnectionId) -> serde_json::Result<Vec<model::Task>> {
-        let mut tasks = Vec::new();
-        for item in &self.items {
-            let owner: TaskOwner = serde_json::from_str(item.get())?;
-            if owner.payload.and_then(|payload| payload.bank_connection_id) == Some(bank_connection_id) {
-                let task: Task = serde_json::from_str(item.get())?;
-                tasks.push(task.into());
-            }
-        }
-        Ok(tasks)
+impl Tasks {
+    /// When the oldest of them began.
+    pub(in crate::finapi) fn oldest(&self) -> Option<Timestamp> {
+        let items = self.items.as_ref()?.items.iter().rev();
+        items.filter_map(|task| task.value.created_at).map(|at| at.0).next()
     }
 
-    /// When the oldest of them began.
-    pub(in crate::finapi) fn oldest(&self) -> serde_json::Result<Option<Timestamp>> {
-        let Some(oldest) = self.items.last() else {
-            return Ok(None);
-        };
-        let TaskAge { created_at } = serde_json::from_str(oldest.get())?;
-        Ok(Some(created_at.0))
+    /// The tasks of one connection.
+    pub(in crate::finapi) fn of(
+        self,
+        bank_connection_id: ConnectionId,
+        otherwise: Timestamp,
+    ) -> impl Iterator<Item = model::Task> {
+        let tasks = self.items.unwrap_or_default().items.into_iter();
+        let tasks = tasks.map(move |task| task.created_at_or(otherwise));
+        tasks.filter(move |task| task.bank_connection_id == Some(bank_connection_id))
     }
 }
 
-impl From<Task> for model::Task {
-    fn from(task: Task) -> Self {
+impl Read<Task> {
+    /// The task; where nothing can be read of when it began, it is taken to be of then.
+    pub(in crate::finapi) fn created_at_or(self, otherwise: Timestamp) -> model::Task {
+        let task = self.value;
         let payload = task.payload.unwrap_or_default();
-        Self {
+        model::Task {
             id: task.id,
-            created_at: task.created_at.0,
-            status: match task.status.as_str() {
+            created_at: task.created_at.map_or(otherwise, |at| at.0),
+            status: match task.status.as_deref().unwrap_or_default() {
                 "WEB_FORM_REQUIRED" => model::TaskStatus::WebFormRequired,
                 "COMPLETED" => model::TaskStatus::Completed,
                 "COMPLETED_WITH_ERROR" => model::TaskStatus::Failed,
@@ -126,9 +103,10 @@ impl From<Task> for model::Task {
                 .filter(WebFormLink::can_be_opened)
                 .map(|form| model::WebFormLink {
                     id: form.id,
-                    url: form.url,
+                    url: form.url.unwrap_or_default(),
                 }),
             error: bank_error(payload.error_code, payload.error_message),
+            unreadable: self.unreadable,
         }
     }
 }
@@ -136,18 +114,19 @@ impl From<Task> for model::Task {
 impl WebFormLink {
     /// Whether a browser opens its URL as a page, and does nothing else with it. Users are sent to it.
     fn can_be_opened(&self) -> bool {
-        let url = self.url.expose_secret();
+        let url = self.url.as_ref().map(|url| url.expose_secret()).unwrap_or_default();
         let is_short = url.chars().count() <= URL_CHARACTERS_MAX;
         let is_web = || url.parse::<HttpUrl>().is_ok();
         is_short && url.chars().all(|c| is_plain(c) && !c.is_whitespace()) && is_web()
     }
 }
 
-impl From<WebForm> for model::WebForm {
-    fn from(form: WebForm) -> Self {
+impl From<Read<WebForm>> for model::WebForm {
+    fn from(read: Read<WebForm>) -> Self {
+        let form = read.value;
         let payload = form.payload.unwrap_or_default();
         Self {
-            status: match form.status.as_str() {
+            status: match form.status.as_deref().unwrap_or_default() {
                 "COMPLETED" => model::WebFormStatus::Completed,
                 "COMPLETED_WITH_ERROR" => model::WebFormStatus::Failed,
                 "EXPIRED" => model::WebFormStatus::Expired,
@@ -160,6 +139,7 @@ impl From<WebForm> for model::WebForm {
             },
             expires_at: form.expires_at.map(|at| at.0),
             error: bank_error(payload.error_code, payload.error_message),
+            unreadable: read.unreadable,
         }
     }
 }
@@ -194,11 +174,12 @@ fn log_unknown(what: &str, status: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finapi::wire::lenient::read;
 
     #[test]
     fn nulls_unknown_fields_and_unknown_statuses_are_normal() {
-        let form: WebForm =
-            serde_json::from_str(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
+        let form: Read<WebForm> =
+            read(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
         assert_eq!(model::WebForm::from(form).status, model::WebFormStatus::Open);
     }
 
@@ -209,8 +190,8 @@ mod tests {
                 "id": "a-1", "createdAt": "2021-03-09T08:36:15.250+0000", "status": "WEB_FORM_REQUIRED",
                 "payload": {"webForm": {"id": "f-1", "url": url}},
             });
-            let task: Task = serde_json::from_value(json).expect("a task");
-            task.into()
+            let task: Read<Task> = read(&json.to_string()).expect("a task");
+            task.created_at_or(Timestamp::UNIX_EPOCH)
         };
         assert!(task("https://webform.test/wf/31c5?a=b#c").web_form.is_some());
         let long = format!("https://webform.test/{}", "x".repeat(URL_CHARACTERS_MAX));
@@ -236,11 +217,11 @@ mod tests {
 
     #[test]
     fn a_task_says_when_it_began() {
-        let task: Task = serde_json::from_str(
+        let task: Read<Task> = read(
             r#"{"id":"a-1","createdAt":"2021-03-09T08:36:15.250+0000","type":"X","status":"IN_PROGRESS","payload":null}"#,
         )
         .expect("a task");
         let expected: Timestamp = "2021-03-09T08:36:15.25Z".parse().expect("a timestamp");
-        assert_eq!(task.created_at.0, expected);
+        assert_eq!(task.created_at_or(Timestamp::UNIX_EPOCH).created_at, expected);
     }
 }

@@ -42,8 +42,10 @@ fn is_latin_1(content_type: &str) -> bool {
         .any(|charset| content_type.contains(charset))
 }
 
-/// JSON without what its texts may not have: half of a surrogate pair becomes U+FFFD, and a control character a blank.
-pub(super) fn repaired(json: &str) -> String {
+/// JSON without what its texts may not have: half of a surrogate pair becomes U+FFFD, and a control character a blank. And whether it had the
+/// former.
+pub(super) fn repaired(json: &str) -> (String, bool) {
+    let mut halves = 0;
     let mut repaired = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
@@ -53,6 +55,7 @@ pub(super) fn repaired(json: &str) -> String {
             (Some(0xD800..0xDC00), Some(0xDC00..)) => 12,
             (Some(_), _) => {
                 repaired.push('\u{fffd}');
+                halves += 1;
                 rest = &escape[6..];
                 continue;
             }
@@ -62,7 +65,7 @@ pub(super) fn repaired(json: &str) -> String {
         rest = &escape[length..];
     }
     repaired.push_str(rest);
-    repaired.replace(|c: char| c.is_ascii_control(), " ")
+    (repaired.replace(|c: char| c.is_ascii_control(), " "), halves > 0)
 }
 
 /// The half of a surrogate pair that an escape is.
@@ -103,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_no_text_may_have_is_repaired() {
-        let read = |json: &str| serde_json::from_str::<String>(&repaired(json)).expect("JSON");
+        let read = |json: &str| serde_json::from_str::<String>(&repaired(json).0).expect("JSON");
         assert_eq!(read(r#""a\ud800b""#), "a\u{fffd}b");
         assert_eq!(read(r#""\uDC00""#), "\u{fffd}");
         assert_eq!(read(r#""\ud800\u0041\ud83d\udc4d""#), "\u{fffd}A👍");

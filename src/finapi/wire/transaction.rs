@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Paging;
 use super::amount::Amount;
+use super::lenient::{self, List, Read};
 use super::time::{GermanDate, GermanTime};
 use crate::id::{AccountId, TransactionId};
 use crate::refresh::model;
@@ -11,17 +12,23 @@ use crate::refresh::query::Span;
 
 #[derive(Deserialize)]
 pub(in crate::finapi) struct Transactions {
-    transactions: Vec<Transaction>,
-    #[serde(default)]
-    pub(in crate::finapi) paging: Paging,
+    transactions: Option<List<Transaction>>,
+    pub(in crate::finapi) paging: Option<Paging>,
+}
+
+/// What can be read of a transaction without an id.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Skipped {
+    import_date: Option<GermanTime>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Transaction {
     id: TransactionId,
-    account_id: AccountId,
-    amount: Amount,
+    account_id: Option<AccountId>,
+    amount: Option<Amount>,
     currency: Option<String>,
     bank_booking_date: Option<GermanDate>,
     value_date: Option<GermanDate>,
@@ -45,22 +52,44 @@ struct Category {
 }
 
 impl Transactions {
-    /// Those that were imported in the span. One without an import date is of unknown age and published rather than lost.
-    pub(in crate::finapi) fn imported_in(self, span: Span) -> impl Iterator<Item = model::Transaction> {
-        self.transactions
-            .into_iter()
-            .filter(move |transaction| transaction.import_date.is_none_or(|date| date.is_in(span)))
-            .map(Into::into)
+    pub(in crate::finapi) fn is_empty(&self) -> bool {
+        let list = self.transactions.as_ref();
+        list.is_none_or(|list| list.items.is_empty() && list.skipped.is_empty())
     }
 }
 
-impl From<Transaction> for model::Transaction {
-    fn from(transaction: Transaction) -> Self {
+impl Read<Transactions> {
+    /// Those that were imported in the span. One without an import date is of unknown age and published rather than lost.
+    pub(in crate::finapi) fn add_imported_in(self, span: Span, collected: &mut model::Collected) {
+        // What stands in the place of the list may be any number of transactions.
+        let unknown = self.is_without("transactions").then(model::Skipped::default);
+        let list = self.value.transactions.unwrap_or_default();
+        let is_in = |date: Option<GermanTime>| date.is_none_or(|date| date.is_in(span));
+        let items = list.items.into_iter().filter(|item| is_in(item.value.import_date));
+        collected.transactions.extend(items.map(Into::into));
+        let skipped = list.skipped.iter().map(|raw| skipped(raw.get()));
+        collected.skipped_transactions.extend(skipped.chain(unknown));
+        collected.unreadable.extend(self.unreadable);
+    }
+}
+
+fn skipped(json: &str) -> model::Skipped {
+    let read: Option<Read<Skipped>> = lenient::read(json).ok();
+    model::Skipped {
+        imported_at: read.and_then(|read| read.value.import_date).map(|at| at.earliest),
+    }
+}
+
+impl From<Read<Transaction>> for model::Transaction {
+    fn from(read: Read<Transaction>) -> Self {
+        let transaction = read.value;
         let date = |date: Option<GermanDate>| date.map(|date| date.0);
         Self {
+            unreadable: read.unreadable,
             id: transaction.id,
-            account_id: transaction.account_id,
-            amount: transaction.amount.0,
+            account_id: transaction.account_id.unwrap_or_default(),
+            amount: transaction.amount.map(|amount| amount.value),
+            amount_is_rounded: transaction.amount.is_some_and(|amount| amount.is_rounded),
             currency: transaction.currency.unwrap_or_default(),
             bank_booking_date: date(transaction.bank_booking_date),
             value_date: date(transaction.value_date),

@@ -17,12 +17,18 @@ pub(in crate::refresh) fn cut(text: &str) -> String {
     first(TEXT_CHARACTERS_MAX, text)
 }
 
+/// The first characters, without control characters: those between two words become a space.
 fn first(characters_max: usize, text: &str) -> String {
-    // Mostly it is so short that its characters need not be counted.
-    if text.len() <= characters_max {
+    // Mostly it is short and plain, so that its characters need not be looked at.
+    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != 0x7F && byte != 0xC2);
+    if is_plain && text.len() <= characters_max {
         return text.to_owned();
     }
-    text.chars().take(characters_max).collect()
+    let shown = text.chars().filter_map(|c| match c {
+        '\n' | '\r' | '\t' => Some(' '),
+        c => (!c.is_control()).then_some(c),
+    });
+    shown.take(characters_max).collect()
 }
 
 pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
@@ -49,6 +55,8 @@ pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
             new_transactions,
             oldest_changed_date: text(oldest),
             is_new: account.is_new,
+            balance_is_rounded: account.balance_is_rounded,
+            unreadable: account.unreadable.clone(),
         }
     };
     collected.accounts.iter().map(account).collect()
@@ -77,7 +85,9 @@ pub(super) fn transaction(transaction: &model::Transaction) -> proto::Transactio
     proto::Transaction {
         id: transaction.id.get(),
         account_id: transaction.account_id.get(),
-        amount: transaction.amount.to_string(),
+        amount: transaction.amount.map(|amount| amount.to_string()).unwrap_or_default(),
+        amount_is_rounded: transaction.amount_is_rounded,
+        unreadable: transaction.unreadable.clone(),
         currency: cut(&transaction.currency),
         bank_booking_date: text(transaction.bank_booking_date),
         value_date: text(transaction.value_date),

@@ -232,7 +232,7 @@ fn an_account_is_published_with_every_digit_and_its_interfaces() {
 #[test]
 fn a_transaction_is_published_with_every_digit() {
     let mut collected = collected(1);
-    collected.transactions[0].amount = "-90071992547409.930".parse().expect("a decimal");
+    collected.transactions[0].amount = Some("-90071992547409.930".parse().expect("a decimal"));
     collected.transactions[0].imported_at = Some(at(9));
     let event = success(ready(), collected);
     assert_eq!(event.transactions[0].amount, "-90071992547409.930");

@@ -35,6 +35,7 @@ impl Transition<'_> {
                 status: WebFormStatus::Open,
                 expires_at: None,
                 error: None,
+                unreadable: Vec::new(),
             };
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }

@@ -15,6 +15,7 @@ pub struct FinApiMetrics {
     requests: Histogram<f64>,
     tokens: Counter<u64>,
     odd_codes: Counter<u64>,
+    unreadable: Counter<u64>,
 }
 
 /// Where a token came from.
@@ -59,6 +60,11 @@ impl FinApiMetrics {
                 "{response}",
                 "Responses with an error code that is not a word, so that it was left out, by query",
             ),
+            unreadable: make.counter(
+                "bankrefresh.finapi.unreadable",
+                "{member}",
+                "Members of finAPI's responses that could not be read, so that they were left out, by query and finAPI's name",
+            ),
         }
     }
 
@@ -69,6 +75,12 @@ impl FinApiMetrics {
 
     pub(crate) fn odd_code(&self, query: &'static str) {
         self.odd_codes.add(1, &[KeyValue::new("query", query)]);
+    }
+
+    /// A member that could not be read. Only names of members that are read come here, so there are few of them.
+    pub(crate) fn unreadable(&self, query: &'static str, name: &str) {
+        let labels = [KeyValue::new("query", query), KeyValue::new("member", name.to_owned())];
+        self.unreadable.add(1, &labels);
     }
 
     pub(crate) fn token(&self, from: TokenFrom) {
