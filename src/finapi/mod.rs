@@ -13,10 +13,12 @@ mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod pipeline;
+mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+pub mod version;
 mod wire;
 
 #[cfg(test)]
@@ -26,3 +28,4 @@ pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;
+pub use version::Proof;
