@@ -12,12 +12,14 @@ mod error;
 mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod host_clock;
 mod pipeline;
 mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod urls;
 pub mod version;
 mod wire;
 

@@ -220,7 +220,7 @@ async fn a_client_that_is_refused_in_both_versions_waits_for_its_operator() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_bound_anew_costs_a_probe_and_no_attempt() {
+async fn a_client_that_is_switched_costs_a_probe_and_no_attempt() {
     for (before, after) in [(Bound::V1, Bound::V2), (Bound::V2, Bound::V1)] {
         let proving = Proving::proven(before).await;
         let world = &proving.world;
