@@ -74,6 +74,16 @@ pub(super) fn is_foreign(response: &HttpResponse) -> bool {
     }
 }
 
+/// Whether a refusal is how Access and its token endpoint write theirs. Whatever else is on the way has other forms.
+pub(super) fn is_of_access(response: &HttpResponse) -> bool {
+    Refusal::of(&response.body).is_of(Api::OAuth, response.status.as_u16())
+}
+
+/// Whether Web Form 2.0 refuses a request as invalid, in its own form.
+pub(super) fn is_validation(response: &HttpResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST && matches!(Refusal::of(&response.body), Refusal::Validation(_))
+}
+
 /// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.
 pub(super) fn no_response(endpoint: &str, error: TransportError, sent_id: Option<&HeaderValue>) -> Failure {
     let class = match error {
