@@ -193,7 +193,7 @@ impl FinApi {
                 self.clocks.observe(call.host, sent, head.status, &head.headers);
                 let status = head.status;
                 let read = head.read(self.settings.body_max, deadline).await;
-                let end = end_of(status, read.as_ref().ok());
+                let end = CallEnd::of(status, read.as_ref().ok());
                 (Some(self.on_end(call, admitted, end)), read)
             }
             Err(error) => (None, Err(error)),
@@ -371,14 +371,6 @@ impl<'a> UserRequest<'a> {
 
 fn down(host: Host, wait: Duration) -> Failure {
     Failure::new(FailureClass::NotSent(wait), &format!("{} is down", host.name()))
-}
-
-fn end_of(status: StatusCode, read: Option<&HttpResponse>) -> CallEnd {
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => CallEnd::Refused,
-        status if status.is_server_error() || read.is_some_and(error::is_foreign) => CallEnd::Failed,
-        _ => CallEnd::Answered,
-    }
 }
 
 /// What traces and metrics say of it.
