@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::breaker::Host;
 use super::transport::{HttpResponse, TransportError};
 pub(super) use super::verdict::Api;
-use super::verdict::{self, Form};
+use super::verdict::{self, Refusal};
 use crate::limits::{CODE_CHARACTERS_MAX, FIELDS_MAX};
 use crate::refresh::failure::{Failure, FailureClass};
 
@@ -26,7 +26,7 @@ impl From<Host> for Api {
 /// Classifies a response that is not a success.
 pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Failure {
     let status = response.status.as_u16();
-    let form = Form::of(&response.body);
+    let form = Refusal::of(&response.body);
     let is_own = form.is_of(api, status);
     let code = form.code().filter(|_| is_own);
     let retry_after = retry_after(&response.headers);
@@ -39,7 +39,7 @@ pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Fai
     let mut message = format!("{endpoint} answered {status}");
     match (&code, &form) {
         (Some(code), _) if !code.is_empty() => message = format!("{message} {code}"),
-        (_, Form::Validation(fields)) if is_own && !fields.is_empty() => {
+        (_, Refusal::Validation(fields)) if is_own && !fields.is_empty() => {
             let fields: Vec<&str> = fields.iter().map(|field| word(field)).take(FIELDS_MAX).collect();
             message = format!("{message} for {}", fields.join(", "));
         }
@@ -59,8 +59,8 @@ pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Fai
 
 /// The names of the fields that a validation error complains of.
 pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
-    match Form::of(body) {
-        Form::Validation(fields) => fields,
+    match Refusal::of(body) {
+        Refusal::Validation(fields) => fields,
         _ => Vec::new(),
     }
 }
@@ -69,9 +69,19 @@ pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
 pub(super) fn is_foreign(response: &HttpResponse) -> bool {
     match response.status.as_u16() {
         200..=299 => !super::wire::is_json_object(&response.body),
-        400..=499 => Form::of(&response.body) == Form::Foreign,
+        400..=499 => Refusal::of(&response.body) == Refusal::Foreign,
         _ => true,
     }
+}
+
+/// Whether a refusal is how Access and its token endpoint write theirs. Whatever else is on the way has other forms.
+pub(super) fn is_of_access(response: &HttpResponse) -> bool {
+    Refusal::of(&response.body).is_of(Api::OAuth, response.status.as_u16())
+}
+
+/// Whether Web Form 2.0 refuses a request as invalid, in its own form.
+pub(super) fn is_validation(response: &HttpResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST && matches!(Refusal::of(&response.body), Refusal::Validation(_))
 }
 
 /// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.

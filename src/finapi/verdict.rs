@@ -33,9 +33,9 @@ pub(super) enum Api {
     OAuth,
 }
 
-/// The form of a refusal's body.
+/// A refusal, by the form of its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Refusal {
     /// Access: `errors`, of which the first has this code.
     Access(String),
     /// OAuth: this word.
@@ -58,7 +58,7 @@ const NOT_SUPPORTED: [&str; 6] = [
     "MANDATOR_MISCONFIGURATION",
 ];
 
-impl Form {
+impl Refusal {
     /// The form that a body has.
     pub(super) fn of(body: &[u8]) -> Self {
         let Ok(body) = serde_json::from_slice::<Map<String, Value>>(body) else {
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn each_form_is_known_by_what_only_finapi_writes() {
-        assert_eq!(Form::of(ACCESS.as_bytes()), Form::Access("UNKNOWN_ENTITY".into()));
-        assert_eq!(Form::of(OAUTH.as_bytes()), Form::OAuth("invalid_token".into()));
-        assert_eq!(Form::of(WEB_FORM.as_bytes()), Form::WebForm("NOT_FOUND".into()));
+        assert_eq!(Refusal::of(ACCESS.as_bytes()), Refusal::Access("UNKNOWN_ENTITY".into()));
+        assert_eq!(Refusal::of(OAUTH.as_bytes()), Refusal::OAuth("invalid_token".into()));
+        assert_eq!(Refusal::of(WEB_FORM.as_bytes()), Refusal::WebForm("NOT_FOUND".into()));
         assert_eq!(
-            Form::of(VALIDATION.as_bytes()),
-            Form::Validation(vec!["profileId".into()])
+            Refusal::of(VALIDATION.as_bytes()),
+            Refusal::Validation(vec!["profileId".into()])
         );
         for foreign in [
             SPRING,
@@ -176,7 +176,7 @@ mod tests {
             r#"{"errors":[]}"#,
             r#"{"errors":[{"code":7}]}"#,
         ] {
-            assert_eq!(Form::of(foreign.as_bytes()), Form::Foreign, "{foreign}");
+            assert_eq!(Refusal::of(foreign.as_bytes()), Refusal::Foreign, "{foreign}");
         }
     }
 
@@ -188,16 +188,16 @@ mod tests {
             matches!(class, Foreign | RateLimited(_) | Unavailable | Unexpected)
         };
         let forms =
-            [ACCESS, OAUTH, WEB_FORM, VALIDATION, SPRING, "", "<html>", "{}"].map(|body| Form::of(body.as_bytes()));
-        let own = |api, status, form: &Form| match api {
-            Api::Access => matches!(form, Form::Access(_)) || status == 401 && matches!(form, Form::OAuth(_)),
+            [ACCESS, OAUTH, WEB_FORM, VALIDATION, SPRING, "", "<html>", "{}"].map(|body| Refusal::of(body.as_bytes()));
+        let own = |api, status, form: &Refusal| match api {
+            Api::Access => matches!(form, Refusal::Access(_)) || status == 401 && matches!(form, Refusal::OAuth(_)),
             Api::WebForm => match form {
-                Form::WebForm(_) => true,
-                Form::OAuth(_) => status == 401,
-                Form::Validation(_) => status == 400,
+                Refusal::WebForm(_) => true,
+                Refusal::OAuth(_) => status == 401,
+                Refusal::Validation(_) => status == 400,
                 _ => false,
             },
-            Api::OAuth => matches!(form, Form::Access(_) | Form::OAuth(_)),
+            Api::OAuth => matches!(form, Refusal::Access(_) | Refusal::OAuth(_)),
         };
         for api in [Api::Access, Api::WebForm, Api::OAuth] {
             for status in (200..600).filter(|status| !(200..300).contains(status)) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram};
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
 
 use super::Maker;
 use crate::telemetry::Ended;
@@ -16,6 +16,9 @@ pub struct FinApiMetrics {
     tokens: Counter<u64>,
     odd_codes: Counter<u64>,
     unreadable: Counter<u64>,
+    users_left_out: Counter<u64>,
+    api_version: Gauge<u64>,
+    names: Gauge<u64>,
 }
 
 /// Where a token came from.
@@ -64,6 +67,20 @@ impl FinApiMetrics {
                 "bankrefresh.finapi.unreadable",
                 "{member}",
                 "Members of finAPI's responses that could not be read, so that they were left out, by query and finAPI's name",
+            users_left_out: make.counter(
+                "bankrefresh.finapi.users_left_out",
+                "{update}",
+                "Updates without the user's device, because finAPI takes no address that is not IPv4",
+            ),
+            api_version: make.gauge(
+                "bankrefresh.finapi.api_version",
+                "{version}",
+                "1 for the version of Access that is proven; as long as none is, no update is started",
+            ),
+            names: make.gauge(
+                "bankrefresh.finapi.names",
+                "{set}",
+                "1 for the set of names that updates are started by, once finAPI has started one",
             ),
         }
     }
@@ -81,6 +98,18 @@ impl FinApiMetrics {
     pub(crate) fn unreadable(&self, query: &'static str, name: &str) {
         let labels = [KeyValue::new("query", query), KeyValue::new("member", name.to_owned())];
         self.unreadable.add(1, &labels);
+    pub(crate) fn user_left_out(&self) {
+        self.users_left_out.add(1, &[]);
+    }
+
+    /// The version that is spoken, if one is.
+    pub(crate) fn api_version(&self, versions: [&'static str; 2], spoken: Option<&'static str>) {
+        one_of(&self.api_version, "version", versions, spoken);
+    }
+
+    /// The names that are spoken, if some are.
+    pub(crate) fn names(&self, sets: [&'static str; 2], spoken: Option<&'static str>) {
+        one_of(&self.names, "names", sets, spoken);
     }
 
     pub(crate) fn token(&self, from: TokenFrom) {
@@ -112,5 +141,11 @@ impl FinApiMetrics {
             Ended::TransportError { error, .. } => labels.push(KeyValue::new("error.type", *error)),
         }
         self.requests.record(took.as_secs_f64(), &labels);
+    }
+}
+
+fn one_of(gauge: &Gauge<u64>, label: &'static str, of: [&'static str; 2], chosen: Option<&'static str>) {
+    for name in of {
+        gauge.record(u64::from(chosen == Some(name)), &[KeyValue::new(label, name)]);
     }
 }
