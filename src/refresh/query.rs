@@ -88,7 +88,10 @@ impl Response {
             Self::Collected(collected) => {
                 all(&collected.unreadable);
                 collected.accounts.iter().for_each(|account| all(&account.unreadable));
-                collected.transactions.iter().for_each(|transaction| all(&transaction.unreadable));
+                collected
+                    .transactions
+                    .iter()
+                    .for_each(|transaction| all(&transaction.unreadable));
                 let skipped = collected.skipped_accounts + collected.skipped_transactions.len();
                 (0..skipped).for_each(|_| each("id"));
             }

@@ -62,7 +62,10 @@ async fn a_byte_that_is_no_text_matters_only_where_it_is_read() {
     assert_eq!(task(poll(unread).await).id.as_str(), "a-1");
     let read = b"{\"id\":\"a-1\",\"createdAt\":\"2021-03-08T08:36:15.000+0000\",\"status\":\"\xff\"}";
     let read = task(poll(read).await);
-    assert_eq!((read.status, read.unreadable), (TaskStatus::Running, vec!["text".to_owned()]));
+    assert_eq!(
+        (read.status, read.unreadable),
+        (TaskStatus::Running, vec!["text".to_owned()])
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,11 @@ async fn many_come_in_pages_of_500_and_every_digit_of_them() {
     let span = updated(&world, 9008).await;
     let transactions = world.collect(9008, Some(span)).await.transactions;
     assert_eq!((transactions.len(), world.calls(Endpoint::Transactions)), (1700, 4));
-    let amounts: Vec<_> = transactions.iter().filter_map(|t| t.amount).map(|amount| amount.to_string()).collect();
+    let amounts: Vec<_> = transactions
+        .iter()
+        .filter_map(|t| t.amount)
+        .map(|amount| amount.to_string())
+        .collect();
     for exact in ["0.10", "-0.30", "1234567.89", "-90071992547409.93"] {
         assert!(amounts.iter().any(|amount| amount == exact), "{exact}");
     }

@@ -101,7 +101,11 @@ mod tests {
             ("1.0000000000000000000000000001", "1.0000000000000000000000000001"),
         ] {
             let amount: Amount = serde_json::from_str(json).expect(json);
-            assert_eq!((amount.value.to_string().as_str(), amount.is_rounded), (text, false), "{json}");
+            assert_eq!(
+                (amount.value.to_string().as_str(), amount.is_rounded),
+                (text, false),
+                "{json}"
+            );
         }
     }
 
@@ -112,12 +116,19 @@ mod tests {
                 "0.1234567890123456789012345678901234567890123456789",
                 "0.1234567890123456789012345679",
             ),
-            ("-12.345678901234567890123456789012345678901234567890", "-12.345678901234567890123456789"),
+            (
+                "-12.345678901234567890123456789012345678901234567890",
+                "-12.345678901234567890123456789",
+            ),
             ("1e-30", "0.0000000000000000000000000000"),
             ("5e-999", "0.0000000000000000000000000000"),
         ] {
             let amount: Amount = serde_json::from_str(json).expect(json);
-            assert_eq!((amount.value.to_string().as_str(), amount.is_rounded), (text, true), "{json}");
+            assert_eq!(
+                (amount.value.to_string().as_str(), amount.is_rounded),
+                (text, true),
+                "{json}"
+            );
         }
     }
 
@@ -125,7 +136,18 @@ mod tests {
     fn what_is_no_amount_is_not_read() {
         let long = "1".repeat(45);
         for json in [
-            "\"x\"", "\"12,50\"", "\"\"", "\"-\"", "\".\"", "\"1e\"", "1e400", "1e29", "true", "[]", "{}", &long,
+            "\"x\"",
+            "\"12,50\"",
+            "\"\"",
+            "\"-\"",
+            "\".\"",
+            "\"1e\"",
+            "1e400",
+            "1e29",
+            "true",
+            "[]",
+            "{}",
+            &long,
             "1e99999999999",
         ] {
             assert!(serde_json::from_str::<Amount>(json).is_err(), "{json}");

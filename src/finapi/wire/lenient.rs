@@ -84,10 +84,13 @@ fn without(json: &str, path: &[&Segment]) -> Option<String> {
         Segment::Seq { index } => {
             let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
             let changed = without(elements.get(*index)?.get(), rest);
-            let elements = elements.iter().enumerate().filter_map(|(at, element)| match at == *index {
-                true => changed.as_deref(),
-                false => Some(element.get()),
-            });
+            let elements = elements
+                .iter()
+                .enumerate()
+                .filter_map(|(at, element)| match at == *index {
+                    true => changed.as_deref(),
+                    false => Some(element.get()),
+                });
             Some(format!("[{}]", elements.collect::<Vec<_>>().join(",")))
         }
         _ => None,
@@ -98,7 +101,10 @@ fn without(json: &str, path: &[&Segment]) -> Option<String> {
 fn once(json: &str) -> Option<String> {
     let Members(members) = serde_json::from_str(json).ok()?;
     let is_last = |at: usize| members[at + 1..].iter().all(|(name, _)| *name != members[at].0);
-    let last: Vec<_> = (0..members.len()).filter(|at| is_last(*at)).map(|at| members[at].clone()).collect();
+    let last: Vec<_> = (0..members.len())
+        .filter(|at| is_last(*at))
+        .map(|at| members[at].clone())
+        .collect();
     (last.len() < members.len()).then(|| object(&last))
 }
 
@@ -207,7 +213,10 @@ mod tests {
     #[test]
     fn what_is_as_it_should_be_is_read_whole() {
         let (read, unreadable) = record(r#"{"id":7,"name":null,"new":{"a":[1e400]},"inner":{"id":8,"text":"x"}}"#);
-        assert_eq!((read.id, read.inner.expect("it is there").text.as_deref()), (7, Some("x")));
+        assert_eq!(
+            (read.id, read.inner.expect("it is there").text.as_deref()),
+            (7, Some("x"))
+        );
         assert_eq!(unreadable, "");
     }
 
@@ -221,7 +230,10 @@ mod tests {
             (r#"{"id":7,"inner":{"id":8,"text":[]}}"#, "inner.text"),
             (r#"{"id":7,"inner":{"id":"x","text":"a"}}"#, "inner.id inner"),
             (r#"{"id":7,"inner":{"text":"a"}}"#, "inner"),
-            (r#"{"id":7,"list":[{"id":1},{"id":2,"text":1},{},null]}"#, "list.text list list"),
+            (
+                r#"{"id":7,"list":[{"id":1},{"id":2,"text":1},{},null]}"#,
+                "list.text list list",
+            ),
             (r#"{"id":7,"list":{}}"#, "list"),
             (r#"{"id":7,"name":"a\ud800b"}"#, "text"),
             ("{\"id\":7,\"name\":\"a\nb\"}", ""),
@@ -230,13 +242,28 @@ mod tests {
             assert_eq!((read.id, named.as_str()), (7, unreadable), "{json}");
         }
         let (read, _) = record(r#"{"id":7,"name":"a","name":"b","list":[{"id":1},{"id":2,"text":1},{},null]}"#);
-        assert_eq!((read.name.as_deref(), read.list.map(|list| list.len())), (Some("b"), Some(2)));
-        assert_eq!(record(r#"{"id":7,"name":"a\ud800b"}"#).0.name.as_deref(), Some("a\u{fffd}b"));
+        assert_eq!(
+            (read.name.as_deref(), read.list.map(|list| list.len())),
+            (Some("b"), Some(2))
+        );
+        assert_eq!(
+            record(r#"{"id":7,"name":"a\ud800b"}"#).0.name.as_deref(),
+            Some("a\u{fffd}b")
+        );
     }
 
     #[test]
     fn what_has_no_id_or_is_no_json_is_not_read() {
-        for json in ["", "{}", "[]", "null", r#"{"id":null}"#, r#"{"id":"7"}"#, r#"{"id":7"#, r#"{"id":7}x"#] {
+        for json in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#"{"id":null}"#,
+            r#"{"id":"7"}"#,
+            r#"{"id":7"#,
+            r#"{"id":7}x"#,
+        ] {
             assert!(read::<Record>(json).is_err(), "{json}");
         }
     }

@@ -24,8 +24,8 @@ use super::breaker::Host;
 use super::error;
 use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
-use amount::Seconds;
 use crate::refresh::failure::Failure;
+use amount::Seconds;
 
 /// A list of a finAPI page: how many pages there are.
 #[derive(Debug, Default, Deserialize)]

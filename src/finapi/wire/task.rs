@@ -178,8 +178,7 @@ mod tests {
 
     #[test]
     fn nulls_unknown_fields_and_unknown_statuses_are_normal() {
-        let form: Read<WebForm> =
-            read(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
+        let form: Read<WebForm> = read(r#"{"id":"f","status":"FROZEN","new":1,"expiresAt":null}"#).expect("a form");
         assert_eq!(model::WebForm::from(form).status, model::WebFormStatus::Open);
     }
 

@@ -45,7 +45,12 @@ pub(in crate::refresh) fn transactions_updated(
         new_transactions: count(collected.transactions.len()),
         skipped_transactions: count(collected.skipped_transactions.len()),
         skipped_accounts: count(collected.skipped_accounts),
-        unreadable: connection.unreadable.iter().chain(&collected.unreadable).cloned().collect(),
+        unreadable: connection
+            .unreadable
+            .iter()
+            .chain(&collected.unreadable)
+            .cloned()
+            .collect(),
         ..TransactionsUpdated::default()
     };
     let room = settings.size_max.saturating_sub(longest(&context, &event));

@@ -67,6 +67,7 @@ impl FinApiMetrics {
                 "bankrefresh.finapi.unreadable",
                 "{member}",
                 "Members of finAPI's responses that could not be read, so that they were left out, by query and finAPI's name",
+            ),
             users_left_out: make.counter(
                 "bankrefresh.finapi.users_left_out",
                 "{update}",
@@ -98,6 +99,8 @@ impl FinApiMetrics {
     pub(crate) fn unreadable(&self, query: &'static str, name: &str) {
         let labels = [KeyValue::new("query", query), KeyValue::new("member", name.to_owned())];
         self.unreadable.add(1, &labels);
+    }
+
     pub(crate) fn user_left_out(&self) {
         self.users_left_out.add(1, &[]);
     }
