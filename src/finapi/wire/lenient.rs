@@ -141,7 +141,6 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// A list whose elements are read each by itself.
-#[derive(Debug)]
 pub(in crate::finapi) struct List<T> {
     /// Those that can be read.
     pub(in crate::finapi) items: Vec<Read<T>>,
