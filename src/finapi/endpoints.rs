@@ -195,7 +195,7 @@ impl FinApi {
         })
     }
 
-    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {
+    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<Read<T>, Interrupt> {
         let (endpoint, host) = (request.endpoint, request.host);
         let response = self.send_for_user(request).await?;
         Ok(understand(endpoint, host, &response)?)

@@ -93,7 +93,9 @@ async fn either_version_is_spoken_and_means_the_same() {
     ] {
         let world = World::of(bound_to(bound), speaking(ours));
         world.client.keep_version_until_proven().await;
-        let Collected { accounts, transactions } = refreshed(&world).await;
+        let Collected {
+            accounts, transactions, ..
+        } = refreshed(&world).await;
         assert_eq!((accounts.len(), transactions.len()), (2, 5));
         read.push(format!("{:?} {accounts:?} {transactions:?}", world.connection(1).await));
     }

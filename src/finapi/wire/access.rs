@@ -123,10 +123,12 @@ impl From<Interface> for model::Interface {
 
 impl From<Read<Accounts>> for model::Collected {
     fn from(read: Read<Accounts>) -> Self {
+        // What stands in the place of the list may be any number of accounts.
+        let unknown = usize::from(read.is_without("accounts"));
         let accounts = read.value.accounts.unwrap_or_default();
         Self {
             accounts: accounts.items.into_iter().map(Into::into).collect(),
-            skipped_accounts: accounts.skipped.len() + usize::from(read.is_without("accounts")),
+            skipped_accounts: accounts.skipped.len() + unknown,
             unreadable: read.unreadable,
             ..Self::default()
         }
