@@ -119,6 +119,19 @@ fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
 }
 
 #[test]
+fn a_wait_that_is_asked_for_delays_the_next_poll_and_not_the_user() {
+    for failure in [
+        FailureClass::RateLimited(Some(secs(30))),
+        FailureClass::NotSent(secs(30)),
+    ] {
+        let mut run = Run::updating();
+        run.poll(form_required()).form(failure);
+        assert_eq!((run.phase(), run.forms().len()), ("awaiting_user", 1));
+        assert!(run.wait() >= secs(30), "{:?}", run.wait());
+    }
+}
+
+#[test]
 fn a_web_form_is_gone_when_finapi_has_said_so_three_times_in_a_row() {
     let mut run = Run::awaiting();
     for _ in 0..4 {
