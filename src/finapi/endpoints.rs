@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::Method;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 use super::breaker::Host;
 use super::client::{FinApi, Interrupt, QueryContext};
@@ -13,7 +12,7 @@ use super::pipeline::{TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Names};
 use super::transport::HttpResponse;
 use super::version::AccessCall;
-use super::wire::{self, Read, understand};
+use super::wire::{self, Content, Read, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::failure::Failure;
 use crate::refresh::model::{Collected, Task};
@@ -195,7 +194,7 @@ impl FinApi {
         })
     }
 
-    async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<Read<T>, Interrupt> {
+    async fn read<T: Content>(&self, request: UserRequest<'_>) -> Result<Read<T>, Interrupt> {
         let (endpoint, host) = (request.endpoint, request.host);
         let response = self.send_for_user(request).await?;
         Ok(understand(endpoint, host, &response)?)

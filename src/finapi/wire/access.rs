@@ -2,15 +2,18 @@
 
 use serde::Deserialize;
 
+use super::Content;
 use super::amount::Amount;
 use super::lenient::{List, Read};
 use super::time::GermanTime;
-use crate::id::{AccountId, BankId};
+use crate::id::{AccountId, BankId, ConnectionId};
 use crate::refresh::model;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct Connection {
+    #[expect(dead_code, reason = "what has no id is no connection")]
+    id: ConnectionId,
     bank: Option<Bank>,
     update_status: Option<String>,
     categorization_status: Option<String>,
@@ -74,6 +77,14 @@ struct AccountInterface {
     banking_interface: Option<String>,
     status: Option<String>,
     last_successful_update: Option<GermanTime>,
+}
+
+impl Content for Connection {
+    const MEMBERS: &'static [&'static str] = &["id"];
+}
+
+impl Content for Accounts {
+    const MEMBERS: &'static [&'static str] = &["accounts"];
 }
 
 impl From<Read<Connection>> for model::Connection {

@@ -48,6 +48,10 @@ pub(super) struct Token {
     expires_in: Option<Seconds>,
 }
 
+impl Content for Token {
+    const MEMBERS: &'static [&'static str] = &["access_token"];
+}
+
 impl From<Token> for TokenResponse {
     fn from(token: Token) -> Self {
         Self {
@@ -58,8 +62,14 @@ impl From<Token> for TokenResponse {
     }
 }
 
+/// What a response brings.
+pub(super) trait Content: DeserializeOwned {
+    /// finAPI writes at least one of these members, unless it has nothing to say at all. What has others only is somebody else's.
+    const MEMBERS: &'static [&'static str];
+}
+
 /// Reads a body, unless it is a refusal.
-pub(super) fn understand<T: DeserializeOwned>(
+pub(super) fn understand<T: Content>(
     endpoint: &str,
     host: Host,
     response: &HttpResponse,
@@ -71,15 +81,25 @@ pub(super) fn understand<T: DeserializeOwned>(
 }
 
 /// Reads a body, whatever encoding it came in.
-pub(super) fn parse<T: DeserializeOwned>(endpoint: &str, response: &HttpResponse) -> Result<Read<T>, Failure> {
+pub(super) fn parse<T: Content>(endpoint: &str, response: &HttpResponse) -> Result<Read<T>, Failure> {
     let content_type = response.headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|content_type| content_type.to_str().ok());
     let text = text::decode(&response.body, content_type);
+    if !is_of(T::MEMBERS, &text) {
+        return Err(error::malformed(endpoint, response, "a body that is not finAPI's"));
+    }
     let mut read = lenient::read(&text).map_err(|error| misunderstood(endpoint, response, &error))?;
     if !text::is_plain(&response.body, &text) {
         read.unreadable.push(lenient::TEXT.to_owned());
     }
     Ok(read)
+}
+
+/// Whether JSON has one of these members somewhere, or none at all.
+fn is_of(members: &[&str], json: &str) -> bool {
+    let is_empty = || json.chars().filter(|c| !c.is_whitespace()).eq("{}".chars());
+    let has = |member: &&str| json.contains(&format!("\"{member}\""));
+    members.iter().any(has) || is_empty()
 }
 
 /// Whether a body is a JSON object, as all of finAPI's are, at first sight.

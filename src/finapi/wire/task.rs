@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::Paging;
+use super::{Content, Paging};
 use super::lenient::{List, Read};
 use super::time::TaskTime;
 use crate::finapi::error::is_word;
@@ -48,6 +48,8 @@ struct WebFormLink {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::finapi) struct WebForm {
+    #[expect(dead_code, reason = "what has no id is no web form")]
+    id: WebFormId,
     status: Option<String>,
     expires_at: Option<TaskTime>,
     payload: Option<WebFormPayload>,
@@ -58,6 +60,18 @@ pub(in crate::finapi) struct WebForm {
 struct WebFormPayload {
     error_code: Option<String>,
     error_message: Option<String>,
+}
+
+impl Content for Tasks {
+    const MEMBERS: &'static [&'static str] = &["items", "paging"];
+}
+
+impl Content for Task {
+    const MEMBERS: &'static [&'static str] = &["id"];
+}
+
+impl Content for WebForm {
+    const MEMBERS: &'static [&'static str] = &["id"];
 }
 
 impl Tasks {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Paging;
+use super::{Content, Paging};
 use super::amount::Amount;
 use super::lenient::{self, List, Read};
 use super::time::{GermanDate, GermanTime};
@@ -49,6 +49,10 @@ struct Transaction {
 #[derive(Deserialize)]
 struct Category {
     name: Option<String>,
+}
+
+impl Content for Transactions {
+    const MEMBERS: &'static [&'static str] = &["transactions", "paging"];
 }
 
 impl Transactions {
