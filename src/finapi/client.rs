@@ -1,6 +1,6 @@
 //! The client of finAPI, and its one door ([`FinApi::query`]).
 
-use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,16 +11,19 @@ use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
 use super::form_url;
-use super::request::Dialect;
+use super::host_clock::HostClocks;
+use super::request::Names;
 use super::settings::Settings;
 use super::tokens::Tokens;
 use super::transport::Transport;
+use super::version::Versions;
+use crate::clock::Clock;
 use crate::id::UserId;
 use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
-use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
 use crate::refresh::query::{Query, QueryResult, Response};
+use crate::refresh::{Clocks, Refresh};
 use crate::telemetry::metrics::FinApiMetrics;
 
 /// What a worker lets a query do.
@@ -76,8 +79,11 @@ pub struct FinApi {
     /// None: as fast as it goes.
     pub(super) rate: Option<RateLimiter>,
     pub(super) breaker: Breaker,
-    pub(super) speaks_reference: AtomicBool,
+    pub(super) versions: Versions,
+    /// Set, or by the first update that finAPI started.
+    pub(super) names: OnceLock<Names>,
     pub(super) signer: Option<Signer>,
+    pub(super) clocks: HostClocks,
     pub(super) metrics: FinApiMetrics,
 }
 
@@ -92,18 +98,40 @@ impl FinApi {
         signer: Option<Signer>,
     ) -> Self {
         let metrics = FinApiMetrics::default();
+        let names = settings.dialect.names().map_or_else(OnceLock::new, OnceLock::from);
+        metrics.names(
+            [Names::Guide, Names::Reference].map(Names::name),
+            names.get().map(|names| names.name()),
+        );
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             rate: settings.requests_per_second.map(RateLimiter::even),
             breaker: Breaker::new(&breaker),
-            speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
+            versions: Versions::new(settings.api_version, metrics.clone()),
+            names,
             transport,
             settings,
             credentials,
             signer,
+            clocks: HostClocks::default(),
             metrics,
         }
+    }
+
+    /// The same, by another clock than the system's.
+    #[must_use]
+    pub fn by_clock(self, clock: Clock) -> Self {
+        Self {
+            clocks: HostClocks::new(clock),
+            ..self
+        }
+    }
+
+    /// How far finAPI's clocks are ahead of ours, as far as its responses say.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        self.clocks.estimate()
     }
 
     /// The most calls at once.

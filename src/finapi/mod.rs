@@ -12,11 +12,15 @@ mod error;
 mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod host_clock;
 mod pipeline;
+mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod urls;
+pub mod version;
 mod wire;
 
 #[cfg(test)]
@@ -26,3 +30,4 @@ pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;
+pub use version::Proof;
