@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use super::event::{EventKind, Transactions};
 use super::failure::{Failure, FailureClass};
 use super::model::{
-    Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
+    Account, BankError, Collected, Connection, Interface, Skipped, Task, TaskStatus, Transaction, WebForm, WebFormLink,
     WebFormStatus,
 };
 use super::query::{Query, QueryResult, Response, Span};

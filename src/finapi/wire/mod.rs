@@ -69,11 +69,7 @@ pub(super) trait Content: DeserializeOwned {
 }
 
 /// Reads a body, unless it is a refusal.
-pub(super) fn understand<T: Content>(
-    endpoint: &str,
-    host: Host,
-    response: &HttpResponse,
-) -> Result<Read<T>, Failure> {
+pub(super) fn understand<T: Content>(endpoint: &str, host: Host, response: &HttpResponse) -> Result<Read<T>, Failure> {
     if !response.status.is_success() {
         return Err(error::classify(endpoint, host.into(), response));
     }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::{Content, Paging};
 use super::lenient::{List, Read};
 use super::time::TaskTime;
+use super::{Content, Paging};
 use crate::finapi::error::is_word;
 use crate::id::{ConnectionId, TaskId, WebFormId};
 use crate::limits::URL_CHARACTERS_MAX;

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{Content, Paging};
 use super::amount::Amount;
 use super::lenient::{self, List, Read};
 use super::time::{GermanDate, GermanTime};
+use super::{Content, Paging};
 use crate::id::{AccountId, TransactionId};
 use crate::refresh::model;
 use crate::refresh::query::Span;

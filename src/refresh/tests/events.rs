@@ -240,6 +240,51 @@ fn a_transaction_is_published_with_every_digit() {
 }
 
 #[test]
+fn what_cannot_be_read_is_named_counted_or_marked() {
+    let mut collected = collected(2);
+    let transaction = &mut collected.transactions[0];
+    (transaction.amount, transaction.unreadable) = (None, vec!["amount".into()]);
+    collected.transactions[1].amount_is_rounded = true;
+    collected.accounts[0].unreadable = vec!["accountType".into()];
+    collected.accounts[1].balance_is_rounded = true;
+    collected.skipped_accounts = 2;
+    collected.skipped_transactions = vec![Skipped::default(); 3];
+    collected.unreadable = vec!["paging".into()];
+    let connection = Connection {
+        unreadable: vec!["interfaces.status".into()],
+        ..ready()
+    };
+    let event = success(connection, collected);
+    let [odd, rounded] = &event.transactions[..] else {
+        panic!("{event:?}")
+    };
+    assert_eq!(
+        (odd.amount.as_str(), odd.unreadable.as_slice()),
+        ("", &["amount".to_owned()][..])
+    );
+    assert!(rounded.amount_is_rounded && rounded.unreadable.is_empty());
+    assert_eq!(event.accounts[0].unreadable, ["accountType"]);
+    assert!(event.accounts[1].balance_is_rounded);
+    assert_eq!((event.skipped_accounts, event.skipped_transactions), (2, 3));
+    assert_eq!(event.unreadable, ["interfaces.status", "paging"]);
+}
+
+#[test]
+fn texts_have_no_control_characters() {
+    let mut collected = collected(1);
+    collected.transactions[0].purpose = "one\ntwo\r\t\u{1b}[2J\u{85}three\u{7f}\0".into();
+    collected.transactions[0].category = "a\nb".into();
+    let event = success(ready(), collected);
+    let [transaction] = &event.transactions[..] else {
+        panic!("{event:?}")
+    };
+    assert_eq!(
+        (transaction.purpose.as_str(), transaction.category.as_str()),
+        ("one two  [2Jthree", "a b")
+    );
+}
+
+#[test]
 fn a_long_purpose_is_cut_between_characters() {
     let mut collected = collected(2);
     collected.transactions[0].purpose = "ü".repeat(TEXT_CHARACTERS_MAX + 1);
