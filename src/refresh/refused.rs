@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::event::{self, Event, EventKind};
 use super::failure::FailureDetails;
-use super::{Phase, Policy, Refresh, later};
+use super::{Phase, Policy, Refresh, TaskRef, later};
 use crate::proto::FailureReason;
 
 /// How long a refresh waits after the broker refused what it led to, for the first times and from then on: in the first ten minutes its events
@@ -59,8 +59,13 @@ impl Refresh {
         if let [event] = events
             && let EventKind::RefreshFailed(failure) = event.kind()
         {
+            // A task that was found over is in no phase of this refresh yet.
+            let named = event.context().task_id.parse().ok().map(|id| TaskRef {
+                id,
+                created_at: self.requested_at,
+            });
             self.phase = Phase::Failing {
-                task: self.task().cloned(),
+                task: self.task().cloned().or(named),
                 part: self.next_part(),
                 details: failure.clone().into(),
             };
