@@ -78,16 +78,22 @@ def dockerfile():
         check(answer.returncode == 0, f"Dockerfile: cargo can't read what is copied: {answer.stderr.strip()}")
     takes_arguments("Dockerfile: CMD", command)
     takes_settings("Dockerfile", environment)
-    rust = re.search(r"^ARG RUST_VERSION=(.*)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)
-    least = re.search(r'^rust-version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    text, manifest = (ROOT / "Dockerfile").read_text(), (ROOT / "Cargo.toml").read_text()
+    of_manifest = lambda key: re.search(rf'^{key} = "(.*)"$', manifest, re.M).group(1)
+    rust = re.search(r"^ARG RUST_IMAGE=rust:([0-9.]+)-", text, re.M).group(1)
     version = lambda text: [int(part) for part in text.split(".")]
+    least = of_manifest("rust-version")
     check(version(rust) >= version(least), f"Dockerfile: Rust {rust} is older than Cargo.toml's {least}")
+    for label, key in [("version", "version"), ("licenses", "license")]:
+        given = re.search(rf'org\.opencontainers\.image\.{label}="(.*)"', text).group(1)
+        check(given == of_manifest(key), f"Dockerfile: the label {label} is {given}, not {of_manifest(key)}")
     return environment, command
 
 
 def compose(image):
     services = json.loads((WORK / "compose.json").read_text())["services"]
     environment, command = image
+    check(services["worker"]["deploy"]["replicas"] > 1, "compose: one worker does not show that several work side by side")
     for name, service in services.items():
         for volume in service.get("volumes", []):
             check(Path(volume["source"]).exists(), f"compose: {name}: there is no {volume['source']}")
@@ -106,9 +112,12 @@ def compose(image):
                 check(host in services, f"compose: {name}: {value} names no service")
     scraped = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     port = environment["BANKREFRESH__ADMIN__LISTEN"].rpartition(":")[2]
-    for host, number in re.findall(r'"([a-z0-9-]+):(\d+)"', scraped):
+    for host in re.findall(r'"([a-z0-9-]+):\d+"', scraped):
         check(host in services, f"prometheus.yml: {host} is no service")
-        check(not host.startswith("worker-") or number == port, f"prometheus.yml: {host} listens on {port}, not {number}")
+    for job in yaml.safe_load(scraped)["scrape_configs"]:
+        for found in job.get("dns_sd_configs", []):
+            check(set(found["names"]) <= services.keys(), f"prometheus.yml: not all of {found['names']} are services")
+            check(str(found["port"]) == port, f"prometheus.yml: workers listen on {port}, not {found['port']}")
     for file in (ROOT / "deploy/grafana/provisioning").rglob("*.yml"):
         for host in re.findall(r"url: http://([a-z0-9-]+):", file.read_text()):
             check(host in services, f"{file.relative_to(ROOT)}: {host} is no service")

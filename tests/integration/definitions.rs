@@ -42,11 +42,7 @@ async fn defined() -> (&'static RabbitMq, String) {
     let rabbit = rabbitmq::shared().await;
     let prefix = rabbitmq::prefix();
     let definitions = printed(&[("BANKREFRESH__AMQP__PREFIX", &prefix)]).await;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), definitions).expect("written");
-    rabbit
-        .ctl(&["import_definitions", file.path().to_str().expect("a path")])
-        .await;
+    rabbit.ctl_with(&["import_definitions"], &definitions).await;
     (rabbit, prefix)
 }
 
