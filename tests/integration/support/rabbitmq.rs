@@ -1,8 +1,9 @@
 //! A RabbitMQ of our own: on free ports of the loopback interface, with its data in a temporary directory.
 //!
 //! It is started from `rabbitmq-server` where that is installed, else in a container where Docker answers.
-//! `BANKREFRESH_TEST_BROKER` chooses: `installed` or `container`. Nothing of it outlives the test process, even a killed one: a shell reads from a pipe whose write end is ours, and kills it all
-//! when that ends. A broker that runs on this machine already is left alone.
+//! `BANKREFRESH_TEST_BROKER` chooses: `installed` or `container`. Nothing of it outlives the test process, even a killed
+//! one: a shell reads from a pipe whose write end is ours, and kills it all when that ends. A broker that runs on this
+//! machine already is left alone.
 
 mod container;
 mod node;
