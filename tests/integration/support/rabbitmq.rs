@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use self::container::Container;
+pub use self::container::image;
 use self::node::{Node, Programs};
 
 /// How long a broker may take until it answers.
