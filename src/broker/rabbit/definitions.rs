@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::consume;
 use super::declare::{DISCONNECTED_TIMEOUT_ARGUMENT, exchange_arguments, queue_arguments};
 use super::settings::Settings;
-use crate::broker::topology::{DELIVERY_LIMIT, DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, RETURNS_MAX, Topology};
+use crate::broker::topology::{
+    DELIVERY_LIMIT, DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, RETURNS_MAX, Topology,
+};
 
 /// A pattern that no name matches.
 const NOTHING: &str = "^$";
