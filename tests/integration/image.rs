@@ -7,7 +7,7 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use crate::support::platform::PATIENCE;
-use crate::support::rabbitmq::image as rabbitmq;
+use crate::support::rabbitmq::RabbitMq;
 
 fn container(image: &str, ready: WaitFor) -> GenericImage {
     let (name, tag) = image.rsplit_once(':').expect("an image's name has a tag");
@@ -44,11 +44,14 @@ async fn a_command_to_a_worker_in_a_container_leads_to_an_event() {
         return;
     };
     let network = format!("bankrefresh-test-{}", uuid::Uuid::new_v4().simple());
-    let broker = container(&rabbitmq(), WaitFor::message_on_stdout("Server startup complete"))
-        .with_network(&network)
-        .with_container_name(format!("{network}-rabbitmq"))
-        .with_startup_timeout(PATIENCE)
-        .start();
+    let broker = container(
+        &RabbitMq::image(),
+        WaitFor::message_on_stdout("Server startup complete"),
+    )
+    .with_network(&network)
+    .with_container_name(format!("{network}-rabbitmq"))
+    .with_startup_timeout(PATIENCE)
+    .start();
     let listen = ["sandbox", "--listen", "0.0.0.0:8531"];
     let sandbox = program(&image, &listen, WaitFor::Nothing, &network)
         .with_container_name(format!("{network}-sandbox"))

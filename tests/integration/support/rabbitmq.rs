@@ -20,7 +20,6 @@ use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use self::container::Container;
-pub use self::container::image;
 use self::node::{Node, Programs};
 
 /// How long a broker may take until it answers.
@@ -28,6 +27,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// In the lines of `rabbitmq.conf`: what a broker listens on so that this process reaches it.
 pub const ADDRESS: &str = "ADDRESS";
+
+/// Takes messages as large as RabbitMQ 3.10 does by default. Those that 4.x takes by default are smaller.
+const LARGE: &str = "max_message_size = 134217728\n";
 
 /// Which of the two there is to be.
 const CHOICE: &str = "BANKREFRESH_TEST_BROKER";
@@ -67,7 +69,7 @@ pub fn prefix() -> String {
 impl RabbitMq {
     /// Starts a broker and waits until it answers.
     pub async fn start() -> Self {
-        Self::with(Setup::default()).await
+        Self::with_config(LARGE).await
     }
 
     /// Starts one whose `rabbitmq.conf` has these lines, too.
@@ -122,6 +124,11 @@ impl RabbitMq {
     fn contained(container: Container) -> Self {
         let backend = Backend::Container(Box::new(container));
         Self { backend }
+    }
+
+    /// The image that there is for containers.
+    pub fn image() -> String {
+        container::image()
     }
 
     /// The name by which it lists itself.

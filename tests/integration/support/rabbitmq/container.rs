@@ -166,8 +166,7 @@ fn inside(file: &Path) -> String {
     format!("{ETC}/{}", file.file_name().expect("a file").to_str().expect("a name"))
 }
 
-/// The image of RabbitMQ.
-pub fn image() -> String {
+pub(super) fn image() -> String {
     let named = |line: &str| Some(line.strip_prefix(IMAGE)?.strip_prefix('=')?.to_owned());
     let image = std::env::var(IMAGE).ok().or_else(|| IMAGES.lines().find_map(named));
     image.expect("the image is named in .env")
