@@ -16,8 +16,8 @@ use super::transport::HttpResponse;
 use super::wire::{self, misunderstood, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::failure::Failure;
-use crate::refresh::model::{Account, Collected, Task, Transaction};
-use crate::refresh::query::{Response, Span};
+use crate::refresh::model::{Account, Collected, Page, Task};
+use crate::refresh::query::{PageQuery, Response, Wanted};
 
 /// A task that was created so long before a command is over when it comes.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
@@ -132,15 +132,21 @@ impl FinApi {
         Ok(Response::Connection(connection.into()))
     }
 
-    pub(super) async fn collect(
-        &self,
-        context: QueryContext<'_>,
-        accounts: &[AccountId],
-        span: Option<Span>,
-    ) -> Result<Response, Interrupt> {
-        let (accounts, transactions) =
-            futures_util::try_join!(self.accounts(context), self.transactions(context, accounts, span))?;
-        Ok(Response::Collected(Collected { accounts, transactions }))
+    pub(super) async fn collect(&self, context: QueryContext<'_>, wanted: &Wanted) -> Result<Response, Interrupt> {
+        let accounts = async {
+            match wanted.accounts {
+                true => self.accounts(context).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let page = async {
+            match &wanted.page {
+                Some(page) => self.transactions(context, page).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (accounts, page) = futures_util::try_join!(accounts, page)?;
+        Ok(Response::Collected(Collected { accounts, page }))
     }
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
@@ -152,40 +158,38 @@ impl FinApi {
         Ok(accounts.into())
     }
 
-    async fn transactions(
-        &self,
-        context: QueryContext<'_>,
-        accounts: &[AccountId],
-        span: Option<Span>,
-    ) -> Result<Vec<Transaction>, Interrupt> {
-        let (Some(span), false) = (span, accounts.is_empty()) else {
-            return Ok(Vec::new());
-        };
+    async fn transactions(&self, context: QueryContext<'_>, wanted: &PageQuery) -> Result<Page, Interrupt> {
         let endpoint = "GET /api/v1/transactions";
-        let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
+        let ids: Vec<String> = wanted.accounts.iter().map(AccountId::to_string).collect();
         let query = format!(
-            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
+            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}&page={}",
             ids.join(","),
-            wire::german_day(span.since),
+            wire::german_day(wanted.since.max(Timestamp::UNIX_EPOCH)),
             self.settings.page_size,
+            wanted.page,
         );
         let mut url = Self::at(&self.settings.access_url, "api/v1/transactions");
-        let mut transactions = Vec::new();
-        for page in 1..=self.settings.pages_max {
-            url.set_query(Some(&format!("{query}&page={page}")));
-            let request = UserRequest::get(context, endpoint, Host::Access, url.clone());
-            let read: wire::Transactions = self.read(request).await?;
-            let pages = read.paging.page_count;
-            transactions.extend(read.imported_in(span));
-            if page >= pages {
-                return Ok(transactions);
-            }
+        url.set_query(Some(&query));
+        let request = UserRequest::get(context, endpoint, Host::Access, url);
+        let read: wire::Transactions = self.read(request).await?;
+        let pages = read.paging.page_count;
+        if pages.max(wanted.page) > self.settings.pages_max {
+            let pages_max = self.settings.pages_max;
+            let message = format!("{endpoint} has more than finapi.pages_max = {pages_max} pages");
+            return Err(Failure::unexpected(&message).into());
         }
-        let message = format!(
-            "{endpoint} has more than finapi.pages_max = {} pages",
-            self.settings.pages_max
-        );
-        Err(Failure::unexpected(&message).into())
+        if read.paging.page().is_some_and(|page| page != wanted.page) {
+            return Err(
+                Failure::unexpected(&format!("{endpoint} answered another page than the one asked for")).into(),
+            );
+        }
+        // Without a number of pages, a full page is followed by another one.
+        let is_full = read.len() >= usize::try_from(self.settings.page_size).unwrap_or(usize::MAX);
+        let is_last = if pages == 0 { !is_full } else { wanted.page >= pages };
+        if !read.is_in_order() && !(is_last && wanted.page == 1) {
+            return Err(Failure::unexpected(&format!("{endpoint} answered pages that are not in order")).into());
+        }
+        Ok(read.page(wanted.since, is_last))
     }
 
     async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {

@@ -7,11 +7,12 @@ use crate::proto::FailureReason;
 use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
+use crate::refresh::query::{Query, Wanted};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 impl Transition<'_> {
-    pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+    pub(in crate::refresh) fn on_call_failed(&self, mut refresh: Refresh, failure: Failure) -> Step {
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
@@ -21,7 +22,11 @@ impl Transition<'_> {
             };
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }
+        if let Phase::Collecting(collecting) = &mut refresh.phase {
+            collecting.reading.interrupt();
+        }
         match failure.class {
+            FailureClass::Rejected | FailureClass::NotFound if asks_for_page(&refresh) => self.on_page_refused(refresh),
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
             FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
@@ -115,4 +120,9 @@ impl Transition<'_> {
             ..refresh
         })
     }
+}
+
+/// Whether it asked for transactions of accounts that may be gone.
+fn asks_for_page(refresh: &Refresh) -> bool {
+    matches!(refresh.query(), Query::Collect(Wanted { page: Some(_), .. }))
 }
