@@ -18,7 +18,7 @@ use crate::refresh::model::{Collected, Connection, Page, WebFormLink};
 use crate::refresh::query::{Query, Response};
 use crate::refresh::reading::{Collecting, Interval, Reading};
 use crate::refresh::{
-    Command, Envelope, Lookup, Next, Phase, Policy, Refresh, Step, StepContext, TaskRef, Update, state,
+    Clocks, Command, Envelope, Lookup, Next, Phase, Policy, Refresh, Step, StepContext, TaskRef, Update, state,
 };
 
 /// A refresh in each of the phases, of connection 101.
@@ -154,6 +154,7 @@ fn step(refresh: Refresh, result: Result<Response, Failure>) -> Step {
         now: NOW,
         jitter: 0.5,
         next_poll: Some(Duration::from_secs(10)),
+        clocks: Clocks::default(),
     };
     refresh.step(result, context, &Policy::default())
 }
