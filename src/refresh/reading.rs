@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use super::failure::Failure;
 use super::model::{Account, Connection, Page, PageIds, Totals, Transaction};
 use super::query::{PageQuery, Query, Wanted};
-use super::{StepContext, Update, earlier};
+use super::{Update, earlier};
 use crate::id::{AccountId, TransactionId};
 use crate::limits::{ACCOUNTS_MAX, GROUP_ACCOUNTS_MAX};
 
@@ -333,7 +333,7 @@ impl Reading {
 }
 
 impl Interval {
-    /// What an event covers that reads now: everything since `since` if that was asked for, else what an update brought that began then.
+    /// What an event covers that reads now, by finAPI's clock: everything since `since` if that was asked for, else what an update brought that began then.
     #[must_use]
     pub fn new(since: Option<Timestamp>, began: Timestamp, now: Timestamp, margin: Duration) -> Self {
         let from = since.unwrap_or_else(|| earlier(began, margin));
@@ -341,12 +341,5 @@ impl Interval {
             from,
             until: earlier(now, margin).max(from),
         }
-    }
-}
-
-impl StepContext {
-    /// Now, by finAPI's clock.
-    pub(super) fn finapi_now(&self) -> Timestamp {
-        self.now
     }
 }

@@ -426,6 +426,7 @@ fn follow(seed: u64) -> bool {
             now,
             jitter: random.f64(),
             next_poll: None,
+            clocks: Clocks::default(),
         };
         let step = std::mem::replace(&mut refresh, durable.clone()).step(said, context, &policy);
         let survives = random.u32(0..15) > 0;

@@ -1,6 +1,7 @@
 //! Collecting: the data of an update is read and published, page by page and part by part.
 
 use super::Transition;
+use crate::refresh::clocks::ClockOffset;
 use crate::refresh::command::Download;
 use crate::refresh::failure::Failure;
 use crate::refresh::model::{Collected, Connection, Transaction};
@@ -11,7 +12,10 @@ use crate::refresh::{Next, Phase, Refresh, Step, Update, event};
 impl Transition<'_> {
     /// From here on it is fixed which import time the outcome covers.
     pub(super) fn enter_collecting(&self, refresh: Refresh, update: Update, connection: Connection) -> Step {
-        let now = self.context.finapi_now();
+        // By finAPI's clock, which import times are of.
+        let unknown = ClockOffset::within(self.policy.limits.clock_skew);
+        let clock = self.context.clocks.access.unwrap_or(unknown);
+        let now = clock.earliest(self.context.now);
         let began = match &update.task {
             Some(task) => task.created_at,
             // Its end may be what finAPI names, and it may be the command's own.
