@@ -145,8 +145,12 @@ impl FinApi {
                 None => Ok(None),
             }
         };
-        let (accounts, page) = futures_util::try_join!(accounts, page)?;
-        Ok(Response::Collected(Collected { accounts, page }))
+        // Both to their end: if one is the trial of a host that was down, it must not be broken off because the other one was not sent.
+        let (accounts, page) = futures_util::join!(accounts, page);
+        Ok(Response::Collected(Collected {
+            accounts: accounts?,
+            page: page?,
+        }))
     }
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {

@@ -24,7 +24,7 @@ impl Transition<'_> {
                 .map_or(refresh.requested_at, |at| at.min(refresh.requested_at)),
         };
         // What claims to have begun later than now would leave a gap.
-        let began = began.min(now);
+        let began = began.min(clock.latest(self.context.now));
         let since = refresh.command.transactions_since();
         let interval = match refresh.command.download() {
             Download::Everything => Some(Interval::new(since, began, now, self.policy.events.margin)),
