@@ -14,10 +14,14 @@ mod form_url;
 pub(crate) mod fuzzing;
 mod host_clock;
 mod pipeline;
+mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod urls;
+mod verdict;
+pub mod version;
 mod wire;
 
 #[cfg(test)]
@@ -27,3 +31,4 @@ pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;
+pub use version::Proof;
