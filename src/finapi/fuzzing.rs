@@ -12,8 +12,8 @@ use super::transport::HttpResponse;
 use super::wire::{self, Read, parse, understand};
 use crate::id::ConnectionId;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::Collected;
-use crate::refresh::query::{Response, Span};
+use crate::refresh::model::{Collected, Page};
+use crate::refresh::query::Response;
 
 /// Statuses of which each means something else.
 const STATUSES: [u16; 13] = [302, 400, 401, 403, 404, 405, 408, 415, 422, 423, 429, 500, 503];
@@ -55,11 +55,9 @@ pub(crate) fn accounts(body: &[u8]) -> Result<Collected, Failure> {
     Ok(accounts.into())
 }
 
-pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Collected, Failure> {
-    let mut collected = Collected::default();
+pub(crate) fn transactions(body: &[u8], since: Timestamp) -> Result<Page, Failure> {
     let read: Read<wire::Transactions> = understand("GET /api/v1/transactions", Host::Access, &response(200, body))?;
-    read.add_imported_in(span, &mut collected);
-    Ok(collected)
+    Ok(read.page(since, body.len().is_multiple_of(2)))
 }
 
 /// An error, from each API. The length of the body chooses the status, so that one input costs no more than one response.

@@ -138,7 +138,7 @@ impl From<Read<Accounts>> for model::Collected {
         let unknown = usize::from(read.is_without("accounts"));
         let accounts = read.value.accounts.unwrap_or_default();
         Self {
-            accounts: accounts.items.into_iter().map(Into::into).collect(),
+            accounts: Some(accounts.items.into_iter().map(Into::into).collect()),
             skipped_accounts: accounts.skipped.len() + unknown,
             unreadable: read.unreadable,
             ..Self::default()

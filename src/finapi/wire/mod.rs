@@ -27,11 +27,13 @@ use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
 use amount::Seconds;
 
-/// A list of a finAPI page: how many pages there are.
+/// A list of a finAPI page: which page it is, and how many there are.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Paging {
+    pub(super) page: Option<u32>,
     pub(super) page_count: Option<u32>,
+    total_count: Option<u64>,
 }
 
 impl Paging {

@@ -1,5 +1,6 @@
 //! Transactions, as Access has them.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::amount::Amount;
@@ -8,12 +9,13 @@ use super::time::{GermanDate, GermanTime};
 use super::{Content, Paging};
 use crate::id::{AccountId, TransactionId};
 use crate::refresh::model;
-use crate::refresh::query::Span;
 
 #[derive(Deserialize)]
 pub(in crate::finapi) struct Transactions {
     transactions: Option<List<Transaction>>,
     pub(in crate::finapi) paging: Option<Paging>,
+    income: Option<Amount>,
+    spending: Option<Amount>,
 }
 
 /// What can be read of a transaction without an id.
@@ -56,24 +58,60 @@ impl Content for Transactions {
 }
 
 impl Transactions {
-    pub(in crate::finapi) fn is_empty(&self) -> bool {
-        let list = self.transactions.as_ref();
-        list.is_none_or(|list| list.items.is_empty() && list.skipped.is_empty())
+    fn items(&self) -> &[Read<Transaction>] {
+        self.transactions
+            .as_ref()
+            .map(|list| &list.items[..])
+            .unwrap_or_default()
+    }
+
+    /// How many there are on the page.
+    pub(in crate::finapi) fn len(&self) -> usize {
+        let skipped = self.transactions.as_ref().map(|list| list.skipped.len());
+        self.items().len() + skipped.unwrap_or_default()
+    }
+
+    /// Whether each id is at least as high as the one before.
+    pub(in crate::finapi) fn is_in_order(&self) -> bool {
+        self.items().is_sorted_by_key(|transaction| transaction.value.id)
+    }
+
+    fn ids(&self) -> Option<model::PageIds> {
+        let ids = || self.items().iter().map(|transaction| transaction.value.id);
+        let (first, last) = (ids().min()?, ids().max()?);
+        let have_last = self.items().iter().filter(|transaction| transaction.value.id == last);
+        let account = |transaction: &Read<Transaction>| transaction.value.account_id.unwrap_or_default();
+        Some(model::PageIds {
+            first,
+            last,
+            last_accounts: have_last.map(account).collect(),
+        })
     }
 }
 
 impl Read<Transactions> {
-    /// Those that were imported in the span. One without an import date is of unknown age and published rather than lost.
-    pub(in crate::finapi) fn add_imported_in(self, span: Span, collected: &mut model::Collected) {
+    /// The page, with those that were imported since then. One without an import date is of unknown age and published rather than lost.
+    pub(in crate::finapi) fn page(self, since: Timestamp, is_last: bool) -> model::Page {
         // What stands in the place of the list may be any number of transactions.
         let unknown = self.is_without("transactions").then(model::Skipped::default);
-        let list = self.value.transactions.unwrap_or_default();
-        let is_in = |date: Option<GermanTime>| date.is_none_or(|date| date.is_in(span));
+        let (ids, value) = (self.value.ids(), self.value);
+        let list = value.transactions.unwrap_or_default();
+        let is_in = |date: Option<GermanTime>| date.is_none_or(|date| date.is_since(since));
         let items = list.items.into_iter().filter(|item| is_in(item.value.import_date));
-        collected.transactions.extend(items.map(Into::into));
         let skipped = list.skipped.iter().map(|raw| skipped(raw.get()));
-        collected.skipped_transactions.extend(skipped.chain(unknown));
-        collected.unreadable.extend(self.unreadable);
+        let skipped = skipped.filter(|skipped| skipped.imported_at.is_none_or(|at| at >= since));
+        model::Page {
+            ids,
+            is_last,
+            totals: model::Totals {
+                count: value.paging.and_then(|paging| paging.total_count),
+                income: value.income.map(|amount| amount.value),
+                spending: value.spending.map(|amount| amount.value),
+            },
+            transactions: items.map(Into::into).collect(),
+            skipped: skipped.chain(unknown).collect(),
+            unreadable: self.unreadable,
+        }
     }
 }
 

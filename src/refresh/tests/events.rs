@@ -10,7 +10,7 @@ use super::*;
 use crate::limits::TEXT_CHARACTERS_MAX;
 use crate::proto::{AccountType, BankingInterface};
 
-fn success(connection: Connection, collected: Collected) -> TransactionsUpdated {
+fn success(connection: Connection, collected: impl Said) -> TransactionsUpdated {
     let mut run = Run::settling();
     run.connection(connection).collect(collected);
     run.updated().clone()
@@ -32,7 +32,7 @@ fn ids_are_derived_from_the_command_and_what_happened() {
         .map(|event| event.context().event_id.clone())
         .collect();
     let derived = |what: &str| Uuid::new_v5(&refresh, what.as_bytes()).to_string();
-    assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
+    assert_eq!(ids, [derived("web-form/form-1"), derived("outcome")]);
 }
 
 #[test]
@@ -241,20 +241,22 @@ fn a_transaction_is_published_with_every_digit() {
 
 #[test]
 fn what_cannot_be_read_is_named_counted_or_marked() {
-    let mut collected = collected(2);
-    let transaction = &mut collected.transactions[0];
+    let mut data = collected(2);
+    let transaction = &mut data.transactions[0];
     (transaction.amount, transaction.unreadable) = (None, vec!["amount".into()]);
-    collected.transactions[1].amount_is_rounded = true;
-    collected.accounts[0].unreadable = vec!["accountType".into()];
-    collected.accounts[1].balance_is_rounded = true;
-    collected.skipped_accounts = 2;
-    collected.skipped_transactions = vec![Skipped::default(); 3];
-    collected.unreadable = vec!["paging".into()];
+    data.transactions[1].amount_is_rounded = true;
+    data.accounts[0].unreadable = vec!["accountType".into()];
+    data.accounts[1].balance_is_rounded = true;
+    let Ok(Response::Collected(mut all)) = data.said() else {
+        panic!("collected")
+    };
+    (all.skipped_accounts, all.unreadable) = (2, vec!["accounts".into()]);
+    all.page.as_mut().expect("a page").skipped = vec![Skipped { imported_at: None }; 3];
     let connection = Connection {
         unreadable: vec!["interfaces.status".into()],
         ..ready()
     };
-    let event = success(connection, collected);
+    let event = success(connection, all);
     let [odd, rounded] = &event.transactions[..] else {
         panic!("{event:?}")
     };
@@ -266,7 +268,11 @@ fn what_cannot_be_read_is_named_counted_or_marked() {
     assert_eq!(event.accounts[0].unreadable, ["accountType"]);
     assert!(event.accounts[1].balance_is_rounded);
     assert_eq!((event.skipped_accounts, event.skipped_transactions), (2, 3));
-    assert_eq!(event.unreadable, ["interfaces.status", "paging"]);
+    assert_eq!(event.unreadable, ["interfaces.status", "accounts"]);
+    assert_eq!(
+        event.covered_until, event.covered_from,
+        "what was skipped may have been imported at any time"
+    );
 }
 
 #[test]
@@ -342,8 +348,8 @@ fn a_summary_keeps_personal_data_off_the_bus_but_counts() {
         .collect(collected(500));
     let event = run.updated();
     assert_eq!(
-        (event.parts, event.new_transactions, event.transactions.len()),
-        (1, 500, 0)
+        (event.last, event.new_transactions, event.transactions.len()),
+        (true, 500, 0)
     );
     assert_eq!(event.accounts[0].new_transactions, 250);
 }

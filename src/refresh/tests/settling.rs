@@ -51,12 +51,3 @@ fn categories_are_waited_for_only_when_asked_to_and_not_for_ever() {
     run.late(secs(1800)).connection(uncategorized());
     assert_eq!(run.phase(), "collecting", "published without them");
 }
-
-#[test]
-fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
-    let mut run = Run::settling();
-    run.late(secs(30)).connection(ready());
-    let until = later(run.now, secs(3600));
-    let span = Span { since: at(1), until };
-    assert_eq!(run.at().query(), Query::Collect(accounts(), Some(span)));
-}
