@@ -167,6 +167,7 @@ impl Draw {
                 ..Totals::default()
             },
             transactions: all.transactions,
+            ..Page::default()
         });
         Collected {
             accounts: wanted.accounts.then_some(all.accounts),
