@@ -61,7 +61,7 @@ impl Transactions {
     /// The page, with those that were imported since then. One without an import date is of unknown age and published rather than lost.
     pub(in crate::finapi) fn page(self, since: Timestamp, is_last: bool) -> model::Page {
         let is_in = |transaction: &Transaction| transaction.import_date.is_none_or(|date| date.is_since(since));
-        // What cannot be read tells nothing, and costs nothing.
+        // What cannot be read counts as missing, and costs nothing.
         let amount = |raw: &Option<Box<RawValue>>| {
             let amount = serde_json::from_str::<Amount>(raw.as_ref()?.get());
             amount.ok().map(|amount| amount.0)
