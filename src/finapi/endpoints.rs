@@ -179,7 +179,8 @@ impl FinApi {
         // Without a number of pages, a full page is followed by another one.
         let is_full = read.value.len() >= usize::try_from(self.settings.page_size).unwrap_or(usize::MAX);
         let is_last = if pages == 0 { !is_full } else { wanted.page >= pages };
-        if !read.value.is_in_order() && !(is_last && wanted.page == 1) {
+        let is_only = is_last && wanted.page == 1;
+        if !(is_only || read.value.is_in_order()) {
             return Err(unexpected("are not in order"));
         }
         Ok(read.page(wanted.since, is_last))

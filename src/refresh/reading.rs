@@ -1,8 +1,8 @@
 //! Reading the accounts and transactions of a connection: group by group, page by page, forwards, and back where the pages may have moved.
 //!
-//! Pages are ordered by id, so what was read so far is told by the last id. finAPI may delete transactions between two pages. What follows
-//! moves to an earlier page then, and going on would skip it. Two things tell: the totals that each page repeats, and an interruption, since
-//! which anything may have happened. Then reading steps back, page by page, to one that begins at or before the last id.
+//! Pages are ordered by id, so the last id says what was read so far. finAPI may delete transactions between two pages. What follows moves to an
+//! earlier page then, and going on would skip it. So reading steps back, page by page, to one that begins at or before the last id: when the
+//! totals change that each page repeats, and after an interruption, in which anything may have happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
