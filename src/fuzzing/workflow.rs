@@ -72,6 +72,8 @@ fn refreshes() -> Vec<Refresh> {
             reading,
             connection: Some(connection()),
             accounts: None,
+            skipped_accounts: 0,
+            unreadable: Vec::new(),
         })),
     ];
     let in_phase = |phase| Refresh {
@@ -145,6 +147,7 @@ pub(super) fn assert_workable(refresh: &Refresh) {
         Ok(Response::Collected(Collected {
             accounts: Some(Vec::new()),
             page: Some(Page::default()),
+            ..Collected::default()
         })),
     ];
     for result in failed.into_iter().chain(responses) {

@@ -514,6 +514,8 @@ fn collecting(parts_published: u32) -> Phase {
         reading,
         connection: None,
         accounts: None,
+        skipped_accounts: 0,
+        unreadable: Vec::new(),
     }))
 }
 
