@@ -107,6 +107,8 @@ pub enum Phase {
         lookup: Lookup,
         /// The connection was found locked, so an update since the command satisfies it.
         locked: bool,
+        /// A start that may have been made, where one was asked for and nobody knows what came of it.
+        asked: Option<Asked>,
     },
     /// finAPI works on the task.
     Updating {
@@ -168,6 +170,38 @@ pub enum Lookup {
     Follow,
 }
 
+/// When a start was asked for whose answer was lost, by this worker or by one that lost the refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Not before this.
+    pub first: Timestamp,
+    /// Not after this.
+    pub last: Timestamp,
+}
+
+impl Asked {
+    /// At one moment.
+    #[must_use]
+    pub fn at(moment: Timestamp) -> Self {
+        Self {
+            first: moment,
+            last: moment,
+        }
+    }
+
+    /// From the first to the last moment of two.
+    #[must_use]
+    pub fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(Self {
+                first: one.first.min(other.first),
+                last: one.last.max(other.last),
+            }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
 /// A task, as a checkpoint remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRef {
@@ -205,6 +239,8 @@ pub struct StepContext {
     pub next_poll: Option<Duration>,
     /// What is known of finAPI's clocks.
     pub clocks: Clocks,
+    /// When workers announced starts of this refresh.
+    pub announced: Option<Asked>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -239,6 +275,7 @@ impl Refresh {
             phase: Phase::Locating {
                 lookup: Lookup::Find,
                 locked: false,
+                asked: None,
             },
             phase_since: now,
             due_at: now,
@@ -246,7 +283,7 @@ impl Refresh {
             failures: 0,
             refusals: 0,
         };
-        refresh.phase = refresh.locating(false);
+        refresh.phase = refresh.locating(false, None);
         refresh
     }
 
@@ -293,16 +330,29 @@ impl Refresh {
         }
     }
 
+    /// It came back, so another worker may have asked for a start until now.
+    pub fn came_back(&mut self, now: Timestamp) {
+        let requested_at = self.requested_at;
+        self.may_have_started(requested_at, now);
+    }
+
+    /// A start may have been made between these moments.
+    fn may_have_started(&mut self, first: Timestamp, last: Timestamp) {
+        if let Phase::Locating { asked, .. } = &mut self.phase {
+            *asked = Asked::both(Some(Asked { first, last }), *asked);
+        }
+    }
+
     fn deadline(&self, policy: &Policy) -> Timestamp {
         later(self.requested_at, policy.limits.refresh)
     }
 
-    fn locating(&self, locked: bool) -> Phase {
+    fn locating(&self, locked: bool, asked: Option<Asked>) -> Phase {
         let lookup = match self.fresh_since(locked) {
             Some(_) => Lookup::Check,
             None => Lookup::Find,
         };
-        Phase::Locating { lookup, locked }
+        Phase::Locating { lookup, locked, asked }
     }
 
     /// Since when a successful update satisfies the command, where one may.
@@ -386,7 +436,7 @@ impl Phase {
 }
 
 /// A moment earlier, or the first there is.
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 

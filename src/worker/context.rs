@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::fate::Fate;
 use super::poll_planner::PollPlanner;
+use super::starts::Starts;
 use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
@@ -35,6 +36,7 @@ pub(super) struct Context {
     pub(super) jitter: Mutex<fastrand::Rng>,
     /// How often the broker refused what a step led to.
     pub(super) refusals: AtomicU64,
+    pub(super) starts: Starts,
 }
 
 impl Context {

@@ -12,6 +12,7 @@ use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 impl Transition<'_> {
     pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+        let refresh = self.note_start(refresh, &failure);
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
@@ -25,9 +26,7 @@ impl Transition<'_> {
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
             FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
-            FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
-                self.query_next(refresh, Lookup::Follow, true)
-            }
+            FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => self.follow_lock(refresh),
             FailureClass::Unavailable | FailureClass::MaybeDown | FailureClass::Unexpected | FailureClass::Internal => {
                 self.retry_with_backoff(refresh, failure)
             }
@@ -102,9 +101,11 @@ impl Transition<'_> {
             Phase::Locating {
                 lookup: Lookup::Start,
                 locked,
+                asked,
             } => Phase::Locating {
                 lookup: Lookup::Find,
                 locked,
+                asked,
             },
             phase => phase,
         };
