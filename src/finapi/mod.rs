@@ -14,10 +14,13 @@ mod form_url;
 pub(crate) mod fuzzing;
 mod host_clock;
 mod pipeline;
+mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod urls;
+pub mod version;
 mod wire;
 
 #[cfg(test)]
@@ -27,3 +30,4 @@ pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;
+pub use version::Proof;
