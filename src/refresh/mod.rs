@@ -18,6 +18,7 @@
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
 //! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
+mod asked;
 mod clocks;
 pub mod command;
 mod envelope;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use asked::Asked;
 pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
@@ -170,38 +172,6 @@ pub enum Lookup {
     Follow,
 }
 
-/// When a start was asked for whose answer was lost, by this worker or by one that lost the refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// Not before this.
-    pub first: Timestamp,
-    /// Not after this.
-    pub last: Timestamp,
-}
-
-impl Asked {
-    /// At one moment.
-    #[must_use]
-    pub fn at(moment: Timestamp) -> Self {
-        Self {
-            first: moment,
-            last: moment,
-        }
-    }
-
-    /// From the first to the last moment of two.
-    #[must_use]
-    pub fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(one), Some(other)) => Some(Self {
-                first: one.first.min(other.first),
-                last: one.last.max(other.last),
-            }),
-            (one, other) => one.or(other),
-        }
-    }
-}
-
 /// A task, as a checkpoint remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRef {
@@ -318,28 +288,6 @@ impl Refresh {
         match result {
             Ok(response) => transition.on_response(self, response),
             Err(failure) => transition.on_call_failed(self, failure),
-        }
-    }
-
-    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
-    pub fn locate_again(&mut self) {
-        if let Phase::Locating { lookup, .. } = &mut self.phase
-            && *lookup == Lookup::Start
-        {
-            *lookup = Lookup::Find;
-        }
-    }
-
-    /// It came back, so another worker may have asked for a start until now.
-    pub fn came_back(&mut self, now: Timestamp) {
-        let requested_at = self.requested_at;
-        self.may_have_started(requested_at, now);
-    }
-
-    /// A start may have been made between these moments.
-    fn may_have_started(&mut self, first: Timestamp, last: Timestamp) {
-        if let Phase::Locating { asked, .. } = &mut self.phase {
-            *asked = Asked::both(Some(Asked { first, last }), *asked);
         }
     }
 

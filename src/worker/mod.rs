@@ -8,6 +8,7 @@ pub mod fate;
 mod poll_planner;
 mod publication;
 mod run;
+mod running_tasks;
 mod scheduler;
 mod settings;
 mod starts;
@@ -38,6 +39,7 @@ use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
 use poll_planner::PollPlanner;
+use running_tasks::RunningTasks;
 use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler, Shares};
 pub use settings::Settings;
 use starts::Starts;
@@ -132,6 +134,7 @@ impl Worker {
             finapi: finapi.by_clock(clock),
             clock,
             planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
+            running: std::sync::Mutex::new(RunningTasks::new(policy.limits.start_visible)),
             policy,
             metrics,
             destinations: subscriptions

@@ -128,10 +128,13 @@ impl Context {
         }
     }
 
-    fn decide(&self, refresh: &Refresh, result: QueryResult) -> Step {
+    fn decide(&self, refresh: &Refresh, mut result: QueryResult) -> Step {
         log_failure(refresh, &result);
         self.learn(refresh, &result);
         let now = self.clock.now();
+        if let Ok(response) = &mut result {
+            self.running().complete(refresh, response, now);
+        }
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
         let next_poll = self.planner().next_poll(refresh.command.connection_id(), runs_for);

@@ -165,3 +165,86 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{RefreshConnection, from_timestamp};
+    use crate::refresh::{Command, Envelope};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_772_438_400 + seconds).expect("a time")
+    }
+
+    /// A refresh of a user, sent at 100 s.
+    fn refresh(user: &str) -> Refresh {
+        let command = RefreshConnection {
+            command_id: "6f1d3b0a-6b0e-4b8e-9a55-0d5b7c3c0001".into(),
+            user_id: user.into(),
+            bank_connection_id: 7,
+            requested_at: Some(from_timestamp(at(100))),
+            ..RefreshConnection::default()
+        };
+        let command = Command::parse(command).expect("a command");
+        Refresh::new(command, at(100), Envelope::default(), at(100))
+    }
+
+    fn listening(worker: u64) -> Starts {
+        let starts = Starts::new(worker);
+        starts.listen(Some(at(0)));
+        starts
+    }
+
+    #[test]
+    fn what_another_worker_announces_is_known_of_that_refresh_alone() {
+        let (one, other) = (listening(1), listening(2));
+        let anna = refresh("anna");
+        assert_eq!(one.of(&anna), None);
+        one.on_announcement(&other.body(name(&anna)), at(101));
+        one.on_announcement(&other.body(name(&anna)), at(105));
+        let asked = one.of(&anna).expect("it was announced");
+        assert_eq!((asked.first, asked.last), (at(101), at(105)));
+        assert_eq!(one.of(&refresh("bob")), None);
+    }
+
+    #[test]
+    fn of_two_that_announce_at_once_the_lower_number_asks() {
+        let (one, other) = (listening(1), listening(2));
+        let anna = refresh("anna");
+        one.on_announcement(&other.body(name(&anna)), at(101));
+        other.on_announcement(&one.body(name(&anna)), at(101));
+        assert!(!one.is_others(&anna) && other.is_others(&anna));
+        // What was announced before it read the list is no reason not to ask.
+        let mut later = refresh("anna");
+        later.due_at = at(200);
+        assert!(!other.is_others(&later));
+    }
+
+    #[test]
+    fn who_did_not_listen_when_a_command_was_sent_may_have_missed_its_start_and_waits_for_nothing() {
+        let starts = Starts::new(1);
+        let asked = |since| {
+            starts.listen(since);
+            starts.of(&refresh("anna")).map(|asked| (asked.first, asked.last))
+        };
+        let missed = Some((at(100), Timestamp::MIN));
+        assert_eq!(
+            [asked(None), asked(Some(at(101))), asked(Some(at(100)))],
+            [missed, missed, None]
+        );
+    }
+
+    #[test]
+    fn its_own_start_is_known_until_it_is_refused_and_noise_is_nothing() {
+        let starts = listening(1);
+        let anna = refresh("anna");
+        starts.note(name(&anna), |heard| heard.own = Some(Asked::at(at(101))));
+        starts.on_announcement(&starts.body(name(&anna)), at(102));
+        assert_eq!(starts.of(&anna), Some(Asked::at(at(101))));
+        starts.forget(&anna);
+        for noise in [&b""[..], b"x", &[0; 23], &[0; 25], &[255; 4096]] {
+            starts.on_announcement(noise, at(103));
+        }
+        assert_eq!(starts.of(&anna), None);
+    }
+}

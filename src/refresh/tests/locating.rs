@@ -161,7 +161,7 @@ fn a_failure_that_clearly_came_before_the_command_was_sent_is_not_its_own() {
     );
     let mut run = knowing();
     run.came_back().find([failed(-2200)]);
-    assert_eq!(run.find_until_it_starts() >= secs(40), true);
+    assert!(run.find_until_it_starts() >= secs(40));
     // What it brought is as good, whoever's it was.
     let completed = completed().made_at(-1);
     let mut run = knowing();
