@@ -81,7 +81,7 @@ impl Tasks {
         items.filter_map(|task| task.value.created_at).map(|at| at.0).next()
     }
 
-    /// The tasks of one connection.
+    /// The tasks of one connection, and those that don't say yet whose they are.
     pub(in crate::finapi) fn of(
         self,
         bank_connection_id: ConnectionId,
@@ -89,7 +89,7 @@ impl Tasks {
     ) -> impl Iterator<Item = model::Task> {
         let tasks = self.items.unwrap_or_default().items.into_iter();
         let tasks = tasks.map(move |task| task.created_at_or(otherwise));
-        tasks.filter(move |task| task.bank_connection_id == Some(bank_connection_id))
+        tasks.filter(move |task| task.bank_connection_id.is_none_or(|id| id == bank_connection_id))
     }
 }
 
@@ -144,7 +144,7 @@ impl From<Read<WebForm>> for model::WebForm {
                 "COMPLETED" => model::WebFormStatus::Completed,
                 "COMPLETED_WITH_ERROR" => model::WebFormStatus::Failed,
                 "EXPIRED" => model::WebFormStatus::Expired,
-                "ABORTED" => model::WebFormStatus::Aborted,
+                "ABORTED" | "CANCELLED" => model::WebFormStatus::Aborted,
                 "NOT_YET_OPENED" | "IN_PROGRESS" => model::WebFormStatus::Open,
                 unknown => {
                     log_unknown("web form", unknown);
