@@ -47,7 +47,11 @@ fn refreshes() -> Vec<Refresh> {
     let interval = Interval { from: NOW, until: NOW };
     let mut reading = Reading::new(Some(interval), NOW);
     reading.groups = vec![vec![AccountId::from(7)]];
-    let locating = |lookup| Phase::Locating { lookup, locked: false };
+    let locating = |lookup| Phase::Locating {
+        lookup,
+        locked: false,
+        asked: None,
+    };
     let phases = [
         locating(Lookup::Check),
         locating(Lookup::Find),
@@ -158,6 +162,7 @@ fn step(refresh: Refresh, result: Result<Response, Failure>) -> Step {
         jitter: 0.5,
         next_poll: Some(Duration::from_secs(10)),
         clocks: Clocks::default(),
+        announced: None,
     };
     refresh.step(result, context, &Policy::default())
 }

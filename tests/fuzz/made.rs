@@ -96,7 +96,10 @@ fn checkpoints() -> Vec<Vec<u8>> {
         origin: 1,
     });
     let phases = [
-        Phase::Locating(refresh_state::Locating { locked: true }),
+        Phase::Locating(refresh_state::Locating {
+            locked: true,
+            ..refresh_state::Locating::default()
+        }),
         Phase::Updating(refresh_state::Updating { task: task.clone() }),
         Phase::AwaitingUser(refresh_state::AwaitingUser {
             task: task.clone(),

@@ -21,7 +21,6 @@ pub(super) struct Book {
     pub(super) pages: Vec<u32>,
     /// Answers each page with page 1.
     pub(super) repeats: bool,
-    pub(super) last_success_at: Option<Timestamp>,
 }
 
 impl Book {
@@ -47,10 +46,6 @@ impl Book {
     pub(super) fn connection(&self) -> Connection {
         Connection {
             account_ids: self.accounts.clone(),
-            interfaces: vec![Interface {
-                last_success_at: self.last_success_at,
-                ..Interface::default()
-            }],
             ..ready()
         }
     }
@@ -430,6 +425,7 @@ fn follow(seed: u64) -> bool {
             jitter: random.f64(),
             next_poll: None,
             clocks: Clocks::default(),
+            announced: None,
         };
         let step = std::mem::replace(&mut refresh, durable.clone()).step(said, context, &policy);
         let survives = random.u32(0..15) > 0;

@@ -7,7 +7,7 @@ use super::task::DAY;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::FailureDetails;
 use crate::refresh::model::{Connection, WebForm, WebFormLink, WebFormStatus};
-use crate::refresh::{Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, event, later};
+use crate::refresh::{Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, event, later};
 
 impl Transition<'_> {
     /// Notifies the user of the web form, then continues from what the form says already.
@@ -81,11 +81,21 @@ impl Transition<'_> {
         }
         // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization() || late;
-        if !connection.ready || !categorized {
+        if !connection.ready || !categorized || self.is_stale(&refresh, &update, &connection) {
             let polls = refresh.polls.saturating_add(1);
             let polling = &self.policy.polling;
             return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
         }
         self.enter_collecting(refresh, update, connection)
+    }
+
+    /// Whether what the connection says is from before this update: none of its own times is as late as the task. That is believed only for a while.
+    fn is_stale(&self, refresh: &Refresh, update: &Update, connection: &Connection) -> bool {
+        let Some(task) = &update.task else {
+            return false;
+        };
+        let since = earlier(task.created_at, self.policy.limits.clock_skew);
+        let is_of_task = connection.last_manual_update_at().is_some_and(|at| at >= since);
+        !is_of_task && self.context.now < later(refresh.phase_since, self.policy.limits.settling_quiet)
     }
 }
