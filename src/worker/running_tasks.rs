@@ -79,6 +79,7 @@ impl Seen {
             bank_connection_id: Some(connection),
             web_form: None,
             error: None,
+            unreadable: Vec::new(),
         }
     }
 }
@@ -112,6 +113,7 @@ mod tests {
             bank_connection_id: Some(7.into()),
             web_form: None,
             error: None,
+            unreadable: Vec::new(),
         }
     }
 
