@@ -15,7 +15,7 @@ use super::version::AccessCall;
 use super::wire::{self, Content, Read, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::earlier;
-use crate::refresh::failure::Failure;
+use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Page, Task};
 use crate::refresh::query::{PageQuery, Response, Wanted};
 
@@ -146,8 +146,10 @@ impl FinApi {
         };
         // Both to their end: if one is the trial of a host that was down, it must not be broken off because the other one was not sent.
         let (accounts, page) = futures_util::join!(accounts, page);
+        // Of two failures the one counts that asks for a wait.
+        let page = if asks_for_wait(&accounts) { None } else { page? };
         Ok(Response::Collected(Collected {
-            page: page?,
+            page,
             ..accounts?.unwrap_or_default()
         }))
     }
@@ -212,6 +214,11 @@ impl FinApi {
         let response = self.send_for_user(request).await?;
         Ok(understand(endpoint, host, &response)?)
     }
+}
+
+fn asks_for_wait<T>(result: &Result<T, Interrupt>) -> bool {
+    let wait = |failure: &Failure| matches!(failure.class, FailureClass::RateLimited(Some(_)));
+    matches!(result, Err(Interrupt::Failed(failure)) if wait(failure))
 }
 
 fn is_about_names(response: &HttpResponse) -> bool {
