@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
 use bankrefresh::refresh::query::Response;
-use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, StepContext};
+use bankrefresh::refresh::{Clocks, Command, Envelope, Next, Policy, Refresh, StepContext};
 use jiff::Timestamp;
 
 fn main() {
@@ -31,6 +31,7 @@ fn main() {
             now,
             jitter: 0.5,
             next_poll: None,
+            clocks: Clocks::default(),
         };
         let step = refresh.step(Ok(response), context, &policy);
         for event in &step.events {

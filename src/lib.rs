@@ -48,7 +48,7 @@
 //! ```
 //! use bankrefresh::proto::RefreshConnection;
 //! use bankrefresh::refresh::query::{Query, Response};
-//! use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, StepContext};
+//! use bankrefresh::refresh::{Clocks, Command, Envelope, Next, Policy, Refresh, StepContext};
 //!
 //! let now = "2026-03-10T09:00:00Z".parse()?;
 //! let command = Command::parse(RefreshConnection {
@@ -61,7 +61,7 @@
 //!
 //! // A task that satisfies the command may exist already.
 //! assert_eq!(refresh.query(), Query::FindTask);
-//! let context = StepContext { now, jitter: 0.5, next_poll: None };
+//! let context = StepContext { now, jitter: 0.5, next_poll: None, clocks: Clocks::default() };
 //! let step = refresh.step(Ok(Response::Tasks(Vec::new())), context, &Policy::default());
 //!
 //! // There is none, so it starts one. Nothing is published yet.

@@ -8,7 +8,7 @@ use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::event::Event;
 use bankrefresh::refresh::model::{Account, Collected, Connection, Task, TaskStatus, Transaction};
 use bankrefresh::refresh::query::{QueryResult, Response};
-use bankrefresh::refresh::{Command, Envelope, Next, Policy, Refresh, Step, StepContext, state};
+use bankrefresh::refresh::{Clocks, Command, Envelope, Next, Policy, Refresh, Step, StepContext, state};
 use divan::{Bencher, black_box};
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,6 +29,7 @@ fn step(refresh: Refresh, result: QueryResult, seconds: i64) -> Step {
         now,
         jitter: 0.5,
         next_poll: None,
+        clocks: Clocks::default(),
     };
     refresh.step(result, context, &POLICY)
 }

@@ -11,16 +11,18 @@ use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
 use super::form_url;
+use super::host_clock::HostClocks;
 use super::request::Dialect;
 use super::settings::Settings;
 use super::tokens::Tokens;
 use super::transport::Transport;
+use crate::clock::Clock;
 use crate::id::UserId;
 use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
-use crate::refresh::Refresh;
 use crate::refresh::failure::Failure;
 use crate::refresh::query::{Query, QueryResult, Response};
+use crate::refresh::{Clocks, Refresh};
 use crate::telemetry::metrics::FinApiMetrics;
 
 /// What a worker lets a query do.
@@ -78,6 +80,7 @@ pub struct FinApi {
     pub(super) breaker: Breaker,
     pub(super) speaks_reference: AtomicBool,
     pub(super) signer: Option<Signer>,
+    pub(super) clocks: HostClocks,
     pub(super) metrics: FinApiMetrics,
 }
 
@@ -102,8 +105,24 @@ impl FinApi {
             settings,
             credentials,
             signer,
+            clocks: HostClocks::default(),
             metrics,
         }
+    }
+
+    /// The same, by another clock than the system's.
+    #[must_use]
+    pub fn by_clock(self, clock: Clock) -> Self {
+        Self {
+            clocks: HostClocks::new(clock),
+            ..self
+        }
+    }
+
+    /// How far finAPI's clocks are ahead of ours, as far as its responses say.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        self.clocks.estimate()
     }
 
     /// The most calls at once.

@@ -149,8 +149,10 @@ impl FinApi {
         let span = traces::HttpSpan::begin(call.endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
         let started = Instant::now();
+        let sent = self.clocks.now();
         let (verdict, result) = match self.transport.begin(request, deadline).await {
             Ok(head) => {
+                self.clocks.observe(call.host, sent, head.status, &head.headers);
                 let verdict = self.on_end(call, admitted, end_of(head.status));
                 (Some(verdict), head.read(self.settings.body_max, deadline).await)
             }

@@ -30,7 +30,8 @@ pub enum Transport {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    headers: HeaderMap,
+    /// The headers.
+    pub headers: HeaderMap,
     body: Body,
 }
 

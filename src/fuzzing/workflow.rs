@@ -17,7 +17,7 @@ use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Connection, WebFormLink};
 use crate::refresh::query::{Query, Response};
 use crate::refresh::{
-    Command, Envelope, Lookup, Next, Phase, Policy, Refresh, Step, StepContext, TaskRef, Update, state,
+    Clocks, Command, Envelope, Lookup, Next, Phase, Policy, Refresh, Step, StepContext, TaskRef, Update, state,
 };
 
 /// A refresh in each of the phases, of connection 101.
@@ -148,6 +148,7 @@ fn step(refresh: Refresh, result: Result<Response, Failure>) -> Step {
         now: NOW,
         jitter: 0.5,
         next_poll: Some(Duration::from_secs(10)),
+        clocks: Clocks::default(),
     };
     refresh.step(result, context, &Policy::default())
 }

@@ -18,6 +18,7 @@
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
 //! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
+mod clocks;
 pub mod command;
 mod envelope;
 pub mod event;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
@@ -192,7 +194,7 @@ pub struct Update {
     pub published_up_to: TransactionId,
 }
 
-/// The time, the jitter and the hint of one step.
+/// The time, the jitter and the hints of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepContext {
     /// Now.
@@ -201,6 +203,8 @@ pub struct StepContext {
     pub jitter: f64,
     /// When the task is best polled next, after its start, going by how long those of its bank took.
     pub next_poll: Option<Duration>,
+    /// What is known of finAPI's clocks.
+    pub clocks: Clocks,
 }
 
 /// What a step leads to: what to publish, then what next.

@@ -411,6 +411,7 @@ impl Run {
             now: self.now,
             jitter: self.jitter,
             next_poll: self.next_poll,
+            clocks: Clocks::default(),
         };
         let step = refresh.step(said.said(), context, &self.policy);
         self.published.extend(step.events);

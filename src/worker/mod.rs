@@ -126,7 +126,7 @@ impl Worker {
         }
         let context = Arc::new(Context {
             broker,
-            finapi,
+            finapi: finapi.by_clock(clock),
             clock,
             planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
             policy,

@@ -130,6 +130,7 @@ impl Context {
             now,
             jitter: self.random(),
             next_poll,
+            clocks: self.finapi.clocks(),
         };
         refresh.clone().step(result, context, &self.policy)
     }

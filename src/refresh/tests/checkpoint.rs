@@ -325,6 +325,7 @@ fn a_refresh_continues_from_the_largest_numbers_of_a_checkpoint() {
         now: refresh.due_at,
         jitter: 0.5,
         next_poll: None,
+        clocks: Clocks::default(),
     };
     let step = |result| refresh.clone().step(result, context, &Policy::default());
     let polled = step(Ok(Response::Task(running())));

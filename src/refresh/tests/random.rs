@@ -227,6 +227,7 @@ fn follow(seed: u64) {
             now,
             jitter: draw.0.f64(),
             next_poll: draw.0.bool().then(|| draw.seconds()),
+            clocks: Clocks::default(),
         };
         let notifies = matches!(refresh.phase, Phase::NotifyingUser { .. });
         let step = refresh.step(response, context, &policy);
@@ -422,6 +423,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
             now,
             jitter: world.draw.0.f64(),
             next_poll: None,
+            clocks: Clocks::default(),
         };
         let step = refresh.step(response, context, &policy);
         refresh = match step.next {

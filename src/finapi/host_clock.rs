@@ -1,0 +1,342 @@
+//! finAPI's clocks, measured by the `Date` of its responses.
+//!
+//! A response that says 12:00:00 was made between 12:00:00 and 12:00:01 by its host's clock, and between its request and its arrival by ours.
+//! So each response bounds how far the two are apart. What most of the last responses agree on is the estimate. A proxy that answers
+//! with a time of its own now and then is in the minority, and a response that was kept by a cache says so.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::breaker::Host;
+use crate::clock::Clock;
+use crate::refresh::{ClockOffset, Clocks};
+
+/// How many responses of a host count.
+const SAMPLES_MAX: usize = 16;
+
+/// How long a response counts.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// How many responses must agree before a clock may be far from ours.
+const AGREE_MIN: usize = 3;
+
+/// What is farther is far.
+const FAR: SignedDuration = SignedDuration::from_secs(60);
+
+/// Who is farther apart than this has no clock.
+const APART_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// `Date` has whole seconds.
+const DATE_UNIT: SignedDuration = SignedDuration::from_secs(1);
+
+/// By so much our own clock may be set between two responses that are compared.
+const SET_MAX: SignedDuration = SignedDuration::from_secs(1);
+
+/// A moment, by the clock that people set and by the one that only runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    time: Timestamp,
+    instant: Instant,
+}
+
+/// What one response says.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    sent: Moment,
+    offset: ClockOffset,
+}
+
+/// The clocks of finAPI's hosts.
+#[derive(Debug, Default)]
+pub(super) struct HostClocks {
+    /// Ours.
+    clock: Clock,
+    access: Mutex<Samples>,
+    web_form: Mutex<Samples>,
+}
+
+#[derive(Debug, Default)]
+struct Samples(VecDeque<Sample>);
+
+impl HostClocks {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment {
+            time: self.clock.now(),
+            instant: Instant::now(),
+        }
+    }
+
+    /// Learns from a response. What is no success may come from something else than finAPI.
+    pub(super) fn observe(&self, host: Host, sent: Moment, status: StatusCode, headers: &HeaderMap) {
+        let date = Some(headers).filter(|headers| status.is_success() && !headers.contains_key(header::AGE));
+        if let (Some(mut samples), Some(date)) = (self.of(host), date.and_then(date_of)) {
+            samples.observe(sent, Instant::now(), date);
+        }
+    }
+
+    /// The estimates of now.
+    pub(super) fn estimate(&self) -> Clocks {
+        let of = |host| self.of(host).and_then(|mut samples| samples.estimate(self.now()));
+        Clocks {
+            access: of(Host::Access),
+            web_form: of(Host::WebForm),
+        }
+    }
+
+    fn of(&self, host: Host) -> Option<MutexGuard<'_, Samples>> {
+        let samples = match host {
+            Host::Access => &self.access,
+            Host::WebForm => &self.web_form,
+            Host::Credentials => return None,
+        };
+        Some(samples.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Samples {
+    fn observe(&mut self, sent: Moment, received: Instant, date: Timestamp) {
+        let took = received.duration_since(sent.instant).try_into();
+        let most = date.duration_since(sent.time).saturating_add(DATE_UNIT);
+        let least = date
+            .duration_since(sent.time)
+            .saturating_sub(took.unwrap_or(SignedDuration::MAX));
+        if least < -APART_MAX || most > APART_MAX {
+            return;
+        }
+        self.0.truncate(SAMPLES_MAX - 1);
+        self.0.push_front(Sample {
+            sent,
+            offset: ClockOffset { least, most },
+        });
+    }
+
+    fn estimate(&mut self, now: Moment) -> Option<ClockOffset> {
+        self.0.retain(|sample| sample.counts(now));
+        let (agree, offset) = self.agreed()?;
+        if agree * 2 <= self.0.len() {
+            return None;
+        }
+        if agree >= AGREE_MIN {
+            return Some(offset);
+        }
+        // Few of them don't show that our own clock is wrong.
+        let near = |bound: SignedDuration| bound.abs() <= FAR;
+        (near(offset.least) && near(offset.most)).then(|| ClockOffset {
+            least: offset.least.min(SignedDuration::ZERO),
+            most: offset.most.max(SignedDuration::ZERO),
+        })
+    }
+
+    /// What most of them agree on, and how many do. Each place where most agree begins with the lower bound of one of them.
+    fn agreed(&self) -> Option<(usize, ClockOffset)> {
+        let at = |place: SignedDuration| {
+            let there = self.0.iter().map(|sample| sample.offset);
+            let there = there.filter(move |offset| (offset.least..=offset.most).contains(&place));
+            let most = there.clone().map(|offset| offset.most).min().unwrap_or(place);
+            (there.count(), ClockOffset { least: place, most })
+        };
+        let places = self.0.iter().map(|sample| at(sample.offset.least));
+        places.max_by_key(|(agree, _)| *agree)
+    }
+}
+
+impl Sample {
+    /// Whether it is young enough, and our clock was not set since.
+    fn counts(&self, now: Moment) -> bool {
+        let ran = now.instant.duration_since(self.sent.instant);
+        let shown = now.time.duration_since(self.sent.time);
+        let set = SignedDuration::try_from(ran).map(|ran| (shown - ran).abs());
+        ran <= SAMPLE_AGE_MAX && set.is_ok_and(|set| set <= SET_MAX)
+    }
+}
+
+/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`. More than one is none.
+fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    let mut dates = headers.get_all(header::DATE).iter();
+    let date = dates.next()?.to_str().ok()?;
+    let date = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", date).and_then(|date| date.to_datetime());
+    let date = date.and_then(|date| TimeZone::UTC.to_timestamp(date)).ok()?;
+    dates.next().is_none().then_some(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn millis(millis: i64) -> SignedDuration {
+        SignedDuration::from_millis(millis)
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a timestamp")
+    }
+
+    /// Responses that took 200 ms each, from a clock that is ahead by `ahead`.
+    struct World {
+        samples: Samples,
+        now: Moment,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = Moment {
+                time: at("2026-03-02T08:00:00.137Z"),
+                instant: Instant::now(),
+            };
+            Self {
+                samples: Samples::default(),
+                now,
+            }
+        }
+
+        fn pass(&mut self, time: Duration) -> &mut Self {
+            self.now.instant += time;
+            self.now.time += time;
+            self
+        }
+
+        fn response(&mut self, ahead: SignedDuration) -> &mut Self {
+            let sent = self.now;
+            self.pass(Duration::from_millis(200));
+            let date = sent.time + millis(100) + ahead;
+            let date = Timestamp::from_second(date.as_second()).expect("a date");
+            self.samples.observe(sent, self.now.instant, date);
+            self.pass(Duration::from_millis(730))
+        }
+
+        fn estimate(&mut self) -> Option<ClockOffset> {
+            self.samples.estimate(self.now)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_is_found_within_a_second_and_better_with_each_response() {
+        for ahead in [0, -30_000, 2_400, 61, -700] {
+            let mut world = World::new();
+            for responses in 1..40 {
+                let found = world.response(millis(ahead)).estimate().expect("an estimate");
+                assert!(
+                    found.least <= millis(ahead) && millis(ahead) <= found.most,
+                    "{ahead}: {found:?}"
+                );
+                let wide = found.most - found.least;
+                assert!(responses < 3 || wide <= millis(1200), "{ahead}: {wide:?}");
+                assert!(responses < 16 || wide <= millis(400), "{ahead}: {wide:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxys_time_now_and_then_changes_nothing() {
+        let mut world = World::new();
+        for response in 0..60 {
+            let proxy = response % 5 == 4;
+            world.response(if proxy { millis(-3_600_000) } else { millis(0) });
+            let found = world.estimate().expect("an estimate");
+            assert!(
+                found.least >= millis(-1200) && found.most <= millis(1200),
+                "{response}: {found:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_response_does_not_show_that_our_clock_is_wrong_by_an_hour_and_three_do() {
+        let mut world = World::new();
+        let hour = millis(3_600_000);
+        assert_eq!(world.response(hour).estimate(), None);
+        assert_eq!(world.response(hour).estimate(), None);
+        let found = world.response(hour).estimate().expect("an estimate");
+        assert!(found.least <= hour && hour <= found.most, "{found:?}");
+        assert_eq!(
+            World::new().response(hour).response(-hour).estimate(),
+            None,
+            "they disagree"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_response_of_a_clock_that_is_off_leaves_room_for_ours() {
+        let found = World::new().response(millis(-30_000)).estimate().expect("an estimate");
+        assert!(
+            found.least <= millis(-30_000) && found.most == SignedDuration::ZERO,
+            "{found:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_absurd_or_old_is_no_measure_and_neither_is_what_came_before_our_clock_was_set() {
+        let mut world = World::new();
+        world.response(millis(0)).response(millis(0)).response(millis(0));
+        let before = world.estimate();
+        world.response(SignedDuration::from_hours(24 * 365 * 50));
+        world.response(-SignedDuration::from_hours(24 * 365 * 50));
+        assert_eq!(world.estimate(), before);
+        assert_eq!(world.pass(11 * MINUTE).estimate(), None, "they are old");
+        let mut world = World::new();
+        world.response(millis(0)).response(millis(0)).response(millis(0));
+        world.now.time += 5 * MINUTE;
+        assert_eq!(world.estimate(), None, "our clock was set");
+        let found = world
+            .response(millis(-300_000))
+            .response(millis(-300_000))
+            .response(millis(-300_000));
+        let found = found.estimate().expect("an estimate");
+        assert!(found.most < millis(-298_000), "{found:?}");
+    }
+
+    #[test]
+    fn only_a_date_as_http_writes_it_is_one_and_only_of_a_success_that_no_cache_kept() {
+        let headers = |dates: &[&'static str]| -> HeaderMap {
+            dates
+                .iter()
+                .map(|date| (header::DATE, date.parse().expect("a value")))
+                .collect()
+        };
+        let date = "Tue, 09 Mar 2021 08:36:15 GMT";
+        assert_eq!(date_of(&headers(&[date])), Some(at("2021-03-09T08:36:15Z")));
+        for none in [
+            &["yesterday"][..],
+            &["0"],
+            &[""],
+            &[date, date],
+            &[],
+            &["Tue, 31 Feb 2021 08:36:15 GMT"],
+        ] {
+            assert_eq!(date_of(&headers(none)), None, "{none:?}");
+        }
+        let learns = |status: u16, headers: &HeaderMap| {
+            let clock = Clock::starting_at(at("2021-03-09T08:36:15Z"));
+            let clocks = HostClocks::new(clock);
+            let status = StatusCode::from_u16(status).expect("a status");
+            clocks.observe(Host::WebForm, clocks.now(), status, headers);
+            assert_eq!(clocks.estimate().access, None);
+            clocks.estimate().web_form.is_some()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let _entered = runtime.enter();
+        assert!(learns(200, &headers(&[date])));
+        assert!(!learns(502, &headers(&[date])));
+        let mut kept = headers(&[date]);
+        kept.insert(header::AGE, "3".parse().expect("a value"));
+        assert!(!learns(200, &kept));
+    }
+}
