@@ -1,5 +1,6 @@
 //! The operators' own listener: `/livez`, `/readyz`, `/status` and `/metrics`.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,15 +78,30 @@ async fn livez(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str
 }
 
 /// Whether commands are taken now.
-async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str) {
-    if let Err(not_ready) = at.broker.is_ready() {
+async fn readyz(State(at): State<Arc<Surroundings>>) -> (StatusCode, Cow<'static, str>) {
+    let (status, why) = match at.worker.status().await {
+        Some(Status {
+            draining: false,
+            finapi_unproven: Some(why),
+            ..
+        }) => {
+            let why = format!("no command is taken, because finAPI's version is not proven: {why}\n");
+            return (StatusCode::SERVICE_UNAVAILABLE, why.into());
+        }
+        status => readiness(&at.broker, status.as_ref()),
+    };
+    (status, why.into())
+}
+
+fn readiness(broker: &Broker, status: Option<&Status>) -> (StatusCode, &'static str) {
+    if let Err(not_ready) = broker.is_ready() {
         let why = match not_ready {
             NotReady::Disconnected => "no connection to the broker\n",
             NotReady::Blocked => "the broker lets publishers wait\n",
         };
         return (StatusCode::SERVICE_UNAVAILABLE, why);
     }
-    match at.worker.status().await {
+    match status {
         None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
         Some(status) if status.draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         Some(status) if status.wake_ups_off => (

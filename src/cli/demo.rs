@@ -146,8 +146,9 @@ pub(super) async fn run(args: Args) -> Ended {
     let mut workers = JoinSet::new();
     for _ in 0..args.workers.max(1) {
         let settings = worker::Settings::default();
-        let (broker, broker_events) = connect("demo worker", subscriptions(&topology, &settings))?;
         let finapi = client(&url)?;
+        let consumed = subscriptions(&topology, &settings, finapi.unproven().is_none());
+        let (broker, broker_events) = connect("demo worker", consumed)?;
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,

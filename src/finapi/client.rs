@@ -1,6 +1,6 @@
 //! The client of finAPI, and its one door ([`FinApi::query`]).
 
-use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -12,10 +12,11 @@ use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
 use super::form_url;
 use super::host_clock::HostClocks;
-use super::request::Dialect;
+use super::request::Names;
 use super::settings::Settings;
 use super::tokens::Tokens;
 use super::transport::Transport;
+use super::version::Versions;
 use crate::clock::Clock;
 use crate::id::UserId;
 use crate::lease::Lease;
@@ -78,7 +79,9 @@ pub struct FinApi {
     /// None: as fast as it goes.
     pub(super) rate: Option<RateLimiter>,
     pub(super) breaker: Breaker,
-    pub(super) speaks_reference: AtomicBool,
+    pub(super) versions: Versions,
+    /// Set, or by the first update that finAPI started.
+    pub(super) names: OnceLock<Names>,
     pub(super) signer: Option<Signer>,
     pub(super) clocks: HostClocks,
     pub(super) metrics: FinApiMetrics,
@@ -95,12 +98,18 @@ impl FinApi {
         signer: Option<Signer>,
     ) -> Self {
         let metrics = FinApiMetrics::default();
+        let names = settings.dialect.names().map_or_else(OnceLock::new, OnceLock::from);
+        metrics.names(
+            [Names::Guide, Names::Reference].map(Names::name),
+            names.get().map(|names| names.name()),
+        );
         Self {
             tokens: Tokens::new(settings.users_max, metrics.clone()),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             rate: settings.requests_per_second.map(RateLimiter::even),
             breaker: Breaker::new(&breaker),
-            speaks_reference: AtomicBool::new(settings.dialect == Dialect::Reference),
+            versions: Versions::new(settings.api_version, metrics.clone()),
+            names,
             transport,
             settings,
             credentials,

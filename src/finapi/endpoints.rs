@@ -1,9 +1,8 @@
 //! finAPI's endpoints: one method for each thing that the workflow asks.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -11,8 +10,9 @@ use super::breaker::Host;
 use super::client::{FinApi, Interrupt, QueryContext};
 use super::error;
 use super::pipeline::{TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
-use super::request::{self, Dialect, Names};
+use super::request::{self, Names};
 use super::transport::HttpResponse;
+use super::version::AccessCall;
 use super::wire::{self, misunderstood, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::failure::Failure;
@@ -27,40 +27,34 @@ const TASK_PAGES_MAX: u32 = 50;
 
 impl FinApi {
     pub(super) async fn background_update(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
+        // What comes of the update could not be read.
+        self.versions.get()?;
         let endpoint = "POST /api/tasks/backgroundUpdate";
-        let names = self.names();
-        let response = self.start(context, names).await?;
-        let response = if self.settings.dialect == Dialect::Auto && is_refused_for_names(&response) {
+        if request::leaves_out_user(&context.refresh.command) {
+            self.metrics.user_left_out();
+            tracing::warn!("left out the user's device, because finAPI takes no address that is not IPv4");
+        }
+        let decided = self.names.get().copied();
+        let mut names = decided.unwrap_or(Names::Reference);
+        let mut response = self.start(context, names).await?;
+        if decided.is_none() && error::is_validation(&response) {
             // A 400 has created no task, so sending again starts nothing twice.
-            self.start_otherwise(context, names.other()).await?
-        } else {
-            response
-        };
-        let task: wire::Task = understand(endpoint, &response)?;
-        Ok(Response::Task(task.into()))
-    }
-
-    async fn start_otherwise(&self, context: QueryContext<'_>, names: Names) -> Result<HttpResponse, Interrupt> {
-        let response = self.start(context, names).await?;
-        // What neither set of names can say shows nothing of which one finAPI speaks.
-        if !is_refused_for_names(&response) {
-            let reference = names == Names::Reference;
-            if self.speaks_reference.swap(reference, Ordering::Relaxed) != reference {
-                tracing::info!(
-                    ?names,
-                    "finAPI refused the names of a field; from now on it gets the other ones"
-                );
+            let other = self.start(context, names.other()).await?;
+            // Of two refusals the one counts that is not about the names.
+            if !error::is_validation(&other) || is_about_names(&response) && !is_about_names(&other) {
+                (names, response) = (names.other(), other);
             }
         }
-        Ok(response)
-    }
-
-    fn names(&self) -> Names {
-        if self.speaks_reference.load(Ordering::Relaxed) {
-            Names::Reference
-        } else {
-            Names::Guide
+        let task: wire::Task = understand(endpoint, &response)?;
+        if self.names.set(names).is_ok() {
+            self.metrics
+                .names([Names::Guide, Names::Reference].map(Names::name), Some(names.name()));
+            tracing::info!(
+                names = names.name(),
+                "finAPI has started an update by these names, and gets no others from now on"
+            );
         }
+        Ok(Response::Task(task.into()))
     }
 
     async fn start(&self, context: QueryContext<'_>, names: Names) -> Result<HttpResponse, Interrupt> {
@@ -125,9 +119,8 @@ impl FinApi {
     }
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
-        let id = context.refresh.command.connection_id();
-        let url = Self::at_id(&self.settings.access_url, "api/v1/bankConnections", id);
-        let request = UserRequest::get(context, "GET /api/v1/bankConnections/{id}", Host::Access, url);
+        let mut request = self.access(context, AccessCall::BankConnection)?;
+        Self::add_id(&mut request.url, context.refresh.command.connection_id());
         let connection: wire::Connection = self.read(request).await?;
         Ok(Response::Connection(connection.into()))
     }
@@ -145,9 +138,8 @@ impl FinApi {
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
         let id = context.refresh.command.connection_id();
-        let mut url = Self::at(&self.settings.access_url, "api/v1/accounts");
-        url.set_query(Some(&format!("bankConnectionIds={id}")));
-        let request = UserRequest::get(context, "GET /api/v1/accounts", Host::Access, url);
+        let mut request = self.access(context, AccessCall::Accounts)?;
+        request.url.set_query(Some(&format!("bankConnectionIds={id}")));
         let accounts: wire::Accounts = self.read(request).await?;
         Ok(accounts.into())
     }
@@ -161,7 +153,6 @@ impl FinApi {
         let (Some(span), false) = (span, accounts.is_empty()) else {
             return Ok(Vec::new());
         };
-        let endpoint = "GET /api/v1/transactions";
         let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
         let query = format!(
             "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
@@ -169,11 +160,10 @@ impl FinApi {
             wire::german_day(span.since),
             self.settings.page_size,
         );
-        let mut url = Self::at(&self.settings.access_url, "api/v1/transactions");
         let mut transactions = Vec::new();
         for page in 1..=self.settings.pages_max {
-            url.set_query(Some(&format!("{query}&page={page}")));
-            let request = UserRequest::get(context, endpoint, Host::Access, url.clone());
+            let mut request = self.access(context, AccessCall::Transactions)?;
+            request.url.set_query(Some(&format!("{query}&page={page}")));
             let read: wire::Transactions = self.read(request).await?;
             let pages = read.paging.page_count;
             transactions.extend(read.imported_in(span));
@@ -182,10 +172,20 @@ impl FinApi {
             }
         }
         let message = format!(
-            "{endpoint} has more than finapi.pages_max = {} pages",
+            "the transactions have more than finapi.pages_max = {} pages",
             self.settings.pages_max
         );
         Err(Failure::unexpected(&message).into())
+    }
+
+    /// A read of Access, whose URL lacks the id or the query.
+    fn access<'a>(&self, context: QueryContext<'a>, call: AccessCall) -> Result<UserRequest<'a>, Failure> {
+        let version = self.versions.get()?;
+        let endpoint = version.endpoint(call);
+        Ok(UserRequest {
+            version: Some(version),
+            ..UserRequest::get(context, endpoint, Host::Access, self.access_url(endpoint))
+        })
     }
 
     async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {
@@ -195,6 +195,6 @@ impl FinApi {
     }
 }
 
-fn is_refused_for_names(response: &HttpResponse) -> bool {
-    response.status == StatusCode::BAD_REQUEST && request::is_about_names(&error::invalid_fields(&response.body))
+fn is_about_names(response: &HttpResponse) -> bool {
+    request::is_about_names(&error::invalid_fields(&response.body))
 }

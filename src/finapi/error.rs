@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::transport::{HttpResponse, TransportError};
 use crate::limits::{CODE_CHARACTERS_MAX, FIELDS_MAX};
@@ -73,6 +74,31 @@ pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Fai
 pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
     body.errors.into_iter().filter_map(|entry| entry.field).collect()
+}
+
+/// Whether a refusal has one of the two forms in which Access and its token endpoint write theirs. Whatever else is on the way has others.
+pub(super) fn is_of_access(response: &HttpResponse) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Map<String, Value>>(&response.body) else {
+        return false;
+    };
+    let of_services = body
+        .get("errors")
+        .and_then(|errors| errors.get(0)?.get("code")?.as_str());
+    let is_oauth_word =
+        |error: &str| !error.is_empty() && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let of_tokens = body.get("error").and_then(Value::as_str).is_some_and(is_oauth_word)
+        && !body.contains_key("status")
+        && !body.contains_key("path");
+    of_services.is_some() || of_tokens
+}
+
+/// Whether Web Form 2.0 refuses a request as invalid, in its own form.
+pub(super) fn is_validation(response: &HttpResponse) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Map<String, Value>>(&response.body) else {
+        return false;
+    };
+    let is_own = body.get("errors").is_some_and(Value::is_array) && body.get("endpoint").is_some_and(Value::is_string);
+    response.status == StatusCode::BAD_REQUEST && is_own
 }
 
 /// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.

@@ -15,10 +15,12 @@ pub(crate) mod fuzzing;
 mod host_clock;
 pub mod passwords;
 mod pipeline;
+mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+pub mod version;
 mod wire;
 
 #[cfg(test)]
@@ -28,3 +30,4 @@ pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
 pub use settings::Settings;
+pub use version::Proof;

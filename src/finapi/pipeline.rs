@@ -18,6 +18,7 @@ use super::credentials::Secret;
 use super::error::{self, Api};
 use super::tokens::{GrantRequest, Source, TokenResponse};
 use super::transport::{HttpResponse, TransportError};
+use super::version::{AccessCall, Forbidden, Version};
 use super::wire::{self, parse};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
@@ -25,7 +26,6 @@ use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::telemetry::metrics::TokenFrom;
 use crate::telemetry::{Ended, traces};
 
-pub(super) const TOKEN_ENDPOINT: &str = "POST /oauth/token";
 pub(super) const TASK_ENDPOINT: &str = "GET /api/tasks/{id}";
 pub(super) const TASKS_ENDPOINT: &str = "GET /api/tasks";
 
@@ -37,6 +37,8 @@ pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www
 pub(super) struct UserRequest<'a> {
     pub(super) endpoint: &'static str,
     pub(super) host: Host,
+    /// The version of Access that it speaks; none where it has no versions.
+    pub(super) version: Option<Version>,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) body: Bytes,
@@ -96,7 +98,36 @@ impl FinApi {
             user_id: request.user_id,
             stop: Some(&request.control.stop),
         };
-        Ok(self.send(call, request.request(token)?).await?)
+        let sent = Instant::now();
+        let response = self.send(call, request.request(token)?).await?;
+        match request.version {
+            Some(version) => Ok(self.check_version(version, request.endpoint, response, sent).await?),
+            None => Ok(response),
+        }
+    }
+
+    /// A response of Access, unless it is the refusal of a version that the client is not bound to: then the request is to be made again.
+    async fn check_version(
+        &self,
+        version: Version,
+        endpoint: &str,
+        response: HttpResponse,
+        sent: Instant,
+    ) -> Result<HttpResponse, Failure> {
+        if response.status != StatusCode::FORBIDDEN || !error::is_of_access(&response) {
+            return Ok(response);
+        }
+        let wait = match self.on_forbidden(version, sent).await {
+            Forbidden::Stands => {
+                let failure = error::classify(endpoint, Api::User, &response);
+                let message = failure.message + self.versions.hint();
+                return Err(Failure { message, ..failure });
+            }
+            Forbidden::Changed => Duration::ZERO,
+            Forbidden::Unknown(wait) => wait,
+        };
+        let message = format!("{endpoint} answered 403, and finAPI's version may have changed");
+        Err(Failure::new(FailureClass::NotSent(wait), &message))
     }
 
     /// Waits until a request may be sent. None that will not be takes a turn.
@@ -111,7 +142,8 @@ impl FinApi {
 
     /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure. A read
     /// whose connection was lost is sent again at once, because a kept connection may have been closed just before.
-    pub(super) async fn send(&self, call: Call<'_>, request: Request) -> Result<HttpResponse, Failure> {
+    pub(super) async fn send(&self, call: Call<'_>, mut request: Request) -> Result<HttpResponse, Failure> {
+        self.set_language(&mut request);
         let Call { endpoint, host, .. } = call;
         let admitted = self.breaker.admit(host, call.user_id, Instant::now());
         let admitted = admitted.map_err(|wait| down(host, wait))?;
@@ -196,20 +228,38 @@ impl FinApi {
     /// The same with an id as one more segment.
     pub(super) fn at_id(base: &Url, path: &str, id: impl fmt::Display) -> Url {
         let mut url = Self::at(base, path);
+        Self::add_id(&mut url, id);
+        url
+    }
+
+    pub(super) fn add_id(url: &mut Url, id: impl fmt::Display) {
         // An http URL always has segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.push(&id.to_string());
         }
-        url
     }
 
-    pub(super) fn token_request(&self, own: &[(&str, &str)]) -> Request {
+    /// Where an endpoint of Access is, without the id that goes last.
+    pub(super) fn access_url(&self, endpoint: &str) -> Url {
+        let path = endpoint.split_once(" /").map_or(endpoint, |(_, path)| path);
+        Self::at(&self.settings.access_url, path.trim_end_matches("/{id}"))
+    }
+
+    pub(super) fn set_language(&self, request: &mut Request) {
+        if let Some(language) = self.settings.language {
+            let language = HeaderValue::from_static(language.tag());
+            request.headers_mut().insert(header::ACCEPT_LANGUAGE, language);
+        }
+    }
+
+    pub(super) fn token_request(&self, version: Version, own: &[(&str, &str)]) -> Request {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", self.settings.client_secret.expose())
             .finish();
-        let mut request = Request::new(Method::POST, Self::at(&self.settings.access_url, "oauth/token"));
+        let url = self.access_url(version.endpoint(AccessCall::Token));
+        let mut request = Request::new(Method::POST, url);
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(X_REQUEST_ID, request_id());
@@ -236,33 +286,72 @@ impl Source for FinApi {
     }
 
     async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
-        let (endpoint, host) = (TOKEN_ENDPOINT, Host::Access);
-        let request = match &grant {
-            GrantRequest::Password(password) => self.token_request(&[
-                ("grant_type", "password"),
-                ("username", user_id.as_str()),
-                ("password", password.expose_secret()),
-            ]),
-            GrantRequest::RefreshToken(token) => self.token_request(&[
-                ("grant_type", "refresh_token"),
-                ("refresh_token", token.expose_secret()),
-            ]),
+        loop {
+            let version = self.versions.get()?;
+            let sent = Instant::now();
+            let response = self.send_grant(version, user_id, &grant).await?;
+            let endpoint = version.endpoint(AccessCall::Token);
+            if response.status.is_success() {
+                let token: wire::Token = parse(endpoint, &response)?;
+                return Ok(token.into());
+            }
+            let is_of_version = response.status == StatusCode::FORBIDDEN && error::is_of_access(&response);
+            if !is_of_version || self.is_forbidden(version, sent).await {
+                let failure = error::classify(endpoint, Api::OAuth, &response);
+                let hint = if is_of_version { self.versions.hint() } else { "" };
+                let message = failure.message.clone() + hint;
+                return Err(self.judged(Host::Access, Failure { message, ..failure }));
+            }
+        }
+    }
+}
+
+impl FinApi {
+    /// Whether a token's 403 is the user's. Waits until that shows, so that a password is not sent again to find out.
+    async fn is_forbidden(&self, version: Version, sent: Instant) -> bool {
+        loop {
+            match self.on_forbidden(version, sent).await {
+                Forbidden::Stands => return true,
+                Forbidden::Changed => return false,
+                Forbidden::Unknown(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    async fn send_grant(
+        &self,
+        version: Version,
+        user_id: &UserId,
+        grant: &GrantRequest,
+    ) -> Result<HttpResponse, Failure> {
+        let host = Host::Access;
+        let request = match grant {
+            GrantRequest::Password(password) => self.token_request(
+                version,
+                &[
+                    ("grant_type", "password"),
+                    ("username", user_id.as_str()),
+                    ("password", password.expose_secret()),
+                ],
+            ),
+            GrantRequest::RefreshToken(token) => self.token_request(
+                version,
+                &[
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", token.expose_secret()),
+                ],
+            ),
         };
         let _permit = self.concurrency.acquire().await;
         self.turn(host, user_id).await?;
         let call = Call {
-            endpoint,
+            endpoint: version.endpoint(AccessCall::Token),
             host,
             user_id,
             stop: None,
         };
         let response = self.send(call, request).await;
-        let response = response.map_err(|failure| self.judged(host, failure))?;
-        if !response.status.is_success() {
-            return Err(self.judged(host, error::classify(endpoint, Api::OAuth, &response)));
-        }
-        let token: wire::Token = parse(endpoint, &response)?;
-        Ok(token.into())
+        response.map_err(|failure| self.judged(host, failure))
     }
 }
 
@@ -272,6 +361,7 @@ impl<'a> UserRequest<'a> {
         Self {
             endpoint,
             host,
+            version: None,
             method: Method::GET,
             url,
             body: Bytes::new(),
@@ -311,7 +401,7 @@ fn end_of(status: StatusCode) -> CallEnd {
 }
 
 /// What traces and metrics say of it.
-fn ended(result: &Result<HttpResponse, TransportError>) -> Ended<'_> {
+pub(super) fn ended(result: &Result<HttpResponse, TransportError>) -> Ended<'_> {
     match result {
         Ok(response) => Ended::Response {
             status: response.status,

@@ -1,5 +1,7 @@
 //! The body of `POST /api/tasks/backgroundUpdate`, in either of the two sets of names that finAPI's sources give.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::ConnectionId;
@@ -10,13 +12,40 @@ use crate::refresh::command::{AccountType, BankingInterface, Download, ImportNew
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The guide's until finAPI refuses one of them, then the other's, and so on.
+    /// Those with which finAPI starts the first update of this process: the reference's are tried first.
     #[default]
     Auto,
     /// `bankConnectionIds`, `importNewAccounts`, `editSavedSettings`.
     Guide,
     /// `bankConnectionId`, `importNewAccountsMode`, `manageSavedSettings`.
     Reference,
+}
+
+/// The language of finAPI's messages (`finapi.language`).
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// German.
+    De,
+    /// English.
+    En,
+    /// Czech.
+    Cs,
+    /// Slovak.
+    Sk,
+}
+
+impl Language {
+    /// As `Accept-Language` names it.
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::De => "de",
+            Self::En => "en",
+            Self::Cs => "cs",
+            Self::Sk => "sk",
+        }
+    }
 }
 
 /// One of the two sets of names.
@@ -39,12 +68,33 @@ const REVEALING_FIELDS: [&str; 6] = [
 ];
 
 impl Names {
+    /// The name of the set in settings, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guide => "guide",
+            Self::Reference => "reference",
+        }
+    }
+
     /// The other set.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Guide => Self::Reference,
             Self::Reference => Self::Guide,
+        }
+    }
+}
+
+impl Dialect {
+    /// The names that it settles on.
+    #[must_use]
+    pub fn names(self) -> Option<Names> {
+        match self {
+            Self::Auto => None,
+            Self::Guide => Some(Names::Guide),
+            Self::Reference => Some(Names::Reference),
         }
     }
 }
@@ -106,9 +156,29 @@ pub struct Callbacks {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UserMetadata<'a> {
-    ip_address: &'a str,
+    ip_address: Ipv4Addr,
     device_os: &'a str,
     user_agent: &'a str,
+}
+
+/// The user's device, as far as finAPI takes it: Access V2 replaces an address that is not IPv4 by its own.
+fn user_metadata(command: &Command) -> Option<UserMetadata<'_>> {
+    let user = command.user_metadata()?;
+    let ip_address = match user.ip_address.parse().ok()? {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => address.to_ipv4_mapped()?,
+    };
+    Some(UserMetadata {
+        ip_address,
+        device_os: &user.device_os,
+        user_agent: &user.user_agent,
+    })
+}
+
+/// Whether finAPI is not notified of the user's device, because it does not take the address.
+#[must_use]
+pub fn leaves_out_user(command: &Command) -> bool {
+    command.user_metadata().is_some() && user_metadata(command).is_none()
 }
 
 /// Writes the body for a command.
@@ -144,11 +214,7 @@ pub fn body(command: &Command, names: Names, callbacks: Option<&Callbacks>) -> V
         callbacks,
         profile_id: command.profile_id(),
         redirect_url: command.redirect_url(),
-        user_metadata: command.user_metadata().map(|user| UserMetadata {
-            ip_address: &user.ip_address,
-            device_os: &user.device_os,
-            user_agent: &user.user_agent,
-        }),
+        user_metadata: user_metadata(command),
     };
     serde_json::to_vec(&body).unwrap_or_default()
 }
@@ -248,6 +314,24 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_not_sent() {
         assert_eq!(written(plain(), Names::Guide), json!({"bankConnectionIds": [7]}));
+    }
+
+    #[test]
+    fn an_address_that_finapi_does_not_take_leaves_the_user_out() {
+        let at = |ip_address: &str| {
+            let mut command = command();
+            command.user_metadata.as_mut().expect("a user").ip_address = ip_address.to_owned();
+            let leaves_out = leaves_out_user(&Command::parse(command.clone()).expect("a command"));
+            let written = written(command, Names::Reference);
+            let address = written.pointer("/userMetadata/ipAddress").cloned();
+            assert_eq!(leaves_out, address.is_none(), "{ip_address}");
+            address
+        };
+        assert_eq!(at("192.0.2.1"), Some(json!("192.0.2.1")));
+        assert_eq!(at("::ffff:192.0.2.1"), Some(json!("192.0.2.1")));
+        for other in ["2001:db8::1", "fe80::1%eth0", "192.0.2.1:443", "unknown", "192.0.2.256"] {
+            assert_eq!(at(other), None, "{other}");
+        }
     }
 
     #[test]

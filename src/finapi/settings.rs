@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Dialect;
+use super::request::{Dialect, Language};
+use super::version::ApiVersion;
 use crate::secret::Secret;
 use crate::setting::{Declared, HttpUrl, MINUTE, SECOND, Section, Value};
 
@@ -23,7 +24,11 @@ pub struct Settings {
     pub client_id: String,
     pub client_secret: Secret,
     #[serde(default)]
+    pub api_version: ApiVersion,
+    #[serde(default)]
     pub dialect: Dialect,
+    #[serde(default)]
+    pub language: Option<Language>,
     #[serde(with = "humantime_serde", default = "timeout")]
     pub timeout: Duration,
     #[serde(with = "humantime_serde", default = "connect_timeout")]
@@ -80,7 +85,9 @@ impl Settings {
             use_proxy: false,
             client_id: client_id.to_owned(),
             client_secret,
+            api_version: ApiVersion::default(),
             dialect: Dialect::default(),
+            language: None,
             timeout: timeout(),
             connect_timeout: connect_timeout(),
             http2: false,
@@ -125,9 +132,20 @@ impl Settings {
         list.any("client_secret", &self.client_secret, "The platform's client secret.")
             .required();
         list.any(
+            "api_version",
+            &self.api_version,
+            "The version of Access that the client is bound to. With `auto` the worker proves it before it takes commands, and again when finAPI \
+             answers 403.",
+        );
+        list.any(
             "dialect",
             &self.dialect,
             "The names that start an update: those of finAPI's guide, those of its reference, or whichever finAPI accepts.",
+        );
+        list.any(
+            "language",
+            &self.language,
+            "The language that finAPI writes messages in, the bank's among them (`Accept-Language`). Without it finAPI chooses German.",
         );
     }
 
@@ -205,5 +223,13 @@ impl Value for Dialect {
 
     fn show(&self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+}
+
+impl Value for Language {
+    const KIND: &'static str = "`de`, `en`, `cs` or `sk`";
+
+    fn show(&self) -> String {
+        self.tag().to_owned()
     }
 }

@@ -11,6 +11,7 @@ mod over_http;
 mod secrets;
 mod tokens;
 mod transactions;
+mod versions;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use super::breaker::{self, Outage};
 use super::credentials::Credentials;
 use super::request::Dialect;
 use super::transport::Transport;
-use super::{Control, FinApi, Outcome, Settings};
+use super::version::ApiVersion;
+use super::{Control, FinApi, Outcome, Proof, Settings};
 use crate::id::{AccountId, UserId};
 use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
@@ -61,6 +63,7 @@ fn secret(text: &str) -> Secret {
 
 fn settings() -> Settings {
     Settings {
+        api_version: ApiVersion::V2,
         calls_max: 8,
         users_max: NonZeroUsize::new(100).expect("not zero"),
         ..Settings::new(
@@ -217,6 +220,14 @@ fn client(router: Router, settings: Settings, credentials: Credentials) -> FinAp
 
 /// Queries as a worker does: fetches tokens when they are needed.
 impl FinApi {
+    async fn keep_version_until_proven(&self) {
+        let mut proof = self.watch_version();
+        tokio::select! {
+            () = self.keep_version() => {}
+            _ = proof.wait_for(|proof| matches!(proof, Proof::Proven(_))) => {}
+        }
+    }
+
     async fn result_of(&self, refresh: &Refresh, query: &Query) -> QueryResult {
         match self.query_within(refresh, query, CancellationToken::new()).await {
             Outcome::Response(result) => result,
@@ -259,7 +270,7 @@ fn always(status: u16, body: impl Into<Bytes>) -> FinApi {
     let status = StatusCode::from_u16(status).expect("a status");
     let token = r#"{"access_token":"t","token_type":"bearer","expires_in":3600,"scope":"all"}"#;
     let router = Router::new()
-        .route("/oauth/token", axum::routing::post(move || async move { token }))
+        .route("/api/v2/oauth/token", axum::routing::post(move || async move { token }))
         .merge(credential_service())
         .fallback(move || async move { (status, body) });
     client(router, settings(), from_service())

@@ -120,6 +120,13 @@ impl Tokens {
         }
     }
 
+    /// They are all of a version of finAPI that the client is no longer bound to.
+    pub fn forget_all(&self) {
+        for (_, user) in self.users().iter_mut() {
+            user.token = None;
+        }
+    }
+
     /// finAPI refused a token with 401, so it is not given again. Whether a query whose token was fetched again so many times should have
     /// it fetched once more.
     pub fn on_refused(&self, user_id: &UserId, token: &SecretString, renewals: u8) -> bool {

@@ -1,5 +1,6 @@
-//! `GET /api/v1/bankConnections/{id}` and `GET /api/v1/accounts`.
+//! Bank connections and accounts, as each version of Access writes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use super::batch::{Cents, balance};
 use super::call::{Call, Reply};
 use super::clock::{access_time, later};
+use super::config::ApiVersion;
 use super::connection::{Connection, Held, LastUpdate};
 use super::params::Params;
 use super::refusal::Refusal;
@@ -24,23 +26,62 @@ struct ConnectionBody<'a> {
     update_status: &'static str,
     categorization_status: &'static str,
     account_ids: Vec<i64>,
+    owners: Option<[(); 0]>,
     interfaces: Vec<InterfaceBody<'a>>,
+    #[serde(flatten)]
+    only_v1: Option<ConnectionOfV1>,
+}
+
+/// What V1 alone has, and has as deprecated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectionOfV1 {
+    bank_id: i64,
+    banking_user_id: Option<&'static str>,
+    banking_customer_id: Option<&'static str>,
+    banking_pin: Option<&'static str>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    last_manual_update: Option<UpdateResult>,
+    last_auto_update: Option<UpdateResult>,
+    default_two_step_procedure_id: Option<&'static str>,
+    two_step_procedures: [(); 0],
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Bank<'a> {
     id: i64,
     name: &'a str,
+    bic: Option<&'static str>,
+    blz: &'static str,
+    location: Option<&'static str>,
+    city: Option<&'static str>,
+    is_test_bank: bool,
+    popularity: u32,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct InterfaceBody<'a> {
-    interface: &'a str,
-    user_action_required: bool,
+    #[serde(flatten)]
+    name: InterfaceName<'a>,
+    login_credentials: [(); 0],
+    default_two_step_procedure_id: Option<&'static str>,
+    two_step_procedures: [(); 0],
     ais_consent: Option<Consent<'a>>,
     last_manual_update: Option<UpdateResult>,
     last_auto_update: Option<UpdateResult>,
+    user_action_required: bool,
+    max_days_for_download: u32,
+}
+
+/// The two versions have two names for it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum InterfaceName<'a> {
+    Interface(&'a str),
+    BankingInterface(&'a str),
 }
 
 #[derive(Serialize)]
@@ -48,6 +89,8 @@ struct InterfaceBody<'a> {
 struct Consent<'a> {
     status: &'a str,
     expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supports_import_new_accounts: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -72,19 +115,43 @@ struct AccountBody<'a> {
     account_name: Option<&'a str>,
     iban: Option<String>,
     account_number: String,
-    account_type: &'static str,
+    sub_account_number: Option<&'static str>,
+    account_holder_name: Option<&'static str>,
+    account_holder_id: Option<&'static str>,
     account_currency: &'static str,
+    account_type: &'static str,
     balance: Cents,
+    overdraft: Option<Cents>,
+    overdraft_limit: Option<Cents>,
     available_funds: Option<Cents>,
     is_new: bool,
+    is_seized: bool,
     interfaces: Vec<AccountInterface<'a>>,
+    #[serde(flatten)]
+    only_v1: Option<AccountOfV1<'a>>,
+}
+
+/// What V1 alone has, and has as deprecated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountOfV1<'a> {
+    account_type_id: u32,
+    account_type_name: &'static str,
+    status: &'a str,
+    last_successful_update: Option<String>,
+    last_update_attempt: Option<String>,
+    supported_orders: [(); 0],
+    clearing_accounts: [(); 0],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountInterface<'a> {
-    interface: &'a str,
+    #[serde(flatten)]
+    name: InterfaceName<'a>,
     status: &'a str,
+    capabilities: [&'static str; 1],
+    payment_capabilities: BTreeMap<(), ()>,
     last_successful_update: Option<String>,
     last_update_attempt: Option<String>,
 }
@@ -122,8 +189,20 @@ impl State {
             .unwrap_or_default()
     }
 
+    fn is_v1(&self) -> bool {
+        self.config.api_version == ApiVersion::V1
+    }
+
     fn access_time(&self, at: Timestamp) -> String {
-        access_time(at)
+        access_time(at, self.config.api_version)
+    }
+
+    fn interface_name<'a>(&self, interface: &'a Interface) -> InterfaceName<'a> {
+        if self.is_v1() {
+            InterfaceName::Interface(&interface.interface)
+        } else {
+            InterfaceName::BankingInterface(&interface.interface)
+        }
     }
 
     fn connection_body<'a>(&self, connection: &'a Connection) -> ConnectionBody<'a> {
@@ -141,20 +220,40 @@ impl State {
             _ => "READY",
         };
         let numbers = 0..connection.accounts.len();
+        let bank_id = bank_id(&connection.script.bank_name);
+        let only_v1 = self.is_v1().then(|| ConnectionOfV1 {
+            bank_id,
+            banking_user_id: None,
+            banking_customer_id: None,
+            banking_pin: None,
+            kind: "ONLINE",
+            last_manual_update: self.last_manual(connection),
+            last_auto_update: self.last_auto(connection),
+            default_two_step_procedure_id: None,
+            two_step_procedures: [],
+        });
         let interfaces = connection.script.interfaces.iter();
         ConnectionBody {
             id: connection.id,
             bank: Bank {
-                id: bank_id(&connection.script.bank_name),
+                id: bank_id,
                 name: &connection.script.bank_name,
+                bic: None,
+                blz: "50010517",
+                location: None,
+                city: None,
+                is_test_bank: true,
+                popularity: 95,
             },
             name: None,
             update_status: if busy { "IN_PROGRESS" } else { "READY" },
             categorization_status: categorization,
             account_ids: numbers.map(|number| connection.account_id(number)).collect(),
+            owners: None,
             interfaces: interfaces
                 .map(|interface| self.interface_body(connection, interface))
                 .collect(),
+            only_v1,
         }
     }
 
@@ -163,16 +262,29 @@ impl State {
         let consent = interface.consent_days.map(|days| Consent {
             status: &interface.consent_status,
             expires_at: self.access_time(later(since, Duration::from_secs(u64::from(days) * 24 * 3600))),
+            supports_import_new_accounts: (!self.is_v1()).then_some(false),
         });
         InterfaceBody {
-            interface: &interface.interface,
+            name: self.interface_name(interface),
+            login_credentials: [],
+            default_two_step_procedure_id: None,
+            two_step_procedures: [],
             user_action_required: interface.user_action_required && connection.acted.is_none(),
+            max_days_for_download: 0,
             ais_consent: consent,
-            last_manual_update: connection
-                .last_manual(self.now)
-                .map(|update| self.update_result(update)),
-            last_auto_update: connection.last_auto.as_ref().map(|update| self.update_result(update)),
+            last_manual_update: self.last_manual(connection),
+            last_auto_update: self.last_auto(connection),
         }
+    }
+
+    fn last_manual(&self, connection: &Connection) -> Option<UpdateResult> {
+        connection
+            .last_manual(self.now)
+            .map(|update| self.update_result(update))
+    }
+
+    fn last_auto(&self, connection: &Connection) -> Option<UpdateResult> {
+        connection.last_auto.as_ref().map(|update| self.update_result(update))
     }
 
     fn update_result(&self, update: &LastUpdate) -> UpdateResult {
@@ -207,25 +319,46 @@ impl State {
         let succeeded = connection.settled.filter(|at| *at <= self.now);
         let attempt = connection.last_manual(self.now).map(|update| update.at);
         let interfaces = connection.script.interfaces.iter();
+        let succeeded = || succeeded.map(|at| self.access_time(at));
+        let attempt = || attempt.map(|at| self.access_time(at));
+        let checking = kind == AccountType::Checking;
+        let only_v1 = self.is_v1().then(|| AccountOfV1 {
+            account_type_id: 1,
+            account_type_name: kind.access_name(),
+            status: &held.account.status,
+            last_successful_update: succeeded(),
+            last_update_attempt: attempt(),
+            supported_orders: [],
+            clearing_accounts: [],
+        });
         AccountBody {
             id,
             bank_connection_id: connection.id,
             account_name: held.account.name.as_deref(),
             iban: cash.then(|| iban(&account_number)),
             account_number,
-            account_type: kind.access_name(),
+            sub_account_number: None,
+            account_holder_name: cash.then_some("Žofie Nováková"),
+            account_holder_id: None,
             account_currency: "EUR",
+            account_type: kind.access_name(),
             balance,
-            available_funds: (kind == AccountType::Checking).then_some(Cents(balance.0 + 50_000)),
+            overdraft: checking.then_some(Cents(0)),
+            overdraft_limit: checking.then_some(Cents(50_000)),
+            available_funds: checking.then_some(Cents(balance.0 + 50_000)),
             is_new: held.new,
+            is_seized: held.account.seized,
             interfaces: interfaces
                 .map(|interface| AccountInterface {
-                    interface: &interface.interface,
+                    name: self.interface_name(interface),
                     status: &held.account.status,
-                    last_successful_update: succeeded.map(|at| self.access_time(at)),
-                    last_update_attempt: attempt.map(|at| self.access_time(at)),
+                    capabilities: ["DATA_DOWNLOAD"],
+                    payment_capabilities: BTreeMap::new(),
+                    last_successful_update: succeeded(),
+                    last_update_attempt: attempt(),
                 })
                 .collect(),
+            only_v1,
         }
     }
 }

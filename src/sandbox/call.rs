@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::clock::http_time;
+use super::config::ApiVersion;
 use super::endpoint::Endpoint;
 use super::fault::{FaultKind, Then};
 use super::refusal::{FieldError, Refusal};
@@ -22,6 +23,8 @@ const BODY_LENGTH_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) endpoint: Endpoint,
+    /// The version of Access by whose path it came; the client's own where there is one path.
+    pub(super) version: ApiVersion,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) bearer: Option<String>,
     pub(super) content_type: Option<String>,
@@ -37,12 +40,13 @@ pub(super) struct Call {
 
 impl Call {
     /// None when the caller went away or sent too much.
-    pub(super) async fn read(endpoint: Endpoint, request: Request) -> Option<Self> {
+    pub(super) async fn read(endpoint: Endpoint, version: ApiVersion, request: Request) -> Option<Self> {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_LENGTH_MAX).await.ok()?;
         let id = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         Some(Self {
             endpoint,
+            version,
             request_id: parts.headers.get(REQUEST_ID).cloned(),
             bearer: bearer(&parts.headers),
             content_type: text(&parts.headers, CONTENT_TYPE),
@@ -61,7 +65,7 @@ impl Call {
     }
 
     pub(super) fn path(&self) -> String {
-        self.endpoint.path().replace("{id}", &self.id)
+        self.endpoint.path(self.version).replace("{id}", &self.id)
     }
 
     pub(super) fn check_request_id(&self) -> Result<(), Refusal> {
@@ -120,6 +124,12 @@ impl Reply {
         Self::json(StatusCode::OK, body)
     }
 
+    /// As V2 writes a body: without the members that have no value.
+    pub(super) fn without_nulls(mut self) -> Self {
+        self.body = without_nulls(&self.body);
+        self
+    }
+
     /// finAPI repeats the request's id.
     pub(super) fn echoing(mut self, call: &Call) -> Self {
         if let Some(id) = &call.request_id {
@@ -132,6 +142,69 @@ impl Reply {
     pub(super) fn dated(&mut self, now: Timestamp) {
         if let Ok(date) = HeaderValue::from_str(&http_time(now)) {
             self.headers.insert(DATE, date);
+        }
+    }
+}
+
+/// JSON as `serde_json` writes it, in one line and without blanks, less each member that is null.
+fn without_nulls(json: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((first, after)) = rest.split_first() {
+        if *first != b'"' {
+            kept.push(*first);
+            rest = after;
+            continue;
+        }
+        let (text, after) = rest.split_at(text_length(rest));
+        rest = after;
+        match after.strip_prefix(b":null") {
+            None => kept.extend_from_slice(text),
+            // Its comma goes with it.
+            Some([b',', after @ ..]) => rest = after,
+            Some(after) => {
+                kept.pop_if(|last| *last == b',');
+                rest = after;
+            }
+        }
+    }
+    kept
+}
+
+/// How long the text is that JSON begins with, quotes included.
+fn text_length(json: &[u8]) -> usize {
+    let mut is_escaped = true;
+    let end = json.iter().position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_value_is_left_out_and_the_rest_stays() {
+        let cases = [
+            (r#"{"a":null,"b":1}"#, r#"{"b":1}"#),
+            (r#"{"a":1,"b":null}"#, r#"{"a":1}"#),
+            (r#"{"a":null}"#, "{}"),
+            (
+                r#"{"a":null,"b":null,"c":[null,{"d":null}],"e":{"f":null}}"#,
+                r#"{"c":[null,{}],"e":{}}"#,
+            ),
+            (
+                r#"{"a":"x\\\":null,","b":"\\\\","c":null}"#,
+                r#"{"a":"x\\\":null,","b":"\\\\"}"#,
+            ),
+            (r#"["null",-0.10]"#, r#"["null",-0.10]"#),
+        ];
+        for (json, expected) in cases {
+            let kept = without_nulls(json.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&kept), expected, "{json}");
         }
     }
 }

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
+use super::config::ApiVersion;
 use crate::clock::GERMANY;
 
 /// A wall clock that starts where it is set to and runs with `tokio::time`.
@@ -50,11 +51,21 @@ pub(super) fn web_form_time(at: Timestamp) -> String {
         .to_string()
 }
 
-/// As Access writes it: `YYYY-MM-DD HH:MM:SS.SSS`, German local time.
-pub(super) fn access_time(at: Timestamp) -> String {
-    at.to_zoned_datetime(GERMANY.clone())
-        .strftime("%Y-%m-%d %H:%M:%S.%3f")
-        .to_string()
+/// As Access writes it, in German local time: `2021-03-09 09:36:15.000`, or `2021-03-09T09:36:15.000+01:00`.
+pub(super) fn access_time(at: Timestamp, version: ApiVersion) -> String {
+    let format = match version {
+        ApiVersion::V1 => "%Y-%m-%d %H:%M:%S.%3f",
+        ApiVersion::V2 => "%Y-%m-%dT%H:%M:%S.%3f%:z",
+    };
+    at.to_zoned_datetime(GERMANY.clone()).strftime(format).to_string()
+}
+
+/// As Access writes a day: `2021-03-09 00:00:00.000`, or `2021-03-09`.
+pub(super) fn access_date(date: Date, version: ApiVersion) -> String {
+    match version {
+        ApiVersion::V1 => format!("{date} 00:00:00.000"),
+        ApiVersion::V2 => date.to_string(),
+    }
 }
 
 /// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`.
@@ -82,11 +93,18 @@ mod tests {
     fn times_are_written_as_in_the_contract() {
         let at: Timestamp = "2021-03-09T08:36:15Z".parse().expect("a timestamp");
         assert_eq!(web_form_time(at), "2021-03-09T08:36:15.000+0000");
-        assert_eq!(access_time(at), "2021-03-09 09:36:15.000");
+        assert_eq!(access_time(at, ApiVersion::V1), "2021-03-09 09:36:15.000");
+        assert_eq!(access_time(at, ApiVersion::V2), "2021-03-09T09:36:15.000+01:00");
         assert_eq!(http_time(at), "Tue, 09 Mar 2021 08:36:15 GMT");
         let summer: Timestamp = "2021-07-31T23:30:00.0079Z".parse().expect("a timestamp");
-        assert_eq!(access_time(summer), "2021-08-01 01:30:00.007");
+        assert_eq!(access_time(summer, ApiVersion::V1), "2021-08-01 01:30:00.007");
+        assert_eq!(access_time(summer, ApiVersion::V2), "2021-08-01T01:30:00.007+02:00");
         assert_eq!(german_date(summer).to_string(), "2021-08-01");
+        assert_eq!(
+            access_date(german_date(summer), ApiVersion::V1),
+            "2021-08-01 00:00:00.000"
+        );
+        assert_eq!(access_date(german_date(summer), ApiVersion::V2), "2021-08-01");
         assert_eq!(german_midnight(summer).to_string(), "2021-07-31T22:00:00Z");
     }
 }

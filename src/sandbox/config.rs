@@ -21,6 +21,8 @@ pub struct SandboxConfig {
     pub client_id: String,
     /// The client's secret.
     pub client_secret: String,
+    /// The version of Access that the client is bound to. Calls of the other one are answered with 403.
+    pub api_version: ApiVersion,
     /// How long an access token lives; zero: for ever.
     #[serde(with = "humantime_serde")]
     pub token_life: Duration,
@@ -33,6 +35,8 @@ pub struct SandboxConfig {
     pub web_form_url: String,
     /// Which names a background update may use.
     pub dialect: Dialect,
+    /// A background update that is refused as invalid is not told which fields are wrong.
+    pub hides_fields: bool,
     /// Whether a background update must name a `redirectUrl`; which depends on the client's licence.
     pub redirect_url: RedirectUrl,
     /// Takes callback URLs that begin with `http://127.0.0.1` beside those with `https`.
@@ -51,6 +55,30 @@ pub struct SandboxConfig {
     pub fault_rate: f64,
     /// What random faults are drawn from.
     pub random_faults: Vec<FaultKind>,
+}
+
+/// A version of Access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ApiVersion {
+    /// `/oauth/token`, `/api/v1/…`: times as `2026-03-09 09:36:15.000`, and each field is there, if only as `null`.
+    V1,
+    /// `/api/v2/…`: times as `2026-03-09T09:36:15.000+01:00`, and a field without a value is left out.
+    #[default]
+    V2,
+}
+
+impl ApiVersion {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    /// The one that a client is not bound to.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V1 => Self::V2,
+            Self::V2 => Self::V1,
+        }
+    }
 }
 
 /// Which names of a background update's fields are known. finAPI's guide and its reference differ.
@@ -117,11 +145,13 @@ impl Default for SandboxConfig {
             seed: 0,
             client_id: "sandbox-client".to_owned(),
             client_secret: "sandbox-secret".to_owned(),
+            api_version: ApiVersion::default(),
             token_life: Duration::from_secs(3600),
             wrong_passwords_max: 3,
             web_form_life: Duration::from_secs(20 * 60),
             web_form_url: "https://webform-sandbox.finapi.io".to_owned(),
             dialect: Dialect::default(),
+            hides_fields: false,
             redirect_url: RedirectUrl::default(),
             allow_http_callbacks: false,
             ids_pick_behaviour: true,

@@ -9,10 +9,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::config::{ScriptedConnection, ScriptedUser};
+use super::config::{ApiVersion, ScriptedConnection, ScriptedUser};
 use super::fault::{Fault, FaultKind};
 use super::forms::ByHand;
 use super::{Asked, Sandbox, page};
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<Sandbox>> {
         .route("/sandbox/users", post(user))
         .route("/sandbox/credentials/{user_id}", get(password))
         .route("/sandbox/faults", post(fault).delete(no_faults))
+        .route("/sandbox/apiVersion", post(switch))
         .route("/sandbox/down", post(down))
         .route("/sandbox/up", post(up))
         .route("/sandbox/webForms/{id}/{action}", post(play))
@@ -64,6 +66,17 @@ async fn fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
 async fn no_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
     sandbox.remove_faults();
     StatusCode::NO_CONTENT
+}
+
+/// As finAPI's own switch for mandators takes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Switch {
+    api_version: ApiVersion,
+}
+
+async fn switch(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    done(read::<Switch>(&body).map(|switch| sandbox.switch_api_version(switch.api_version)))
 }
 
 async fn down(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {

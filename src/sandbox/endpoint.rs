@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::config::ApiVersion;
+
 /// An endpoint of finAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// `POST /oauth/token`
+    /// `POST /oauth/token`, `POST /api/v2/oauth/token`
     Token,
+    /// `GET /api/v1/clientConfiguration`, `GET /api/v2/clientConfiguration`
+    ClientConfiguration,
     /// `POST /api/tasks/backgroundUpdate`
     StartUpdate,
     /// `GET /api/tasks`
@@ -16,11 +20,11 @@ pub enum Endpoint {
     Task,
     /// `GET /api/webForms/{id}`
     WebForm,
-    /// `GET /api/v1/bankConnections/{id}`
+    /// `GET /api/v1/bankConnections/{id}`, the same of V2
     BankConnection,
-    /// `GET /api/v1/accounts`
+    /// `GET /api/v1/accounts`, the same of V2
     Accounts,
-    /// `GET /api/v1/transactions`
+    /// `GET /api/v1/transactions`, the same of V2
     Transactions,
 }
 
@@ -34,8 +38,9 @@ pub(super) enum Surface {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Token,
+        Self::ClientConfiguration,
         Self::StartUpdate,
         Self::Tasks,
         Self::Task,
@@ -45,19 +50,29 @@ impl Endpoint {
         Self::Transactions,
     ];
 
-    /// The path, with `{id}` where an id goes.
+    /// The path, with `{id}` where an id goes. Web Form 2.0 has one for both versions.
     #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Token => "/oauth/token",
-            Self::StartUpdate => "/api/tasks/backgroundUpdate",
-            Self::Tasks => "/api/tasks",
-            Self::Task => "/api/tasks/{id}",
-            Self::WebForm => "/api/webForms/{id}",
-            Self::BankConnection => "/api/v1/bankConnections/{id}",
-            Self::Accounts => "/api/v1/accounts",
-            Self::Transactions => "/api/v1/transactions",
+    pub const fn path(self, version: ApiVersion) -> &'static str {
+        match (self, version) {
+            (Self::Token, ApiVersion::V1) => "/oauth/token",
+            (Self::Token, ApiVersion::V2) => "/api/v2/oauth/token",
+            (Self::ClientConfiguration, ApiVersion::V1) => "/api/v1/clientConfiguration",
+            (Self::ClientConfiguration, ApiVersion::V2) => "/api/v2/clientConfiguration",
+            (Self::StartUpdate, _) => "/api/tasks/backgroundUpdate",
+            (Self::Tasks, _) => "/api/tasks",
+            (Self::Task, _) => "/api/tasks/{id}",
+            (Self::WebForm, _) => "/api/webForms/{id}",
+            (Self::BankConnection, ApiVersion::V1) => "/api/v1/bankConnections/{id}",
+            (Self::BankConnection, ApiVersion::V2) => "/api/v2/bankConnections/{id}",
+            (Self::Accounts, ApiVersion::V1) => "/api/v1/accounts",
+            (Self::Accounts, ApiVersion::V2) => "/api/v2/accounts",
+            (Self::Transactions, ApiVersion::V1) => "/api/v1/transactions",
+            (Self::Transactions, ApiVersion::V2) => "/api/v2/transactions",
         }
+    }
+
+    pub(super) const fn has_versions(self) -> bool {
+        !matches!(self.surface(), Surface::WebForm)
     }
 
     /// As settings and counters name it.
@@ -65,6 +80,7 @@ impl Endpoint {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::ClientConfiguration => "client_configuration",
             Self::StartUpdate => "start_update",
             Self::Tasks => "tasks",
             Self::Task => "task",
@@ -83,7 +99,7 @@ impl Endpoint {
         match self {
             Self::Token => Surface::OAuth,
             Self::StartUpdate | Self::Tasks | Self::Task | Self::WebForm => Surface::WebForm,
-            Self::BankConnection | Self::Accounts | Self::Transactions => Surface::Access,
+            Self::ClientConfiguration | Self::BankConnection | Self::Accounts | Self::Transactions => Surface::Access,
         }
     }
 }

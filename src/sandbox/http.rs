@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use super::Sandbox;
 use super::body::BodyFault;
 use super::call::{Call, Reply};
+use super::config::ApiVersion;
 use super::control;
 use super::endpoint::Endpoint;
 use super::fault::{Met, Then, dropped};
@@ -39,26 +40,36 @@ pub async fn serve(
 
 pub(super) fn router(sandbox: Arc<Sandbox>) -> Router {
     let mut router = Router::new();
-    for endpoint in Endpoint::ALL {
+    for (endpoint, version) in paths() {
         let handler = move |Extract(sandbox): Extract<Arc<Sandbox>>, request: Request| async move {
-            answer(&sandbox, endpoint, request).await
+            answer(&sandbox, endpoint, version, request).await
         };
         let method = if endpoint.is_post() {
             post(handler)
         } else {
             get(handler)
         };
-        router = router.route(endpoint.path(), method);
+        router = router.route(endpoint.path(version), method);
     }
     router.merge(control::routes()).fallback(unknown).with_state(sandbox)
+}
+
+/// Web Form 2.0 has one path, whatever the client's version.
+fn paths() -> impl Iterator<Item = (Endpoint, ApiVersion)> {
+    let all = Endpoint::ALL.into_iter();
+    all.flat_map(|endpoint| {
+        let versions = ApiVersion::ALL.into_iter();
+        let own = versions.take(if endpoint.has_versions() { 2 } else { 1 });
+        own.map(move |version| (endpoint, version))
+    })
 }
 
 async fn unknown() -> Response {
     (StatusCode::NOT_FOUND, "finAPI's sandbox has nothing here\n").into_response()
 }
 
-async fn answer(sandbox: &Sandbox, endpoint: Endpoint, request: Request) -> Response {
-    let Some(mut call) = Call::read(endpoint, request).await else {
+async fn answer(sandbox: &Sandbox, endpoint: Endpoint, version: ApiVersion, request: Request) -> Response {
+    let Some(mut call) = Call::read(endpoint, version, request).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let reply = sandbox.turn(|state| decide(state, &mut call));
@@ -80,9 +91,9 @@ fn decide(state: &mut State, call: &mut Call) -> Option<Reply> {
     // Where the answer is an old one, the state's time goes back.
     let now = state.now;
     let reply = match state.answer(call) {
-        Ok(reply) => Some(reply.echoing(call)),
+        Ok(reply) => Some(written(reply, call)),
         Err(Refusal::Gateway(gateway)) => Some(gateway.reply(&call.path(), now)),
-        Err(refusal) => refusal.reply(call, now).map(|reply| reply.echoing(call)),
+        Err(refusal) => refusal.reply(call, now).map(|reply| written(reply, call)),
     };
     let mut reply = match &call.then {
         Some(Then::Replace(gateway)) => Some(gateway.reply(&call.path(), now)),
@@ -93,6 +104,12 @@ fn decide(state: &mut State, call: &mut Call) -> Option<Reply> {
     }
     state.count_answer(call, reply.as_ref());
     reply
+}
+
+fn written(reply: Reply, call: &Call) -> Reply {
+    let leaves_out = call.endpoint.has_versions() && call.version == ApiVersion::V2;
+    let reply = if leaves_out { reply.without_nulls() } else { reply };
+    reply.echoing(call)
 }
 
 async fn send(mut reply: Reply, call: &Call) -> Response {

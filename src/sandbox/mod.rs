@@ -1,4 +1,4 @@
-//! A finAPI simulator: OAuth, Access and Web Form 2.0 at one host, with banks and users that follow a script.
+//! A finAPI simulator: Access in both of its versions and Web Form 2.0 at one host, with banks and users that follow a script.
 //!
 //! It is as strict as finAPI could be: it refuses unknown fields and parameters, missing ones and wrong types. Nothing runs in the
 //! background: what a task, a web form or a connection is by now is computed when it is asked for, from `tokio::time`, so that the
@@ -96,6 +96,7 @@
 //! | `GET /sandbox` | the same as JSON: [`Asked`] |
 //! | `POST /sandbox/script` | scripts a connection: [`ScriptedConnection`] |
 //! | `POST /sandbox/users` | scripts a user: [`ScriptedUser`] |
+//! | `POST /sandbox/apiVersion` | binds the client to the other version of Access: `{"apiVersion":"V1"}` |
 //! | `POST /sandbox/down`, `/sandbox/up` | every call meets a [`FaultKind`] (503 when the body is empty), or no longer |
 //! | `POST /sandbox/faults`, `DELETE /sandbox/faults` | from now on calls meet a [`Fault`], or none any more but for those of scripts |
 //! | `POST /sandbox/webForms/{id}/open`, `/complete`, `/abort` | plays the user |
@@ -140,7 +141,7 @@ use uuid::Uuid;
 pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser, Imported};
 pub use body::BodyFault;
 pub use callbacks::Callback;
-pub use config::{Dialect, RedirectUrl, SandboxConfig, ScriptedConnection, ScriptedUser};
+pub use config::{ApiVersion, Dialect, RedirectUrl, SandboxConfig, ScriptedConnection, ScriptedUser};
 pub use endpoint::Endpoint;
 pub use fault::{ConnectionDropped, Fault, FaultKind, Met};
 pub use forms::ByHand;
@@ -204,6 +205,11 @@ impl Sandbox {
     /// Makes a user's access token invalid, as finAPI does when the user changes: the next request gets 401.
     pub fn revoke_token(&self, user_id: &str) {
         self.turn(|state| state.revoke_token(user_id));
+    }
+
+    /// Binds the client to a version of Access, as its mandator may at any time. Tokens that were given out stay valid.
+    pub fn switch_api_version(&self, version: ApiVersion) {
+        self.turn(|state| state.config.api_version = version);
     }
 
     /// From now on every call of finAPI meets this.

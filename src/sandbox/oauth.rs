@@ -1,4 +1,4 @@
-//! `POST /oauth/token`, and who a bearer token stands for.
+//! The token endpoint, who a bearer token stands for, and the client's own configuration.
 
 use std::sync::Arc;
 
@@ -56,10 +56,31 @@ impl State {
 
     /// The user whose token a call carries.
     pub(super) fn authorize(&self, call: &Call) -> Result<Arc<str>, Refusal> {
+        let grant = self.living(call).ok_or(Refusal::DeadToken)?;
+        let user = grant.user.clone();
+        user.ok_or_else(|| Refusal::forbidden("This needs a user's access token."))
+    }
+
+    /// `GET /api/v2/clientConfiguration`, which is for the client's own token.
+    pub(super) fn show_client(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        if self.authorize(call).is_ok() {
+            return Err(Refusal::forbidden("This needs the client's access token."));
+        }
+        if self.living(call).is_none() {
+            return Err(Refusal::DeadToken);
+        }
+        self.faults(call, None)?;
+        Ok(Reply::ok(&serde_json::json!({
+            "isAutomaticBatchUpdateEnabled": true,
+            "userNotificationCallbackUrl": null,
+            "mandatorLicense": "UNLICENSED",
+            "maxUserLoginAttempts": self.config.wrong_passwords_max,
+        })))
+    }
+
+    fn living(&self, call: &Call) -> Option<&Grant> {
         let grant = call.bearer.as_ref().and_then(|token| self.grants.get(token));
-        let grant = grant.filter(|grant| grant.expires.is_none_or(|at| self.now < at));
-        let grant = grant.ok_or(Refusal::DeadToken)?;
-        grant.user.clone().ok_or_else(Refusal::forbidden)
+        grant.filter(|grant| grant.expires.is_none_or(|at| self.now < at))
     }
 
     pub(super) fn token(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
@@ -111,14 +132,14 @@ impl State {
         let user = self.user(&id);
         let scripted = user.scripted.clone().unwrap_or_default();
         if scripted.locked || user.wrong_passwords >= wrong_passwords_max {
-            return Err(oauth(423, "user_locked", "User is locked"));
+            return Err(Refusal::new(423, "LOCKED", "User is locked"));
         }
         if scripted.password.unwrap_or_else(|| format!("secret-{user_id}")) != password {
             user.wrong_passwords += 1;
-            return Err(oauth(400, "invalid_grant", "Bad credentials"));
+            return Err(Refusal::new(400, "BAD_REQUEST", "Wrong user id or password"));
         }
         if scripted.unverified {
-            return Err(oauth(403, "unauthorized_user", "User is not verified"));
+            return Err(Refusal::new(403, "USER_NOT_VERIFIED", "User is not verified"));
         }
         user.wrong_passwords = 0;
         Ok(self.token_of(&id))
@@ -126,7 +147,7 @@ impl State {
 
     fn refreshed_token(&mut self, refresh_token: &str) -> Result<Reply, Refusal> {
         let user = self.refresh_tokens.get(refresh_token).cloned();
-        let user = user.ok_or_else(|| oauth(400, "invalid_grant", "Invalid refresh token"))?;
+        let user = user.ok_or_else(|| Refusal::new(400, "BAD_REQUEST", "Invalid refresh token"))?;
         Ok(self.token_of(&user))
     }
 

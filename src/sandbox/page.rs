@@ -24,7 +24,7 @@ pub(super) fn overview(asked: &Asked) -> String {
         asked.tasks, asked.open_tasks, asked.faults
     );
     let calls = asked.calls.iter();
-    let calls = calls.map(|(endpoint, count)| [endpoint.path().to_owned(), count.to_string()]);
+    let calls = calls.map(|(endpoint, count)| [endpoint.name().to_owned(), count.to_string()]);
     html += &table(["Endpoint", "Calls"], calls);
     let responses = asked.responses.iter();
     html += &table(

@@ -60,8 +60,8 @@ impl Refusal {
         Self::new(404, "NOT_FOUND", &format!("{what} does not exist."))
     }
 
-    pub(super) fn forbidden() -> Self {
-        Self::new(403, "FORBIDDEN", "This needs a user's access token.")
+    pub(super) fn forbidden(message: &str) -> Self {
+        Self::new(403, "FORBIDDEN", message)
     }
 
     /// finAPI's answer; none when it says nothing.
@@ -134,11 +134,13 @@ struct AccessErrors<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct AccessError {
     message: String,
     code: String,
     #[serde(rename = "type")]
     kind: &'static str,
+    multi_step_authentication: Option<&'static str>,
 }
 
 fn dead_token(call: &Call, now: Timestamp) -> Reply {
@@ -147,7 +149,8 @@ fn dead_token(call: &Call, now: Timestamp) -> Reply {
             StatusCode::UNAUTHORIZED,
             &OAuthError {
                 error: "invalid_token",
-                error_description: "Invalid access token",
+                // finAPI repeats what it was sent.
+                error_description: &format!("Invalid access token: {}", call.bearer.as_deref().unwrap_or_default()),
             },
         ),
         Surface::WebForm => web_form_error(401, "UNAUTHORIZED", "The access token is not valid.", call, now),
@@ -173,6 +176,7 @@ fn invalid(errors: Vec<FieldError>, call: &Call, now: Timestamp) -> Reply {
                 message: format!("{}: {}", error.field, error.message),
                 code: "ILLEGAL_FIELD_VALUE".to_owned(),
                 kind: "BUSINESS",
+                multi_step_authentication: None,
             };
             access_errors(400, errors.into_iter().map(error).collect(), call, now)
         }
@@ -181,13 +185,16 @@ fn invalid(errors: Vec<FieldError>, call: &Call, now: Timestamp) -> Reply {
 
 fn error(status: u16, code: &str, message: &str, call: &Call, now: Timestamp) -> Reply {
     match call.endpoint.surface() {
-        Surface::OAuth => oauth_error(status, code, message),
+        Surface::OAuth if status == 401 || code.starts_with(|first: char| first.is_ascii_lowercase()) => {
+            oauth_error(status, code, message)
+        }
         Surface::WebForm => web_form_error(status, code, message, call, now),
-        Surface::Access => {
+        Surface::OAuth | Surface::Access => {
             let error = AccessError {
                 message: message.to_owned(),
                 code: access_code(code).to_owned(),
                 kind: if status < 500 { "BUSINESS" } else { "TECHNICAL" },
+                multi_step_authentication: None,
             };
             access_errors(status, vec![error], call, now)
         }
@@ -230,7 +237,7 @@ fn access_errors(status: u16, errors: Vec<AccessError>, call: &Call, now: Timest
         status_code(status),
         &AccessErrors {
             errors,
-            date: access_time(now),
+            date: access_time(now, call.version),
             request_id: call.request_id.as_ref().and_then(|id| id.to_str().ok()),
             endpoint: &call.endpoint_text(),
             auth_context: Some("1/1"),

@@ -154,6 +154,9 @@ pub struct Account {
     /// The status of its interfaces, for instance `UPDATED` or `DOWNLOAD_FAILED`.
     #[serde(default = "updated")]
     pub status: String,
+    /// Whether a court has seized it.
+    #[serde(default)]
+    pub seized: bool,
 }
 
 fn updated() -> String {
@@ -168,6 +171,7 @@ impl Account {
             kind,
             name: None,
             status: updated(),
+            seized: false,
         }
     }
 }
@@ -193,7 +197,7 @@ pub enum AccountType {
 }
 
 impl AccountType {
-    /// As `GET /api/v1/accounts` names it.
+    /// As Access names it.
     #[must_use]
     pub const fn access_name(self) -> &'static str {
         match self {

@@ -141,9 +141,13 @@ impl State {
         {
             self.suffer(call, &kind, None)?;
         }
+        if call.endpoint.has_versions() && call.version != self.config.api_version {
+            return Err(Refusal::forbidden("API Version mismatch"));
+        }
         call.check_request_id()?;
         match call.endpoint {
             Endpoint::Token => self.token(call),
+            Endpoint::ClientConfiguration => self.show_client(call),
             Endpoint::StartUpdate => self.start_update(call),
             Endpoint::Tasks => self.list_tasks(call),
             Endpoint::Task => self.show_task(call),

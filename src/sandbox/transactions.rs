@@ -1,4 +1,4 @@
-//! `GET /api/v1/transactions`.
+//! Transactions, as each version of Access writes them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::batch::{Batch, Cents, amount, bits};
 use super::call::{Call, Reply};
-use super::clock::{access_time, german_date};
+use super::clock::{access_date, access_time, german_date};
+use super::config::ApiVersion;
 use super::connection::Connection;
 use super::params::{Order, Page, Paging, Params};
 use super::refusal::Refusal;
@@ -34,17 +35,47 @@ struct Transaction {
     currency: Option<&'static str>,
     purpose: Option<String>,
     counterpart_name: Option<&'static str>,
+    counterpart_account_number: Option<&'static str>,
     counterpart_iban: Option<&'static str>,
+    counterpart_blz: Option<&'static str>,
     counterpart_bic: Option<&'static str>,
+    counterpart_bank_name: Option<&'static str>,
     counterpart_mandate_reference: Option<String>,
-    end_to_end_reference: Option<String>,
+    counterpart_customer_reference: Option<&'static str>,
+    counterpart_creditor_id: Option<&'static str>,
+    counterpart_debitor_id: Option<&'static str>,
     #[serde(rename = "type")]
     kind: Option<&'static str>,
+    type_code_zka: Option<&'static str>,
+    type_code_swift: Option<&'static str>,
+    sepa_purpose_code: Option<&'static str>,
+    bank_transaction_code: Option<&'static str>,
+    primanota: Option<&'static str>,
     category: Option<Category>,
+    labels: [(); 0],
     is_potential_duplicate: bool,
     is_adjusting_entry: bool,
     is_new: bool,
     import_date: String,
+    children: Option<[i64; 0]>,
+    paypal_data: Option<()>,
+    end_to_end_reference: Option<String>,
+    compensation_amount: Option<Cents>,
+    original_amount: Option<Cents>,
+    original_currency: Option<&'static str>,
+    different_debitor: Option<&'static str>,
+    different_creditor: Option<&'static str>,
+    #[serde(flatten)]
+    only_v2: Option<TransactionOfV2>,
+}
+
+/// What V2 has more.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TransactionOfV2 {
+    bank_transaction_code_description: Option<&'static str>,
+    fee_amount: Option<Cents>,
+    fee_currency: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -157,7 +188,8 @@ impl State {
 
     fn transaction(&self, found: &Found) -> Transaction {
         let bits = bits(found.id);
-        let day = german_date(found.imported).to_string() + " 00:00:00.000";
+        let version = self.config.api_version;
+        let day = access_date(german_date(found.imported), version);
         let one_in = |n: u64| bits.is_multiple_of(n);
         let known = !one_in(3);
         let counterpart = COUNTERPARTS.get((bits >> 16) as usize % COUNTERPARTS.len());
@@ -177,16 +209,40 @@ impl State {
             currency: known.then_some("EUR"),
             purpose: known.then(|| format!("{purpose} {}", found.id)),
             counterpart_name: known.then_some(name),
+            counterpart_account_number: one_in(6).then_some("532013000"),
             counterpart_iban: known.then_some("DE89370400440532013000"),
+            counterpart_blz: one_in(6).then_some("37040044"),
             counterpart_bic: one_in(7).then_some("INGDDEFFXXX"),
+            counterpart_bank_name: one_in(7).then_some("ING"),
             counterpart_mandate_reference: one_in(11).then(|| format!("M-{}", found.id)),
-            end_to_end_reference: one_in(4).then(|| format!("E2E-{}", found.id)),
+            counterpart_customer_reference: one_in(8).then_some("K-4711"),
+            counterpart_creditor_id: one_in(11).then_some("DE98ZZZ09999999999"),
+            counterpart_debitor_id: None,
             kind: one_in(2).then_some("Überweisung"),
+            type_code_zka: one_in(2).then_some("166"),
+            type_code_swift: one_in(2).then_some("TRF"),
+            sepa_purpose_code: one_in(9).then_some("SALA"),
+            bank_transaction_code: one_in(2).then_some("PMNT-RCDT-ESCT"),
+            primanota: one_in(2).then_some("9210"),
             category,
+            labels: [],
             is_potential_duplicate: one_in(50),
             is_adjusting_entry: one_in(97),
             is_new: found.new,
-            import_date: access_time(found.imported),
+            import_date: access_time(found.imported, version),
+            children: None,
+            paypal_data: None,
+            end_to_end_reference: one_in(4).then(|| format!("E2E-{}", found.id)),
+            compensation_amount: one_in(13).then_some(Cents(-35)),
+            original_amount: one_in(10).then_some(Cents(amount(found.id).0 / 2)),
+            original_currency: one_in(10).then_some("USD"),
+            different_debitor: one_in(14).then_some("Wohngemeinschaft Süd"),
+            different_creditor: one_in(15).then_some("PayPal Händler"),
+            only_v2: (version == ApiVersion::V2).then(|| TransactionOfV2 {
+                bank_transaction_code_description: one_in(2).then_some("SEPA Credit Transfer"),
+                fee_amount: one_in(10).then_some(Cents(150)),
+                fee_currency: one_in(10).then_some("EUR"),
+            }),
         }
     }
 }

@@ -63,6 +63,7 @@ impl UpdateRequest {
         fields.none_left();
         match request {
             Some(request) if fields.errors.is_empty() => Ok(request),
+            _ if config.hides_fields => Err(Refusal::Invalid(Vec::new())),
             _ => Err(Refusal::Invalid(fields.errors)),
         }
     }

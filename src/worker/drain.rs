@@ -17,7 +17,7 @@ impl Worker {
             "the worker is stopping"
         );
         self.stop_runs.cancel();
-        for subscription in subscriptions(&self.context.topology, &self.settings) {
+        for subscription in subscriptions(&self.context.topology, &self.settings, true) {
             if let Subscription::Queue { name, .. } = subscription {
                 self.watchdog.paused(&name, true);
             }

@@ -29,7 +29,7 @@ use tracing::Instrument as _;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents};
 use crate::clock::Clock;
-use crate::finapi::{Control, FinApi, Outage};
+use crate::finapi::{Control, FinApi, Outage, Proof};
 use crate::id::UserId;
 use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
@@ -96,6 +96,7 @@ pub struct Worker {
     /// Cancelled when the deliveries of this connection are no longer this worker's, or when it stops.
     stop_runs: CancellationToken,
     outage: watch::Receiver<Outage>,
+    version: watch::Receiver<Proof>,
     watchdog: Arc<Watchdog>,
     /// Requests for the status.
     status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
@@ -115,9 +116,9 @@ impl Worker {
             clock,
             seed,
         } = parts;
-        let outage = finapi.watch_outage();
+        let (outage, version) = (finapi.watch_outage(), finapi.watch_version());
         let shares = Shares::of(&settings, finapi.calls_max());
-        let subscriptions = subscriptions(&topology, &settings);
+        let subscriptions = subscriptions(&topology, &settings, finapi.unproven().is_none());
         let (handle, status_requests) = mpsc::channel(16);
         let metrics = Metrics::default();
         // What has not happened yet is zero and not unknown.
@@ -147,6 +148,7 @@ impl Worker {
             tasks: JoinSet::new(),
             stop_runs: CancellationToken::new(),
             outage,
+            version,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
             status_requests,
             handle: Handle(handle),
@@ -173,6 +175,8 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let mut companions = JoinSet::new();
         companions.spawn(async move { context.finapi.keep_time().await });
+        let context = Arc::clone(&self.context);
+        companions.spawn(async move { context.finapi.keep_version().await });
         companions.spawn(Arc::clone(&self.watchdog).watch(self.context.broker.clone()));
         let mut evict = tokio::time::interval(EVICT_INTERVAL);
         evict.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -188,6 +192,7 @@ impl Worker {
                     None => return Err(WorkerError::BrokerEnded),
                 },
                 Ok(()) = self.outage.changed() => self.on_outage(),
+                Ok(()) = self.version.changed() => self.on_outage(),
                 Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
                 _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
             }
@@ -316,13 +321,14 @@ impl Worker {
         self.context.broker.ack(receipt.into_tag());
     }
 
-    /// While a host is down, commands stay in their queues.
+    /// While a host is down, or no version of finAPI is proven, commands stay in their queues.
     fn on_outage(&mut self) {
         let outage = *self.outage.borrow_and_update();
-        if outage == Outage::None {
+        let proven = matches!(*self.version.borrow_and_update(), Proof::Proven(_));
+        if outage == Outage::None && proven {
             self.scheduler.on_outage_end(self.now());
         }
-        let down = outage == Outage::Lasting;
+        let down = outage == Outage::Lasting || !proven;
         let topology = &self.context.topology;
         for queue in [topology.interactive(), topology.background()] {
             self.pause(&queue, down);
@@ -341,6 +347,7 @@ impl Worker {
         let mut status = Status {
             draining: scheduler.is_draining(),
             finapi_down: *self.outage.borrow() != Outage::None,
+            finapi_unproven: self.context.finapi.unproven(),
             wake_ups_off: !self.context.broker.is_complete(),
             stuck: self.watchdog.is_stuck(),
             running: scheduler.running(),

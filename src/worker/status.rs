@@ -23,6 +23,8 @@ pub struct Status {
     pub draining: bool,
     /// finAPI counts as down.
     pub finapi_down: bool,
+    /// Why it is not known which version of finAPI the client is bound to, so that no command is taken; none where it is known.
+    pub finapi_unproven: Option<String>,
     /// The broker has no ephemeral queue for this worker, so it sees no callbacks and finds out by its own polls.
     pub wake_ups_off: bool,
     /// A queue has messages and delivers none, although there is room for them.

@@ -7,18 +7,19 @@ use crate::broker::topology::Topology;
 /// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
 const STEPS_HEADROOM: u16 = 256;
 
-/// What a worker consumes.
+/// What a worker consumes. It takes no command at first where it is not known yet how finAPI is spoken to.
 #[must_use]
-pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscription> {
-    let queue = |name, prefetch| Subscription::Queue {
-        name,
-        prefetch,
-        paused: false,
-    };
+pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: bool) -> Vec<Subscription> {
+    let queue = |name, prefetch, paused| Subscription::Queue { name, prefetch, paused };
+    let lane = |name| queue(name, settings.in_flight, !takes_commands);
     vec![
-        queue(topology.steps(), settings.in_flight.saturating_add(STEPS_HEADROOM)),
-        queue(topology.interactive(), settings.in_flight),
-        queue(topology.background(), settings.in_flight),
+        queue(
+            topology.steps(),
+            settings.in_flight.saturating_add(STEPS_HEADROOM),
+            false,
+        ),
+        lane(topology.interactive()),
+        lane(topology.background()),
         Subscription::Queue {
             name: topology.quarantine(),
             prefetch: 1,

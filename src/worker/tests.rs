@@ -84,6 +84,7 @@ impl Alone {
         let at_finapi = json!({
             "access_url": "http://finapi.test", "web_form_url": "http://finapi.test",
             "client_id": "a", "client_secret": "b",
+            "api_version": "v2",
         });
         let finapi = FinApi::new(
             Transport::InProcess(router),
@@ -92,7 +93,7 @@ impl Alone {
             breaker::Settings::default(),
             None,
         );
-        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
+        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings, true));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
         policy.retry.initial = POLL_INTERVAL_MIN;
@@ -275,7 +276,7 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
     alone.start_until(answer, one_in_flight(), stop);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(alone.parked(), 1, "the one that was begun");
-    let other = subscriptions(&alone.topology, &one_in_flight());
+    let other = subscriptions(&alone.topology, &one_in_flight(), true);
     let (_other, mut broker_events) = alone.server.connect(other);
     assert!(matches!(
         broker_events.recv().await,

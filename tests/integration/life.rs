@@ -10,7 +10,7 @@ use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::event::EventKind;
-use bankrefresh::sandbox::{Endpoint, SandboxConfig};
+use bankrefresh::sandbox::{ApiVersion, Endpoint, SandboxConfig};
 use tokio::task::JoinHandle;
 
 use crate::support::gate::{Deadly, Gate};
@@ -242,12 +242,12 @@ async fn a_worker_that_was_frozen_starts_nothing_before_it_hears_from_the_broker
     let sent = Instant::now();
     platform.send_all(commands(REFRESHES), false).await;
     // Each has searched for a task and found none, and waits for its turn to start one.
-    let searched = || gate.requests_since(sent, &Method::GET, Endpoint::Tasks.path());
+    let searched = || gate.requests_since(sent, &Method::GET, Endpoint::Tasks.path(ApiVersion::V2));
     while searched() < 12 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     frozen.signal("STOP").await;
-    let posts = |since: Instant| gate.requests_since(since, &Method::POST, Endpoint::StartUpdate.path());
+    let posts = |since: Instant| gate.requests_since(since, &Method::POST, Endpoint::StartUpdate.path(ApiVersion::V2));
     let before = posts(sent);
     let frozen_at = Instant::now();
     let mut other = platform.worker(&[rate]);

@@ -95,10 +95,13 @@ impl<'a> Crew<'a> {
         self.starts[slot] += 1;
         let of_life = format!("worker/{slot}/{}", self.starts[slot]);
         let settings = self.scenario.settings.clone();
-        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
+        let finapi = self.finapi();
+        let takes_commands = finapi.unproven().is_none();
+        let subscriptions = subscriptions(&self.topology, &settings, takes_commands);
+        let (client, broker_events) = self.server.connect(subscriptions);
         let worker = Worker::new(WorkerParts {
             broker: Broker::Memory(client.clone()),
-            finapi: self.finapi(),
+            finapi,
             topology: self.topology.clone(),
             policy: self.scenario.policy.clone(),
             settings,
@@ -201,6 +204,7 @@ impl<'a> Crew<'a> {
         let url: HttpUrl = FINAPI.parse().expect("a URL");
         let secret = CLIENT_SECRET.parse().expect("a secret");
         let settings = finapi::Settings {
+            api_version: self.scenario.api_version,
             timeout: std::time::Duration::from_secs(5),
             calls_max: self.scenario.calls_max,
             body_max: 1 << 20,

@@ -102,6 +102,8 @@ pub(crate) enum Endpoint {
     Accounts(i64),
     Transactions(i64),
     Token,
+    /// The client's own configuration, which shows its version of finAPI.
+    Client,
     Credentials,
 }
 
@@ -239,8 +241,10 @@ async fn pass(takes: Duration) {
 
 fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
     let last = path.rsplit('/').next().unwrap_or_default();
-    match path {
-        "/oauth/token" => Endpoint::Token,
+    // Both versions of Access have the same endpoints.
+    match &*path.replace("/api/v2/", "/api/v1/") {
+        "/oauth/token" | "/api/v1/oauth/token" => Endpoint::Token,
+        "/api/v1/clientConfiguration" => Endpoint::Client,
         "/api/tasks" => Endpoint::FindTask,
         "/api/tasks/backgroundUpdate" => start(body),
         "/api/v1/accounts" => Endpoint::Accounts(number(query, "bankConnectionIds")),

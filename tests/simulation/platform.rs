@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bankrefresh::sandbox::{
-    Account, AccountType, After, Behaviour, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedConnection,
-    ScriptedUser, Transactions, UserDoes,
+    Account, AccountType, After, ApiVersion, Behaviour, Endpoint, Fault, FaultKind, SandboxConfig, Script,
+    ScriptedConnection, ScriptedUser, Transactions, UserDoes,
 };
 use jiff::Timestamp;
 
@@ -91,6 +91,12 @@ impl Platform {
             web_form_url: WEB_FORM_URL.to_owned(),
             users: self.scripted_users.clone(),
             connections,
+            api_version: source.whole("api version").pick(&[
+                ApiVersion::V2,
+                ApiVersion::V2,
+                ApiVersion::V2,
+                ApiVersion::V1,
+            ]),
             fault_rate: draw.pick(&[0.0, 0.0, 0.05, 0.3]),
             random_faults,
             ids_pick_behaviour: false,
@@ -113,11 +119,13 @@ pub(crate) fn outages() -> Vec<FaultKind> {
 
 /// What goes down together: all of finAPI, one of its hosts, or a part of one.
 pub(crate) fn hosts() -> Vec<Vec<Endpoint>> {
-    use Endpoint::{Accounts, BankConnection, StartUpdate, Task, Tasks, Token, Transactions, WebForm};
+    use Endpoint::{
+        Accounts, BankConnection, ClientConfiguration, StartUpdate, Task, Tasks, Token, Transactions, WebForm,
+    };
     vec![
         Endpoint::ALL.to_vec(),
         vec![StartUpdate, Tasks, Task, WebForm],
-        vec![Token, BankConnection, Accounts, Transactions],
+        vec![Token, ClientConfiguration, BankConnection, Accounts, Transactions],
         vec![Accounts, Transactions],
     ]
 }

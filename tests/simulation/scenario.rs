@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bankrefresh::broker::memory::{Latency, PublishFault};
 use bankrefresh::finapi::breaker;
+use bankrefresh::finapi::version::ApiVersion;
 use bankrefresh::refresh::Policy;
-use bankrefresh::sandbox::{Endpoint, FaultKind, SandboxConfig};
+use bankrefresh::sandbox::{self, Endpoint, FaultKind, SandboxConfig};
 use bankrefresh::worker;
 use jiff::Timestamp;
 
@@ -33,6 +34,8 @@ pub(crate) struct Scenario {
     pub(crate) finapi_latency: Duration,
     pub(crate) broker_latency: Latency,
     pub(crate) sandbox: SandboxConfig,
+    /// Which version of Access the workers speak.
+    pub(crate) api_version: ApiVersion,
     pub(crate) callbacks: bool,
     pub(crate) commands: Vec<Command>,
     /// In the order of their times.
@@ -89,6 +92,8 @@ pub(crate) enum Act {
     RevokeToken(String),
     /// finAPI's own batch update takes a connection.
     BatchUpdate(i64, Duration),
+    /// finAPI's client is bound to the other version of Access.
+    SwitchVersion,
     /// The strange act of this number begins.
     Begins(usize),
     /// It ends.
@@ -125,6 +130,7 @@ impl Scenario {
         plan.sort_by_key(|(at, _)| *at);
         let calm_at = plan.last().map_or(trouble.until, |(at, _)| trouble.until.max(*at));
         let mut whole = source.whole("limits");
+        let sandbox = platform.sandbox(&source, start);
         Self {
             seed,
             start,
@@ -140,7 +146,8 @@ impl Scenario {
             users_max: 10,
             finapi_latency: latency(&mut source.whole("finapi latency")),
             broker_latency: broker_latency(&mut source.whole("broker latency")),
-            sandbox: platform.sandbox(&source, start),
+            api_version: setting(&source, &sandbox),
+            sandbox,
             callbacks: source.whole("callbacks").chance(0.4),
             deadly: deadly(&source, load.count),
             killer,
@@ -152,6 +159,15 @@ impl Scenario {
             calm_at,
             quiet_max: QUIET_MAX,
         }
+    }
+}
+
+/// Few workers have a version that is set, because no switch helps them.
+fn setting(source: &Source, sandbox: &SandboxConfig) -> ApiVersion {
+    match (source.whole("set version").chance(0.1), sandbox.api_version) {
+        (false, _) => ApiVersion::Auto,
+        (true, sandbox::ApiVersion::V1) => ApiVersion::V1,
+        (true, sandbox::ApiVersion::V2) => ApiVersion::V2,
     }
 }
 
@@ -250,7 +266,7 @@ struct Trouble<'a> {
 type Goes = fn(&Trouble<'_>, &mut Draw, &mut Vec<(Duration, Act)>);
 
 /// Each kind of trouble: the most of it in one run, and how probable it is that there is any.
-const TROUBLE: [(&str, u32, f64, Goes); 9] = [
+const TROUBLE: [(&str, u32, f64, Goes); 10] = [
     ("worker ends", 5, 0.6, |trouble, draw, plan| {
         trouble.worker_ends(draw, plan)
     }),
@@ -275,6 +291,9 @@ const TROUBLE: [(&str, u32, f64, Goes); 9] = [
     }),
     ("batch update", 1, 0.2, |trouble, draw, plan| {
         trouble.batch_update(draw, plan)
+    }),
+    ("switched version", 1, 0.1, |trouble, draw, plan| {
+        trouble.switched_version(draw, plan)
     }),
 ];
 
@@ -345,6 +364,10 @@ impl Trouble<'_> {
     fn revoked_token(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
         let user = self.platform.user(draw);
         plan.push((draw.up_to(self.until), Act::RevokeToken(user)));
+    }
+
+    fn switched_version(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        plan.push((draw.up_to(self.until), Act::SwitchVersion));
     }
 
     fn batch_update(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {

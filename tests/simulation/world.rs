@@ -11,6 +11,7 @@ use bankrefresh::broker::topology::Topology;
 use bankrefresh::broker::{Broker, Message, Outgoing};
 use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
+use bankrefresh::finapi::version::ApiVersion;
 use bankrefresh::sandbox::{Asked, Sandbox};
 use bankrefresh::worker::Status;
 use tokio::runtime::Builder;
@@ -244,6 +245,13 @@ impl<'a> World<'a> {
             Act::RevokeToken(user) => self.sandbox.revoke_token(user),
             Act::BatchUpdate(connection, takes) => {
                 self.sandbox.batch_update(*connection, *takes);
+            }
+            Act::SwitchVersion => {
+                // Workers whose version is set never find out.
+                if self.scenario.api_version == ApiVersion::Auto {
+                    self.sandbox
+                        .switch_api_version(self.scenario.sandbox.api_version.other());
+                }
             }
             Act::Begins(number) => {
                 if let Means::Fault(fault) = &self.scenario.strange[*number].means {

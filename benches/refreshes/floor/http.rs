@@ -100,7 +100,7 @@ async fn token(client: &reqwest::Client, plan: &HttpPlan, user: usize) -> String
         "grant_type=password&username=user-{user}&password=secret-user-{user}&client_id=sandbox-client&client_secret=sandbox-secret"
     );
     let request = client
-        .post(format!("{}/oauth/token", plan.url))
+        .post(format!("{}/api/v2/oauth/token", plan.url))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form);
     parsed::<Token>(&answer(request).await).access_token
@@ -141,11 +141,11 @@ async fn refresh(client: &reqwest::Client, tokens: &[String], plan: &HttpPlan, n
         answer(get(format!("api/tasks/{task}"))).await;
     }
     for _ in 0..times(3) {
-        answer(get(format!("api/v1/bankConnections/{connection}"))).await;
+        answer(get(format!("api/v2/bankConnections/{connection}"))).await;
     }
     let mut accounts = Vec::new();
     for _ in 0..times(4) {
-        let read = answer(get(format!("api/v1/accounts?bankConnectionIds={connection}"))).await;
+        let read = answer(get(format!("api/v2/accounts?bankConnectionIds={connection}"))).await;
         accounts = parsed::<Accounts>(&read)
             .accounts
             .iter()
@@ -158,7 +158,7 @@ async fn refresh(client: &reqwest::Client, tokens: &[String], plan: &HttpPlan, n
             .to_zoned_datetime(jiff::tz::TimeZone::UTC)
             .strftime("%Y-%m-%d");
         answer(get(format!(
-            "api/v1/transactions?view=bankView&accountIds={ids}&minImportDate={today}&order=id,ASC&perPage=500&page=1"
+            "api/v2/transactions?view=bankView&accountIds={ids}&minImportDate={today}&order=id,ASC&perPage=500&page=1"
         )))
         .await;
     }

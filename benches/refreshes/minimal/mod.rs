@@ -117,9 +117,9 @@ impl Minimal {
         if task.status != "COMPLETED" {
             return Err(format!("the task is {}", task.status).into());
         }
-        let read: BankConnection = self.get(user, format!("api/v1/bankConnections/{id}")).await?;
+        let read: BankConnection = self.get(user, format!("api/v2/bankConnections/{id}")).await?;
         let accounts: Accounts = self
-            .get(user, format!("api/v1/accounts?bankConnectionIds={id}"))
+            .get(user, format!("api/v2/accounts?bankConnectionIds={id}"))
             .await?;
         let ids: Vec<String> = accounts.accounts.iter().map(|account| account.id.to_string()).collect();
         // finAPI's days and import dates are German.
@@ -127,13 +127,13 @@ impl Minimal {
         let since = GERMANY.to_datetime(since);
         let (day, since) = (
             since.strftime("%Y-%m-%d"),
-            since.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string(),
+            since.strftime("%Y-%m-%dT%H:%M:%S.%3f").to_string(),
         );
         let query = format!(
             "view=bankView&accountIds={}&minImportDate={day}&order=id,ASC&perPage=500&page=1",
             ids.join(",")
         );
-        let page: Page = self.get(user, format!("api/v1/transactions?{query}")).await?;
+        let page: Page = self.get(user, format!("api/v2/transactions?{query}")).await?;
         let new = page
             .transactions
             .into_iter()
@@ -182,7 +182,7 @@ impl Minimal {
         let form = format!(
             "grant_type=password&username={user}&password={password}&client_id=sandbox-client&client_secret=sandbox-secret"
         );
-        let request = self.http.post(format!("{}/oauth/token", self.finapi)).body(form);
+        let request = self.http.post(format!("{}/api/v2/oauth/token", self.finapi)).body(form);
         let token: Token = answer(request.header("content-type", "application/x-www-form-urlencoded")).await?;
         let ends = Instant::now() + Duration::from_secs(token.expires_in).saturating_sub(Duration::from_secs(60));
         tokens.insert(user.to_owned(), (token.access_token.clone(), ends));

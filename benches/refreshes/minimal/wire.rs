@@ -1,8 +1,7 @@
 //! finAPI's JSON, as far as the plain worker reads it, and what becomes of it in an event.
 
-use bankrefresh::clock::GERMANY;
 use bankrefresh::proto::{Account, AccountInterfaceStatus, Transaction, from_timestamp};
-use jiff::civil::DateTime;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -95,8 +94,7 @@ impl From<Interface> for AccountInterfaceStatus {
     fn from(read: Interface) -> Self {
         let updated = read
             .last_successful_update
-            .and_then(|text| text.parse::<DateTime>().ok());
-        let updated = updated.and_then(|local| GERMANY.to_timestamp(local).ok());
+            .and_then(|text| text.parse::<Timestamp>().ok());
         Self {
             status: read.status,
             last_successful_update: updated.map(from_timestamp),

@@ -1,8 +1,8 @@
-//! The guide's names and the reference's, against a finAPI that speaks only one of them.
+//! The reference's names and the guide's, against a finAPI that speaks only one of them.
 
 use super::*;
 use crate::proto::{ImportNewAccounts, SavedSetting};
-use crate::sandbox;
+use crate::sandbox::{self, Gateway, GatewayBody};
 
 fn world(finapi: sandbox::Dialect, ours: Dialect) -> World {
     let config = SandboxConfig {
@@ -33,21 +33,56 @@ async fn accounts(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn auto_speaks_as_finapi_does_and_learns_it_once() {
-    let world = world(sandbox::Dialect::Reference, Dialect::Auto);
-    world.start(1).await;
-    assert_eq!(world.calls(Endpoint::StartUpdate), 2);
-    world.start(2).await;
-    assert_eq!(world.calls(Endpoint::StartUpdate), 3);
-    assert_eq!(world.sandbox.asked().tasks, 2);
+async fn auto_begins_with_the_reference() {
+    for finapi in [sandbox::Dialect::Reference, sandbox::Dialect::Both] {
+        let world = world(finapi, Dialect::Auto);
+        world.start(1).await;
+        world.start(2).await;
+        assert_eq!(world.calls(Endpoint::StartUpdate), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn auto_begins_with_the_guide() {
-    for finapi in [sandbox::Dialect::Guide, sandbox::Dialect::Both] {
-        let world = world(finapi, Dialect::Auto);
+async fn auto_speaks_as_finapi_does_and_learns_it_once() {
+    for hides_fields in [false, true] {
+        let config = SandboxConfig {
+            dialect: sandbox::Dialect::Guide,
+            hides_fields,
+            ..SandboxConfig::default()
+        };
+        let world = World::of(config, settings());
         world.start(1).await;
-        assert_eq!(world.calls(Endpoint::StartUpdate), 1);
+        assert_eq!(world.calls(Endpoint::StartUpdate), 2);
+        world.start(2).await;
+        assert_eq!(world.calls(Endpoint::StartUpdate), 3);
+        assert_eq!(world.sandbox.asked().tasks, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_start_decides_for_good() {
+    let world = world(sandbox::Dialect::Both, Dialect::Auto);
+    world.start(1).await;
+    let refusal = Fault::at(Endpoint::StartUpdate, status(400));
+    world.sandbox.add_fault(refusal);
+    let failure = world.query(2, &Query::Start).await.expect_err("a refusal");
+    assert_eq!(failure.class, FailureClass::Rejected);
+    assert_eq!(
+        world.calls(Endpoint::StartUpdate),
+        2,
+        "names that have worked are not the reason"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_finapis_own_refusal_says_nothing_of_names() {
+    let world = world(sandbox::Dialect::Both, Dialect::Auto);
+    for body in [GatewayBody::Html, GatewayBody::Empty, GatewayBody::Json] {
+        let fault = Fault::at(Endpoint::StartUpdate, FaultKind::Gateway(Gateway::new(400, body))).first(1);
+        let before = world.calls(Endpoint::StartUpdate);
+        world.sandbox.add_fault(fault);
+        world.query(1, &Query::Start).await.expect_err("no answer of finAPI's");
+        assert_eq!(world.calls(Endpoint::StartUpdate), before + 1);
     }
 }
 
@@ -111,14 +146,14 @@ async fn forcing_the_import_is_said_where_there_is_a_word_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_that_neither_dialect_has_does_not_change_what_is_spoken() {
+async fn a_word_that_neither_dialect_has_does_not_decide() {
     let world = world(sandbox::Dialect::Guide, Dialect::Auto);
     start(&world, import(ImportNewAccounts::Forced))
         .await
         .expect_err("no word for it");
     let before = world.calls(Endpoint::StartUpdate);
     world.start(1).await;
-    assert_eq!(world.calls(Endpoint::StartUpdate), before + 1);
+    assert_eq!(world.calls(Endpoint::StartUpdate), before + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +170,7 @@ async fn saved_settings_are_edited_in_either_dialect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_field_that_is_wrong_in_any_dialect_is_not_sent_again() {
+async fn a_field_that_is_wrong_in_any_dialect_is_named() {
     let config = SandboxConfig {
         redirect_url: sandbox::RedirectUrl::Required,
         ..SandboxConfig::default()
@@ -144,5 +179,10 @@ async fn a_field_that_is_wrong_in_any_dialect_is_not_sent_again() {
     let failure = world.failure(&Query::Start).await;
     assert_eq!(failure.class, FailureClass::Rejected);
     assert!(failure.message.contains("redirectUrl"), "{}", failure.message);
-    assert_eq!(world.calls(Endpoint::StartUpdate), 1);
+    assert!(!failure.message.contains("bankConnectionId"), "{}", failure.message);
+    assert_eq!(
+        world.calls(Endpoint::StartUpdate),
+        2,
+        "once by each names, as long as none has worked"
+    );
 }

@@ -62,7 +62,7 @@ async fn with_token(sandbox: &Arc<Sandbox>) -> Refresh {
     world.find(1).await;
     let form =
         "grant_type=password&client_id=sandbox-client&client_secret=sandbox-secret&username=anna&password=secret-anna";
-    let token_url = "http://finapi.test/oauth/token".parse().expect("a URL");
+    let token_url = "http://finapi.test/api/v2/oauth/token".parse().expect("a URL");
     let mut request = reqwest::Request::new(http::Method::POST, token_url);
     let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
     request.headers_mut().insert("content-type", form_type);

@@ -81,7 +81,7 @@ fn world(broken: &'static str, status: StatusCode) -> FinApi {
             "payload":{{"webForm":{{"id":"f","url":"{FORM_URL}"}}}}}}"#
     );
     let router = Router::new()
-        .route("/oauth/token", axum::routing::post(answer("token", token)))
+        .route("/api/v2/oauth/token", axum::routing::post(answer("token", token)))
         .route("/users/{user}", get(answer("secret", result)))
         .fallback(answer("finapi", task));
     let settings = Settings {

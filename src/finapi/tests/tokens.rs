@@ -84,7 +84,7 @@ async fn a_wrong_password_is_tried_once() {
         let failure = world.failure(&Query::FindTask).await;
         assert_eq!(
             (failure.class, failure.code.as_deref()),
-            (FailureClass::UserUnauthorized, Some("invalid_grant"))
+            (FailureClass::UserUnauthorized, Some("BAD_REQUEST"))
         );
         pass(3600).await;
     }

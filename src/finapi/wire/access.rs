@@ -26,7 +26,10 @@ struct Bank {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Interface {
+    /// As V1 names it.
     interface: Option<String>,
+    /// As V2 does.
+    banking_interface: Option<String>,
     user_action_required: Option<bool>,
     ais_consent: Option<Consent>,
     last_manual_update: Option<UpdateResult>,
@@ -67,6 +70,7 @@ struct Account {
 #[serde(rename_all = "camelCase")]
 struct AccountInterface {
     interface: Option<String>,
+    banking_interface: Option<String>,
     status: Option<String>,
     last_successful_update: Option<GermanTime>,
 }
@@ -98,7 +102,7 @@ impl From<Interface> for model::Interface {
             .flatten()
             .filter(|update| update.result.as_deref() == Some("OK"));
         Self {
-            name: interface.interface.unwrap_or_default(),
+            name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             user_action_required: interface.user_action_required.unwrap_or_default(),
             consent_expires_at: interface
                 .ais_consent
@@ -141,7 +145,7 @@ impl From<Account> for model::Account {
 impl From<AccountInterface> for model::AccountInterface {
     fn from(interface: AccountInterface) -> Self {
         Self {
-            name: interface.interface.unwrap_or_default(),
+            name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             status: interface.status.unwrap_or_default(),
             last_success_at: interface.last_successful_update.map(|at| at.earliest),
         }

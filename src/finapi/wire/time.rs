@@ -41,14 +41,18 @@ pub(super) struct TaskTime(pub(super) Timestamp);
 impl<'de> Deserialize<'de> for TaskTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         read_text(deserializer, "a time as finAPI writes it", |text| {
-            let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
-            strict.or_else(|_| text.parse::<Timestamp>()).ok().map(Self)
+            with_offset(text).ok().map(Self)
         })
     }
 }
 
-/// A time as Access writes it: `2021-03-09 08:36:15.000`, German local time. In the hour that comes twice a year it names two
-/// moments.
+fn with_offset(text: &str) -> Result<Timestamp, jiff::Error> {
+    let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
+    strict.or_else(|_| text.parse())
+}
+
+/// A time as Access writes it: `2021-03-09T08:36:15.000+01:00` in V2, `2021-03-09 08:36:15.000` in V1, which is German local time and names
+/// two moments in the hour that comes twice a year.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct GermanTime {
     pub(super) earliest: Timestamp,
@@ -57,6 +61,12 @@ pub(super) struct GermanTime {
 
 impl GermanTime {
     fn parse(text: &str) -> Result<Self, jiff::Error> {
+        if let Ok(moment) = with_offset(text) {
+            return Ok(Self {
+                earliest: moment,
+                latest: moment,
+            });
+        }
         let local: DateTime = text.parse()?;
         let ambiguous = GERMANY.to_ambiguous_timestamp(local);
         let (earliest, latest) = match ambiguous.offset() {
@@ -116,6 +126,23 @@ mod tests {
     fn times_are_read_as_access_writes_them() {
         assert_eq!(german("2021-03-09 08:36:15.000").earliest, at("2021-03-09T07:36:15Z"));
         assert_eq!(german("2021-07-09 08:36:15.000").earliest, at("2021-07-09T06:36:15Z"));
+    }
+
+    #[test]
+    fn an_offset_goes_before_german_time() {
+        for text in [
+            "2026-10-25T02:30:00.000+01:00",
+            "2026-10-25T01:30:00Z",
+            "2026-10-25T01:30:00.000+0000",
+            "2026-10-24 19:30:00.000000-06:00",
+        ] {
+            let time = german(text);
+            assert_eq!(
+                (time.earliest, time.latest),
+                (at("2026-10-25T01:30:00Z"), at("2026-10-25T01:30:00Z")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

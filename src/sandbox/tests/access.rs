@@ -53,26 +53,41 @@ async fn a_connection_is_as_in_the_contract() {
     });
     probe.start(1).await;
     pass(10).await;
+    let last_manual_update = json!({
+        "result": "OK", "errorMessage": null, "errorType": null, "timestamp": "2021-03-08 09:36:19.000",
+    });
     assert_eq!(
         probe.connection(1).await,
         json!({
             "id": 1,
-            "bank": { "id": 641_782, "name": "Sandbox Bank" },
+            "bank": {
+                "id": 641_782, "name": "Sandbox Bank", "bic": null, "blz": "50010517", "location": null, "city": null,
+                "isTestBank": true, "popularity": 95,
+            },
             "name": null,
             "updateStatus": "READY",
             "categorizationStatus": "IN_PROGRESS",
             "accountIds": [1001, 1002],
+            "owners": null,
+            "bankId": 641_782,
+            "bankingUserId": null,
+            "bankingCustomerId": null,
+            "bankingPin": null,
+            "type": "ONLINE",
+            "lastManualUpdate": last_manual_update,
+            "lastAutoUpdate": null,
+            "defaultTwoStepProcedureId": null,
+            "twoStepProcedures": [],
             "interfaces": [{
                 "interface": "XS2A",
+                "loginCredentials": [],
+                "defaultTwoStepProcedureId": null,
+                "twoStepProcedures": [],
+                "maxDaysForDownload": 0,
                 "userActionRequired": true,
                 // In summer time by then.
                 "aisConsent": { "status": "PRESENT", "expiresAt": "2021-06-06 10:36:15.000" },
-                "lastManualUpdate": {
-                    "result": "OK",
-                    "errorMessage": null,
-                    "errorType": null,
-                    "timestamp": "2021-03-08 09:36:19.000",
-                },
+                "lastManualUpdate": last_manual_update,
                 "lastAutoUpdate": null,
             }],
         })
@@ -94,7 +109,12 @@ async fn errors_are_those_of_access() {
     assert_eq!(
         answer.json(),
         json!({
-            "errors": [{"message": "The bank connection does not exist.", "code": "UNKNOWN_ENTITY", "type": "BUSINESS"}],
+            "errors": [{
+                "message": "The bank connection does not exist.",
+                "code": "UNKNOWN_ENTITY",
+                "type": "BUSINESS",
+                "multiStepAuthentication": null,
+            }],
             "date": "2021-03-08 09:36:15.000",
             "requestId": "r-1",
             "endpoint": "GET /api/v1/bankConnections/9404",
@@ -130,14 +150,29 @@ async fn accounts_are_as_in_the_contract() {
             "accountName": "Girokonto",
             "iban": "DE63500105170000001001",
             "accountNumber": "0000001001",
+            "subAccountNumber": null,
+            "accountHolderName": "Žofie Nováková",
+            "accountHolderId": null,
             "accountType": "Checking",
             "accountCurrency": "EUR",
             "balance": first["balance"],
+            "overdraft": 0.0,
+            "overdraftLimit": 500.0,
             "availableFunds": first["availableFunds"],
             "isNew": false,
+            "isSeized": false,
+            "accountTypeId": 1,
+            "accountTypeName": "Checking",
+            "status": "UPDATED",
+            "lastSuccessfulUpdate": "2021-03-08 09:36:25.000",
+            "lastUpdateAttempt": "2021-03-08 09:36:19.000",
+            "supportedOrders": [],
+            "clearingAccounts": [],
             "interfaces": [{
                 "interface": "XS2A",
                 "status": "UPDATED",
+                "capabilities": ["DATA_DOWNLOAD"],
+                "paymentCapabilities": {},
                 "lastSuccessfulUpdate": "2021-03-08 09:36:25.000",
                 "lastUpdateAttempt": "2021-03-08 09:36:19.000",
             }],
@@ -211,6 +246,25 @@ async fn a_transaction_has_every_field() {
     let first = body["transactions"][0].as_object().expect("an object");
     let mut names: Vec<_> = first.keys().map(String::as_str).collect();
     let mut wanted = vec![
+        "bankTransactionCode",
+        "children",
+        "compensationAmount",
+        "counterpartAccountNumber",
+        "counterpartBankName",
+        "counterpartBlz",
+        "counterpartCreditorId",
+        "counterpartCustomerReference",
+        "counterpartDebitorId",
+        "differentCreditor",
+        "differentDebitor",
+        "labels",
+        "originalAmount",
+        "originalCurrency",
+        "paypalData",
+        "primanota",
+        "sepaPurposeCode",
+        "typeCodeSwift",
+        "typeCodeZka",
         "id",
         "parentId",
         "accountId",

@@ -9,6 +9,7 @@ mod random;
 mod tasks;
 mod time;
 mod update;
+mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ const START: &str = "2021-03-08T08:36:15Z";
 
 /// Calls a sandbox as its client would.
 struct Probe {
+    /// By whose paths it calls.
+    version: ApiVersion,
     sandbox: Arc<Sandbox>,
 }
 
@@ -57,9 +60,17 @@ impl Probe {
     }
 
     fn of(config: SandboxConfig) -> Self {
-        let start = Some(START.parse().expect("a timestamp"));
+        Self::speaking(ApiVersion::V1, config)
+    }
+
+    fn speaking(version: ApiVersion, config: SandboxConfig) -> Self {
         Self {
-            sandbox: Sandbox::new(SandboxConfig { start, ..config }),
+            version,
+            sandbox: Sandbox::new(SandboxConfig {
+                start: Some(START.parse().expect("a timestamp")),
+                api_version: version,
+                ..config
+            }),
         }
     }
 
@@ -85,7 +96,8 @@ impl Probe {
     }
 
     async fn form(&self, form: &str) -> Answer {
-        let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
+        let request = Request::post(Endpoint::Token.path(self.version))
+            .header("content-type", "application/x-www-form-urlencoded");
         let request = request.body(Body::from(form.to_owned())).expect("a request");
         self.send(request).await.expect("an answer")
     }
@@ -147,11 +159,13 @@ impl Probe {
     }
 
     async fn connection(&self, id: i64) -> Value {
-        self.get(&format!("/api/v1/bankConnections/{id}")).await.json()
+        let path = Endpoint::BankConnection.path(self.version);
+        self.get(&path.replace("{id}", &id.to_string())).await.json()
     }
 
     async fn transactions(&self, query: &str) -> Value {
-        let answer = self.get(&format!("/api/v1/transactions?view=bankView&{query}")).await;
+        let path = Endpoint::Transactions.path(self.version);
+        let answer = self.get(&format!("{path}?view=bankView&{query}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram};
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
 
 use super::Maker;
 use crate::telemetry::Ended;
@@ -15,6 +15,9 @@ pub struct FinApiMetrics {
     requests: Histogram<f64>,
     tokens: Counter<u64>,
     odd_codes: Counter<u64>,
+    users_left_out: Counter<u64>,
+    api_version: Gauge<u64>,
+    names: Gauge<u64>,
 }
 
 /// Where a token came from.
@@ -59,6 +62,21 @@ impl FinApiMetrics {
                 "{response}",
                 "Responses with an error code that is not a word, so that it was left out, by query",
             ),
+            users_left_out: make.counter(
+                "bankrefresh.finapi.users_left_out",
+                "{update}",
+                "Updates without the user's device, because finAPI takes no address that is not IPv4",
+            ),
+            api_version: make.gauge(
+                "bankrefresh.finapi.api_version",
+                "{version}",
+                "1 for the version of Access that is proven; as long as none is, no update is started",
+            ),
+            names: make.gauge(
+                "bankrefresh.finapi.names",
+                "{set}",
+                "1 for the set of names that updates are started by, once finAPI has started one",
+            ),
         }
     }
 
@@ -69,6 +87,20 @@ impl FinApiMetrics {
 
     pub(crate) fn odd_code(&self, query: &'static str) {
         self.odd_codes.add(1, &[KeyValue::new("query", query)]);
+    }
+
+    pub(crate) fn user_left_out(&self) {
+        self.users_left_out.add(1, &[]);
+    }
+
+    /// The version that is spoken, if one is.
+    pub(crate) fn api_version(&self, versions: [&'static str; 2], spoken: Option<&'static str>) {
+        one_of(&self.api_version, "version", versions, spoken);
+    }
+
+    /// The names that are spoken, if some are.
+    pub(crate) fn names(&self, sets: [&'static str; 2], spoken: Option<&'static str>) {
+        one_of(&self.names, "names", sets, spoken);
     }
 
     pub(crate) fn token(&self, from: TokenFrom) {
@@ -100,5 +132,11 @@ impl FinApiMetrics {
             Ended::TransportError { error, .. } => labels.push(KeyValue::new("error.type", *error)),
         }
         self.requests.record(took.as_secs_f64(), &labels);
+    }
+}
+
+fn one_of(gauge: &Gauge<u64>, label: &'static str, of: [&'static str; 2], chosen: Option<&'static str>) {
+    for name in of {
+        gauge.record(u64::from(chosen == Some(name)), &[KeyValue::new(label, name)]);
     }
 }

@@ -181,6 +181,9 @@ mod tests {
         gauges.wake_ups_off(false);
         finapi.queried("task", "ok", moment);
         finapi.odd_code("task");
+        finapi.user_left_out();
+        finapi.api_version(["v1", "v2"], None);
+        finapi.names(["guide", "reference"], None);
         finapi.token(TokenFrom::Memory);
         metrics.left("updating", moment);
         metrics.delivered("a:b");

@@ -219,7 +219,7 @@ async fn redeliveries_after(alone: &Alone, stop: impl Future<Output = ()> + Send
     worker.run(broker_events, stop).await.expect("it was stopped");
     let (_next, mut broker_events) = alone
         .server
-        .connect(subscriptions(&alone.topology, &Settings::default()));
+        .connect(subscriptions(&alone.topology, &Settings::default(), true));
     let mut redeliveries = Vec::new();
     while let Ok(Some(broker_event)) = tokio::time::timeout(Duration::from_secs(5), broker_events.recv()).await {
         if let BrokerEvent::Delivery(delivery) = broker_event {

@@ -15,7 +15,7 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         ..Settings::default()
     };
     for _ in 0..2 {
-        let (dying, broker_events) = alone.server.connect(subscriptions(&alone.topology, &settings));
+        let (dying, broker_events) = alone.server.connect(subscriptions(&alone.topology, &settings, true));
         assert_eq!(alone.server.depths()[&lane], (0, 1));
         dying.kill();
         drop(broker_events);

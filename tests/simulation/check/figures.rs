@@ -79,6 +79,7 @@ impl Figures {
             Act::FinapiDown(Some((_, parts))) => down(parts),
             Act::RevokeToken(_) => "token revoked",
             Act::BatchUpdate(..) => "batch update",
+            Act::SwitchVersion => "switched version",
             _ => return,
         };
         self.count(name, 1);

@@ -27,7 +27,7 @@ impl Limits {
             Subscription::Queue { prefetch, .. } => usize::from(*prefetch),
             Subscription::Ephemeral { .. } => 0,
         };
-        let consumed = subscriptions(&world::topology(), &scenario.settings);
+        let consumed = subscriptions(&world::topology(), &scenario.settings, true);
         let messages = consumed.iter().map(prefetch).sum();
         Self {
             calls: scenario.calls_max,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bankrefresh::broker::memory::Latency;
 use bankrefresh::finapi::breaker;
+use bankrefresh::finapi::version::ApiVersion;
 use bankrefresh::refresh::Policy;
 use bankrefresh::sandbox::{Behaviour, SandboxConfig, Script, ScriptedConnection, Transactions};
 use bankrefresh::worker;
@@ -58,6 +59,7 @@ pub(super) fn scenario(source: &Source, kind: &Kind) -> Scenario {
             ids_pick_behaviour: false,
             ..SandboxConfig::default()
         },
+        api_version: ApiVersion::Auto,
         callbacks: false,
         commands,
         plan,

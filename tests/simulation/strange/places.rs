@@ -62,7 +62,7 @@ pub(super) const WORDS: [Place; 7] = [
     (Endpoint::Task, "/status"),
     (Endpoint::WebForm, "/status"),
     (Endpoint::BankConnection, "/categorizationStatus"),
-    (Endpoint::BankConnection, "/interfaces/0/interface"),
+    (Endpoint::BankConnection, "/interfaces/0/bankingInterface"),
     (Endpoint::Accounts, "/accounts/0/accountType"),
     (Endpoint::Accounts, "/accounts/0/interfaces/0/status"),
     (Endpoint::Token, "/token_type"),

@@ -1,0 +1,115 @@
+//! The probe of [`version`](super::version): which version of Access the client is bound to. It asks with the client's own token, because
+//! failed password grants lock users.
+
+use http::{HeaderValue, Method, StatusCode, header};
+use reqwest::Request;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::client::FinApi;
+use super::error;
+use super::pipeline::{JSON, X_REQUEST_ID, ended, request_id};
+use super::transport::{HttpResponse, TransportError};
+use super::version::{AccessCall, Version};
+use crate::telemetry::traces;
+
+/// What a probe shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Probed {
+    /// The client is bound to this version.
+    Bound(Version),
+    /// finAPI refuses the client in both of them, or its credentials.
+    Refused(String),
+    /// Nothing.
+    Unknown(String),
+}
+
+/// What one version's answer to the probe shows.
+enum Answer {
+    Bound,
+    Forbidden(String),
+    Refused(String),
+    Unknown(String),
+}
+
+#[derive(Deserialize)]
+struct ClientToken {
+    access_token: SecretString,
+}
+
+impl FinApi {
+    /// Asks V2, and where that answers 403, V1.
+    pub(super) async fn probe(&self) -> Probed {
+        let mut forbidden = Vec::new();
+        for version in [Version::V2, Version::V1] {
+            let answer = match self.probe_version(version).await {
+                Ok(()) => Answer::Bound,
+                Err(answer) => answer,
+            };
+            match answer {
+                Answer::Bound => return Probed::Bound(version),
+                Answer::Forbidden(why) => forbidden.push(why),
+                Answer::Refused(why) => return Probed::Refused(why),
+                Answer::Unknown(why) => return Probed::Unknown(why),
+            }
+        }
+        Probed::Refused(forbidden.join("; "))
+    }
+
+    async fn probe_version(&self, version: Version) -> Result<(), Answer> {
+        let endpoint = version.endpoint(AccessCall::Token);
+        let request = self.token_request(version, &[("grant_type", "client_credentials")]);
+        let response = self.ask(endpoint, request).await?;
+        let token: ClientToken = serde_json::from_slice(&response.body)
+            .map_err(|_| Answer::Unknown(format!("{endpoint} answered 200 without a token")))?;
+        let endpoint = version.endpoint(AccessCall::ClientConfiguration);
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.access_token.expose_secret()))
+            .map_err(|_| Answer::Unknown("the client's token is no header value".to_owned()))?;
+        bearer.set_sensitive(true);
+        let mut request = Request::new(Method::GET, self.access_url(endpoint));
+        let headers = request.headers_mut();
+        headers.insert(header::AUTHORIZATION, bearer);
+        headers.insert(header::ACCEPT, JSON);
+        headers.insert(X_REQUEST_ID, request_id());
+        let response = self.ask(endpoint, request).await?;
+        // A page that anybody on the way may have answered is no proof.
+        match serde_json::from_slice::<serde_json::Map<_, _>>(&response.body) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Answer::Unknown(format!("{endpoint} answered 200 without an object"))),
+        }
+    }
+
+    /// Sends a request of the client's own, past the breaker: as long as no version is proven, nothing else shows how the host is.
+    async fn ask(&self, endpoint: &'static str, mut request: Request) -> Result<HttpResponse, Answer> {
+        if let Some(rate) = &self.rate {
+            rate.admit().await;
+        }
+        self.set_language(&mut request);
+        let span = traces::HttpSpan::begin(endpoint, request.url());
+        let server = request.url().host_str().unwrap_or_default().to_owned();
+        let started = Instant::now();
+        let result = self
+            .transport
+            .send(request, self.settings.timeout, self.settings.body_max)
+            .await;
+        let ended = ended(&result);
+        span.end(&ended);
+        self.metrics.requested(endpoint, server, &ended, started.elapsed());
+        read(endpoint, result)
+    }
+}
+
+fn read(endpoint: &str, result: Result<HttpResponse, TransportError>) -> Result<HttpResponse, Answer> {
+    let response = result.map_err(|error| Answer::Unknown(format!("{endpoint}: {error}")))?;
+    let answered = || format!("{endpoint} answered {}", response.status.as_u16());
+    match response.status {
+        StatusCode::OK => Ok(response),
+        StatusCode::FORBIDDEN if error::is_of_access(&response) => Err(Answer::Forbidden(answered())),
+        StatusCode::UNAUTHORIZED if error::is_of_access(&response) => {
+            let why = answered() + ": finAPI refuses finapi.client_id and finapi.client_secret";
+            Err(Answer::Refused(why))
+        }
+        _ => Err(Answer::Unknown(answered())),
+    }
+}
