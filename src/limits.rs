@@ -103,7 +103,11 @@ pub const ALL: [Limit; 38] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of a wake-up", WAKE_UP_BYTES_MAX, "bytes"),
-    limit("body of what workers say of a password", PASSWORD_MESSAGE_BYTES, "bytes"),
+    limit(
+        "body of what workers say of a password",
+        PASSWORD_MESSAGE_BYTES,
+        "bytes",
+    ),
     limit("body of a callback or a notification", NOTIFICATION_BYTES_MAX, "bytes"),
     limit("body that is taken off the broker", BODY_BYTES_MAX, "bytes"),
     limit("`command_id`", 36, "characters"),

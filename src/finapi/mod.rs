@@ -12,6 +12,7 @@ mod error;
 mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+pub mod grant;
 mod host_clock;
 pub mod passwords;
 mod pipeline;

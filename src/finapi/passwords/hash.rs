@@ -26,7 +26,9 @@ pub(super) struct PasswordHash {
 /// Without the bytes: whoever had them and the client's secret could try passwords.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordHash").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("PasswordHash")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 

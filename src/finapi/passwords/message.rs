@@ -67,7 +67,10 @@ const ALL: [(u8, Says); 9] = [
 
 impl Message {
     pub(super) fn write(&self, keys: &Keys) -> Vec<u8> {
-        let code = ALL.iter().find(|(_, says)| *says == self.says).map_or(0, |(code, _)| *code);
+        let code = ALL
+            .iter()
+            .find(|(_, says)| *says == self.says)
+            .map_or(0, |(code, _)| *code);
         let mut body = vec![VERSION, code];
         body.extend(self.worker.to_be_bytes());
         body.extend(self.hash.bytes);
@@ -179,9 +182,17 @@ mod tests {
     #[test]
     fn a_hash_is_of_the_user_and_the_password() {
         let keys = keys("s1", None);
-        let hashes = [("anna", "p"), ("anna", "q"), ("bert", "p"), ("ann", "ap"), ("annap", "")];
-        let hashes: std::collections::HashSet<_> =
-            hashes.iter().map(|(user, password)| hash(&keys, user, password)[0]).collect();
+        let hashes = [
+            ("anna", "p"),
+            ("anna", "q"),
+            ("bert", "p"),
+            ("ann", "ap"),
+            ("annap", ""),
+        ];
+        let hashes: std::collections::HashSet<_> = hashes
+            .iter()
+            .map(|(user, password)| hash(&keys, user, password)[0])
+            .collect();
         assert_eq!(hashes.len(), 5);
         let shown = format!("{:?} {keys:?}", hashes.iter().next());
         assert!(!shown.contains("bytes"), "{shown}");

@@ -19,8 +19,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::id::UserId;
 use crate::secret::Secret;
 use hash::{Hashed, Keys};
-#[cfg(test)]
-pub(super) use memory::LEFT_ALONE_FOR;
 pub(super) use memory::Refused;
 pub(super) use message::Judgement;
 use message::Message;
@@ -150,7 +148,10 @@ impl Passwords {
     fn say(&self, messages: &[Message], done: Option<oneshot::Sender<bool>>) {
         let to_others = self.to_others.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(to_others), false) = (&*to_others, messages.is_empty()) {
-            let bodies = messages.iter().map(|message| message.write(&self.keys).into()).collect();
+            let bodies = messages
+                .iter()
+                .map(|message| message.write(&self.keys).into())
+                .collect();
             // When so many wait, the broker takes none, and this worker is alone.
             drop(to_others.try_send(ToOthers { bodies, done }));
         }

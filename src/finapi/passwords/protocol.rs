@@ -63,9 +63,13 @@ enum State {
     /// The announcement is on its way.
     Announcing,
     /// It waits for objections.
-    Announced { until: Instant },
+    Announced {
+        until: Instant,
+    },
     /// Another worker goes first.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     Sending,
 }
 
@@ -121,7 +125,9 @@ impl Protocol {
             && trial.state == State::Announcing
         {
             trial.state = match is_heard {
-                true => State::Announced { until: now + self.moment },
+                true => State::Announced {
+                    until: now + self.moment,
+                },
                 false => State::Sending,
             };
         }
@@ -129,7 +135,10 @@ impl Protocol {
 
     /// The sending ended, or was given up. What other workers are to know.
     pub(super) fn on_end(&mut self, password: &Hashed, end: SendEnd, now: Instant) -> Vec<Message> {
-        let announced = self.trials.remove(&password.current()).is_some_and(|trial| trial.announced);
+        let announced = self
+            .trials
+            .remove(&password.current())
+            .is_some_and(|trial| trial.announced);
         let judgement = match end {
             SendEnd::Judged(judgement) => judgement,
             SendEnd::Foreign if self.is_doubtful(password, now) => Judgement::DoubtfulAgain,
@@ -180,7 +189,11 @@ impl Protocol {
         let me = self.me;
         let objects = |says| vec![Message { worker: me, hash, says }];
         // What counts for a time is said once: workers that repeated it to each other would make it count for ever.
-        if let Some(refused) = self.memory.objection(&hash, now).filter(|refused| refused.until.is_none()) {
+        if let Some(refused) = self
+            .memory
+            .objection(&hash, now)
+            .filter(|refused| refused.until.is_none())
+        {
             return objects(Says::Judged(refused.judgement));
         }
         match self.trial(hash).map(|trial| trial.state) {
@@ -231,7 +244,13 @@ impl Protocol {
     fn about(&self, password: &Hashed, says: Says) -> Vec<Message> {
         let worker = self.me;
         let hashes = password.0.iter();
-        hashes.map(|hash| Message { worker, hash: *hash, says }).collect()
+        hashes
+            .map(|hash| Message {
+                worker,
+                hash: *hash,
+                says,
+            })
+            .collect()
     }
 
     #[cfg(test)]

@@ -118,7 +118,6 @@ fn play(seed: u64, conditions: Conditions) -> Sent {
     }
     let mut sent = Sent::default();
     while let Some(((at, _), (index, happens))) = events.pop_first() {
-
         assert!(at < Duration::from_secs(120), "seed {seed}: no end");
         let now = start + at;
         let me = &mut workers[index];
@@ -174,7 +173,10 @@ fn play(seed: u64, conditions: Conditions) -> Sent {
         }
     }
     for worker in &workers {
-        assert!(worker.end.is_some() || !worker.alive, "seed {seed}: one worker waits for ever");
+        assert!(
+            worker.end.is_some() || !worker.alive,
+            "seed {seed}: one worker waits for ever"
+        );
     }
     sent
 }
@@ -349,5 +351,8 @@ fn who_waits_for_another_asks_again_after_a_while() {
     assert_eq!(protocol.on_message(lower, now), []);
     protocol.on_announced(&password, true, now);
     assert_eq!(protocol.advise(&password, now), Advice::Wait(now + PATIENCE));
-    assert!(matches!(protocol.advise(&password, now + PATIENCE), Advice::Announce(_)));
+    assert!(matches!(
+        protocol.advise(&password, now + PATIENCE),
+        Advice::Announce(_)
+    ));
 }

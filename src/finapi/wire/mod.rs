@@ -4,20 +4,18 @@ mod access;
 mod amount;
 mod task;
 mod time;
+mod token;
 mod transaction;
 
-use std::time::Duration;
-
-use secrecy::SecretString;
 use serde::Deserialize;
 
 pub(super) use access::{Accounts, Connection};
 pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
+pub(super) use token::{Life, Token};
 pub(super) use transaction::Transactions;
 
 use super::error::{self, Api};
-use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
 
@@ -27,26 +25,6 @@ use crate::refresh::failure::Failure;
 pub(super) struct Paging {
     #[serde(default)]
     pub(super) page_count: u32,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Token {
-    access_token: SecretString,
-    refresh_token: Option<SecretString>,
-    expires_in: Option<u64>,
-}
-
-impl From<Token> for TokenResponse {
-    fn from(token: Token) -> Self {
-        Self {
-            access_token: token.access_token,
-            refresh_token: token.refresh_token,
-            expires_in: token
-                .expires_in
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.min(365 * 24 * 3600))),
-        }
-    }
 }
 
 pub(super) fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpResponse) -> Result<T, Failure> {
