@@ -21,6 +21,7 @@ pub mod request;
 mod settings;
 pub mod tokens;
 pub mod transport;
+mod urls;
 pub mod version;
 mod wire;
 

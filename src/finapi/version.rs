@@ -1,6 +1,6 @@
 //! Which of Access' two versions finAPI's client is bound to (`finapi.api_version`), and the probe that proves it.
 //!
-//! A client is bound to one version, and the other one's services answer 403. It can be bound anew while workers run. The probe decides:
+//! A client is bound to one version, and the other one's services answer 403. The client's mandator can switch it while workers run. The probe decides:
 //! a 403 has many causes, and its wording is not documented.
 
 use std::time::Duration;
@@ -78,9 +78,9 @@ pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 /// The first wait before a version that is not proven is probed again. Each wait is twice the one before, up to [`PROBE_INTERVAL`].
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// A probe tells of requests that were sent so long after it. Else of a thousand refreshes that wait for the next probe one would have its
+/// A probe counts for requests that were sent so long after it. Else of a thousand refreshes that wait for the next probe one would have its
 /// verdict, and the others would wait for another minute.
-const PROBE_TELLS_FOR: Duration = Duration::from_secs(10);
+const PROBE_COUNTS_FOR: Duration = Duration::from_secs(10);
 
 /// The version that is spoken.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl FinApi {
             Err(_) => return Forbidden::Unknown(BACKOFF),
         }
         if let Some(last) = *last_probe {
-            if sent <= last + PROBE_TELLS_FOR {
+            if sent <= last + PROBE_COUNTS_FOR {
                 return Forbidden::Stands;
             }
             let wait = (last + PROBE_INTERVAL).saturating_duration_since(Instant::now());

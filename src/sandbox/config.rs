@@ -35,7 +35,7 @@ pub struct SandboxConfig {
     pub web_form_url: String,
     /// Which names a background update may use.
     pub dialect: Dialect,
-    /// A background update that is refused as invalid is not told which fields are wrong.
+    /// The refusal of a background update as invalid names no field.
     pub hides_fields: bool,
     /// Whether a background update must name a `redirectUrl`; which depends on the client's licence.
     pub redirect_url: RedirectUrl,

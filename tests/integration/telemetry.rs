@@ -73,7 +73,7 @@ async fn one_refresh_is_one_trace_over_two_workers_with_a_park_and_a_kill_betwee
             "POST /api/tasks/backgroundUpdate",
             "GET /api/tasks/{id}",
             "GET /api/webForms/{id}",
-            "GET /api/v1/transactions",
+            "GET /api/v2/transactions",
         ] {
             assert!(spans.iter().any(|span| span.name == name), "{name}");
         }

@@ -102,7 +102,7 @@ pub(crate) enum Endpoint {
     Accounts(i64),
     Transactions(i64),
     Token,
-    /// The client's own configuration, which shows its version of finAPI.
+    /// What the client asks for itself, to find out its version of finAPI.
     Client,
     Credentials,
 }
@@ -243,6 +243,9 @@ fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
     let last = path.rsplit('/').next().unwrap_or_default();
     // Both versions of Access have the same endpoints.
     match &*path.replace("/api/v2/", "/api/v1/") {
+        "/oauth/token" | "/api/v1/oauth/token" if body.starts_with(b"grant_type=client_credentials") => {
+            Endpoint::Client
+        }
         "/oauth/token" | "/api/v1/oauth/token" => Endpoint::Token,
         "/api/v1/clientConfiguration" => Endpoint::Client,
         "/api/tasks" => Endpoint::FindTask,

@@ -71,7 +71,7 @@ async fn the_other_versions_services_answer_403_before_anything_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_bound_anew_at_once() {
+async fn a_client_is_switched_at_once() {
     let mut probe = Probe::speaking(ApiVersion::V1, SandboxConfig::default());
     assert_eq!(client_token(&probe).await.status, 200);
     let switch = Request::post("/sandbox/apiVersion").body(Body::from(r#"{"apiVersion":"V2"}"#));

@@ -136,7 +136,7 @@ struct World {
 type Stats = BTreeMap<&'static str, u64>;
 
 /// What has to happen, and how often in a million steps at least.
-const SCENARIOS: [(&str, u64); 45] = [
+const SCENARIOS: [(&str, u64); 46] = [
     ("abandoned", 5_000),
     ("above its user's share", 5_000),
     ("acknowledged", 70_000),

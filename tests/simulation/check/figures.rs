@@ -56,7 +56,9 @@ impl Figures {
     fn count_run(&mut self, ledger: &Ledger<'_>) {
         let history = ledger.history;
         self.count("commands", ledger.refreshes.len());
-        self.count("calls of finAPI", history.calls.len());
+        // Those that workers make when they start are no refresh's.
+        let of_refreshes = history.calls.iter().filter(|call| call.endpoint != Endpoint::Client);
+        self.count("calls of finAPI", of_refreshes.count());
         let is_start = |call: &&crate::line::Call| matches!(call.endpoint, Endpoint::Start { made: Some(_), .. });
         self.count("tasks started", history.calls.iter().filter(is_start).count());
         let minutes = history.quiet_at.map(|at| ledger.time(at).as_secs() / 60);

@@ -29,6 +29,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("finAPI down: a part of the access host", 28),
     ("token revoked", 132),
     ("batch update", 101),
+    ("switched version", 30),
     ("command sent again", 859),
     ("command requeued", 859),
     ("delivery came back from a lost connection", 3483),

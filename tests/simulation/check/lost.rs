@@ -23,7 +23,7 @@ pub(crate) fn who_lost_the_broker_sends_nothing(ledger: &Ledger<'_>, findings: &
     }
 }
 
-/// Outside of any run, a worker fetches tokens and sends nothing else.
+/// Outside of any run, a worker fetches tokens, finds out its version of finAPI, and sends nothing else.
 pub(crate) fn outside_of_runs_only_tokens_are_fetched(ledger: &Ledger<'_>, findings: &mut Findings) {
     let outside = ledger.history.calls.iter();
     for call in outside.filter(|call| ledger.command_of(call).is_none() && !fetches(ledger, call)) {
@@ -35,8 +35,11 @@ pub(crate) fn outside_of_runs_only_tokens_are_fetched(ledger: &Ledger<'_>, findi
     }
 }
 
-/// Whether it is part of fetching a token.
+/// Whether it is part of fetching a token, or the client's own.
 fn fetches(ledger: &Ledger<'_>, call: &Call) -> bool {
+    if call.endpoint == Endpoint::Client {
+        return true;
+    }
     let is_for_token = matches!(call.endpoint, Endpoint::Token | Endpoint::Credentials);
     is_for_token && call.run.is_some_and(|run| ledger.history.fetches.contains(&run))
 }

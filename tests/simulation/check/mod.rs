@@ -95,7 +95,7 @@ const CHECKS: &[Check] = &[
     ),
     check(
         "outside of runs",
-        "what is sent in no run fetches a token",
+        "what is sent in no run fetches a token, or finds out the version of finAPI",
         lost::outside_of_runs_only_tokens_are_fetched,
     ),
     check("calls", "a refresh costs few calls", calls::calls_are_bounded),

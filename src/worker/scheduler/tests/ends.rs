@@ -1,5 +1,6 @@
 //! How runs, publications, requests for tokens and waits end in the scheduler's test.
 
+use super::rules::SECOND;
 use super::*;
 
 impl World {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// How long the broker may take for an acknowledgement, and to deliver what is to be forwarded.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -506,7 +506,10 @@ impl World {
         for refresh_id in busy.filter(|refresh_id| refresh_id.command_id == command_id) {
             assert!(self.scheduler.woken.contains(refresh_id), "what is busy is woken, too");
         }
-        assert!(self.scheduler.woken.len() <= self.scheduler.busy.len(), "and nothing else");
+        assert!(
+            self.scheduler.woken.len() <= self.scheduler.busy.len(),
+            "and nothing else"
+        );
         let after = self.waits();
         assert!(after.keys().eq(before.keys()));
         for (tag, was) in before {
