@@ -11,7 +11,7 @@
 //! | any other 4xx, or another body | any | `Foreign` | nobody | tried again |
 //! | 5xx, 3xx, no answer, 2xx without a token | any | `Unknown` | nobody | tried again |
 //!
-//! After any refusal of a refresh token in finAPI's own form the password tells. [`tokens`](super::tokens) has what follows for the next request.
+//! After any refusal of a refresh token in finAPI's own form the password shows more. [`tokens`](super::tokens) has what follows for the next request.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Refusal {
         }
     }
 
-    /// Whether a refresh token is of no use, so that the password has to tell.
+    /// Whether a refresh token is of no use, so that the password is to be sent.
     #[must_use]
     pub fn ends_refresh_token(self) -> bool {
         match self {

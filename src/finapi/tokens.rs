@@ -178,7 +178,7 @@ impl Tokens {
                     };
                     return Ok((response, TokenFrom::RefreshToken));
                 }
-                // Whatever finAPI has against a refresh token, the password tells more.
+                // Whatever finAPI has against a refresh token, the password shows more.
                 Err(none) if none.refusal.ends_refresh_token() => is_doubted |= none.refusal != Refusal::Broken,
                 // It was not tried, or may be what is in the way: the next time the password is used.
                 Err(none) => {
@@ -239,10 +239,10 @@ impl Tokens {
             });
         }
         // Of a refresh token a 401 may also say that it has ended.
-        let tells = matches!(grant, GrantRequest::Password(_));
+        let is_password = matches!(grant, GrantRequest::Password(_));
         let granted = source.grant(user_id, grant).await;
         if let Err(none) = &granted
-            && tells
+            && is_password
             && none.refusal == Refusal::Client
         {
             *self.client_refused() = Some((Instant::now() + CLIENT_REFUSED_FOR, none.failure.clone()));

@@ -162,8 +162,8 @@ async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
     assert_eq!(reasons, expected);
     assert_eq!(
         platform.sandbox.asked().calls[&Endpoint::Token],
-        3,
-        "one try for each user that has a password"
+        4,
+        "one try for each user that has a password, and the client's own"
     );
 }
 
