@@ -1,6 +1,6 @@
 //! What finAPI's answer to a request for a token means.
 //!
-//! | status | body | [`Refusal`] | about | the refresh |
+//! | status | body | [`Denial`] | about | the refresh |
 //! | --- | --- | --- | --- | --- |
 //! | 400 | `errors[]`, or `invalid_grant` | `Wrong` | the password | `USER_UNAUTHORIZED` |
 //! | 400 | another known OAuth word | `Request` | this request | `CLIENT_UNAUTHORIZED` |
@@ -11,7 +11,7 @@
 //! | any other 4xx, or another body | any | `Foreign` | nobody | tried again |
 //! | 5xx, 3xx, no answer, 2xx without a token | any | `Unknown` | nobody | tried again |
 //!
-//! After any refusal of a refresh token in finAPI's own form the password shows more. [`tokens`](super::tokens) has what follows for the next request.
+//! After any denial of a refresh token in finAPI's own form the password shows more. [`tokens`](super::tokens) has what follows for the next request.
 
 use std::time::Duration;
 
@@ -38,14 +38,14 @@ const MEANING_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct NoGrant {
     /// What it says of the password or of the client.
-    pub refusal: Refusal,
+    pub denial: Denial,
     /// What it means for the refresh.
     pub failure: Failure,
 }
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// The user id, the password or the refresh token is wrong.
     Wrong,
     /// The user may have no token.
@@ -68,7 +68,7 @@ pub enum Refusal {
     NotSent,
 }
 
-impl Refusal {
+impl Denial {
     fn of(status: u16, own: Option<&str>) -> Self {
         match (status, own) {
             (429, _) => Self::Waits,
@@ -113,7 +113,7 @@ impl Refusal {
             Self::Wrong | Self::Forbidden => Some(FailureClass::UserUnauthorized),
             Self::Locked => Some(FailureClass::UserLocked),
             Self::Client | Self::Request => Some(FailureClass::ClientUnauthorized),
-            Self::Foreign => Some(FailureClass::Unexpected),
+            Self::Foreign => Some(FailureClass::Foreign),
             Self::Waits | Self::Broken | Self::Unknown | Self::NotSent => None,
         }
     }
@@ -127,20 +127,20 @@ fn is_oauth(code: &str) -> bool {
 impl NoGrant {
     /// No answer came, or none that can be understood.
     fn unknown(failure: Failure) -> Self {
-        let refusal = match failure.is_not_sent() {
-            true => Refusal::NotSent,
-            false => Refusal::Unknown,
+        let denial = match failure.is_not_sent() {
+            true => Denial::NotSent,
+            false => Denial::Unknown,
         };
-        Self { refusal, failure }
+        Self { denial, failure }
     }
 
     fn of(endpoint: &str, response: &HttpResponse) -> Self {
         let failure = error::classify(endpoint, Api::OAuth, response);
         let own = error::is_of_access(response).then(|| failure.code.as_deref().unwrap_or_default());
-        let refusal = Refusal::of(response.status.as_u16(), own);
-        let class = refusal.class().unwrap_or(failure.class);
+        let denial = Denial::of(response.status.as_u16(), own);
+        let class = denial.class().unwrap_or(failure.class);
         let failure = Failure { class, ..failure };
-        Self { refusal, failure }
+        Self { denial, failure }
     }
 }
 
@@ -160,11 +160,11 @@ impl FinApi {
                 return Ok(token.into());
             }
             let mut none = NoGrant::of(endpoint, &response);
-            if none.refusal == Refusal::Forbidden {
+            if none.denial == Denial::Forbidden {
                 match self.meaning(version, sent).await {
                     Meaning::User => {}
                     Meaning::Client => {
-                        none.refusal = Refusal::Client;
+                        none.denial = Denial::Client;
                         none.failure.class = FailureClass::ClientUnauthorized;
                     }
                     Meaning::OtherVersion => continue,
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn each_row_has_its_meaning_and_only_finapis_own_word_is_about_somebody() {
-        use Refusal::{Broken, Client, Forbidden, Foreign, Locked, Request, Unknown, Waits, Wrong};
-        for (status, own, refusal) in [
+        use Denial::{Broken, Client, Forbidden, Foreign, Locked, Request, Unknown, Waits, Wrong};
+        for (status, own, denial) in [
             (400, Some("BAD_REQUEST"), Wrong),
             (400, Some("invalid_grant"), Wrong),
             (400, Some(""), Wrong),
@@ -277,7 +277,7 @@ mod tests {
             (302, None, Unknown),
             (204, None, Unknown),
         ] {
-            assert_eq!(Refusal::of(status, own), refusal, "{status} {own:?}");
+            assert_eq!(Denial::of(status, own), denial, "{status} {own:?}");
         }
         for status in 400..600 {
             let expected = match status {
@@ -285,7 +285,7 @@ mod tests {
                 400..500 => Foreign,
                 _ => Unknown,
             };
-            assert_eq!(Refusal::of(status, None), expected, "{status}");
+            assert_eq!(Denial::of(status, None), expected, "{status}");
         }
     }
 }

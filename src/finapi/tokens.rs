@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
-use super::grant::{NoGrant, Refusal};
+use super::grant::{NoGrant, Denial};
 use super::passwords::{Judgement, NoTurn, Passwords, Refused, SendEnd};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
@@ -179,10 +179,10 @@ impl Tokens {
                     return Ok((response, TokenFrom::RefreshToken));
                 }
                 // Whatever finAPI has against a refresh token, the password shows more.
-                Err(none) if none.refusal.ends_refresh_token() => is_doubted |= none.refusal != Refusal::Broken,
+                Err(none) if none.denial.ends_refresh_token() => is_doubted |= none.denial != Denial::Broken,
                 // It was not tried, or may be what is in the way: the next time the password is used.
                 Err(none) => {
-                    if none.refusal == Refusal::NotSent {
+                    if none.denial == Denial::NotSent {
                         self.change(user_id, |user| user.token = Some(Token::ended(refresh_token)));
                     }
                     return Err(none.failure);
@@ -218,7 +218,7 @@ impl Tokens {
         let granted = self.grant(user_id, source, GrantRequest::Password(password)).await;
         turn.end(match &granted {
             Ok(_) => SendEnd::Judged(Judgement::Granted),
-            Err(none) => none.refusal.of_password(),
+            Err(none) => none.denial.of_password(),
         });
         granted.map_err(|none| none.failure)
     }
@@ -234,7 +234,7 @@ impl Tokens {
             && Instant::now() < *until
         {
             return Err(NoGrant {
-                refusal: Refusal::Client,
+                denial: Denial::Client,
                 failure: failure.clone(),
             });
         }
@@ -243,7 +243,7 @@ impl Tokens {
         let granted = source.grant(user_id, grant).await;
         if let Err(none) = &granted
             && is_password
-            && none.refusal == Refusal::Client
+            && none.denial == Denial::Client
         {
             *self.client_refused() = Some((Instant::now() + CLIENT_REFUSED_FOR, none.failure.clone()));
         }

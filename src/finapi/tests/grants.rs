@@ -129,8 +129,8 @@ async fn a_password_is_sent_once_for_each_row_about_the_user_and_twice_for_a_for
     ] {
         let (classes, sent) = five(&Tokens::new((status, &body))).await;
         assert_eq!(sent, 5, "{status} {body}");
-        use FailureClass::{MaybeDown, RateLimited, Unexpected};
-        let is_transient = |class: &FailureClass| matches!(class, MaybeDown | RateLimited(_) | Unexpected);
+        use FailureClass::{Foreign, MaybeDown, RateLimited, Unexpected};
+        let is_transient = |class: &FailureClass| matches!(class, Foreign | MaybeDown | RateLimited(_) | Unexpected);
         assert!(classes.iter().all(is_transient), "{status} {body}: {classes:?}");
     }
 }

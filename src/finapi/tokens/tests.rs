@@ -21,16 +21,16 @@ impl Source for Counting {
     async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, NoGrant> {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let number = self.grants.fetch_add(1, Ordering::Relaxed);
-        let refused = |refusal, class| {
+        let refused = |denial, class| {
             let failure = Failure::new(class, "refused");
-            Err(NoGrant { refusal, failure })
+            Err(NoGrant { denial, failure })
         };
         if user_id.as_str() == "locked" {
-            return refused(Refusal::Locked, FailureClass::UserLocked);
+            return refused(Denial::Locked, FailureClass::UserLocked);
         }
         match grant {
             GrantRequest::Password(password) if password.expose_secret() == "wrong" => {
-                return refused(Refusal::Wrong, FailureClass::UserUnauthorized);
+                return refused(Denial::Wrong, FailureClass::UserUnauthorized);
             }
             GrantRequest::Password(_) => {}
             GrantRequest::RefreshToken(_) => {
