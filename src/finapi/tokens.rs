@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
-use super::grant::{NoGrant, Denial};
+use super::grant::{Denial, NoGrant};
 use super::passwords::{Judgement, NoTurn, Passwords, Refused, SendEnd};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
