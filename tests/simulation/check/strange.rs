@@ -193,7 +193,9 @@ fn left_alone(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
     let passwords = ledger.history.calls.iter();
     let passwords = passwords.filter(|call| call.endpoint == Endpoint::Token && call.password_of.as_deref() == user);
     let is_foreign = |call: &&Call| {
-        let is_refusal = call.answered.is_some_and(|(_, status)| (400..500).contains(&status) && status != 429);
+        let is_refusal = call
+            .answered
+            .is_some_and(|(_, status)| (400..500).contains(&status) && status != 429);
         is_refusal && matches!(call.met, Some(FaultKind::Gateway(_)))
     };
     let twice = passwords.filter(is_foreign).count() / 2;
