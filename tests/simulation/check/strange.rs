@@ -187,7 +187,7 @@ pub(super) fn endured(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
     }
 }
 
-/// A password that something else than finAPI refused twice with 4xx is left alone for 15 minutes, because finAPI may have counted it.
+/// A password that was refused twice with 4xx, and not in finAPI's own words, is left alone for 15 minutes, because finAPI may have counted it.
 fn left_alone(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
     let user = Some(refresh.command.user_id.as_str());
     let passwords = ledger.history.calls.iter();
@@ -196,7 +196,8 @@ fn left_alone(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
         let is_refusal = call
             .answered
             .is_some_and(|(_, status)| (400..500).contains(&status) && status != 429);
-        is_refusal && matches!(call.met, Some(FaultKind::Gateway(_)))
+        let has_other_words = !matches!(call.met, None | Some(FaultKind::Status { .. } | FaultKind::Slow { .. }));
+        is_refusal && has_other_words
     };
     let twice = passwords.filter(is_foreign).count() / 2;
     PASSWORD_LEFT_ALONE * u32::try_from(twice).unwrap_or(u32::MAX)
