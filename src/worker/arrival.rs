@@ -10,6 +10,7 @@ use super::fate::Fate;
 use super::others::PASSWORD_NAME;
 use super::publication::Forward;
 use super::scheduler::{Content, Now, Origin, Receipt};
+use super::starts::START_NAME;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Outgoing};
 use crate::limits::WAKE_UP_BYTES_MAX;
@@ -24,8 +25,10 @@ impl Worker {
         let now = self.now();
         if delivery.queue == topology.wake() {
             let body = &delivery.message.body[..];
-            if delivery.message.properties.kind.as_deref() == Some(PASSWORD_NAME) {
-                return context.finapi.on_worker_message(body);
+            match delivery.message.properties.kind.as_deref() {
+                Some(PASSWORD_NAME) => return context.finapi.on_worker_message(body),
+                Some(START_NAME) => return context.starts.on_announcement(body, now.time),
+                _ => {}
             }
             // No refresh has an id that is none.
             let text = Some(body).filter(|body| body.len() <= WAKE_UP_BYTES_MAX);
@@ -82,8 +85,11 @@ impl Worker {
                 refresh,
                 missing_requested_at: true,
             } => Content::MissingRequestedAt(refresh),
-            Read::Refresh { refresh, .. } => {
+            Read::Refresh { mut refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
+                if delivery.redeliveries > 0 {
+                    refresh.interrupted();
+                }
                 let released_at = match delivery.redeliveries {
                     0 => message::quarantined_since(delivery, topology).map(|since| since.min(now.time)),
                     _ => Some(now.time),

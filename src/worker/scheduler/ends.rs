@@ -41,7 +41,7 @@ impl Scheduler {
                 }
                 RunEnd::NeedsToken(mut refresh, renewals) => {
                     // A token may take long, and the list of tasks that the run has read is old then.
-                    refresh.locate_again();
+                    refresh.interrupted();
                     let renewals = renewals.saturating_add(1);
                     self.await_token(Job {
                         renewals,
@@ -49,7 +49,7 @@ impl Scheduler {
                     });
                 }
                 RunEnd::Stopped(mut refresh) => {
-                    refresh.locate_again();
+                    refresh.interrupted();
                     if !self.draining {
                         refresh.due_at = refresh.due_at.max(later(now.time, UNPROVEN_WAIT));
                     }
