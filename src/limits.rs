@@ -102,7 +102,7 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 38] = [
+pub const ALL: [Limit; 39] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of a wake-up", WAKE_UP_BYTES_MAX, "bytes"),
