@@ -1,6 +1,4 @@
-//! Amounts and other numbers. They are read digit by digit, and never as binary floating point.
-
-use std::time::Duration;
+//! Amounts. They are read digit by digit, and never as binary floating point.
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -66,19 +64,6 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Err
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(number(deserializer)?).ok_or_else(|| D::Error::custom("an amount that is no decimal"))
-    }
-}
-
-/// A number of seconds, rounded down; none where it is not more than nothing. At most a year.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seconds(pub(super) Option<Duration>);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const YEAR: Decimal = Decimal::from_parts(365 * 24 * 3600, 0, 0, false, 0);
-        let number = Amount::parse(number(deserializer)?);
-        let seconds = number.and_then(|number| u64::try_from(number.value.min(YEAR).floor()).ok());
-        Ok(Self(seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)))
     }
 }
 
@@ -151,28 +136,6 @@ mod tests {
             "1e99999999999",
         ] {
             assert!(serde_json::from_str::<Amount>(json).is_err(), "{json}");
-        }
-    }
-
-    #[test]
-    fn seconds_are_rounded_down_or_unknown() {
-        let seconds = |json: &str| {
-            let seconds: Seconds = serde_json::from_str(json).expect(json);
-            seconds.0.map(|duration| duration.as_secs())
-        };
-        for (json, expected) in [
-            ("3600", Some(3600)),
-            ("\"3600\"", Some(3600)),
-            ("3599.5", Some(3599)),
-            ("1", Some(1)),
-            ("0.5", None),
-            ("0", None),
-            ("-1", None),
-            ("\"soon\"", None),
-            ("[]", None),
-            ("18446744073709551615", Some(365 * 24 * 3600)),
-        ] {
-            assert_eq!(seconds(json), expected, "{json}");
         }
     }
 }

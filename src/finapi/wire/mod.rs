@@ -7,10 +7,10 @@ mod lenient;
 mod task;
 mod text;
 mod time;
+mod token;
 mod transaction;
 
 use http::header;
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -18,14 +18,13 @@ pub(super) use access::{Accounts, Connection};
 pub(super) use lenient::Read;
 pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
+pub(super) use token::{Life, Token};
 pub(super) use transaction::Transactions;
 
 use super::breaker::Host;
 use super::error;
-use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
-use amount::Seconds;
 
 /// A list of a finAPI page: which page it is, and how many there are.
 #[derive(Debug, Default, Deserialize)]
@@ -40,27 +39,6 @@ impl Paging {
     /// Whether no page follows. Not known where finAPI says nothing.
     pub(super) fn is_last(&self, page: u32) -> bool {
         self.page_count.is_some_and(|pages| page >= pages)
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct Token {
-    access_token: SecretString,
-    refresh_token: Option<SecretString>,
-    expires_in: Option<Seconds>,
-}
-
-impl Content for Token {
-    const MEMBERS: &'static [&'static str] = &["access_token"];
-}
-
-impl From<Token> for TokenResponse {
-    fn from(token: Token) -> Self {
-        Self {
-            access_token: token.access_token,
-            refresh_token: token.refresh_token,
-            expires_in: token.expires_in.and_then(|seconds| seconds.0),
-        }
     }
 }
 
