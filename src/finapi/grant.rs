@@ -159,7 +159,7 @@ impl FinApi {
                 let token: Read<wire::Token> = parse(endpoint, &response).map_err(NoGrant::unknown)?;
                 let unreadable = |name: &String| self.metrics.unreadable("token", name);
                 token.unreadable.iter().for_each(unreadable);
-                return Ok(token.into());
+                return Ok(token.value.into());
             }
             let mut none = NoGrant::of(endpoint, &response);
             if none.denial == Denial::Forbidden {
