@@ -11,13 +11,14 @@
 //! | NotifyingUser | the web form | AwaitingUser, and `UserActionRequired` is published |
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
-//! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
+//! | Collecting | accounts, and transactions page by page | itself (next page), done; `TransactionsUpdated` is published, part by part |
 //! | Failing | nothing | done: the broker refused the failure's event before, and it is published again |
 //!
 //! Check and find come first whenever a refresh continues without a task, so nothing is started twice. Transient
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
 //! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
+mod asked;
 mod clocks;
 pub mod command;
 mod envelope;
@@ -26,6 +27,7 @@ pub mod failure;
 pub mod model;
 mod policy;
 pub mod query;
+pub mod reading;
 mod refused;
 pub mod schedule;
 mod settings;
@@ -38,20 +40,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use asked::Asked;
 pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
-pub(crate) use schedule::later;
+pub(crate) use schedule::{earlier, later};
 pub use settings::Limits;
 
-use crate::id::{TaskId, TransactionId, WebFormId};
+use crate::id::{TaskId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
 use event::Event;
 use failure::{Doubts, FailureDetails};
-use model::{Connection, WebFormLink};
-use query::{Query, QueryResult, Span};
-use schedule::earlier;
+use model::WebFormLink;
+use query::{Query, QueryResult};
+use reading::Collecting;
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -112,6 +115,8 @@ pub enum Phase {
         lookup: Lookup,
         /// The connection was found locked, so an update since the command satisfies it.
         locked: bool,
+        /// A start that may have been made, where one was asked for and nobody knows what came of it.
+        asked: Option<Asked>,
     },
     /// finAPI works on the task.
     Updating {
@@ -151,13 +156,8 @@ pub enum Phase {
         /// The failure.
         details: FailureDetails,
     },
-    /// The data is there. A checkpoint keeps all but the connection, which is read again.
-    Collecting {
-        /// The update.
-        update: Update,
-        /// The connection when it was READY.
-        connection: Connection,
-    },
+    /// The data is there and is published, as it is read.
+    Collecting(Box<Collecting>),
 }
 
 /// What to query while no task is known.
@@ -189,14 +189,6 @@ pub struct Update {
     pub task: Option<TaskRef>,
     /// How it came about.
     pub origin: UpdateOrigin,
-    /// Transactions imported from here on are published; none are where this is missing.
-    pub since: Option<Timestamp>,
-    /// Transactions imported after this belong to a later update.
-    pub until: Option<Timestamp>,
-    /// The next part to publish, from 1.
-    pub next_part: u32,
-    /// Transactions up to this id are in the parts before.
-    pub published_up_to: TransactionId,
 }
 
 /// The time, the jitter and the hints of one step.
@@ -210,6 +202,8 @@ pub struct StepContext {
     pub next_poll: Option<Duration>,
     /// What is known of finAPI's clocks.
     pub clocks: Clocks,
+    /// When workers announced starts of this refresh.
+    pub announced: Option<Asked>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -244,6 +238,7 @@ impl Refresh {
             phase: Phase::Locating {
                 lookup: Lookup::Find,
                 locked: false,
+                asked: None,
             },
             phase_since: now,
             due_at: now,
@@ -252,7 +247,7 @@ impl Refresh {
             doubts: Doubts::default(),
             refusals: 0,
         };
-        refresh.phase = refresh.locating(false);
+        refresh.phase = refresh.locating(false, None);
         refresh
     }
 
@@ -270,13 +265,7 @@ impl Refresh {
             Phase::AwaitingUser { web_form_id, .. } => Query::WebForm(web_form_id.clone()),
             // Who fails asks nothing: the outcome is known.
             Phase::Settling { .. } | Phase::Failing { .. } => Query::Connection,
-            Phase::Collecting { update, connection } => {
-                let span = match (update.since, update.until) {
-                    (Some(since), Some(until)) => Some(Span { since, until }),
-                    (None, _) | (_, None) => None,
-                };
-                Query::Collect(connection.account_ids.clone(), span)
-            }
+            Phase::Collecting(collecting) => collecting.query(),
         }
     }
 
@@ -290,25 +279,16 @@ impl Refresh {
         }
     }
 
-    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
-    pub fn locate_again(&mut self) {
-        if let Phase::Locating { lookup, .. } = &mut self.phase
-            && *lookup == Lookup::Start
-        {
-            *lookup = Lookup::Find;
-        }
-    }
-
     fn deadline(&self, policy: &Policy) -> Timestamp {
         later(self.requested_at, policy.limits.refresh)
     }
 
-    fn locating(&self, locked: bool) -> Phase {
+    fn locating(&self, locked: bool, asked: Option<Asked>) -> Phase {
         let lookup = match self.fresh_since(locked) {
             Some(_) => Lookup::Check,
             None => Lookup::Find,
         };
-        Phase::Locating { lookup, locked }
+        Phase::Locating { lookup, locked, asked }
     }
 
     /// Since when a successful update satisfies the command, where one may.
@@ -333,7 +313,7 @@ impl Refresh {
 
     fn next_part(&self) -> u32 {
         match &self.phase {
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
+            Phase::Collecting(collecting) => collecting.reading.part,
             Phase::Failing { part, .. } => *part,
             _ => 1,
         }
@@ -355,7 +335,8 @@ impl Refresh {
             Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => {
                 Some(task)
             }
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
+            Phase::Settling { update } => update.task.as_ref(),
+            Phase::Collecting(collecting) => collecting.update.task.as_ref(),
             Phase::Failing { task, .. } => task.as_ref(),
             Phase::Locating { .. } => None,
         }
@@ -365,12 +346,8 @@ impl Refresh {
 impl Update {
     fn of(task: TaskRef, origin: UpdateOrigin) -> Self {
         Self {
-            since: Some(task.created_at),
             task: Some(task),
             origin,
-            until: None,
-            next_part: 1,
-            published_up_to: TransactionId::default(),
         }
     }
 }
@@ -385,7 +362,7 @@ impl Phase {
             Self::NotifyingUser { .. } => "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
-            Self::Collecting { .. } => "collecting",
+            Self::Collecting(_) => "collecting",
             Self::Failing { .. } => "failing",
         }
     }

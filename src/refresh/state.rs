@@ -1,11 +1,15 @@
 //! The checkpoint: a refresh as it is written into a message, and read back by whatever worker takes it.
 
+mod reading;
+
+use std::time::Duration;
+
 use jiff::Timestamp;
 use prost::Message as _;
 
 use super::failure::Doubts;
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
+use super::{Asked, Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
 use crate::proto::refresh_state as wire;
 use crate::proto::{
@@ -17,6 +21,9 @@ pub const VERSION: u32 = 1;
 
 /// The full name of the protobuf message.
 pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
+
+/// After this, what the query before a checkpoint said may be old.
+const UNINTERRUPTED: Duration = Duration::from_secs(60);
 
 /// Why no refresh can continue from a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +100,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         phase: Phase::Locating {
             lookup: super::Lookup::Find,
             locked: false,
+            asked: None,
         },
         phase_since: times.read(state.phase_since, "phase_since")?,
         due_at: times.read(state.due_at, "due_at")?,
@@ -106,7 +114,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| wrong("phase"))? {
-        wire::Phase::Locating(locating) => refresh.locating(locating.locked),
+        wire::Phase::Locating(locating) => refresh.locating(locating.locked, times.asked(&locating)?),
         wire::Phase::Updating(updating) => Phase::Updating {
             task: times.task(updating.task)?,
         },
@@ -115,11 +123,10 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             web_form_id: awaiting.web_form_id.parse().map_err(|_| wrong("web_form_id"))?,
             expires_at: times.read(awaiting.expires_at, "expires_at")?,
         },
-        wire::Phase::Settling(wire::Settling { update }) | wire::Phase::Collecting(wire::Collecting { update }) => {
-            Phase::Settling {
-                update: times.update(update, requested_at)?,
-            }
-        }
+        wire::Phase::Settling(wire::Settling { update }) => Phase::Settling {
+            update: times.update(update)?,
+        },
+        wire::Phase::Collecting(collecting) => Phase::Collecting(Box::new(reading::read(collecting, &times)?)),
         wire::Phase::Failing(failing) => Phase::Failing {
             task: failing.task.map(|task| times.task(Some(task))).transpose()?,
             part: Some(failing.part)
@@ -128,6 +135,9 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             details: failure(failing.failure)?.into(),
         },
     };
+    if later(refresh.phase_since, UNINTERRUPTED) < now {
+        refresh.interrupted();
+    }
     Ok(refresh)
 }
 
@@ -141,7 +151,11 @@ fn due_at(refresh: &Refresh) -> Timestamp {
 
 fn phase(phase: &Phase) -> wire::Phase {
     match phase {
-        Phase::Locating { locked, .. } => wire::Phase::Locating(wire::Locating { locked: *locked }),
+        Phase::Locating { locked, asked, .. } => wire::Phase::Locating(wire::Locating {
+            locked: *locked,
+            asked_first: asked.map(|asked| from_timestamp(asked.first)),
+            asked_last: asked.map(|asked| from_timestamp(asked.last)),
+        }),
         Phase::Updating { task } | Phase::NotifyingUser { task, .. } => wire::Phase::Updating(wire::Updating {
             task: Some(write_task(task)),
         }),
@@ -157,9 +171,7 @@ fn phase(phase: &Phase) -> wire::Phase {
         Phase::Settling { update } => wire::Phase::Settling(wire::Settling {
             update: Some(write_update(update)),
         }),
-        Phase::Collecting { update, .. } => wire::Phase::Collecting(wire::Collecting {
-            update: Some(write_update(update)),
-        }),
+        Phase::Collecting(collecting) => wire::Phase::Collecting(reading::write(collecting)),
         Phase::Failing { task, part, details } => wire::Phase::Failing(wire::Failing {
             task: task.as_ref().map(write_task),
             part: *part,
@@ -179,10 +191,6 @@ fn write_update(update: &Update) -> wire::Update {
     wire::Update {
         task: update.task.as_ref().map(write_task),
         origin: update.origin.into(),
-        since: update.since.map(from_timestamp),
-        until: update.until.map(from_timestamp),
-        next_part: update.next_part,
-        published_up_to: update.published_up_to.get(),
     }
 }
 
@@ -211,26 +219,25 @@ struct Times {
 }
 
 impl Times {
-    fn update(&self, update: Option<wire::Update>, requested_at: Timestamp) -> Result<Update, Unreadable> {
+    fn update(&self, update: Option<wire::Update>) -> Result<Update, Unreadable> {
         let update = update.ok_or_else(|| wrong("update"))?;
-        let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| self.read(Some(at), name)).transpose();
         let origin = UpdateOrigin::try_from(update.origin).ok();
-        let since = optional(update.since, "since")?;
-        if since.is_some_and(|since| since < earlier(requested_at, apart_max())) {
-            return Err(wrong("since"));
-        }
         Ok(Update {
             origin: origin
                 .filter(|origin| *origin != UpdateOrigin::Unspecified)
                 .ok_or_else(|| wrong("origin"))?,
             task: update.task.map(|task| self.task(Some(task))).transpose()?,
-            since,
-            until: optional(update.until, "until")?,
-            next_part: Some(update.next_part)
-                .filter(|part| *part > 0)
-                .ok_or_else(|| wrong("next_part"))?,
-            published_up_to: update.published_up_to.into(),
         })
+    }
+
+    fn asked(&self, locating: &wire::Locating) -> Result<Option<Asked>, Unreadable> {
+        match (locating.asked_first, locating.asked_last) {
+            (None, None) => Ok(None),
+            (first, last) => Ok(Some(Asked {
+                first: self.read(first, "asked_first")?,
+                last: self.read(last, "asked_last")?,
+            })),
+        }
     }
 
     fn task(&self, task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {
@@ -243,6 +250,11 @@ impl Times {
 
     fn read(&self, at: Option<prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
         self.required(at.as_ref().and_then(timestamp), name)
+    }
+
+    /// A moment that the command may have chosen.
+    fn any(&self, at: Option<prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
+        at.as_ref().and_then(timestamp).ok_or_else(|| wrong(name))
     }
 
     fn required(&self, at: Option<Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {

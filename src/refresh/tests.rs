@@ -6,6 +6,7 @@ mod events;
 mod locating;
 mod parts;
 mod random;
+mod reading;
 mod recorded;
 mod retrying;
 mod settling;
@@ -19,10 +20,10 @@ use secrecy::SecretString;
 use super::event::{EventKind, Transactions};
 use super::failure::{Failure, FailureClass};
 use super::model::{
-    Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
-    WebFormStatus,
+    Account, BankError, Collected, Connection, Interface, Page, PageIds, Task, TaskStatus, Totals, Transaction,
+    WebForm, WebFormLink, WebFormStatus,
 };
-use super::query::{Query, QueryResult, Response, Span};
+use super::query::{PageQuery, Query, QueryResult, Response, Wanted};
 use super::*;
 use crate::id::{AccountId, ConnectionId};
 use crate::proto::{
@@ -167,6 +168,7 @@ fn ready() -> Connection {
         account_ids: accounts(),
         interfaces: vec![Interface {
             name: "XS2A".into(),
+            last_manual_update_at: Some(at(3)),
             ..Interface::default()
         }],
     }
@@ -191,8 +193,25 @@ fn updated_at(seconds: i64) -> Connection {
     }
 }
 
+/// Accounts, and all their transactions on one page.
+#[derive(Clone)]
+struct Data {
+    accounts: Vec<Account>,
+    transactions: Vec<Transaction>,
+}
+
+fn page_ids(transactions: &[Transaction]) -> Option<PageIds> {
+    let last = transactions.iter().map(|transaction| transaction.id).max()?;
+    let have_last = transactions.iter().filter(|transaction| transaction.id == last);
+    Some(PageIds {
+        first: transactions.iter().map(|transaction| transaction.id).min()?,
+        last,
+        last_accounts: have_last.map(|transaction| transaction.account_id).collect(),
+    })
+}
+
 /// Two accounts, and so many transactions in turn, with ids from 1.
-fn collected(transactions: i64) -> Collected {
+fn collected(transactions: i64) -> Data {
     let account = |id: AccountId| Account {
         id,
         name: format!("Konto {id}"),
@@ -206,7 +225,7 @@ fn collected(transactions: i64) -> Collected {
         purpose: format!("Zweck {id}"),
         ..Transaction::default()
     };
-    Collected {
+    Data {
         accounts: accounts().into_iter().map(account).collect(),
         transactions: (1..=transactions).map(transaction).collect(),
     }
@@ -241,6 +260,22 @@ impl Said for Connection {
     }
 }
 
+impl Said for Data {
+    fn said(self) -> QueryResult {
+        let page = Page {
+            ids: page_ids(&self.transactions),
+            is_last: true,
+            totals: Totals::default(),
+            transactions: self.transactions,
+        };
+        Collected {
+            accounts: Some(self.accounts),
+            page: Some(page),
+        }
+        .said()
+    }
+}
+
 impl Said for Collected {
     fn said(self) -> QueryResult {
         Ok(Response::Collected(self))
@@ -265,6 +300,7 @@ struct Run {
     policy: Policy,
     jitter: f64,
     next_poll: Option<Duration>,
+    clocks: Clocks,
     now: Timestamp,
     refresh: Option<Refresh>,
     published: Vec<Event>,
@@ -283,6 +319,7 @@ impl Run {
             policy,
             jitter: 0.5,
             next_poll: None,
+            clocks: Clocks::default(),
             now: at(0),
             refresh: None,
             published: Vec::new(),
@@ -338,6 +375,14 @@ impl Run {
         self
     }
 
+    /// The command comes again, and the broker says so.
+    fn came_back(&mut self) -> &mut Self {
+        let now = self.now;
+        self.redelivered();
+        self.refresh.as_mut().expect("a refresh").came_back(now);
+        self
+    }
+
     /// Another worker takes the refresh up from its checkpoint.
     fn taken_up(&mut self) -> &mut Self {
         self.refresh = Some(checkpoint::round_trip(self.at()));
@@ -381,6 +426,16 @@ impl Run {
         self.respond(said)
     }
 
+    /// Finds nothing until a start is due, and says how long that took.
+    fn find_until_it_starts(&mut self) -> Duration {
+        let began = self.now;
+        while self.at().query() == Query::FindTask {
+            self.find([]);
+        }
+        self.asks(&Query::Start);
+        self.now.duration_since(began).try_into().expect("a time")
+    }
+
     fn start(&mut self, said: impl Said) -> &mut Self {
         self.asks(&Query::Start);
         self.respond(said)
@@ -394,6 +449,14 @@ impl Run {
     fn form(&mut self, said: impl Said) -> &mut Self {
         self.asks(&Query::WebForm("form-1".into()));
         self.respond(said)
+    }
+
+    /// From when on transactions are asked for.
+    fn since(&self) -> Timestamp {
+        match self.at().query() {
+            Query::Collect(Wanted { page: Some(page), .. }) => page.since,
+            query => panic!("no page is asked for: {query:?}"),
+        }
     }
 
     fn collect(&mut self, said: impl Said) -> &mut Self {
@@ -411,7 +474,8 @@ impl Run {
             now: self.now,
             jitter: self.jitter,
             next_poll: self.next_poll,
-            clocks: Clocks::default(),
+            clocks: self.clocks,
+            announced: None,
         };
         let step = refresh.step(said.said(), context, &self.policy);
         self.published.extend(step.events);

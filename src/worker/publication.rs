@@ -18,9 +18,10 @@ use crate::refresh::event::{Event, EventKind};
 use crate::refresh::{Next, Refresh, Step, later};
 use crate::telemetry::traces::{ProcessSpan, SendSpan};
 
-/// The wait before a publish that failed is tried again. It doubles each time, because some of the bound queues may have taken
+/// The wait before a publish that failed is tried again. Short, because RabbitMQ from 4.3 on also refuses what an ephemeral queue would
+/// have got that has just gone. It doubles each time, because some of the bound queues may have taken
 /// the message.
-const RETRY_WAIT: Duration = Duration::from_secs(1);
+const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest such wait.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -216,8 +217,11 @@ impl Context {
             step.events.first().map(Event::kind),
             Some(EventKind::UserActionRequired(_))
         );
-        let outcome = messages.split_off(usize::from(notifies));
-        for messages in [messages, outcome] {
+        let mut parts = messages.split_off(usize::from(notifies));
+        // Whoever has the end of an outcome has all of it.
+        let ends = step.events.last().is_some_and(Event::is_last);
+        let end = parts.split_off(parts.len().saturating_sub(usize::from(ends)));
+        for messages in [messages, parts, end] {
             if messages.is_empty() {
                 continue;
             }

@@ -70,16 +70,12 @@ fn class(result: &QueryResult) -> Option<FailureClass> {
 }
 
 /// A whole refresh, as the worker's queries do it.
-async fn refreshed(world: &World) -> Collected {
+async fn refreshed(world: &World) -> (Vec<Account>, Vec<Transaction>) {
     let task = world.start(1).await;
     world.poll(1, task.id.as_str()).await;
     pass(10).await;
     assert!(world.connection(1).await.ready);
-    let span = Span {
-        since: start(),
-        until: start() + secs(3600),
-    };
-    world.collect(1, Some(span)).await
+    (world.accounts(1).await, world.transactions(1, start()).await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +89,7 @@ async fn either_version_is_spoken_and_means_the_same() {
     ] {
         let world = World::of(bound_to(bound), speaking(ours));
         world.client.keep_version_until_proven().await;
-        let Collected { accounts, transactions } = refreshed(&world).await;
+        let (accounts, transactions) = refreshed(&world).await;
         assert_eq!((accounts.len(), transactions.len()), (2, 5));
         read.push(format!("{:?} {accounts:?} {transactions:?}", world.connection(1).await));
     }

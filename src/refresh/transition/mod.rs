@@ -1,5 +1,7 @@
 //! One step: what finAPI responded decides where a refresh goes. Each method takes the refresh and hands back the step.
 
+mod collecting;
+mod locate;
 mod outcome;
 mod task;
 mod trouble;
@@ -9,9 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::failure::{Doubts, Failure, FailureDetails};
-use super::query::Response;
+use super::query::{Query, Response};
 use super::schedule::Polling;
-use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
+use locate::Search;
+
+use super::{Asked, Next, Phase, Policy, Refresh, Step, StepContext, event, later};
 
 /// What the transitions of one step share.
 pub(super) struct Transition<'a> {
@@ -26,8 +30,9 @@ impl Transition<'_> {
             (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
                 self.on_connection(refresh, &connection, locked)
             }
-            (Phase::Locating { lookup, locked }, Response::Tasks(tasks)) => {
-                self.on_task_list(refresh, tasks, lookup, locked)
+            (Phase::Locating { lookup, asked, .. }, Response::Tasks(tasks)) => {
+                let asked = Asked::both(self.context.announced, asked);
+                self.on_task_list(refresh, tasks, Search { lookup, asked })
             }
             (Phase::Locating { .. } | Phase::Updating { .. }, Response::Task(task)) => self.follow_task(refresh, task),
             (Phase::NotifyingUser { task, form, reason }, Response::WebForm(web_form)) => {
@@ -39,8 +44,13 @@ impl Transition<'_> {
             (Phase::Settling { update }, Response::Connection(connection)) => {
                 self.on_connection_settling(refresh, update, connection)
             }
-            (Phase::Collecting { update, connection }, Response::Collected(collected)) => {
-                self.on_collected(refresh, update, &connection, &collected)
+            (Phase::Collecting(collecting), Response::Connection(connection))
+                if collecting.query() == Query::Connection =>
+            {
+                self.on_connection_collecting(refresh, collecting, connection)
+            }
+            (Phase::Collecting(collecting), Response::Collected(collected)) => {
+                self.on_collected(refresh, collecting, collected)
             }
             (phase, response) => {
                 let message = format!("{} in {}", response.name(), phase.name());

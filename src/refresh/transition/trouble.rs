@@ -19,6 +19,7 @@ use crate::proto::FailureReason;
 use crate::refresh::failure::{Doubts, Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
+use crate::refresh::query::{Query, Wanted};
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 /// What was not there so soon after it was made is only not to be seen yet.
@@ -28,7 +29,8 @@ const NOT_YET_SEEN: Duration = Duration::from_secs(10);
 const BELIEVED_AT: u32 = 3;
 
 impl Transition<'_> {
-    pub(in crate::refresh) fn on_call_failed(&self, mut refresh: Refresh, failure: Failure) -> Step {
+    pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+        let mut refresh = self.note_start(refresh, &failure);
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
@@ -39,14 +41,18 @@ impl Transition<'_> {
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }
         refresh.doubts = refresh.doubts.after(failure.class);
+        if let Phase::Collecting(collecting) = &mut refresh.phase {
+            collecting.reading.interrupt();
+        }
         match failure.class {
+            FailureClass::Rejected | FailureClass::NotFound if asks_for_page(&refresh) => self.on_page_refused(refresh),
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
             FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
             FailureClass::Locked => match refresh.phase {
                 Phase::Locating {
                     lookup: Lookup::Start, ..
-                } => self.query_next(refresh, Lookup::Follow, true),
+                } => self.follow_lock(refresh),
                 _ => self.retry_after(refresh, None),
             },
             FailureClass::Unavailable
@@ -148,9 +154,11 @@ impl Transition<'_> {
             Phase::Locating {
                 lookup: Lookup::Start,
                 locked,
+                asked,
             } => Phase::Locating {
                 lookup: Lookup::Find,
                 locked,
+                asked,
             },
             phase => phase,
         };
@@ -161,4 +169,9 @@ impl Transition<'_> {
             ..refresh
         })
     }
+}
+
+/// Whether it asked for transactions of accounts that may be gone.
+fn asks_for_page(refresh: &Refresh) -> bool {
+    matches!(refresh.query(), Query::Collect(Wanted { page: Some(_), .. }))
 }

@@ -61,11 +61,20 @@ fn whole_history() -> RefreshState {
     };
     let update = wire::Update {
         origin: UpdateOrigin::Silent.into(),
-        since: Some(since),
         ..wire::Update::default()
     };
+    let collecting = wire::Collecting {
+        update: Some(update),
+        covered_from: Some(since),
+        covered_until: Some(since),
+        began: Some(since),
+        page: 1,
+        way: 1,
+        part: 1,
+        ..wire::Collecting::default()
+    };
     RefreshState {
-        phase: Some(wire::Phase::Settling(wire::Settling { update: Some(update) })),
+        phase: Some(wire::Phase::Collecting(collecting)),
         ..checkpoint()
     }
 }
@@ -283,7 +292,7 @@ async fn what_is_forged_in_the_quarantine_and_the_delay_queues_delays_nobody() {
 
 #[tokio::test]
 async fn a_sender_sends_no_command_to_the_quarantine() {
-    let headers = ["x-delivery-count", "bankrefresh_redeliveries"];
+    let headers = ["x-delivery-count", "x-acquired-count", "bankrefresh_redeliveries"];
     let cases = headers.map(|header| async move {
         let mut neighbours = Neighbours::start(&[]).await;
         let properties = of_command().with_headers(&[entry(header.as_bytes(), &number(5))]);
