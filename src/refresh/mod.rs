@@ -30,6 +30,7 @@ mod refused;
 pub mod schedule;
 mod settings;
 pub mod state;
+mod times;
 mod transition;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub use settings::Limits;
+pub use times::Times;
 
 use crate::id::{TaskId, TransactionId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
@@ -73,6 +75,8 @@ pub struct Refresh {
     pub failures: u32,
     /// How often in a row the broker refused what was to be published.
     pub refusals: u32,
+    /// When what happened, for whoever watches it.
+    pub times: Times,
 }
 
 /// Without the envelope, and with nothing of the command but its id.
@@ -245,6 +249,7 @@ impl Refresh {
             polls: 0,
             failures: 0,
             refusals: 0,
+            times: Times::default(),
         };
         refresh.phase = refresh.locating(false);
         refresh

@@ -54,6 +54,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         polls: refresh.polls,
         failures: refresh.failures,
         refusals: refresh.refusals,
+        times: Some(refresh.times.written()),
     }
     .encode_to_vec()
 }
@@ -96,6 +97,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         polls: state.polls,
         failures: state.failures,
         refusals: state.refusals,
+        times: super::Times::read(state.times, times.last),
         command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| wrong("phase"))? {

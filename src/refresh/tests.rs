@@ -9,6 +9,7 @@ mod random;
 mod recorded;
 mod retrying;
 mod settling;
+mod times;
 mod updating;
 mod use_cases;
 mod user;
@@ -162,6 +163,8 @@ fn ready() -> Connection {
     Connection {
         bank_id: 11.into(),
         bank_name: "Testbank".into(),
+        bank_bic: "TESTDE88XXX".into(),
+        bank_code: "50010517".into(),
         ready: true,
         categorized: true,
         account_ids: accounts(),

@@ -93,9 +93,23 @@ async fn either_version_is_spoken_and_means_the_same() {
     ] {
         let world = World::of(bound_to(bound), speaking(ours));
         world.client.keep_version_until_proven().await;
-        let Collected { accounts, transactions } = refreshed(&world).await;
+        let Collected {
+            accounts,
+            mut transactions,
+        } = refreshed(&world).await;
         assert_eq!((accounts.len(), transactions.len()), (2, 5));
-        read.push(format!("{:?} {accounts:?} {transactions:?}", world.connection(1).await));
+        let mut connection = world.connection(1).await;
+        // V2 alone has these.
+        for interface in &mut connection.interfaces {
+            assert_eq!(interface.consent_supports_new_accounts.is_some(), bound == Bound::V2);
+            interface.consent_supports_new_accounts = None;
+        }
+        for transaction in &mut transactions {
+            transaction.bank_transaction_code_description.clear();
+            transaction.fee_currency.clear();
+            transaction.fee_amount = None;
+        }
+        read.push(format!("{connection:?} {accounts:?} {transactions:?}"));
     }
     for other in &read[1..] {
         assert_eq!(*other, read[0]);
@@ -354,4 +368,59 @@ async fn a_probe_that_fails_changes_nothing_of_what_has_worked() {
     assert!(result.expect_err("unknown").is_not_sent());
     assert_eq!(proving.world.client.unproven(), None);
     proving.world.connection(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_field_that_finapi_has_is_read() {
+    for bound in Bound::ALL {
+        let world = World::of(bound_to(bound), speaking(ApiVersion::Auto));
+        world.client.keep_version_until_proven().await;
+        world.start(9008).await;
+        pass(20).await;
+        let span = Span {
+            since: start(),
+            until: start() + secs(3600),
+        };
+        let read = world.collect(9008, Some(span)).await;
+        let account = &read.accounts[0];
+        assert_eq!(account.holder_name, "Žofie Nováková");
+        assert_eq!(account.number, "0009008001");
+        assert!(account.overdraft.is_some() && account.overdraft_limit.is_some() && account.available_funds.is_some());
+        assert!(account.interfaces[0].last_attempt_at.is_some());
+        let connection = world.connection(9008).await;
+        assert_eq!(connection.bank_code, "50010517");
+        assert_eq!(connection.interfaces[0].consent_status, "PRESENT");
+        let any = |has: fn(&crate::refresh::model::Transaction) -> bool| read.transactions.iter().any(has);
+        let texts: [fn(&crate::refresh::model::Transaction) -> &String; 14] = [
+            |t| &t.counterpart_account_number,
+            |t| &t.counterpart_bank_code,
+            |t| &t.counterpart_bank_name,
+            |t| &t.customer_reference,
+            |t| &t.creditor_id,
+            |t| &t.ultimate_debtor,
+            |t| &t.ultimate_creditor,
+            |t| &t.sepa_purpose_code,
+            |t| &t.bank_transaction_code,
+            |t| &t.zka_code,
+            |t| &t.swift_code,
+            |t| &t.primanota,
+            |t| &t.original_currency,
+            |t| &t.end_to_end_reference,
+        ];
+        for (number, text) in texts.into_iter().enumerate() {
+            assert!(
+                read.transactions
+                    .iter()
+                    .any(|transaction| !text(transaction).is_empty()),
+                "{number}"
+            );
+        }
+        assert!(any(|t| t.original_amount.is_some()) && any(|t| t.compensation_amount.is_some()));
+        let of_v2 = [
+            any(|t| t.fee_amount.is_some()),
+            any(|t| !t.fee_currency.is_empty()),
+            any(|t| !t.bank_transaction_code_description.is_empty()),
+        ];
+        assert_eq!(of_v2, [bound == Bound::V2; 3]);
+    }
 }

@@ -40,6 +40,8 @@ pub(in crate::refresh) fn transactions_updated(
         bank: Some(Bank {
             id: connection.bank_id.get(),
             name: cut(&connection.bank_name),
+            bic: cut(&connection.bank_bic),
+            bank_code: cut(&connection.bank_code),
         }),
         part,
         new_transactions: count(collected.transactions.len()),

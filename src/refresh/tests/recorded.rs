@@ -37,6 +37,7 @@ fn describe(refresh: &Refresh) -> String {
         polls,
         failures,
         refusals,
+        times: _,
     } = refresh;
     let command = RefreshConnection::from(&**command);
     format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::failure::{Failure, FailureDetails};
+use super::model::WebFormStatus;
 use super::query::Response;
 use super::schedule::Polling;
 use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
@@ -20,7 +21,7 @@ pub(super) struct Transition<'a> {
 }
 
 impl Transition<'_> {
-    pub(super) fn on_response(&self, refresh: Refresh, response: Response) -> Step {
+    pub(super) fn on_response(&self, mut refresh: Refresh, response: Response) -> Step {
         match (refresh.phase.clone(), response) {
             (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
                 self.on_connection(refresh, &connection, locked)
@@ -33,6 +34,9 @@ impl Transition<'_> {
                 self.notify_user(refresh, task, &form, reason, &web_form)
             }
             (Phase::AwaitingUser { task, expires_at, .. }, Response::WebForm(form)) => {
+                if form.status != WebFormStatus::Open {
+                    refresh.times.web_form_ended = Some(self.context.now);
+                }
                 self.on_web_form(refresh, task, expires_at, form)
             }
             (Phase::Settling { update }, Response::Connection(connection)) => {
@@ -87,7 +91,8 @@ impl Transition<'_> {
         })
     }
 
-    fn schedule(&self, refresh: Refresh) -> Step {
+    fn schedule(&self, mut refresh: Refresh) -> Step {
+        refresh.times.on_phase(&refresh.phase, self.context.now);
         let (now, deadline) = (self.context.now, refresh.deadline(self.policy));
         // Past the deadline only an outcome that is half published continues, and its waits are as long as any.
         let due_at = if now < deadline {
