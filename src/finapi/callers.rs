@@ -3,9 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use http::StatusCode;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use super::error::is_foreign;
+use super::transport::HttpResponse;
 use crate::id::UserId;
 
 /// Users that called within this time count, and if these are too few, those that called before them.
@@ -24,13 +27,22 @@ pub enum CallEnd {
     Answered,
     /// The host refused it for load (429).
     Refused,
-    /// A server error, a lost connection, or no answer in time.
+    /// A server error, what somebody else says in finAPI's place, a lost connection, or no answer in time.
     Failed,
     /// No connection could be made.
     NoConnection,
 }
 
 impl CallEnd {
+    /// By the status, and by the body where all of it came.
+    pub(super) fn of(status: StatusCode, read: Option<&HttpResponse>) -> Self {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Self::Refused,
+            status if status.is_server_error() || read.is_some_and(is_foreign) => Self::Failed,
+            _ => Self::Answered,
+        }
+    }
+
     /// Whether the host may be down.
     #[must_use]
     pub fn is_failure(self) -> bool {

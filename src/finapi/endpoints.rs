@@ -45,7 +45,7 @@ impl FinApi {
                 (names, response) = (names.other(), other);
             }
         }
-        let task: wire::Task = understand(endpoint, &response)?;
+        let task: wire::Task = understand(endpoint, Host::WebForm, &response)?;
         if self.names.set(names).is_ok() {
             self.metrics
                 .names([Names::Guide, Names::Reference].map(Names::name), Some(names.name()));
@@ -89,7 +89,7 @@ impl FinApi {
             let response = self
                 .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
-            let read: wire::Tasks = understand(endpoint, &response)?;
+            let read: wire::Tasks = understand(endpoint, Host::WebForm, &response)?;
             tasks.extend(
                 read.of(id)
                     .map_err(|error| misunderstood(endpoint, &response, &error))?,
@@ -189,9 +189,9 @@ impl FinApi {
     }
 
     async fn read<T: DeserializeOwned>(&self, request: UserRequest<'_>) -> Result<T, Interrupt> {
-        let endpoint = request.endpoint;
+        let (endpoint, host) = (request.endpoint, request.host);
         let response = self.send_for_user(request).await?;
-        Ok(understand(endpoint, &response)?)
+        Ok(understand(endpoint, host, &response)?)
     }
 }
 

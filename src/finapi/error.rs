@@ -1,104 +1,87 @@
-//! What a status and an error body mean. finAPI's free texts stay out: they may repeat what was sent.
+//! A call that brought nothing good, as a [`Failure`]. finAPI's free texts stay out: they may repeat what was sent.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Deserialize;
-use serde_json::Value;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::breaker::Host;
 use super::transport::{HttpResponse, TransportError};
+pub(super) use super::verdict::Api;
+use super::verdict::{self, Refusal};
 use crate::limits::{CODE_CHARACTERS_MAX, FIELDS_MAX};
 use crate::refresh::failure::{Failure, FailureClass};
 
-/// Which of finAPI's APIs responded; the same status means different things in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Api {
-    /// Access and Web Form 2.0, on behalf of a user.
-    User,
-    /// `POST /oauth/token`.
-    OAuth,
-}
+/// The longest wait that is obeyed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Any of finAPI's error bodies.
-#[derive(Debug, Default, Deserialize)]
-struct Body {
-    code: Option<String>,
-    error: Option<String>,
-    #[serde(default)]
-    errors: Vec<Entry>,
+impl From<Host> for Api {
+    fn from(host: Host) -> Self {
+        match host {
+            Host::WebForm => Self::WebForm,
+            Host::Access | Host::Credentials => Self::Access,
+        }
+    }
 }
-
-#[derive(Debug, Deserialize)]
-struct Entry {
-    code: Option<String>,
-    field: Option<String>,
-}
-
-/// Codes that say the bank, or what was asked of it, is not supported.
-const NOT_SUPPORTED: [&str; 6] = [
-    "BANK_NOT_SUPPORTED",
-    "NOT_SUPPORTED",
-    "PAYMENT_NOT_SUPPORTED",
-    "BANK_NOT_UNIQUE",
-    "NOT_ALLOWED",
-    "MANDATOR_MISCONFIGURATION",
-];
 
 /// Classifies a response that is not a success.
 pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Failure {
-    let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
-    let fields = body.errors.iter().filter_map(|entry| entry.field.as_deref());
-    let fields: Vec<&str> = fields.map(word).take(FIELDS_MAX).collect();
-    let first = body.errors.iter().find_map(|entry| entry.code.clone());
-    let code = body.code.or(first).or(body.error);
-    let code = code.map(|code| Some(code).filter(|code| is_word(code)).unwrap_or_default());
-    let mut message = format!("{endpoint} answered {}", response.status.as_u16());
-    if let Some(code) = code.as_ref().filter(|code| !code.is_empty()) {
-        message.push(' ');
-        message.push_str(code);
+    let status = response.status.as_u16();
+    let form = Refusal::of(&response.body);
+    let is_own = form.is_of(api, status);
+    let code = form.code().filter(|_| is_own);
+    let retry_after = retry_after(&response.headers);
+    let own = is_own.then(|| code.unwrap_or_default());
+    let class = match api {
+        Api::OAuth => verdict::of_token(status, own, retry_after),
+        Api::Access | Api::WebForm => verdict::of_call(status, own, retry_after),
+    };
+    let code = code.map(|code| if is_word(code) { code } else { "" }.to_owned());
+    let mut message = format!("{endpoint} answered {status}");
+    match (&code, &form) {
+        (Some(code), _) if !code.is_empty() => message = format!("{message} {code}"),
+        (_, Refusal::Validation(fields)) if is_own && !fields.is_empty() => {
+            let fields: Vec<&str> = fields.iter().map(|field| word(field)).take(FIELDS_MAX).collect();
+            message = format!("{message} for {}", fields.join(", "));
+        }
+        _ if class == FailureClass::Foreign => message.push_str(" in a form that is not finAPI's"),
+        _ => {}
     }
-    if !fields.is_empty() {
-        message.push_str(" for ");
-        message.push_str(&fields.join(", "));
+    if class == FailureClass::Foreign && response.status == StatusCode::FORBIDDEN {
+        message.push_str("; if it lasts, see whether the client's licence has what this endpoint is for");
     }
-    let request_id = response.request_id().map(str::to_owned);
     Failure {
-        class: class(api, response, code.as_deref()),
+        class,
         code,
         message,
-        request_id,
+        request_id: response.request_id().map(str::to_owned),
     }
 }
 
 /// The names of the fields that a validation error complains of.
 pub(super) fn invalid_fields(body: &[u8]) -> Vec<String> {
-    let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    body.errors.into_iter().filter_map(|entry| entry.field).collect()
+    match Refusal::of(body) {
+        Refusal::Validation(fields) => fields,
+        _ => Vec::new(),
+    }
 }
 
-/// Whether a refusal has one of the two forms in which Access and its token endpoint write theirs. Whatever else is on the way has others.
+/// Whether somebody else speaks in finAPI's place: what came is none of finAPI's forms. Server errors need no form.
+pub(super) fn is_foreign(response: &HttpResponse) -> bool {
+    match response.status.as_u16() {
+        200..=299 => !super::wire::is_json_object(&response.body),
+        400..=499 => Refusal::of(&response.body) == Refusal::Foreign,
+        _ => true,
+    }
+}
+
+/// Whether a refusal is how Access and its token endpoint write theirs. Whatever else is on the way has other forms.
 pub(super) fn is_of_access(response: &HttpResponse) -> bool {
-    let Ok(body) = serde_json::from_slice::<serde_json::Map<String, Value>>(&response.body) else {
-        return false;
-    };
-    let of_services = body
-        .get("errors")
-        .and_then(|errors| errors.get(0)?.get("code")?.as_str());
-    let is_oauth_word =
-        |error: &str| !error.is_empty() && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let of_tokens = body.get("error").and_then(Value::as_str).is_some_and(is_oauth_word)
-        && !body.contains_key("status")
-        && !body.contains_key("path");
-    of_services.is_some() || of_tokens
+    Refusal::of(&response.body).is_of(Api::OAuth, response.status.as_u16())
 }
 
 /// Whether Web Form 2.0 refuses a request as invalid, in its own form.
 pub(super) fn is_validation(response: &HttpResponse) -> bool {
-    let Ok(body) = serde_json::from_slice::<serde_json::Map<String, Value>>(&response.body) else {
-        return false;
-    };
-    let is_own = body.get("errors").is_some_and(Value::is_array) && body.get("endpoint").is_some_and(Value::is_string);
-    response.status == StatusCode::BAD_REQUEST && is_own
+    response.status == StatusCode::BAD_REQUEST && matches!(Refusal::of(&response.body), Refusal::Validation(_))
 }
 
 /// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.
@@ -121,41 +104,20 @@ pub(super) fn malformed(endpoint: &str, response: &HttpResponse, error: &str) ->
     }
 }
 
-fn class(api: Api, response: &HttpResponse, code: Option<&str>) -> FailureClass {
-    match (response.status, api) {
-        (StatusCode::TOO_MANY_REQUESTS, _) => FailureClass::RateLimited(retry_after(&response.headers)),
-        (StatusCode::REQUEST_TIMEOUT, _) => FailureClass::Unavailable,
-        (StatusCode::SERVICE_UNAVAILABLE, _) if retry_after(&response.headers).is_some() => {
-            FailureClass::RateLimited(retry_after(&response.headers))
-        }
-        (status, _) if status.is_server_error() => FailureClass::Unavailable,
-        (StatusCode::BAD_REQUEST, Api::OAuth) => FailureClass::UserUnauthorized,
-        (StatusCode::UNAUTHORIZED, Api::OAuth) => FailureClass::ClientUnauthorized,
-        (StatusCode::FORBIDDEN, Api::OAuth) => FailureClass::UserUnauthorized,
-        (StatusCode::LOCKED, Api::OAuth) => FailureClass::UserLocked,
-        (StatusCode::BAD_REQUEST, Api::User) => FailureClass::Rejected,
-        (StatusCode::UNAUTHORIZED, Api::User) => FailureClass::UserUnauthorized,
-        (StatusCode::FORBIDDEN, Api::User) => FailureClass::ClientUnauthorized,
-        (StatusCode::NOT_FOUND, _) => FailureClass::NotFound,
-        (StatusCode::LOCKED, Api::User) => FailureClass::Locked,
-        (StatusCode::UNPROCESSABLE_ENTITY, _) if code.is_some_and(|code| NOT_SUPPORTED.contains(&code)) => {
-            FailureClass::NotSupported
-        }
-        (status, _) if status.is_client_error() => FailureClass::Rejected,
-        _ => FailureClass::Unexpected,
-    }
-}
-
-/// `Retry-After` in seconds, at most a day; finAPI gives no dates.
+/// What `Retry-After` asks for: seconds, or a date, which is counted from the response's own date, because clocks differ. At most a day. What is
+/// negative, fractional, past or unreadable is absent.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse::<u64>()
-        .ok()?;
-    Some(Duration::from_secs(seconds.min(24 * 3600)))
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(header::RETRY_AFTER)?;
+    let wait = if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a time beyond all others.
+        Duration::from_secs(asked.parse().unwrap_or(u64::MAX))
+    } else {
+        let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let until = httpdate::parse_http_date(asked).ok()?;
+        until.duration_since(now.unwrap_or_else(SystemTime::now)).ok()?
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 /// Whether a text is a code and no prose.
@@ -185,45 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_class() {
-        let class = |status, api| classify("GET /x", api, &response(status, &[], "")).class;
-        let user = [
-            (400, FailureClass::Rejected),
-            (401, FailureClass::UserUnauthorized),
-            (403, FailureClass::ClientUnauthorized),
-            (404, FailureClass::NotFound),
-            (408, FailureClass::Unavailable),
-            (418, FailureClass::Rejected),
-            (422, FailureClass::Rejected),
-            (423, FailureClass::Locked),
-            (429, FailureClass::RateLimited(None)),
-            (500, FailureClass::Unavailable),
-            (503, FailureClass::Unavailable),
-            (302, FailureClass::Unexpected),
-        ];
-        for (status, expected) in user {
-            assert_eq!(class(status, Api::User), expected, "{status}");
-        }
-        let oauth = [
-            (400, FailureClass::UserUnauthorized),
-            (401, FailureClass::ClientUnauthorized),
-            (403, FailureClass::UserUnauthorized),
-            (423, FailureClass::UserLocked),
-        ];
-        for (status, expected) in oauth {
-            assert_eq!(class(status, Api::OAuth), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn codes_fields_and_retry_after_are_read_and_prose_is_left_out() {
+    fn codes_and_fields_are_read_and_prose_is_left_out() {
         let unsupported = classify(
             "POST /x",
-            Api::User,
+            Api::WebForm,
             &response(
                 422,
                 &[("x-request-id", "r-1")],
-                r#"{"code":"BANK_NOT_SUPPORTED","description":"token abc"}"#,
+                r#"{"code":"BANK_NOT_SUPPORTED","description":"token abc","endpoint":"POST /x"}"#,
             ),
         );
         assert_eq!(unsupported.class, FailureClass::NotSupported);
@@ -231,15 +162,50 @@ mod tests {
         assert_eq!(unsupported.request_id.as_deref(), Some("r-1"));
         let invalid = classify(
             "POST /x",
-            Api::User,
+            Api::WebForm,
             &response(
                 400,
                 &[],
-                r#"{"errors":[{"field":"accountTypes","message":"secret"},{"field":"a b"}]}"#,
+                r#"{"errors":[{"field":"accountTypes","message":"secret"},{"field":"a b"}],"endpoint":"POST /x"}"#,
             ),
         );
         assert_eq!(invalid.message, "POST /x answered 400 for accountTypes, a field");
-        let limited = classify("GET /x", Api::User, &response(429, &[("retry-after", "7")], ""));
-        assert_eq!(limited.class, FailureClass::RateLimited(Some(Duration::from_secs(7))));
+        let foreign = classify("GET /x", Api::Access, &response(403, &[], r#"{"error":"Forbidden"}"#));
+        assert_eq!((foreign.class, foreign.code), (FailureClass::Foreign, None));
+        assert!(foreign.message.contains("licence"), "{}", foreign.message);
+    }
+
+    #[test]
+    fn a_wait_is_read_in_both_forms_and_what_is_no_wait_is_absent() {
+        let date = ("date", "Tue, 09 Mar 2021 08:36:15 GMT");
+        let wait = |asked: &str| retry_after(&response(429, &[date, ("retry-after", asked)], "").headers);
+        for (asked, seconds) in [
+            ("0", 0),
+            (" 7 ", 7),
+            ("86400", 86_400),
+            ("99999999999999999999999999", 86_400),
+            ("Tue, 09 Mar 2021 08:36:45 GMT", 30),
+            ("Tue, 09 Mar 2021 08:36:15 GMT", 0),
+            ("Tuesday, 09-Mar-21 08:36:45 GMT", 30),
+            ("Tue Mar  9 08:36:45 2021", 30),
+            ("Sun, 09 Mar 2031 08:36:45 GMT", 86_400),
+        ] {
+            assert_eq!(wait(asked), Some(Duration::from_secs(seconds)), "{asked}");
+        }
+        for absent in [
+            "",
+            "-1",
+            "1.5",
+            "+3",
+            "soon",
+            "Tue, 09 Mar 2021 08:36:14 GMT",
+            "Tue, 31 Feb 2021 08:36:45 GMT",
+            "2021-03-09T08:36:45Z",
+        ] {
+            assert_eq!(wait(absent), None, "{absent}");
+        }
+        let ahead = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        let by_our_clock = retry_after(&response(429, &[("retry-after", &ahead)], "").headers);
+        assert!(by_our_clock.is_some_and(|wait| (90..=100).contains(&wait.as_secs())));
     }
 }

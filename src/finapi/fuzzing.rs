@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::breaker::Host;
 use super::credentials::{self, Secret};
 use super::error::{self, Api};
 use super::request::is_about_names;
@@ -25,7 +26,7 @@ fn response(status: u16, body: &[u8]) -> HttpResponse {
 }
 
 pub(crate) fn task(body: &[u8]) -> Result<Response, Failure> {
-    let task: wire::Task = understand("GET /api/tasks/{id}", &response(200, body))?;
+    let task: wire::Task = understand("GET /api/tasks/{id}", Host::WebForm, &response(200, body))?;
     Ok(Response::Task(task.into()))
 }
 
@@ -33,47 +34,49 @@ pub(crate) fn task(body: &[u8]) -> Result<Response, Failure> {
 pub(crate) fn tasks(body: &[u8], id: ConnectionId) -> Result<Response, Failure> {
     let (endpoint, response) = ("GET /api/tasks", response(200, body));
     let misunderstood = |error| misunderstood(endpoint, &response, &error);
-    let read: wire::Tasks = understand(endpoint, &response)?;
+    let read: wire::Tasks = understand(endpoint, Host::WebForm, &response)?;
     let tasks = read.of(id).map_err(misunderstood)?;
     read.oldest().map_err(misunderstood)?;
     Ok(Response::Tasks(tasks))
 }
 
 pub(crate) fn web_form(body: &[u8]) -> Result<Response, Failure> {
-    let form: wire::WebForm = understand("GET /api/webForms/{id}", &response(200, body))?;
+    let form: wire::WebForm = understand("GET /api/webForms/{id}", Host::WebForm, &response(200, body))?;
     Ok(Response::WebForm(form.into()))
 }
 
 pub(crate) fn connection(body: &[u8]) -> Result<Response, Failure> {
-    let connection: wire::Connection = understand("GET /api/v1/bankConnections/{id}", &response(200, body))?;
+    let connection: wire::Connection =
+        understand("GET /api/v1/bankConnections/{id}", Host::Access, &response(200, body))?;
     Ok(Response::Connection(connection.into()))
 }
 
 pub(crate) fn accounts(body: &[u8]) -> Result<Vec<Account>, Failure> {
-    let accounts: wire::Accounts = understand("GET /api/v1/accounts", &response(200, body))?;
+    let accounts: wire::Accounts = understand("GET /api/v1/accounts", Host::Access, &response(200, body))?;
     Ok(accounts.into())
 }
 
 pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Vec<Transaction>, Failure> {
-    let read: wire::Transactions = understand("GET /api/v1/transactions", &response(200, body))?;
+    let read: wire::Transactions = understand("GET /api/v1/transactions", Host::Access, &response(200, body))?;
     Ok(read.imported_in(span).collect())
 }
 
-/// An error, from both APIs. The length of the body chooses the status, so that one input costs no more than one response.
-pub(crate) fn errors(body: &[u8]) -> [Failure; 2] {
+/// An error, from each API. The length of the body chooses the status, so that one input costs no more than one response.
+pub(crate) fn errors(body: &[u8]) -> [Failure; 3] {
     // Decides whether an update is started with the other names.
     let _ = is_about_names(&error::invalid_fields(body));
     let response = response(STATUSES[body.len() % STATUSES.len()], body);
-    [Api::User, Api::OAuth].map(|api| error::classify("POST /x", api, &response))
+    [Api::Access, Api::WebForm, Api::OAuth].map(|api| error::classify("POST /x", api, &response))
 }
 
-/// A 429 with this `Retry-After` and this request id.
+/// A 429 with this `Retry-After`, this date and this request id.
 pub(crate) fn headers(value: &[u8]) -> Option<Failure> {
     let value = HeaderValue::from_bytes(value).ok()?;
     let mut response = response(429, b"");
     response.headers.insert(header::RETRY_AFTER, value.clone());
+    response.headers.insert(header::DATE, value.clone());
     response.headers.insert("x-request-id", value);
-    Some(error::classify("GET /x", Api::User, &response))
+    Some(error::classify("GET /x", Api::Access, &response))
 }
 
 pub(crate) fn token(body: &[u8]) -> Result<TokenResponse, Failure> {

@@ -20,6 +20,7 @@ mod settings;
 pub mod tokens;
 pub mod transport;
 mod urls;
+mod verdict;
 pub mod version;
 mod wire;
 

@@ -73,13 +73,19 @@ impl FinApi {
         }
         let token = self.tokens.get(request.user_id).ok_or(Interrupt::NeedsToken)?;
         let response = self.send_wanted(&request, &token).await?;
-        if response.status != StatusCode::UNAUTHORIZED {
-            self.tokens.on_accepted(request.user_id, &token);
-        } else if self
-            .tokens
-            .on_refused(request.user_id, &token, request.control.renewals)
-        {
-            return Err(Interrupt::NeedsToken);
+        let renewals = request.control.renewals;
+        match response.status {
+            StatusCode::UNAUTHORIZED => {
+                if self.tokens.on_refused(request.user_id, &token, renewals) {
+                    return Err(Interrupt::NeedsToken);
+                }
+            }
+            // Access may say so of a locked user, which a request for a token shows. Web Form 2.0 says it of a connection.
+            StatusCode::LOCKED if request.host == Host::Access && renewals == 0 => {
+                self.tokens.on_refused(request.user_id, &token, renewals);
+                return Err(Interrupt::NeedsToken);
+            }
+            _ => self.tokens.on_accepted(request.user_id, &token),
         }
         Ok(response)
     }
@@ -118,7 +124,7 @@ impl FinApi {
         }
         let wait = match self.on_forbidden(version, sent).await {
             Forbidden::Stands => {
-                let failure = error::classify(endpoint, Api::User, &response);
+                let failure = error::classify(endpoint, Api::Access, &response);
                 let message = failure.message + self.versions.hint();
                 return Err(Failure { message, ..failure });
             }
@@ -175,7 +181,8 @@ impl FinApi {
         }
     }
 
-    /// Sends a request once. The head of the response says how it is with the host; a body that does not end is trouble of that call alone.
+    /// Sends a request once. The head of the response says how it is with the host, and its body, when somebody else speaks in finAPI's place; a
+    /// body that does not end is trouble of that call alone.
     async fn exchange(&self, call: Call<'_>, admitted: Admitted, request: Request, deadline: Instant) -> Exchanged {
         let span = traces::HttpSpan::begin(call.endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
@@ -184,8 +191,10 @@ impl FinApi {
         let (verdict, result) = match self.transport.begin(request, deadline).await {
             Ok(head) => {
                 self.clocks.observe(call.host, sent, head.status, &head.headers);
-                let verdict = self.on_end(call, admitted, end_of(head.status));
-                (Some(verdict), head.read(self.settings.body_max, deadline).await)
+                let status = head.status;
+                let read = head.read(self.settings.body_max, deadline).await;
+                let end = CallEnd::of(status, read.as_ref().ok());
+                (Some(self.on_end(call, admitted, end)), read)
             }
             Err(error) => (None, Err(error)),
         };
@@ -362,14 +371,6 @@ impl<'a> UserRequest<'a> {
 
 fn down(host: Host, wait: Duration) -> Failure {
     Failure::new(FailureClass::NotSent(wait), &format!("{} is down", host.name()))
-}
-
-fn end_of(status: StatusCode) -> CallEnd {
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => CallEnd::Refused,
-        status if status.is_server_error() => CallEnd::Failed,
-        _ => CallEnd::Answered,
-    }
 }
 
 /// What traces and metrics say of it.

@@ -128,6 +128,9 @@ pub(super) fn assert_workable(refresh: &Refresh) {
     let failures = [
         FailureClass::Unavailable,
         FailureClass::MaybeDown,
+        FailureClass::Foreign,
+        FailureClass::TokenRefused,
+        FailureClass::NotFound,
         FailureClass::RateLimited(Some(Duration::from_secs(24 * 3600))),
         FailureClass::Locked,
     ];

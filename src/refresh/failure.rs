@@ -33,13 +33,17 @@ pub enum FailureClass {
     MaybeDown,
     /// A response that can't be understood: try again, but not for long.
     Unexpected,
-    /// 423 on the start of an update: another one is running.
+    /// A refusal that is not in finAPI's own form, so that it is no word of finAPI's: try again, but not for long.
+    Foreign,
+    /// 401 to a token that was just fetched, or that came with the command: the user's fault once finAPI has said so three times in a row.
+    TokenRefused,
+    /// 423: an update of the connection is running, or more is.
     Locked,
-    /// 400: finAPI refuses the request as invalid.
+    /// finAPI refuses the request as invalid.
     Rejected,
-    /// 404.
+    /// finAPI knows no such thing, or does not know it yet.
     NotFound,
-    /// 422, or a code that says the bank can't do it.
+    /// A code that says the bank can't do it.
     NotSupported,
     /// The user's credentials or token were refused, or none were found.
     UserUnauthorized,
@@ -61,6 +65,8 @@ impl FailureClass {
             Self::Unavailable => "unavailable",
             Self::MaybeDown => "maybe_down",
             Self::Unexpected => "unexpected",
+            Self::Foreign => "foreign",
+            Self::TokenRefused => "token_refused",
             Self::Locked => "locked",
             Self::Rejected => "rejected",
             Self::NotFound => "not_found",
@@ -94,6 +100,34 @@ impl Failure {
             code: None,
             message: message.to_owned(),
             request_id: None,
+        }
+    }
+}
+
+/// How often in a row finAPI said what is hard to believe the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// That it does not know what it has just handed out.
+    pub not_found: u32,
+    /// That a token is dead that was just fetched.
+    pub token_refused: u32,
+}
+
+impl Doubts {
+    /// What is left of them after a call that failed. A call that was not made says nothing.
+    pub(super) fn after(self, class: FailureClass) -> Self {
+        let none = Self::default();
+        match class {
+            FailureClass::NotSent(_) => self,
+            FailureClass::NotFound => Self {
+                not_found: self.not_found.saturating_add(1),
+                ..none
+            },
+            FailureClass::TokenRefused => Self {
+                token_refused: self.token_refused.saturating_add(1),
+                ..none
+            },
+            _ => none,
         }
     }
 }
@@ -189,13 +223,14 @@ impl From<Failure> for FailureDetails {
             FailureClass::NotSent(_)
             | FailureClass::RateLimited(_)
             | FailureClass::Unavailable
+            | FailureClass::Foreign
             | FailureClass::MaybeDown => (FailureReason::FinapiUnavailable, true),
             FailureClass::Unexpected => (FailureReason::UnexpectedResponse, true),
             FailureClass::Locked => (FailureReason::ConnectionLocked, true),
             FailureClass::Rejected => (FailureReason::RequestRejected, false),
             FailureClass::NotFound => (FailureReason::NotFound, false),
             FailureClass::NotSupported => (FailureReason::NotSupported, false),
-            FailureClass::UserUnauthorized => (FailureReason::UserUnauthorized, false),
+            FailureClass::TokenRefused | FailureClass::UserUnauthorized => (FailureReason::UserUnauthorized, false),
             FailureClass::UserLocked => (FailureReason::UserLocked, false),
             FailureClass::ClientUnauthorized => (FailureReason::ClientUnauthorized, false),
             FailureClass::Internal => (FailureReason::Internal, true),

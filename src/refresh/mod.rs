@@ -43,15 +43,17 @@ pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
+pub(crate) use schedule::later;
 pub use settings::Limits;
 pub use times::Times;
 
 use crate::id::{TaskId, TransactionId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
 use event::Event;
-use failure::FailureDetails;
+use failure::{Doubts, FailureDetails};
 use model::{Connection, WebFormLink};
 use query::{Query, QueryResult, Span};
+use schedule::earlier;
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -73,6 +75,8 @@ pub struct Refresh {
     pub polls: u32,
     /// How often a call failed since the refresh last made progress.
     pub failures: u32,
+    /// How often in a row finAPI said what is hard to believe.
+    pub doubts: Doubts,
     /// How often in a row the broker refused what was to be published.
     pub refusals: u32,
     /// When what happened, for whoever watches it.
@@ -90,6 +94,7 @@ impl fmt::Debug for Refresh {
             .field("due_at", &self.due_at)
             .field("polls", &self.polls)
             .field("failures", &self.failures)
+            .field("doubts", &self.doubts)
             .field("refusals", &self.refusals)
             .finish_non_exhaustive()
     }
@@ -248,6 +253,7 @@ impl Refresh {
             due_at: now,
             polls: 0,
             failures: 0,
+            doubts: Doubts::default(),
             refusals: 0,
             times: Times::default(),
         };
@@ -388,16 +394,6 @@ impl Phase {
             Self::Failing { .. } => "failing",
         }
     }
-}
-
-/// A moment earlier, or the first there is.
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
-}
-
-/// A moment later, or the last there is.
-pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
 
 pub use super::settings::{Polling, Retry};
 
@@ -31,6 +32,16 @@ impl Retry {
             .mul_f64(jitter)
             .max(POLL_INTERVAL_MIN)
     }
+}
+
+/// A moment earlier, or the first there is.
+pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// A moment later, or the last there is.
+pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn exponential(initial: Duration, factor: f32, max: Duration, step: u32) -> Duration {

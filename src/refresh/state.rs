@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use prost::Message as _;
 
+use super::failure::Doubts;
 use super::schedule::POLL_INTERVAL_MIN;
 use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
@@ -53,6 +54,8 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         due_at: Some(from_timestamp(due_at(refresh))),
         polls: refresh.polls,
         failures: refresh.failures,
+        not_found: refresh.doubts.not_found,
+        token_refused: refresh.doubts.token_refused,
         refusals: refresh.refusals,
         times: Some(refresh.times.written()),
     }
@@ -96,6 +99,10 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         due_at: times.read(state.due_at, "due_at")?,
         polls: state.polls,
         failures: state.failures,
+        doubts: Doubts {
+            not_found: state.not_found,
+            token_refused: state.token_refused,
+        },
         refusals: state.refusals,
         times: super::Times::read(state.times, times.last),
         command: command.into(),

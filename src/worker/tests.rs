@@ -27,6 +27,12 @@ use crate::proto::{RefreshConnection, RefreshState, from_timestamp};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Command, Envelope, Phase, Refresh, TaskRef};
 
+/// finAPI's own word that it knows no such thing.
+const NOT_FOUND: (StatusCode, &str) = (
+    StatusCode::NOT_FOUND,
+    r#"{"code":"NOT_FOUND","description":"","timestamp":"","endpoint":"GET /api/tasks"}"#,
+);
+
 /// A worker whose finAPI counts its calls and answers all of them alike.
 struct Alone {
     server: Server,
@@ -180,7 +186,7 @@ fn parsed(command: RefreshConnection) -> Command {
 #[tokio::test(start_paused = true)]
 async fn a_quarantined_refreshs_task_is_not_polled_within_a_second_of_the_last_poll_and_then_at_once() {
     let alone = Alone::new();
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Somebody polled the task just now, and died.
     alone.quarantine().await;
@@ -207,7 +213,7 @@ async fn a_quarantined_refresh_that_was_tried_and_waits_makes_way_for_the_next()
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_died_silently_fails_liveness_and_is_made_again() {
     let alone = Alone::new();
-    let handle = alone.start(StatusCode::NOT_FOUND);
+    let handle = alone.start(NOT_FOUND);
     tokio::task::yield_now().await;
     alone.server.kill_consumers(&alone.topology.quarantine());
     alone.quarantine().await;
@@ -252,7 +258,7 @@ async fn a_command_that_waits_for_room_too_long_goes_back_to_its_lane() {
     };
     alone.send("interactive", 1).await;
     alone.send("background", 2).await;
-    let handle = alone.start_with(StatusCode::NOT_FOUND, one_in_flight());
+    let handle = alone.start_with(NOT_FOUND, one_in_flight());
     tokio::time::sleep(Duration::from_secs(17)).await;
     let lane = alone.server.peek(&alone.topology.background());
     assert_eq!(lane.len(), 1);
@@ -322,7 +328,7 @@ async fn what_finapi_answers_after_the_broker_was_lost_is_not_published() {
         ..Alone::new()
     };
     alone.send("interactive", 1).await;
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(Duration::from_millis(500)).await;
     alone.server.outage(true);
     alone.server.outage(false);
@@ -373,7 +379,7 @@ async fn a_wake_up_in_a_lane_is_a_dead_letter() {
     let alone = Alone::new();
     let wake_up = crate::callbacks::wake_up(&alone.topology, "0190f1c0-0000-7000-8000-000000000001");
     alone.publish("interactive", wake_up.message).await;
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(alone.server.depths()[&alone.topology.dead_letters()], (1, 0));
 }
@@ -388,7 +394,7 @@ async fn a_checkpoint_whose_command_is_refused_is_a_dead_letter_that_names_the_f
     state.command.as_mut().expect("a command").allowed_interfaces = vec![99];
     outgoing.message.body = state.encode_to_vec().into();
     alone.client.publish(vec![outgoing]).await.expect("published");
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let dead = alone.server.peek(&alone.topology.dead_letters());
     let reason = dead[0].properties.headers[message::REASON_HEADER].as_text();
@@ -413,7 +419,7 @@ async fn a_newer_releases_checkpoint_waits_for_as_long_as_a_refresh_may_take() {
     };
     outgoing.message.body = newer.encode_to_vec().into();
     alone.client.publish(vec![outgoing]).await.expect("published");
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     let dead = || alone.server.peek(&alone.topology.dead_letters());
     tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
     assert_eq!(dead().len(), 0);

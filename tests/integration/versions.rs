@@ -2,7 +2,9 @@
 
 use bankrefresh::sandbox::{ApiVersion, Endpoint, FaultKind, SandboxConfig};
 
-use crate::support::platform::{Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick};
+use crate::support::platform::{
+    Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick,
+};
 
 fn bound_to(api_version: ApiVersion) -> SandboxConfig {
     SandboxConfig { api_version, ..quick() }
@@ -41,7 +43,9 @@ async fn a_client_that_is_switched_while_workers_run_costs_no_refresh() {
 #[tokio::test]
 async fn as_long_as_no_version_is_proven_commands_wait_and_readyz_says_why() {
     let mut platform = Platform::start(quick()).await;
-    platform.sandbox.go_down_at(FaultKind::status(500), &[Endpoint::ClientConfiguration]);
+    platform
+        .sandbox
+        .go_down_at(FaultKind::status(500), &[Endpoint::ClientConfiguration]);
     let listen = free_address();
     let _worker = platform.worker(&[("ADMIN__LISTEN", &listen)]);
     let id = platform.send(command(1)).await;
@@ -59,7 +63,9 @@ async fn as_long_as_no_version_is_proven_commands_wait_and_readyz_says_why() {
     assert!(why.contains("GET /api/v2/clientConfiguration answered 500"), "{why}");
     assert_eq!(platform.sandbox.asked().tasks, 0);
     let topology = platform.topology.clone();
-    platform.until_depth(&topology.interactive(), |(ready, _)| ready == 1).await;
+    platform
+        .until_depth(&topology.interactive(), |(ready, _)| ready == 1)
+        .await;
     platform.sandbox.come_up();
     assert_eq!(until(200).await, "ok\n");
     platform.outcome(&id).await;

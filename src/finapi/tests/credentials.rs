@@ -239,7 +239,7 @@ async fn a_services_token_is_used_as_long_as_it_says_however_long_that_is() {
     let service = Router::new().route("/users/{user}", get(move || async move { token }));
     let client = client(sandbox.router().merge(service), settings(), from_service());
     let failure = client.result_of(&refresh(command(1)), &Query::FindTask).await;
-    assert_eq!(failure.expect_err("a dead token").class, FailureClass::UserUnauthorized);
+    assert_eq!(failure.expect_err("a dead token").class, FailureClass::TokenRefused);
     assert_eq!(sandbox.asked().calls[&Endpoint::Tasks], 2);
 }
 

@@ -39,7 +39,13 @@ async fn every_status_means_the_same_at_every_endpoint() {
             let failure = world.failure(&query).await;
             assert_eq!(failure.class, class, "{code} at {endpoint:?}");
             assert!(failure.message.contains(&code.to_string()), "{}", failure.message);
-            assert_eq!(world.calls(endpoint), 1, "the client itself does not try again");
+            // Access may say so of a user who is locked, which a new token would show.
+            let asks_for_token = code == 423 && ![Endpoint::StartUpdate, Endpoint::Tasks].contains(&endpoint);
+            assert_eq!(
+                world.calls(endpoint),
+                1 + u64::from(asks_for_token),
+                "the client itself does not try again"
+            );
         }
     }
 }
@@ -300,10 +306,7 @@ async fn the_source_of_credentials_is_down_by_itself() {
         ..command(1)
     };
     let asked = client.result_of(&refresh(with_token), &Query::FindTask).await;
-    assert_eq!(
-        asked.expect_err("an unknown token").class,
-        FailureClass::UserUnauthorized
-    );
+    assert_eq!(asked.expect_err("an unknown token").class, FailureClass::TokenRefused);
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,11 +31,11 @@ async fn asked(endpoint: Endpoint, query: &Query, kind: FaultKind) -> (World, Qu
 }
 
 fn is_transient(result: &QueryResult) -> bool {
-    use FailureClass::{MaybeDown, RateLimited, Unavailable, Unexpected};
+    use FailureClass::{Foreign, MaybeDown, RateLimited, Unavailable, Unexpected};
     matches!(
         result,
         Err(Failure {
-            class: Unavailable | MaybeDown | Unexpected | RateLimited(_),
+            class: Unavailable | MaybeDown | Unexpected | Foreign | RateLimited(_),
             ..
         })
     )

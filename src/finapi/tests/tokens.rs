@@ -32,10 +32,7 @@ async fn a_dead_token_costs_one_new_one_and_one_more_try() {
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_all_refused_fail_the_call_after_two() {
     let world = World::with_fault(Endpoint::Tasks, None, status(401));
-    assert_eq!(
-        world.failure(&Query::FindTask).await.class,
-        FailureClass::UserUnauthorized
-    );
+    assert_eq!(world.failure(&Query::FindTask).await.class, FailureClass::TokenRefused);
     assert_eq!(world.calls(Endpoint::Tasks), 2);
 }
 
@@ -68,7 +65,7 @@ async fn the_commands_own_token_goes_before_any_other_and_is_not_replaced() {
         })
     };
     let failure = world.client.result_of(&with_token("dead"), &Query::FindTask).await;
-    assert_eq!(failure.expect_err("a dead token").class, FailureClass::UserUnauthorized);
+    assert_eq!(failure.expect_err("a dead token").class, FailureClass::TokenRefused);
     assert_eq!((world.calls(Endpoint::Tasks), world.calls(Endpoint::Token)), (1, 0));
 }
 
@@ -119,7 +116,7 @@ async fn every_refusal_of_a_token_has_its_class() {
     for (code, class) in [
         (429, FailureClass::RateLimited(None)),
         (500, FailureClass::MaybeDown),
-        (404, FailureClass::NotFound),
+        (404, FailureClass::Foreign),
     ] {
         let world = World::with_fault(Endpoint::Token, None, status(code));
         assert_eq!(world.failure(&Query::FindTask).await.class, class);
@@ -183,4 +180,25 @@ async fn nothing_is_started_without_proof_that_the_delivery_is_still_ours() {
     control.lease.renew(Moment::now());
     let started = world.client.query(&refresh, &Query::Start, &control).await;
     assert!(matches!(started, Outcome::Response(Ok(_))), "{started:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whom_access_finds_locked_is_asked_for_a_token_once() {
+    let world = World::with_fault(Endpoint::BankConnection, None, status(423));
+    world.find(1).await;
+    let asked = world.calls(Endpoint::Token);
+    let failure = world.failure(&Query::Connection).await;
+    assert_eq!(failure.class, FailureClass::Locked);
+    assert_eq!(
+        (world.calls(Endpoint::Token), world.calls(Endpoint::BankConnection)),
+        (asked + 1, 2)
+    );
+    world.sandbox.script_user(ScriptedUser {
+        user_id: "anna".into(),
+        password: None,
+        locked: true,
+        unverified: false,
+    });
+    let failure = world.failure(&Query::Connection).await;
+    assert_eq!(failure.class, FailureClass::UserLocked);
 }

@@ -3,6 +3,8 @@
 mod access;
 mod amount;
 mod task;
+#[cfg(test)]
+mod text;
 mod time;
 mod transaction;
 
@@ -16,7 +18,8 @@ pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
 pub(super) use transaction::Transactions;
 
-use super::error::{self, Api};
+use super::breaker::Host;
+use super::error;
 use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
@@ -49,9 +52,13 @@ impl From<Token> for TokenResponse {
     }
 }
 
-pub(super) fn understand<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpResponse) -> Result<T, Failure> {
+pub(super) fn understand<'a, T: Deserialize<'a>>(
+    endpoint: &str,
+    host: Host,
+    response: &'a HttpResponse,
+) -> Result<T, Failure> {
     if !response.status.is_success() {
-        return Err(error::classify(endpoint, Api::User, response));
+        return Err(error::classify(endpoint, host.into(), response));
     }
     parse(endpoint, response)
 }
@@ -64,6 +71,13 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(endpoint: &str, response: &'a HttpRe
         Err(_) => serde_json::from_slice(&response.body),
     };
     parsed.map_err(|error| misunderstood(endpoint, response, &error))
+}
+
+/// Whether a body is a JSON object, as all of finAPI's are, at first sight.
+pub(super) fn is_json_object(body: &[u8]) -> bool {
+    // The mark of an encoding is no more than three bytes, and each character has at most one byte that is 0.
+    let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0xEF | 0xBB | 0xBF | 0xFE | 0xFF);
+    body.iter().find(|byte| !is_before(byte)) == Some(&b'{')
 }
 
 /// serde's message may quote what it read, so only its place is shown.

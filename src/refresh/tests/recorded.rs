@@ -36,6 +36,7 @@ fn describe(refresh: &Refresh) -> String {
         due_at,
         polls,
         failures,
+        doubts: _,
         refusals,
         times: _,
     } = refresh;

@@ -83,9 +83,22 @@ fn a_web_form_that_is_not_named_is_asked_for_again_but_not_for_long() {
 }
 
 #[test]
+fn a_task_that_is_not_to_be_seen_yet_is_polled_again() {
+    let mut run = Run::updating();
+    let since = run.at().phase_since;
+    while run.at().due_at < later(since, secs(10)) {
+        run.poll(FailureClass::NotFound);
+        assert!(run.wait() >= secs(1));
+        assert_eq!((run.phase(), run.at().failures), ("updating", 0));
+    }
+    run.poll(completed());
+    assert_eq!((run.phase(), run.starts()), ("settling", 1));
+}
+
+#[test]
 fn a_task_that_finapi_forgot_is_not_asked_for_again() {
     let mut run = Run::updating();
-    run.poll(FailureClass::NotFound);
+    run.late(secs(10)).poll(FailureClass::NotFound);
     assert_eq!(run.failure(), (FailureReason::NotFound, false));
     assert_eq!(run.starts(), 1);
 }

@@ -2,11 +2,13 @@
 
 use super::*;
 
-const FAILURES: [FailureClass; 12] = [
+const FAILURES: [FailureClass; 14] = [
     FailureClass::NotSent(Duration::from_secs(9)),
     FailureClass::RateLimited(None),
     FailureClass::Unavailable,
     FailureClass::Unexpected,
+    FailureClass::Foreign,
+    FailureClass::TokenRefused,
     FailureClass::Locked,
     FailureClass::Rejected,
     FailureClass::NotFound,
@@ -117,10 +119,29 @@ fn while_finapi_cannot_be_asked_the_web_form_does_not_expire() {
 }
 
 #[test]
-fn a_web_form_that_finapi_forgot_has_expired() {
+fn a_web_form_is_gone_when_finapi_has_said_so_three_times_in_a_row() {
     let mut run = Run::awaiting();
-    run.form(FailureClass::NotFound);
-    assert_eq!(run.failure(), (FailureReason::WebFormExpired, false));
+    for _ in 0..4 {
+        run.form(FailureClass::NotFound);
+        assert!(run.wait() >= secs(1));
+    }
+    assert_eq!(run.at().doubts, Doubts::default(), "it may only not be to be seen yet");
+    run.late(secs(10));
+    for other in [
+        FailureClass::Foreign,
+        FailureClass::Unavailable,
+        FailureClass::TokenRefused,
+    ] {
+        run.form(FailureClass::NotFound)
+            .form(FailureClass::NotFound)
+            .form(other);
+    }
+    run.form(FailureClass::NotFound)
+        .form(FailureClass::NotFound)
+        .form(open_form());
+    run.form(FailureClass::NotFound).taken_up();
+    run.form(FailureClass::NotFound).form(FailureClass::NotFound);
+    assert_eq!(run.failure(), (FailureReason::UserAborted, false));
 }
 
 #[test]

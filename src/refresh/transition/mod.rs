@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{Failure, FailureDetails};
+use super::failure::{Doubts, Failure, FailureDetails};
 use super::model::WebFormStatus;
 use super::query::Response;
 use super::schedule::Polling;
@@ -22,6 +22,7 @@ pub(super) struct Transition<'a> {
 
 impl Transition<'_> {
     pub(super) fn on_response(&self, mut refresh: Refresh, response: Response) -> Step {
+        refresh.doubts = Doubts::default();
         match (refresh.phase.clone(), response) {
             (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
                 self.on_connection(refresh, &connection, locked)

@@ -1,17 +1,34 @@
 //! A call that failed: whether to wait, to try again or to give up.
+//!
+//! | class | it is tried again | and ends as |
+//! | --- | --- | --- |
+//! | `NotSent`, `RateLimited` | after the wait that was asked for, until the refresh's deadline | finAPI is unavailable |
+//! | `MaybeDown` | less and less often, until the deadline; where somebody waits, for 15 minutes, then as `Unavailable` | finAPI is unavailable |
+//! | `Unavailable`, `Foreign` | `retry.attempts` times in a row, at most `retry.max` apart | finAPI is unavailable |
+//! | `Unexpected`, `Internal` | the same | an unexpected response, an internal failure |
+//! | `Locked` | a start: when the update that runs is over; else as `RateLimited` | the connection is locked |
+//! | `NotFound` of a task, within 10 s of its start | until those are over | - |
+//! | `NotFound` of a web form | until finAPI has said so three times in a row, more than 10 s after its start | the user cancelled |
+//! | `TokenRefused` | until finAPI has said so three times in a row | the user is not authorized |
+//! | any other | never | what finAPI said |
 
 use std::time::Duration;
 
 use super::Transition;
 use crate::proto::FailureReason;
-use crate::refresh::failure::{Failure, FailureClass, FailureDetails};
+use crate::refresh::failure::{Doubts, Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
-use crate::refresh::schedule::POLL_INTERVAL_MIN;
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
+/// What was not there so soon after it was made is only not to be seen yet.
+const NOT_YET_SEEN: Duration = Duration::from_secs(10);
+
+/// How often in a row finAPI says what is hard to believe before it is believed.
+const BELIEVED_AT: u32 = 3;
+
 impl Transition<'_> {
-    pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+    pub(in crate::refresh) fn on_call_failed(&self, mut refresh: Refresh, failure: Failure) -> Step {
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
@@ -21,32 +38,60 @@ impl Transition<'_> {
             };
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }
+        refresh.doubts = refresh.doubts.after(failure.class);
         match failure.class {
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
             FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
-            FailureClass::Locked if matches!(refresh.phase, Phase::Locating { .. }) => {
-                self.query_next(refresh, Lookup::Follow, true)
+            FailureClass::Locked => match refresh.phase {
+                Phase::Locating {
+                    lookup: Lookup::Start, ..
+                } => self.query_next(refresh, Lookup::Follow, true),
+                _ => self.retry_after(refresh, None),
+            },
+            FailureClass::Unavailable
+            | FailureClass::MaybeDown
+            | FailureClass::Unexpected
+            | FailureClass::Foreign
+            | FailureClass::Internal => self.retry_with_backoff(refresh, failure),
+            FailureClass::NotFound => self.on_not_found(refresh, failure),
+            FailureClass::TokenRefused if refresh.doubts.token_refused < BELIEVED_AT => {
+                let doubts = refresh.doubts.token_refused;
+                self.retry_doubted(refresh, doubts)
             }
-            FailureClass::Unavailable | FailureClass::MaybeDown | FailureClass::Unexpected | FailureClass::Internal => {
-                self.retry_with_backoff(refresh, failure)
-            }
-            FailureClass::NotFound if matches!(refresh.phase, Phase::AwaitingUser { .. }) => {
-                let details = FailureDetails::of(
-                    FailureReason::WebFormExpired,
-                    "finAPI no longer knows the web form",
-                    false,
-                );
-                self.finish_failed(refresh, &details)
-            }
-            FailureClass::Locked
-            | FailureClass::Rejected
-            | FailureClass::NotFound
+            FailureClass::Rejected
+            | FailureClass::TokenRefused
             | FailureClass::NotSupported
             | FailureClass::UserUnauthorized
             | FailureClass::UserLocked
             | FailureClass::ClientUnauthorized => self.finish_failed(refresh, &failure.into()),
         }
+    }
+
+    /// The list of a user's tasks knows a new task, and another of finAPI's machines need not know it yet. A client may delete a web form.
+    fn on_not_found(&self, mut refresh: Refresh, failure: Failure) -> Step {
+        let is_new = self.context.now < later(refresh.phase_since, NOT_YET_SEEN);
+        match refresh.phase {
+            Phase::Updating { .. } | Phase::AwaitingUser { .. } if is_new => {
+                refresh.doubts = Doubts::default();
+                self.retry_doubted(refresh, 1)
+            }
+            Phase::AwaitingUser { .. } if refresh.doubts.not_found < BELIEVED_AT => {
+                let doubts = refresh.doubts.not_found;
+                self.retry_doubted(refresh, doubts)
+            }
+            Phase::AwaitingUser { .. } => {
+                let message = "finAPI no longer knows the web form";
+                self.finish_failed(refresh, &FailureDetails::of(FailureReason::UserAborted, message, false))
+            }
+            _ => self.finish_failed(refresh, &failure.into()),
+        }
+    }
+
+    /// Tries again what has a bound of its own, so that it is no attempt.
+    fn retry_doubted(&self, refresh: Refresh, doubts: u32) -> Step {
+        let after = self.policy.retry.wait(doubts, self.context.jitter);
+        self.retry_in(refresh, after)
     }
 
     /// Whether it waits for a host that may be down: for as long as a refresh may take, but where somebody waits, not for long.
@@ -80,7 +125,8 @@ impl Transition<'_> {
         let failures = refresh.failures.max(counted);
         let backoff = self.policy.retry.wait(failures, self.context.jitter);
         let after = match after {
-            Some(after) => (after + backoff.mul_f64(0.1)).max(POLL_INTERVAL_MIN),
+            // Never sooner than without it: many are asked for the same wait.
+            Some(after) => (after + backoff.mul_f64(0.1)).max(backoff),
             None => backoff,
         };
         self.retry_in(Refresh { failures, ..refresh }, after)

@@ -29,7 +29,7 @@ fn panicking() -> (Router, Requests) {
         *counted.lock().expect("the requests").entry((path, token)).or_default() += 1;
         async move {
             assert!(!panics, "as planned");
-            StatusCode::NOT_FOUND.into_response() as Response
+            NOT_FOUND.into_response() as Response
         }
     };
     (Router::new().fallback(answer), requests)

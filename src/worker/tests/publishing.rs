@@ -46,7 +46,7 @@ fn unsupported(starts: Arc<AtomicU64>) -> Router {
         starts.fetch_add(u64::from(is_start), Ordering::Relaxed);
         async move {
             if is_start {
-                let error = json!({"code": "BANK_NOT_SUPPORTED", "description": "no"});
+                let error = json!({"code": "BANK_NOT_SUPPORTED", "description": "no", "endpoint": "POST /api/tasks"});
                 return (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response();
             }
             let page = json!({"page": 1, "perPage": 20, "pageCount": 1, "totalCount": 0});

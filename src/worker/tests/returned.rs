@@ -20,7 +20,7 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         dying.kill();
         drop(broker_events);
     }
-    alone.start_with(StatusCode::NOT_FOUND, settings);
+    alone.start_with(NOT_FOUND, settings);
     tokio::time::sleep(Duration::from_millis(500)).await;
     // The worker that died may have polled just before.
     assert_eq!((alone.calls(), alone.parked()), (0, 1));
@@ -47,7 +47,7 @@ async fn the_quarantine_is_consumed_soon_after_the_worker_connected() {
     let alone = Alone::new();
     let quarantine = alone.topology.quarantine();
     alone.quarantine().await;
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(QUARANTINE_WAIT - Duration::from_millis(50)).await;
     assert_eq!(alone.server.depths()[&quarantine], (1, 0));
     assert_eq!(alone.calls(), 0);
@@ -76,7 +76,7 @@ async fn the_quarantine_is_not_consumed_while_others_go_there() {
         alone.server.connect(vec![of_lane]).0.kill();
     }
     alone.server.slow_down(latency, 1);
-    alone.start(StatusCode::NOT_FOUND);
+    alone.start(NOT_FOUND);
     tokio::time::sleep(QUARANTINE_WAIT + Duration::from_millis(200)).await;
     assert_eq!(alone.server.depths()[&lane], (0, 1), "it is not acknowledged yet");
     assert_eq!((alone.server.depths()[&quarantine].1, alone.calls()), (0, 0));
