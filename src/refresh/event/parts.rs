@@ -7,7 +7,7 @@ use super::content::{accounts, cut, interfaces, transaction};
 use super::{Detail, Event, EventKind, Transactions, context, outcome};
 use crate::id::TransactionId;
 use crate::limits::CATEGORY_CHARACTERS_MAX;
-use crate::proto::{self, Bank, RefreshContext, TransactionsUpdated, from_timestamp};
+use crate::proto::{self, Bank, RefreshContext, RefreshTimes, TransactionsUpdated, from_timestamp};
 use crate::refresh::model::{Collected, Connection};
 use crate::refresh::{Refresh, Update};
 
@@ -77,8 +77,17 @@ pub(in crate::refresh) fn transactions_updated(
 /// whether or not a task is known: so all duplicates of a refresh cut the same parts as long as finAPI says the same.
 fn longest(context: &RefreshContext, begun: &TransactionsUpdated) -> usize {
     let known = context.task_id.len().max(uuid::fmt::Hyphenated::LENGTH);
+    let last = Some(from_timestamp(Timestamp::MAX));
     let context = RefreshContext {
-        occurred_at: Some(from_timestamp(Timestamp::MAX)),
+        occurred_at: last,
+        times: Some(RefreshTimes {
+            requested_at: last,
+            first_run_at: last,
+            task_created_at: last,
+            user_asked_at: last,
+            web_form_ended_at: last,
+            data_stored_at: last,
+        }),
         task_id: "x".repeat(known),
         ..context.clone()
     };
