@@ -6,6 +6,7 @@ mod endpoints;
 mod failures;
 mod foreign;
 mod in_time;
+mod language;
 mod odd;
 mod over_http;
 mod secrets;

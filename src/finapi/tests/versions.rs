@@ -228,6 +228,7 @@ async fn a_client_that_is_refused_in_both_versions_waits_for_its_operator() {
     let why = proving.world.client.unproven().expect("not proven");
     assert!(why.contains("POST /api/v2/oauth/token answered 403"), "{why}");
     assert!(why.contains("POST /oauth/token answered 403"), "{why}");
+    assert!(proving.world.calls(Endpoint::Token) <= 2 * 4, "once a minute");
     proving.world.sandbox.come_up();
     pass(61).await;
     assert_eq!(proving.until_proven().await, Version::V2);
@@ -281,6 +282,25 @@ async fn many_who_meet_the_switch_share_one_probe() {
         );
     }
     assert_eq!(proving.probes(), probes + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_in_both_versions_later_is_probed_once_a_minute() {
+    let proving = Proving::proven(Bound::V2).await;
+    proving.world.connection(1).await;
+    let tokens = proving.world.calls(Endpoint::Token);
+    let everywhere = [Endpoint::Token, Endpoint::BankConnection, Endpoint::ClientConfiguration];
+    proving.world.sandbox.go_down_at(FaultKind::status(403), &everywhere);
+    let result = proving.world.query(1, &Query::Connection).await;
+    assert!(result.expect_err("unknown").is_not_sent(), "it waits for the operator");
+    assert!(proving.world.client.unproven().is_some());
+    pass(50).await;
+    assert_eq!(proving.world.calls(Endpoint::Token), tokens + 2);
+    pass(100).await;
+    assert_eq!(proving.world.calls(Endpoint::Token), tokens + 2 * 3);
+    proving.world.sandbox.come_up();
+    proving.until_proven().await;
+    proving.world.connection(1).await;
 }
 
 #[tokio::test(start_paused = true)]
