@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::Temporality;
 
@@ -44,12 +46,13 @@ pub(super) fn spans(settings: &Settings) -> Result<Option<SpanExporter>, NoColle
             .build(),
         OtlpProtocol::Http => SpanExporter::builder()
             .with_http()
+            .with_http_client(http_client(settings)?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(path(endpoint, "v1/traces"))
             .with_timeout(TIMEOUT)
             .build(),
     };
-    exporter.map(Some).map_err(NoCollector)
+    Ok(Some(exporter?))
 }
 
 /// An exporter of metrics, if an endpoint is set.
@@ -70,19 +73,41 @@ pub(super) fn metrics(settings: &Settings) -> Result<Option<MetricExporter>, NoC
             .build(),
         OtlpProtocol::Http => MetricExporter::builder()
             .with_http()
+            .with_http_client(http_client(settings)?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(path(endpoint, "v1/metrics"))
             .with_timeout(TIMEOUT)
             .with_temporality(Temporality::Cumulative)
             .build(),
     };
-    exporter.map(Some).map_err(NoCollector)
+    Ok(Some(exporter?))
+}
+
+/// A client that takes the environment's proxies only where a setting says so. It is made in a thread of its own, because it may not be made
+/// in one that waits for others.
+fn http_client(settings: &Settings) -> Result<reqwest::blocking::Client, NoCollector> {
+    let builder = reqwest::blocking::Client::builder().timeout(TIMEOUT);
+    let builder = if settings.use_proxy {
+        builder
+    } else {
+        builder.no_proxy()
+    };
+    match std::thread::spawn(|| builder.build()).join() {
+        Ok(client) => client.map_err(NoCollector::Client),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 /// A collector that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("telemetry.otlp_endpoint must be a collector's URL, for instance http://127.0.0.1:4317: {0}")]
-pub struct NoCollector(ExporterBuildError);
+pub enum NoCollector {
+    /// Its URL is none.
+    #[error("telemetry.otlp_endpoint must be a collector's URL, for instance http://127.0.0.1:4317: {0}")]
+    Endpoint(#[from] ExporterBuildError),
+    /// What calls it can't be made.
+    #[error("no HTTP client for telemetry.otlp_endpoint: {0}")]
+    Client(reqwest::Error),
+}
 
 /// Over HTTP each signal has a path of its own.
 fn path(endpoint: &HttpUrl, signal: &str) -> String {

@@ -18,6 +18,7 @@ pub struct Settings {
     pub log_level: LogLevel,
     pub otlp_endpoint: Option<HttpUrl>,
     pub otlp_protocol: OtlpProtocol,
+    pub use_proxy: bool,
     pub sample_ratio: f64,
     pub banks_max: usize,
 }
@@ -29,6 +30,7 @@ impl Default for Settings {
             log_level: LogLevel::default(),
             otlp_endpoint: None,
             otlp_protocol: OtlpProtocol::Grpc,
+            use_proxy: false,
             sample_ratio: 1.0,
             banks_max: 0,
         }
@@ -59,6 +61,11 @@ impl Section for Settings {
             "otlp_protocol",
             &self.otlp_protocol,
             "The collector's protocol: `grpc`, usually on port 4317, or `http`, usually on port 4318.",
+        );
+        list.any(
+            "use_proxy",
+            &self.use_proxy,
+            "Whether the protocol `http` takes the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name; `grpc` takes none.",
         );
         list.within(
             "sample_ratio",

@@ -33,6 +33,34 @@ async fn a_command_published_twice_starts_one_update() {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_web_form_that_is_not_https() {
+    let config = SandboxConfig {
+        web_form_url: "http://forms.test".to_owned(),
+        ..quick()
+    };
+    let mut platform = Platform::start(config).await;
+    for (connection, insecure, url) in [(1, "false", ""), (2, "true", "http://forms.test/webForm/")] {
+        let mut worker = platform.worker(&[("FINAPI__ALLOW_INSECURE", insecure)]);
+        let command = command(connection);
+        let form = Behaviour::WebFormDuring {
+            after: After::millis(100),
+            user: UserDoes::Completes { after: After::secs(1) },
+        };
+        platform.sandbox.script(&command.user_id, connection, Script::of(form));
+        let id = platform.send(command).await;
+        let events = platform.outcome(&id).await;
+        let EventKind::UserActionRequired(event) = events[0].kind() else {
+            panic!("{events:?}");
+        };
+        assert!(event.web_form_url.starts_with(url), "{insecure}");
+        assert_eq!(event.web_form_url.is_empty(), url.is_empty());
+        assert_eq!(event.message.is_empty(), !url.is_empty(), "{:?}", event.message);
+        worker.signal("TERM").await;
+        worker.ended().await;
+    }
+}
+
+#[tokio::test]
 async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
     let at = |endpoint, kind| Fault::at(endpoint, kind).first(1);
     let cases = [

@@ -170,9 +170,9 @@ async fn one_user_whose_credentials_never_come_delays_nobody() {
 #[tokio::test]
 async fn behind_one_users_flood_the_others_are_served_within_half_a_minute() {
     let mut platform = Platform::start(finapi(Vec::new())).await;
-    let _worker = platform.worker(&[("WORKER__IN_FLIGHT", "200")]);
+    let _worker = platform.worker(&[("WORKER__IN_FLIGHT", "100")]);
     let alone = well_ones(&mut platform, false).await;
-    platform.send_all(of_bad_user(3000), false).await;
+    platform.send_all(of_bad_user(8000), false).await;
     let behind = well_ones(&mut platform, false).await;
     let after = well_ones(&mut platform, false).await;
     println!(

@@ -1,5 +1,7 @@
 //! Where no secret may be.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bankrefresh::broker::{Message, Outgoing, Properties};
@@ -7,13 +9,20 @@ use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::SandboxConfig;
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 
 use crate::support::collector::Collector;
-use crate::support::platform::{PATIENCE, Platform, client, command, quick};
+use crate::support::platform::{PATIENCE, Platform, WorkerProcess, client, command, quick};
 
-/// Also what libraries log.
-const EVERYTHING: &str = "trace,bankrefresh=trace";
+/// Also what libraries log, and lapin's frames, which no operator gets.
+const EVERYTHING: &str = "trace,lapin=trace,bankrefresh=trace";
+
+/// How lapin prints what it sends.
+fn as_numbers(text: &str) -> String {
+    let numbers: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
+    numbers.join(", ")
+}
 
 #[tokio::test]
 async fn no_secret_is_in_any_log_line_span_or_metric() {
@@ -29,7 +38,13 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listen = listener.local_addr().expect("an address").to_string();
     drop(listener);
+    let broker_user = "planted-broker-user";
+    let rabbit = platform.rabbit;
+    rabbit.ctl(&["add_user", broker_user, broker_password]).await;
+    rabbit.ctl(&["set_permissions", broker_user, ".*", ".*", ".*"]).await;
+    let url = format!("amqp://{broker_user}:{broker_password}@127.0.0.1:{}/%2f", rabbit.port());
     let mut worker = platform.worker(&[
+        ("AMQP__URL", &url),
         ("TELEMETRY__LOG_LEVEL", EVERYTHING),
         ("TELEMETRY__LOG_FORMAT", "json"),
         ("TELEMETRY__OTLP_ENDPOINT", &collector.url),
@@ -113,11 +128,60 @@ async fn no_secret_is_in_any_log_line_span_or_metric() {
     }
     let found: Vec<&String> = secrets
         .iter()
-        .filter(|secret| !secret.is_empty() && shown.contains(*secret))
+        .filter(|secret| !secret.is_empty() && (shown.contains(*secret) || shown.contains(&as_numbers(secret))))
         .collect();
     assert!(
         ibans > 0 && purposes > 0 && secrets.len() > 10 && shown.len() > 10_000,
         "there is something to look for and to look at"
     );
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// Counts who connects, and answers nobody.
+async fn proxy() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_taken_only_where_a_setting_says_so() {
+    let mut platform = Platform::start(quick()).await;
+    let collector = Collector::start().await;
+    for setting in [None, Some("FINAPI__USE_PROXY"), Some("TELEMETRY__USE_PROXY")] {
+        let (url, count) = proxy().await;
+        let mut settings = vec![
+            ("TELEMETRY__OTLP_ENDPOINT", collector.url.as_str()),
+            ("TELEMETRY__OTLP_PROTOCOL", "http"),
+        ];
+        settings.extend(setting.map(|setting| (setting, "true")));
+        let mut program = platform.program(&["worker"], &settings);
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+            program.env(name, &url);
+        }
+        let mut worker = WorkerProcess::start(&mut program);
+        let id = platform.send(command(1)).await;
+        if setting != Some("FINAPI__USE_PROXY") {
+            platform.outcome(&id).await;
+        }
+        let is_taken = async {
+            while count.load(Ordering::Relaxed) == 0 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if setting.is_some() {
+            timeout(PATIENCE, is_taken).await.expect("it takes the proxy");
+        }
+        worker.signal("TERM").await;
+        worker.ended().await;
+        assert_eq!(count.load(Ordering::Relaxed) > 0, setting.is_some(), "{setting:?}");
+    }
+    assert!(!collector.spans().is_empty());
 }
