@@ -1,9 +1,11 @@
-# syntax=docker/dockerfile:1
 # The image of the one program: a worker by default, any other subcommand when it is named.
 
-ARG RUST_VERSION=1.95
+# scripts/base-images builds both for machines without a registry.
+ARG RUST_IMAGE=rust:1.95-slim-trixie
+# glibc, libgcc and the certificate authorities; no shell, no package manager. The Debian that is built on.
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 
-FROM rust:${RUST_VERSION}-slim-trixie AS build
+FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 # Not rust-toolchain.toml: it would have rustup fetch another toolchain than the image's.
 COPY Cargo.toml Cargo.lock build.rs ./
@@ -15,8 +17,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo build --release --locked --bin bankrefresh \
     && cp target/release/bankrefresh /bankrefresh
 
-# glibc, libgcc and the certificate authorities; no shell, no package manager. The Debian that is built on.
-FROM gcr.io/distroless/cc-debian13:nonroot
+FROM ${RUNTIME_IMAGE}
 COPY --from=build /bankrefresh /usr/local/bin/bankrefresh
 # By number, for Kubernetes to see that it is not root.
 USER 65532:65532
@@ -26,3 +27,11 @@ EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/local/bin/bankrefresh", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/bankrefresh"]
 CMD ["worker"]
+# A release names both.
+ARG SOURCE REVISION
+LABEL org.opencontainers.image.title="bankrefresh" \
+    org.opencontainers.image.description="Keeps finAPI bank connections fresh, driven by RabbitMQ" \
+    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.revision="${REVISION}"

@@ -37,6 +37,10 @@ def run(arguments, environment):
     return subprocess.run([PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=30)
 
 
+def of_manifest(key):
+    return re.search(rf'^{key} = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+
+
 def takes_settings(place, environment):
     """The program starts with these settings; what it has in force, as text."""
     answer = run(["config", "check"], environment)
@@ -78,16 +82,21 @@ def dockerfile():
         check(answer.returncode == 0, f"Dockerfile: cargo can't read what is copied: {answer.stderr.strip()}")
     takes_arguments("Dockerfile: CMD", command)
     takes_settings("Dockerfile", environment)
-    rust = re.search(r"^ARG RUST_VERSION=(.*)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)
-    least = re.search(r'^rust-version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    text = (ROOT / "Dockerfile").read_text()
+    rust = re.search(r"^ARG RUST_IMAGE=rust:([0-9.]+)-", text, re.M).group(1)
     version = lambda text: [int(part) for part in text.split(".")]
+    least = of_manifest("rust-version")
     check(version(rust) >= version(least), f"Dockerfile: Rust {rust} is older than Cargo.toml's {least}")
+    for label, key in [("version", "version"), ("licenses", "license")]:
+        given = re.search(rf'org\.opencontainers\.image\.{label}="(.*)"', text).group(1)
+        check(given == of_manifest(key), f"Dockerfile: the label {label} is {given}, not {of_manifest(key)}")
     return environment, command
 
 
 def compose(image):
     services = json.loads((WORK / "compose.json").read_text())["services"]
     environment, command = image
+    check(services["worker"]["deploy"]["replicas"] > 1, "compose: one worker does not show that several work side by side")
     for name, service in services.items():
         for volume in service.get("volumes", []):
             check(Path(volume["source"]).exists(), f"compose: {name}: there is no {volume['source']}")
@@ -106,9 +115,12 @@ def compose(image):
                 check(host in services, f"compose: {name}: {value} names no service")
     scraped = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     port = environment["BANKREFRESH__ADMIN__LISTEN"].rpartition(":")[2]
-    for host, number in re.findall(r'"([a-z0-9-]+):(\d+)"', scraped):
+    for host in re.findall(r'"([a-z0-9-]+):\d+"', scraped):
         check(host in services, f"prometheus.yml: {host} is no service")
-        check(not host.startswith("worker-") or number == port, f"prometheus.yml: {host} listens on {port}, not {number}")
+    for job in yaml.safe_load(scraped)["scrape_configs"]:
+        for found in job.get("dns_sd_configs", []):
+            check(set(found["names"]) <= services.keys(), f"prometheus.yml: not all of {found['names']} are services")
+            check(str(found["port"]) == port, f"prometheus.yml: workers listen on {port}, not {found['port']}")
     for file in (ROOT / "deploy/grafana/provisioning").rglob("*.yml"):
         for host in re.findall(r"url: http://([a-z0-9-]+):", file.read_text()):
             check(host in services, f"{file.relative_to(ROOT)}: {host} is no service")
@@ -130,7 +142,7 @@ def takes_script(place, script):
 
 
 def kubernetes():
-    for folder in ["base", "example"]:
+    for folder in ["base", "example", "without-keda", "by-digest"]:
         objects = [o for o in yaml.safe_load_all((WORK / f"k8s-{folder}.yaml").read_text()) if o]
         of_kind = lambda kind: [o for o in objects if o["kind"] == kind]
         [deployment] = of_kind("Deployment")
@@ -141,9 +153,37 @@ def kubernetes():
                 check(found["spec"][at]["matchLabels"].items() <= labels, f"{folder}: {kind} chooses no worker")
         [container] = pod["spec"]["containers"]
         takes_arguments(f"{folder}: the container", container["args"])
-        if folder == "example":
-            worker_reads(container, pod["spec"], of_kind)
+        if folder == "base":
+            continue
+        in_force = worker_reads(container, pod["spec"], of_kind)
+        broker = of_kind("Secret")[0]["stringData"]["amqp-url"]
+        reaches(folder, f'{in_force}\nurl = "{broker}"', of_kind("NetworkPolicy")[0]["spec"], container)
+        pinned = r"@sha256:[0-9a-f]{64}$" if folder == "by-digest" else rf":{re.escape(of_manifest('version'))}$"
+        check(re.search(pinned, container["image"]), f"{folder}: the image {container['image']} is not pinned")
+        if folder == "without-keda":
+            check(deployment["spec"].get("replicas", 0) > 1, "without KEDA nobody says how many workers there are")
+            check(not of_kind("ScaledObject"), "without KEDA there is a ScaledObject")
+        else:
             scaled(deployment, container, of_kind)
+
+
+# DNS, RabbitMQ with TLS and without, HTTPS, and OTLP over gRPC and HTTP: no other port may be open.
+PORTS = {53, 5671, 5672, 443, 4317, 4318}
+
+
+def reaches(folder, in_force, policy, container):
+    """Each address in the settings is one that the network policy lets a worker reach, and nothing else is open."""
+    open_ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    check(open_ports == PORTS, f"{folder}: the network policy opens {sorted(open_ports)}, not {sorted(PORTS)}")
+    defaults = {"https": 443, "http": 80, "amqps": 5671, "amqp": 5672}
+    urls = re.findall(r'^\w*(?:url|endpoint) = "(\w+)://(?:[^@/"]*@)?([^/":]+)(?::(\d+))?', in_force, re.M)
+    check(len(urls) == 5, f"{folder}: the settings' addresses are {urls}")
+    for scheme, host, port in urls:
+        port = int(port or defaults[scheme])
+        check(port in open_ports, f"{folder}: the network policy lets no worker reach {host}:{port}")
+    served = {port["name"] for port in container["ports"]}
+    named = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    check(named == served, f"{folder}: the network policy lets in to {named}, and the worker listens on {served}")
 
 
 def worker_reads(container, pod, of_kind):
@@ -175,6 +215,7 @@ def worker_reads(container, pod, of_kind):
         check(container[probe]["httpGet"]["path"] in routes, f"example: {probe} asks for what is not served")
     drain = re.search(r'^drain_timeout = "(\d+)s"$', in_force, re.M)
     check(drain and pod["terminationGracePeriodSeconds"] >= int(drain.group(1)) + 10, "example: the grace is too short")
+    return in_force
 
 
 # What KEDA's kinds may hold, as far as they are used here; unknown keys are errors, as they would be for the API server.

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// second, a try that takes a second meets that ten times in a row, but not twenty times.
 pub const DELIVERY_LIMIT: u32 = 20;
 
+/// How long a queue keeps what a lost node's consumers had, before others get it. Explicit, for RabbitMQ from 4.3 on waits for a minute by
+/// default; older ones do not wait and do not know the argument. Long enough for a pause of the network to cost nothing.
+pub const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How often a message that nobody works on may come back to its queue: as often as anybody reads it. Explicit, for without a
 /// dead-letter exchange RabbitMQ 4 drops a message that came back 20 times, which is the default there; and a queue that has no
 /// limit at all puts what comes back at its end.

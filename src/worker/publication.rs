@@ -18,9 +18,10 @@ use crate::refresh::event::{Event, EventKind};
 use crate::refresh::{Next, Refresh, Step, later};
 use crate::telemetry::traces::{ProcessSpan, SendSpan};
 
-/// The wait before a publish that failed is tried again. It doubles each time, because some of the bound queues may have taken
+/// The wait before a publish that failed is tried again. Short, because RabbitMQ from 4.3 on also refuses what an ephemeral queue would
+/// have got that has just gone. It doubles each time, because some of the bound queues may have taken
 /// the message.
-const RETRY_WAIT: Duration = Duration::from_secs(1);
+const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest such wait.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -22,9 +22,8 @@ const BUSY: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn no_query_is_empty_after_a_busy_while() {
-    let rabbit: &'static RabbitMq = Box::leak(Box::new(RabbitMq::start().await));
     let rabbit_metrics = free_port();
-    rabbit.show_metrics(rabbit_metrics).await;
+    let rabbit: &'static RabbitMq = Box::leak(Box::new(RabbitMq::with_metrics(rabbit_metrics).await));
     let mut platform = Platform::on(rabbit, banks()).await;
     let listens = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let holding = platform.worker(&[("ADMIN__LISTEN", &listens[0])]);
@@ -189,12 +188,13 @@ impl Prometheus {
         }
         check(&["config", &format!("{DEPLOY}/prometheus/prometheus.yml")]).await;
         let committed = fs::read_to_string(format!("{DEPLOY}/prometheus/prometheus.yml")).expect("the configuration");
-        let config = committed
+        // Workers have no names here.
+        let from = committed.find("    dns_sd_configs:").expect("how workers are found");
+        let to = committed.find("  - job_name: rabbitmq").expect("the next job");
+        let found = format!("    static_configs:\n      - targets: {workers:?}\n");
+        let config = [&committed[..from], &found, &committed[to..]]
+            .concat()
             .replace("10s", "1s")
-            .replace(
-                "\"worker-1:9464\", \"worker-2:9464\"",
-                &format!("{:?}, {:?}", workers[0], workers[1]),
-            )
             .replace("rabbitmq:15692", &format!("127.0.0.1:{rabbit}"));
         fs::write(dir.path().join("prometheus.yml"), config).expect("written");
         let listen = format!("127.0.0.1:{}", free_port());

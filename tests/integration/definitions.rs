@@ -42,11 +42,7 @@ async fn defined() -> (&'static RabbitMq, String) {
     let rabbit = rabbitmq::shared().await;
     let prefix = rabbitmq::prefix();
     let definitions = printed(&[("BANKREFRESH__AMQP__PREFIX", &prefix)]).await;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), definitions).expect("written");
-    rabbit
-        .ctl(&["import_definitions", file.path().to_str().expect("a path")])
-        .await;
+    rabbit.ctl_with(&["import_definitions"], &definitions).await;
     (rabbit, prefix)
 }
 
@@ -293,7 +289,10 @@ async fn of_too_many_dead_letters_the_oldest_go() {
     {
         kept.push(letter.data[0]);
     }
-    assert_eq!(kept, (20..30).collect::<Vec<u8>>());
+    // RabbitMQ 4.3 counts a few bytes besides a body's.
+    let most = u8::try_from(kept.len()).expect("a count");
+    assert!((9..=10).contains(&most), "{kept:?}");
+    assert_eq!(kept, (30 - most..30).collect::<Vec<u8>>());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod ends;
 mod finapi;
 mod healthcheck;
 mod hostile;
+mod image;
 #[path = "../support/known.rs"]
 mod known;
 mod life;

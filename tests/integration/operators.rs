@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::platform::{Platform, client, commands, free_address, quick, slow};
+use crate::support::platform::{Log, Platform, client, command, commands, free_address, quick, slow};
 use crate::support::rabbitmq::RabbitMq;
 
 #[tokio::test]
@@ -72,4 +72,27 @@ async fn operators_see_whether_a_worker_lives_is_ready_and_what_it_holds() {
     worker.log.until("lost the connection").await;
     assert_eq!(get("/readyz").await.0, 503);
     assert_eq!(get("/livez").await.0, 200, "it waits for the broker, and lives");
+}
+
+/// RabbitMQ from 4.3 on refuses an event because the queue of somebody who watched has just gone. Its refresh does not wait for that.
+#[tokio::test]
+async fn who_stops_watching_delays_nobody() {
+    let mut platform = Platform::start(quick()).await;
+    let worker = platform.worker(&[]);
+    let mut sent = 0;
+    for _ in 0..20 {
+        let watch = platform.program(&["watch", "--count", "1"], &[]).spawn();
+        let mut watch = watch.expect("it starts");
+        Log::of(&mut watch).until("watching").await;
+        platform
+            .send_all((sent + 1..=sent + 10).map(command).collect(), true)
+            .await;
+        sent += 10;
+        assert!(watch.wait().await.expect("its end").success());
+    }
+    platform.outcomes(usize::try_from(sent).expect("a count")).await;
+    let text = worker.log.text();
+    let again = text.matches("could not publish a message, and will try again").count();
+    println!("{again} publishes were refused and tried again");
+    assert!(!text.contains("the broker refuses an event"), "{text}");
 }

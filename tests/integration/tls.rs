@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 use crate::support::platform::{Platform, command, install_crypto, quick};
-use crate::support::rabbitmq::{self, RabbitMq};
+use crate::support::rabbitmq::{self, ADDRESS, RabbitMq, Setup};
 
 /// The broker's name in its certificate.
 const HOST: &str = "localhost";
@@ -46,7 +46,7 @@ impl Secured {
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let config = format!(
-            "listeners.ssl.1 = 127.0.0.1:{port}\n\
+            "listeners.ssl.1 = {ADDRESS}:{port}\n\
              ssl_options.cacertfile = {}\n\
              ssl_options.certfile = {}\n\
              ssl_options.keyfile = {}\n\
@@ -56,10 +56,16 @@ impl Secured {
             broker.certificate.display(),
             broker.key.display(),
         );
+        let setup = Setup {
+            config,
+            files: vec![ca.clone(), broker.certificate, broker.key],
+            ports: vec![port],
+            ..Setup::default()
+        };
         let secured = Self {
             client: Identity::issue(&ours, "client", dir.path(), "client"),
             foreigner: Identity::issue(&foreign, "client", dir.path(), "foreigner"),
-            rabbit: RabbitMq::with_config(&config).await,
+            rabbit: RabbitMq::with(setup).await,
             port,
             ca,
             foreign_ca,

@@ -9,8 +9,9 @@ use crate::broker::{Header, Message, Properties};
 /// `delivery_mode` of a message that is written to disk.
 const PERSISTENT: u8 = 2;
 
-/// The header in which a quorum queue counts how often a message came back.
-const DELIVERY_COUNT: &str = "x-delivery-count";
+/// The headers in which a quorum queue counts how often a message came back. From RabbitMQ 4.3 on the first one leaves out what came back
+/// because its consumer took too long or its node was lost, and the second one has all.
+const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// The properties to publish a message with. Its texts fit: [`crate::broker::outgoing::prepare`] saw to it.
 pub(super) fn to_amqp(properties: &Properties) -> BasicProperties {
@@ -85,11 +86,12 @@ pub(super) fn take_flaw(message: &mut Message) -> Option<String> {
 /// How often a message came back. Quorum queues count, other queues only say that it did. A count of a message that did not come back is its
 /// sender's.
 pub(super) fn redeliveries(properties: &Properties, redelivered: bool) -> u32 {
-    match properties.headers.get(DELIVERY_COUNT) {
-        _ if !redelivered => 0,
-        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default().max(1),
-        _ => 1,
-    }
+    let count = |name| match properties.headers.get(name) {
+        Some(Header::Integer(count)) => u32::try_from(*count).unwrap_or_default(),
+        _ => 0,
+    };
+    let [delivered, acquired] = COUNTS.map(count);
+    if redelivered { delivered.max(acquired).max(1) } else { 0 }
 }
 
 fn scalars(table: &FieldTable) -> impl Iterator<Item = (String, Header)> {
@@ -159,9 +161,12 @@ mod tests {
     #[test]
     fn a_message_came_back_as_often_as_the_queue_says() {
         let counted = |count| Properties {
-            headers: [(DELIVERY_COUNT.to_owned(), Header::Integer(count))].into(),
+            headers: [("x-delivery-count".to_owned(), Header::Integer(count))].into(),
             ..Properties::default()
         };
+        let mut twice = counted(1);
+        twice.headers.insert("x-acquired-count".to_owned(), Header::Integer(4));
+        assert_eq!(redeliveries(&twice, true), 4, "a worker that took too long counts");
         assert_eq!(redeliveries(&Properties::default(), false), 0);
         assert_eq!(redeliveries(&Properties::default(), true), 1);
         assert_eq!(redeliveries(&counted(3), true), 3);

@@ -1,5 +1,7 @@
 //! Declaring the topology.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
@@ -9,7 +11,10 @@ use super::connection::Purpose;
 use super::convert::short;
 use super::error::{Error, refused};
 use super::settings::Settings;
-use crate::broker::topology::{Exchange, ExchangeKind, Queue, Topology};
+use crate::broker::topology::{DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, Topology};
+
+/// The queue argument for [`DISCONNECTED_TIMEOUT`].
+pub(super) const DISCONNECTED_TIMEOUT_ARGUMENT: &str = "x-consumer-disconnected-timeout";
 
 /// Declares the topology: exchanges, queues and bindings, in its order. What is there already stays as it is.
 ///
@@ -97,11 +102,11 @@ pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
     if let Some(ttl) = queue.role.ttl() {
-        let ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ms));
+        arguments.insert("x-message-ttl".into(), milliseconds(ttl));
     }
     if let Some(limit) = queue.role.delivery_limit() {
         arguments.insert("x-delivery-limit".into(), number(limit));
+        arguments.insert(DISCONNECTED_TIMEOUT_ARGUMENT.into(), milliseconds(DISCONNECTED_TIMEOUT));
     }
     if let Some(target) = queue.role.dead_letter() {
         arguments.insert("x-dead-letter-exchange".into(), text(&target.exchange));
@@ -123,6 +128,10 @@ pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
 
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
+}
+
+fn milliseconds(time: Duration) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn number(number: u32) -> AMQPValue {

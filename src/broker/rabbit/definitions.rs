@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::consume;
-use super::declare::{exchange_arguments, queue_arguments};
+use super::declare::{DISCONNECTED_TIMEOUT_ARGUMENT, exchange_arguments, queue_arguments};
 use super::settings::Settings;
-use crate::broker::topology::{DELIVERY_LIMIT, Exchange, ExchangeKind, Queue, RETURNS_MAX, Topology};
+use crate::broker::topology::{
+    DELIVERY_LIMIT, DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, RETURNS_MAX, Topology,
+};
 
 /// A pattern that no name matches.
 const NOTHING: &str = "^$";
@@ -121,13 +123,19 @@ impl Consumer {
             arguments: arguments.as_object().cloned().unwrap_or_default(),
         };
         let target = self.unhandled(topology);
+        let timeout = u64::try_from(DISCONNECTED_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         let events = json!({
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
+            DISCONNECTED_TIMEOUT_ARGUMENT: timeout,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": target,
         });
-        let unhandled = json!({"x-queue-type": "quorum", "x-delivery-limit": RETURNS_MAX});
+        let unhandled = json!({
+            "x-queue-type": "quorum",
+            "x-delivery-limit": RETURNS_MAX,
+            DISCONNECTED_TIMEOUT_ARGUMENT: timeout,
+        });
         [queue(target, unhandled), queue(self.events(topology), events)]
     }
 

@@ -68,7 +68,7 @@ async fn a_failure_that_the_broker_refuses_waits_and_asks_finapi_nothing_more() 
     let refuse = || alone.server.fail_next_publish(PublishFault::Refused { which: 0 });
     let outcomes = || alone.server.peek(&alone.topology.unrouted_events()).len();
     let refusals = async || handle.status().await.expect("a status").refusals;
-    // At first once more after a second, then parked for 15 s, for 45 s, and so on; nothing of it holds a run.
+    // At first once more after a moment, then parked for 15 s, for 45 s, and so on; nothing of it holds a run.
     alone.send("interactive", 1).await;
     refuse();
     refuse();

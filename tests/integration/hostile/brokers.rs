@@ -170,7 +170,7 @@ async fn a_queue_that_rejects_events_delays_only_the_refreshes_whose_events_it_r
     neighbours.platform.send_all(failing, false).await;
     neighbours.worker.log.until("the broker refuses an event").await;
     assert_eq!(neighbours.lanes_without_outcomes().await, [""; 0]);
-    // The queue that takes them all has each failure at most three times in the first minute: at first, a second later, and after 15 s.
+    // The queue that takes them all has each failure at most three times in the first minute: at first, a moment later, and after 15 s.
     for (command, events) in &neighbours.platform.events {
         assert!(events.len() <= 3, "{command} has its event {} times", events.len());
     }

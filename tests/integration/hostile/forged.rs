@@ -283,7 +283,7 @@ async fn what_is_forged_in_the_quarantine_and_the_delay_queues_delays_nobody() {
 
 #[tokio::test]
 async fn a_sender_sends_no_command_to_the_quarantine() {
-    let headers = ["x-delivery-count", "bankrefresh_redeliveries"];
+    let headers = ["x-delivery-count", "x-acquired-count", "bankrefresh_redeliveries"];
     let cases = headers.map(|header| async move {
         let mut neighbours = Neighbours::start(&[]).await;
         let properties = of_command().with_headers(&[entry(header.as_bytes(), &number(5))]);

@@ -1,12 +1,14 @@
 //! A RabbitMQ of our own: on free ports of the loopback interface, with its data in a temporary directory.
 //!
-//! It is started from `rabbitmq-server` where that is installed, else in a container where Docker answers. Nothing of
-//! it outlives the test process, even a killed one: a shell reads from a pipe whose write end is ours, and kills it all
-//! when that ends. A broker that runs on this machine already is left alone.
+//! It is started from `rabbitmq-server` where that is installed, else in a container where Docker answers.
+//! `BANKREFRESH_TEST_BROKER` chooses: `installed` or `container`. Nothing of it outlives the test process, even a killed
+//! one: a shell reads from a pipe whose write end is ours, and kills it all when that ends. A broker that runs on this
+//! machine already is left alone.
 
 mod container;
 mod node;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
@@ -18,16 +20,34 @@ use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use self::container::Container;
-use self::node::{Node, Place};
+use self::node::{Node, Programs};
 
 /// How long a broker may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-const INSTALL: &str = "a container's ports and settings are fixed: install rabbitmq-server for this test";
+/// In the lines of `rabbitmq.conf`: what a broker listens on so that this process reaches it.
+pub const ADDRESS: &str = "ADDRESS";
+
+/// Takes messages as large as RabbitMQ 3.10 does by default. Those that 4.x takes by default are smaller.
+const LARGE: &str = "max_message_size = 134217728\n";
+
+/// Which of the two there is to be.
+const CHOICE: &str = "BANKREFRESH_TEST_BROKER";
 
 /// A private RabbitMQ.
 pub struct RabbitMq {
     backend: Backend,
+}
+
+/// What a broker is started with.
+#[derive(Default)]
+pub struct Setup {
+    /// Lines of its `rabbitmq.conf`, with [`ADDRESS`] and the paths of `files` in them.
+    pub config: String,
+    pub files: Vec<PathBuf>,
+    /// Where it listens besides.
+    pub ports: Vec<u16>,
+    pub plugins: Vec<&'static str>,
 }
 
 enum Backend {
@@ -49,45 +69,73 @@ pub fn prefix() -> String {
 impl RabbitMq {
     /// Starts a broker and waits until it answers.
     pub async fn start() -> Self {
-        let backend = match Node::installed() {
-            Some(programs) => Backend::Node(Box::new(Node::start(programs, Place::free(), "").await)),
-            None => Backend::Container(Box::new(Container::start().await)),
-        };
-        Self { backend }
+        Self::with_config(LARGE).await
     }
 
     /// Starts one whose `rabbitmq.conf` has these lines, too.
     pub async fn with_config(config: &str) -> Self {
-        Self::node(Place::free(), config).await
+        let config = config.to_owned();
+        Self::with(Setup {
+            config,
+            ..Setup::default()
+        })
+        .await
+    }
+
+    /// Starts one that serves its metrics on a port, by the bundled plugin.
+    pub async fn with_metrics(port: u16) -> Self {
+        let lines = [
+            format!("prometheus.tcp.ip = {ADDRESS}\n"),
+            format!("prometheus.tcp.port = {port}\n"),
+            "prometheus.return_per_object_metrics = true\n".to_owned(),
+        ];
+        Self::with(Setup {
+            config: lines.concat(),
+            ports: vec![port],
+            plugins: vec!["rabbitmq_prometheus"],
+            ..Setup::default()
+        })
+        .await
+    }
+
+    /// Starts one with this.
+    pub async fn with(setup: Setup) -> Self {
+        match programs() {
+            Some(programs) => Self::of(Node::start(programs, &setup).await),
+            None => Self::contained(Container::start(&setup).await),
+        }
     }
 
     /// Starts a cluster of three nodes.
     pub async fn cluster() -> [Self; 3] {
-        let first = Place::free();
-        let (second, third) = (first.beside(), first.beside());
-        let mut config = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
-        for (number, place) in (1..).zip([&first, &second, &third]) {
-            config += &format!("cluster_formation.classic_config.nodes.{number} = {}\n", place.name());
+        match programs() {
+            Some(_) => Node::cluster(|| programs().expect("they were there"))
+                .await
+                .map(Self::of),
+            None => Container::cluster().await.map(Self::contained),
         }
-        // The others join it when it is there, and at once.
-        config += "cluster_formation.randomized_startup_delay_range.min = 0\n";
-        config += "cluster_formation.randomized_startup_delay_range.max = 1\n";
-        let first = Self::node(first, &config).await;
-        let (second, third) = tokio::join!(Self::node(second, &config), Self::node(third, &config));
-        [first, second, third]
     }
 
-    async fn node(place: Place, config: &str) -> Self {
-        let programs = Node::installed().expect(INSTALL);
-        let backend = Backend::Node(Box::new(Node::start(programs, place, config).await));
+    fn of(node: Node) -> Self {
+        let backend = Backend::Node(Box::new(node));
         Self { backend }
+    }
+
+    fn contained(container: Container) -> Self {
+        let backend = Backend::Container(Box::new(container));
+        Self { backend }
+    }
+
+    /// The image that there is for containers.
+    pub fn image() -> String {
+        container::image()
     }
 
     /// The name by which it lists itself.
     pub fn name(&self) -> &str {
         match &self.backend {
             Backend::Node(node) => node.name(),
-            Backend::Container(_) => panic!("{INSTALL}"),
+            Backend::Container(container) => container.name(),
         }
     }
 
@@ -122,23 +170,14 @@ impl RabbitMq {
 
     /// Runs `rabbitmqctl` and answers with what it printed; panics when it fails.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        match &self.backend {
-            Backend::Node(node) => node.ctl(arguments).await,
-            Backend::Container(container) => container.ctl(arguments).await,
-        }
+        self.ctl_with(arguments, "").await
     }
 
-    /// Serves its metrics on a port of its own, by the bundled plugin.
-    pub async fn show_metrics(&self, port: u16) {
-        let expression = format!(
-            r#"ok = application:set_env(rabbitmq_prometheus, tcp_config, [{{ip, "127.0.0.1"}}, {{port, {port}}}], [{{persistent, true}}]),
-               ok = application:set_env(rabbitmq_prometheus, return_per_object_metrics, true, [{{persistent, true}}]),
-               ok."#
-        );
-        self.ctl(&["eval", &expression]).await;
+    /// The same, with something on its standard input: a container has no files of ours.
+    pub async fn ctl_with(&self, arguments: &[&str], input: &str) -> String {
         match &self.backend {
-            Backend::Node(node) => node.enable("rabbitmq_prometheus").await,
-            Backend::Container(_) => panic!("{INSTALL}"),
+            Backend::Node(node) => node.ctl(arguments, input).await,
+            Backend::Container(container) => container.ctl(arguments, input).await,
         }
     }
 
@@ -213,6 +252,25 @@ impl RabbitMq {
         self.ctl(&["set_policy", name, pattern, definition, "--apply-to", "queues"])
             .await;
     }
+}
+
+/// The installed programs, unless the broker is to be in a container.
+fn programs() -> Option<Programs> {
+    match std::env::var(CHOICE).as_deref() {
+        Ok("container") => None,
+        Ok("installed") => Some(Node::installed().expect("rabbitmq-server is installed")),
+        Ok(other) => panic!("{CHOICE} is {other:?}: it is \"installed\" or \"container\""),
+        Err(_) => Node::installed(),
+    }
+}
+
+/// Nodes that are started at once become one cluster. From 4.0 on, the first one does not start alone.
+fn cluster_config(names: [String; 3]) -> String {
+    let mut config = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
+    for (number, name) in (1..).zip(names) {
+        config += &format!("cluster_formation.classic_config.nodes.{number} = {name}\n");
+    }
+    config
 }
 
 /// Waits until a broker answers to AMQP's greeting. It listens a little before it does.

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::{START_TIMEOUT, answers};
+use super::{ADDRESS, START_TIMEOUT, Setup, answers, cluster_config};
 use crate::support::guard::Guard;
 
 /// Runs epmd and the server in one process group. In the foreground and of our own: an epmd that the server starts would
@@ -52,7 +53,7 @@ pub(super) struct Node {
 }
 
 /// Who and where a node is.
-pub(super) struct Place {
+struct Place {
     id: String,
     cookie: String,
     ports: Ports,
@@ -84,10 +85,25 @@ impl Node {
         })
     }
 
-    /// `config` is what its `rabbitmq.conf` says besides its port.
-    pub(super) async fn start(programs: Programs, place: Place, config: &str) -> Self {
+    pub(super) async fn start(programs: Programs, setup: &Setup) -> Self {
+        Self::at(Place::free(), programs, setup).await
+    }
+
+    /// Three that are started at once.
+    pub(super) async fn cluster(programs: impl Fn() -> Programs) -> [Self; 3] {
+        let first = Place::free();
+        let (second, third) = (first.beside(), first.beside());
+        let setup = Setup {
+            config: cluster_config([&first, &second, &third].map(Place::name)),
+            ..Setup::default()
+        };
+        let start = |place| Self::at(place, programs(), &setup);
+        tokio::join!(start(first), start(second), start(third)).into()
+    }
+
+    async fn at(place: Place, programs: Programs, setup: &Setup) -> Self {
         let dir = std::env::temp_dir().join(format!("rabbitmq-{}", place.id));
-        prepare(&dir, &place, config);
+        prepare(&dir, &place, setup);
         let node = Self {
             programs,
             name: place.name(),
@@ -147,20 +163,17 @@ impl Node {
         group.wait().expect("the node's group ends");
     }
 
-    pub(super) async fn enable(&self, plugin: &str) {
-        let plugins = self.programs.ctl.with_file_name("rabbitmq-plugins");
-        self.run(&plugins, &["enable", plugin]).await;
-    }
-
-    pub(super) async fn ctl(&self, arguments: &[&str]) -> String {
-        self.run(&self.programs.ctl, arguments).await
-    }
-
-    async fn run(&self, program: &Path, arguments: &[&str]) -> String {
-        let mut command = self.command(program);
-        command.args(arguments).stdin(Stdio::null());
-        let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
-        let output = output.expect("RabbitMQ's programs run");
+    pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> String {
+        let program = &self.programs.ctl;
+        let mut command = tokio::process::Command::from(self.command(program));
+        command.args(arguments).kill_on_drop(true).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("RabbitMQ's programs run");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        // Who does not read it has closed it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("RabbitMQ's programs run");
         let (out, err) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
         let out = String::from_utf8_lossy(out).into_owned();
         assert!(
@@ -208,7 +221,7 @@ impl Drop for Node {
 }
 
 impl Place {
-    pub(super) fn free() -> Self {
+    fn free() -> Self {
         Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             cookie: uuid::Uuid::new_v4().simple().to_string(),
@@ -217,14 +230,14 @@ impl Place {
     }
 
     /// A place for a node of the same cluster. The epmd of the one that starts first serves all of them.
-    pub(super) fn beside(&self) -> Self {
+    fn beside(&self) -> Self {
         let mut place = Self::free();
         place.cookie.clone_from(&self.cookie);
         place.ports.epmd = self.ports.epmd;
         place
     }
 
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         format!("test-{}@localhost", self.id)
     }
 }
@@ -244,17 +257,18 @@ impl Ports {
     }
 }
 
-fn prepare(dir: &Path, place: &Place, config: &str) {
+fn prepare(dir: &Path, place: &Place, setup: &Setup) {
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
     fs::create_dir(dir).unwrap();
     for sub in ["data", "log", "generated"] {
         fs::create_dir(dir.join(sub)).unwrap();
     }
     write("env.conf", "");
-    write("plugins", "[].");
+    write("plugins", &format!("[{}].", setup.plugins.join(",")));
     write("advanced.config", "[].");
     let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", place.ports.amqp);
-    write("rabbitmq.conf", &(listener + config));
+    let config = setup.config.replace(ADDRESS, "127.0.0.1");
+    write("rabbitmq.conf", &(listener + &config));
     write(".erlang.cookie", &place.cookie);
     fs::set_permissions(dir.join(".erlang.cookie"), Permissions::from_mode(0o400)).unwrap();
 }
