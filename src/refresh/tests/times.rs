@@ -61,3 +61,29 @@ fn a_user_who_gave_up_was_asked_and_is_done() {
     assert!(times.user_asked_at.is_some() && times.web_form_ended_at.is_some());
     assert_eq!(times.data_stored_at, None);
 }
+
+#[test]
+fn a_failure_that_the_broker_refused_is_published_again_with_its_task_and_its_moments() {
+    let policy = Policy::default();
+    let command = Command::parse(command()).expect("a command");
+    let mut refresh = Refresh::new(command, at(0), Envelope::default(), at(0));
+    refresh.on_run(at(1));
+    // The step that finds the failed task in a list ends with it at once.
+    let step = refresh.clone().step(
+        Ok(Response::Tasks(vec![task_failed("INTERNAL_ERROR")])),
+        StepContext {
+            now: at(5),
+            jitter: 0.5,
+            next_poll: None,
+            clocks: Clocks::default(),
+        },
+        &policy,
+    );
+    refresh.on_refused(&step.events, at(6));
+    let refresh = decode(&encode(&refresh), at(6)).expect("a checkpoint");
+    let again = refresh.failed(at(30), &policy).expect("a failure");
+    let (first, again) = (step.events[0].context(), again.context());
+    assert_eq!(again.task_id, "task-1");
+    assert_eq!(again.event_id, first.event_id);
+    assert_eq!(again.times, first.times);
+}
