@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bankrefresh::sandbox::Endpoint;
-
 use crate::support::platform::{Platform, assert_one_good_outcome_each, quick};
 
 #[tokio::test]
