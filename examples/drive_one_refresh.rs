@@ -32,6 +32,7 @@ fn main() {
             jitter: 0.5,
             next_poll: None,
             clocks: Clocks::default(),
+            announced: None,
         };
         let step = refresh.step(Ok(response), context, &policy);
         for event in &step.events {

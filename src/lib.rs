@@ -61,7 +61,7 @@
 //!
 //! // A task that satisfies the command may exist already.
 //! assert_eq!(refresh.query(), Query::FindTask);
-//! let context = StepContext { now, jitter: 0.5, next_poll: None, clocks: Clocks::default() };
+//! let context = StepContext { now, jitter: 0.5, next_poll: None, clocks: Clocks::default(), announced: None };
 //! let step = refresh.step(Ok(Response::Tasks(Vec::new())), context, &Policy::default());
 //!
 //! // There is none, so it starts one. Nothing is published yet.

@@ -30,6 +30,7 @@ fn step(refresh: Refresh, result: QueryResult, seconds: i64) -> Step {
         jitter: 0.5,
         next_poll: None,
         clocks: Clocks::default(),
+        announced: None,
     };
     refresh.step(result, context, &POLICY)
 }

@@ -15,14 +15,19 @@ use super::transport::HttpResponse;
 use super::version::AccessCall;
 use super::wire::{self, misunderstood, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
+use crate::refresh::earlier;
 use crate::refresh::failure::Failure;
 use crate::refresh::model::{Account, Collected, Task, Transaction};
 use crate::refresh::query::{Response, Span};
 
-/// A task that was created so long before a command is over when it comes.
+/// A task that was created so long ago is over.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
 
-/// The most pages of a user's tasks that are read.
+/// A task that was created so long before a command does not serve it, unless it still runs: senders' clocks may be wrong by less.
+const BEFORE_COMMAND: Duration = Duration::from_secs(120);
+
+/// The most tasks of a page, and the most pages of a user's tasks that are read. It is more than a user can have since any command.
+const TASK_PAGE_SIZE: u32 = 500;
 const TASK_PAGES_MAX: u32 = 50;
 
 impl FinApi {
@@ -72,20 +77,17 @@ impl FinApi {
         self.send_for_user(request).await
     }
 
-    /// Reads the connection's tasks from among the user's, back to those that can't run any more. A user of many connections has
+    /// Reads the connection's tasks from among the user's, back to those that can't serve the command. A user of many connections has
     /// many of them, and one that is not found is started again.
     pub(super) async fn tasks(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
-        let since = context
-            .refresh
-            .requested_at
-            .saturating_sub(TASK_LIFE)
-            .unwrap_or(Timestamp::MIN);
         let endpoint = TASKS_ENDPOINT;
         let id = context.refresh.command.connection_id();
         let mut url = Self::at(&self.settings.web_form_url, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
-            url.set_query(Some(&format!("order=createdAt,desc&page={page}&perPage=20")));
+            url.set_query(Some(&format!(
+                "order=createdAt,desc&page={page}&perPage={TASK_PAGE_SIZE}"
+            )));
             let response = self
                 .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
@@ -97,11 +99,20 @@ impl FinApi {
             let oldest = read
                 .oldest()
                 .map_err(|error| misunderstood(endpoint, &response, &error))?;
+            let since = self.tasks_since(context.refresh.requested_at);
             if page >= read.paging.page_count || oldest.is_none_or(|oldest| oldest < since) {
-                break;
+                return Ok(Response::Tasks(tasks));
             }
         }
-        Ok(Response::Tasks(tasks))
+        let message = format!("{endpoint} has more than {TASK_PAGES_MAX} pages since the command");
+        Err(Failure::unexpected(&message).into())
+    }
+
+    /// Since when a task may serve a command that was sent at a moment, by finAPI's clock.
+    fn tasks_since(&self, requested_at: Timestamp) -> Timestamp {
+        let (now, clocks) = (self.clocks.now().time(), self.clocks());
+        let since = earlier(requested_at, BEFORE_COMMAND).min(earlier(now, TASK_LIFE));
+        clocks.web_form.map_or(since, |clock| clock.earliest(since))
     }
 
     pub(super) async fn task(&self, context: QueryContext<'_>, id: &TaskId) -> Result<Response, Interrupt> {

@@ -46,6 +46,12 @@ pub(super) struct Moment {
     instant: Instant,
 }
 
+impl Moment {
+    pub(super) fn time(self) -> Timestamp {
+        self.time
+    }
+}
+
 /// What one response says.
 #[derive(Clone, Copy, Debug)]
 struct Sample {

@@ -47,7 +47,11 @@ fn refreshes() -> Vec<Refresh> {
         next_part: 1,
         published_up_to: 0.into(),
     };
-    let locating = |lookup| Phase::Locating { lookup, locked: false };
+    let locating = |lookup| Phase::Locating {
+        lookup,
+        locked: false,
+        asked: None,
+    };
     let phases = [
         locating(Lookup::Check),
         locating(Lookup::Find),
@@ -152,6 +156,7 @@ fn step(refresh: Refresh, result: Result<Response, Failure>) -> Step {
         jitter: 0.5,
         next_poll: Some(Duration::from_secs(10)),
         clocks: Clocks::default(),
+        announced: None,
     };
     refresh.step(result, context, &Policy::default())
 }

@@ -68,10 +68,16 @@ pub fn read(delivery: &Delivery, topology: &Topology, now: Timestamp) -> Read {
             return Read::Unreadable(format!("type: must be {name} in this queue, is {kind:?}"));
         }
     }
-    match is_lane {
+    let mut read = match is_lane {
         true => read_command(message, origin == topology.interactive(), now),
         false => read_checkpoint(message, now),
+    };
+    if let Read::Refresh { refresh, .. } = &mut read
+        && redeliveries(delivery, topology) > 0
+    {
+        refresh.came_back(now);
     }
+    read
 }
 
 #[cfg(test)]

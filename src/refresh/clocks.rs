@@ -41,6 +41,13 @@ impl ClockOffset {
         }
     }
 
+    /// What the clock shows at a moment of the worker's clock, as near to it as can be.
+    #[must_use]
+    pub fn nearest(self, at: Timestamp) -> Timestamp {
+        let offset = SignedDuration::ZERO.max(self.least).min(self.most);
+        at.saturating_add(offset).unwrap_or(at)
+    }
+
     /// The earliest that the clock may show at a moment of the worker's clock.
     #[must_use]
     pub fn earliest(self, at: Timestamp) -> Timestamp {

@@ -56,6 +56,23 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Whether finAPI may have done what the call asked for.
+    pub(super) fn may_have_arrived(self) -> bool {
+        match self {
+            Self::Unavailable | Self::MaybeDown | Self::Unexpected | Self::Foreign | Self::Internal => true,
+            Self::NotSent(_)
+            | Self::RateLimited(_)
+            | Self::TokenRefused
+            | Self::Locked
+            | Self::Rejected
+            | Self::NotFound
+            | Self::NotSupported
+            | Self::UserUnauthorized
+            | Self::UserLocked
+            | Self::ClientUnauthorized => false,
+        }
+    }
+
     /// The class' name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -90,6 +107,12 @@ impl Failure {
     #[must_use]
     pub fn is_not_sent(&self) -> bool {
         matches!(self.class, FailureClass::NotSent(_))
+    }
+
+    /// Whether finAPI has certainly not done what the call asked for.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !self.class.may_have_arrived()
     }
 
     /// A failure that no code of finAPI's goes with.

@@ -18,6 +18,7 @@
 //! trouble waits in the same phase, by [`schedule::Retry`]; what can't get better fails at once. A phase's deadline is judged
 //! only when finAPI itself says that it is not over yet: while finAPI can't be reached, only the deadline of the whole counts.
 
+mod asked;
 mod clocks;
 pub mod command;
 mod envelope;
@@ -39,11 +40,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use asked::Asked;
 pub use clocks::{ClockOffset, Clocks};
 pub use command::{Command, InvalidCommand};
 pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
-pub(crate) use schedule::later;
+pub(crate) use schedule::{earlier, later};
 pub use settings::Limits;
 pub use times::Times;
 
@@ -53,7 +55,6 @@ use event::Event;
 use failure::{Doubts, FailureDetails};
 use model::{Connection, WebFormLink};
 use query::{Query, QueryResult, Span};
-use schedule::earlier;
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -116,6 +117,8 @@ pub enum Phase {
         lookup: Lookup,
         /// The connection was found locked, so an update since the command satisfies it.
         locked: bool,
+        /// A start that may have been made, where one was asked for and nobody knows what came of it.
+        asked: Option<Asked>,
     },
     /// finAPI works on the task.
     Updating {
@@ -214,6 +217,8 @@ pub struct StepContext {
     pub next_poll: Option<Duration>,
     /// What is known of finAPI's clocks.
     pub clocks: Clocks,
+    /// When workers announced starts of this refresh.
+    pub announced: Option<Asked>,
 }
 
 /// What a step leads to: what to publish, then what next.
@@ -248,6 +253,7 @@ impl Refresh {
             phase: Phase::Locating {
                 lookup: Lookup::Find,
                 locked: false,
+                asked: None,
             },
             phase_since: now,
             due_at: now,
@@ -257,7 +263,7 @@ impl Refresh {
             refusals: 0,
             times: Times::default(),
         };
-        refresh.phase = refresh.locating(false);
+        refresh.phase = refresh.locating(false, None);
         refresh
     }
 
@@ -295,25 +301,16 @@ impl Refresh {
         }
     }
 
-    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
-    pub fn locate_again(&mut self) {
-        if let Phase::Locating { lookup, .. } = &mut self.phase
-            && *lookup == Lookup::Start
-        {
-            *lookup = Lookup::Find;
-        }
-    }
-
     fn deadline(&self, policy: &Policy) -> Timestamp {
         later(self.requested_at, policy.limits.refresh)
     }
 
-    fn locating(&self, locked: bool) -> Phase {
+    fn locating(&self, locked: bool, asked: Option<Asked>) -> Phase {
         let lookup = match self.fresh_since(locked) {
             Some(_) => Lookup::Check,
             None => Lookup::Find,
         };
-        Phase::Locating { lookup, locked }
+        Phase::Locating { lookup, locked, asked }
     }
 
     /// Since when a successful update satisfies the command, where one may.

@@ -76,7 +76,7 @@ pub enum WebFormStatus {
     Failed,
     /// EXPIRED.
     Expired,
-    /// ABORTED.
+    /// ABORTED, CANCELLED.
     Aborted,
 }
 
@@ -116,9 +116,20 @@ pub struct Interface {
     pub consent_expires_at: Option<Timestamp>,
     /// The last successful update, by whomever.
     pub last_success_at: Option<Timestamp>,
+    /// The last update by a task, however it ended.
+    pub last_manual_update_at: Option<Timestamp>,
 }
 
 impl Connection {
+    /// The last update by a task over any interface, however it ended.
+    #[must_use]
+    pub fn last_manual_update_at(&self) -> Option<Timestamp> {
+        self.interfaces
+            .iter()
+            .filter_map(|interface| interface.last_manual_update_at)
+            .max()
+    }
+
     /// The last successful update over any interface.
     #[must_use]
     pub fn last_success_at(&self) -> Option<Timestamp> {

@@ -35,7 +35,7 @@ impl Retry {
 }
 
 /// A moment earlier, or the first there is.
-pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 

@@ -145,6 +145,10 @@ pub struct Limits {
     #[serde(with = "humantime_serde")]
     pub settling: Duration,
     #[serde(with = "humantime_serde")]
+    pub settling_quiet: Duration,
+    #[serde(with = "humantime_serde")]
+    pub start_visible: Duration,
+    #[serde(with = "humantime_serde")]
     pub web_form_grace: Duration,
     #[serde(with = "humantime_serde")]
     pub clock_skew: Duration,
@@ -156,6 +160,8 @@ impl Default for Limits {
             refresh: Duration::from_secs(24 * 3600),
             updating: Duration::from_secs(30 * 60),
             settling: Duration::from_secs(30 * 60),
+            settling_quiet: Duration::from_secs(15),
+            start_visible: Duration::from_secs(45),
             web_form_grace: Duration::from_secs(5 * 60),
             clock_skew: Duration::from_secs(2),
         }
@@ -186,6 +192,19 @@ impl Section for Limits {
             "How long finAPI may take to store what a task imported.",
         );
         list.within(
+            "settling_quiet",
+            self.settling_quiet,
+            Duration::ZERO..=MINUTE,
+            "How long a connection may be READY while its own update times are from before the task, before what it has is read all the same. \
+             Without a wait where `lastManualUpdate` is of this update.",
+        );
+        list.within(
+            "start_visible",
+            self.start_visible,
+            SECOND..=DAY,
+            "How long after a start whose answer was lost the list of tasks may not show it. Only then is another one asked for.",
+        );
+        list.within(
             "web_form_grace",
             self.web_form_grace,
             Duration::ZERO..=DAY,
@@ -195,7 +214,8 @@ impl Section for Limits {
             "clock_skew",
             self.clock_skew,
             Duration::ZERO..=MINUTE,
-            "How far finAPI's clock may be behind the worker's when a task is recognised by its time.",
+            "How far senders' clocks may be from finAPI's when a task is recognised by its time. finAPI's own clocks are measured; while they are not, \
+             they may be as far from the worker's.",
         );
     }
 }

@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::failure::Doubts;
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
+use super::{Asked, Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
 use crate::proto::refresh_state as wire;
 use crate::proto::{
@@ -94,6 +94,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         phase: Phase::Locating {
             lookup: super::Lookup::Find,
             locked: false,
+            asked: None,
         },
         phase_since: times.read(state.phase_since, "phase_since")?,
         due_at: times.read(state.due_at, "due_at")?,
@@ -108,7 +109,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| wrong("phase"))? {
-        wire::Phase::Locating(locating) => refresh.locating(locating.locked),
+        wire::Phase::Locating(locating) => refresh.locating(locating.locked, times.asked(&locating)?),
         wire::Phase::Updating(updating) => Phase::Updating {
             task: times.task(updating.task)?,
         },
@@ -143,7 +144,11 @@ fn due_at(refresh: &Refresh) -> Timestamp {
 
 fn phase(phase: &Phase) -> wire::Phase {
     match phase {
-        Phase::Locating { locked, .. } => wire::Phase::Locating(wire::Locating { locked: *locked }),
+        Phase::Locating { locked, asked, .. } => wire::Phase::Locating(wire::Locating {
+            locked: *locked,
+            asked_first: asked.map(|asked| from_timestamp(asked.first)),
+            asked_last: asked.map(|asked| from_timestamp(asked.last)),
+        }),
         Phase::Updating { task } | Phase::NotifyingUser { task, .. } => wire::Phase::Updating(wire::Updating {
             task: Some(write_task(task)),
         }),
@@ -233,6 +238,16 @@ impl Times {
                 .ok_or_else(|| wrong("next_part"))?,
             published_up_to: update.published_up_to.into(),
         })
+    }
+
+    fn asked(&self, locating: &wire::Locating) -> Result<Option<Asked>, Unreadable> {
+        match (locating.asked_first, locating.asked_last) {
+            (None, None) => Ok(None),
+            (first, last) => Ok(Some(Asked {
+                first: self.read(first, "asked_first")?,
+                last: self.read(last, "asked_last")?,
+            })),
+        }
     }
 
     fn task(&self, task: Option<wire::Task>) -> Result<TaskRef, Unreadable> {

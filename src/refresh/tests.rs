@@ -170,6 +170,7 @@ fn ready() -> Connection {
         account_ids: accounts(),
         interfaces: vec![Interface {
             name: "XS2A".into(),
+            last_manual_update_at: Some(at(3)),
             ..Interface::default()
         }],
     }
@@ -268,6 +269,7 @@ struct Run {
     policy: Policy,
     jitter: f64,
     next_poll: Option<Duration>,
+    clocks: Clocks,
     now: Timestamp,
     refresh: Option<Refresh>,
     published: Vec<Event>,
@@ -286,6 +288,7 @@ impl Run {
             policy,
             jitter: 0.5,
             next_poll: None,
+            clocks: Clocks::default(),
             now: at(0),
             refresh: None,
             published: Vec::new(),
@@ -341,6 +344,14 @@ impl Run {
         self
     }
 
+    /// The command comes again, and the broker says so.
+    fn came_back(&mut self) -> &mut Self {
+        let now = self.now;
+        self.redelivered();
+        self.refresh.as_mut().expect("a refresh").came_back(now);
+        self
+    }
+
     /// Another worker takes the refresh up from its checkpoint.
     fn taken_up(&mut self) -> &mut Self {
         self.refresh = Some(checkpoint::round_trip(self.at()));
@@ -384,6 +395,16 @@ impl Run {
         self.respond(said)
     }
 
+    /// Finds nothing until a start is due, and says how long that took.
+    fn find_until_it_starts(&mut self) -> Duration {
+        let began = self.now;
+        while self.at().query() == Query::FindTask {
+            self.find([]);
+        }
+        self.asks(&Query::Start);
+        self.now.duration_since(began).try_into().expect("a time")
+    }
+
     fn start(&mut self, said: impl Said) -> &mut Self {
         self.asks(&Query::Start);
         self.respond(said)
@@ -414,7 +435,8 @@ impl Run {
             now: self.now,
             jitter: self.jitter,
             next_poll: self.next_poll,
-            clocks: Clocks::default(),
+            clocks: self.clocks,
+            announced: None,
         };
         let step = refresh.step(said.said(), context, &self.policy);
         self.published.extend(step.events);

@@ -9,6 +9,7 @@ use super::Worker;
 use super::fate::Fate;
 use super::publication::Forward;
 use super::scheduler::{Content, Now, Origin, Receipt};
+use super::starts::START_NAME;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Outgoing};
 use crate::limits::WAKE_UP_BYTES_MAX;
@@ -24,6 +25,9 @@ impl Worker {
         if delivery.queue == topology.wake_ups() {
             // No refresh has an id that is none.
             let body = &delivery.message.body[..];
+            if delivery.message.properties.kind.as_deref() == Some(START_NAME) {
+                return context.starts.on_announcement(body, now.time);
+            }
             let text = Some(body).filter(|body| body.len() <= WAKE_UP_BYTES_MAX);
             let text = text.and_then(|body| std::str::from_utf8(body).ok());
             if let Some(Ok(command_id)) = text.map(str::parse) {

@@ -10,6 +10,8 @@ use tracing::Span;
 
 use super::fate::Fate;
 use super::poll_planner::PollPlanner;
+use super::running_tasks::RunningTasks;
+use super::starts::Starts;
 use crate::broker::Broker;
 use crate::broker::topology::Topology;
 use crate::clock::Clock;
@@ -32,9 +34,11 @@ pub(super) struct Context {
     /// Where messages come from, by the number of their subscription.
     pub(super) destinations: Vec<String>,
     pub(super) planner: Mutex<PollPlanner>,
+    pub(super) running: Mutex<RunningTasks>,
     pub(super) jitter: Mutex<fastrand::Rng>,
     /// How often the broker refused what a step led to.
     pub(super) refusals: AtomicU64,
+    pub(super) starts: Starts,
 }
 
 impl Context {
@@ -45,6 +49,10 @@ impl Context {
 
     pub(super) fn planner(&self) -> MutexGuard<'_, PollPlanner> {
         self.planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, RunningTasks> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A fraction from 0 up to but not including 1.

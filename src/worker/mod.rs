@@ -8,8 +8,10 @@ pub mod fate;
 mod poll_planner;
 mod publication;
 mod run;
+mod running_tasks;
 mod scheduler;
 mod settings;
+mod starts;
 mod status;
 mod subscriptions;
 #[cfg(test)]
@@ -37,8 +39,10 @@ use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
 use poll_planner::PollPlanner;
+use running_tasks::RunningTasks;
 use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler, Shares};
 pub use settings::Settings;
+use starts::Starts;
 pub use status::{Handle, Status, observe};
 use subscriptions::destination;
 pub use subscriptions::subscriptions;
@@ -130,6 +134,7 @@ impl Worker {
             finapi: finapi.by_clock(clock),
             clock,
             planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
+            running: std::sync::Mutex::new(RunningTasks::new(policy.limits.start_visible)),
             policy,
             metrics,
             destinations: subscriptions
@@ -139,6 +144,7 @@ impl Worker {
             topology,
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
             refusals: AtomicU64::new(0),
+            starts: Starts::new(fastrand::Rng::with_seed(seed).u64(..)),
         });
         Self {
             context,
@@ -242,6 +248,8 @@ impl Worker {
                 self.stop_runs = CancellationToken::new();
                 self.scheduler.on_connected(generation, self.now());
                 self.watchdog.connected();
+                let listens = self.context.broker.is_complete();
+                self.context.starts.listen(listens.then(|| self.now().time));
                 self.on_outage();
             }
             BrokerEvent::Disconnected { reason, .. } => self.on_disconnected(&reason),
@@ -253,6 +261,7 @@ impl Worker {
         self.context.metrics.connection_lost();
         tracing::warn!(reason, "lost the connection to the broker");
         self.stop_runs.cancel();
+        self.context.starts.listen(None);
         self.scheduler.on_disconnected();
     }
 

@@ -80,7 +80,7 @@ impl Context {
     }
 
     async fn advance(
-        &self,
+        self: &Arc<Self>,
         process: &ProcessSpan,
         refresh: &mut Box<Refresh>,
         mut failure: Option<Failure>,
@@ -99,13 +99,22 @@ impl Context {
                     next: Next::Done,
                 });
             }
+            let query = refresh.query();
             let result = match failure.take() {
                 Some(failure) => Err(failure),
-                None => match self.finapi.query(refresh, &refresh.query(), control).await {
-                    Outcome::Response(result) => result,
-                    Outcome::NeedsToken => return Pause::NeedsToken,
-                    Outcome::Stopped => return Pause::Stopped,
-                },
+                None if !self.announce_start(refresh, &query).await => {
+                    refresh.locate_again();
+                    continue;
+                }
+                None => {
+                    let outcome = self.finapi.query(refresh, &query, control).await;
+                    self.on_start(refresh, &query, &outcome);
+                    match outcome {
+                        Outcome::Response(result) => result,
+                        Outcome::NeedsToken => return Pause::NeedsToken,
+                        Outcome::Stopped => return Pause::Stopped,
+                    }
+                }
             };
             is_blocked = result.as_ref().is_err_and(Failure::is_not_sent);
             let step = self.decide(refresh, result);
@@ -120,10 +129,13 @@ impl Context {
         }
     }
 
-    fn decide(&self, refresh: &Refresh, result: QueryResult) -> Step {
+    fn decide(&self, refresh: &Refresh, mut result: QueryResult) -> Step {
         log_failure(refresh, &result);
         self.learn(refresh, &result);
         let now = self.clock.now();
+        if let Ok(response) = &mut result {
+            self.running().complete(refresh, response, now);
+        }
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
         let next_poll = self.planner().next_poll(refresh.command.connection_id(), runs_for);
@@ -132,6 +144,7 @@ impl Context {
             jitter: self.random(),
             next_poll,
             clocks: self.finapi.clocks(),
+            announced: self.starts.of(refresh),
         };
         refresh.clone().step(result, context, &self.policy)
     }

@@ -100,7 +100,10 @@ fn checkpoints() -> Vec<Vec<u8>> {
         published_up_to: i64::MAX,
     });
     let phases = [
-        Phase::Locating(refresh_state::Locating { locked: true }),
+        Phase::Locating(refresh_state::Locating {
+            locked: true,
+            ..refresh_state::Locating::default()
+        }),
         Phase::Updating(refresh_state::Updating { task: task.clone() }),
         Phase::AwaitingUser(refresh_state::AwaitingUser {
             task: task.clone(),

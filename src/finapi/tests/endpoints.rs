@@ -182,3 +182,48 @@ async fn every_call_has_a_request_id() {
     assert!(uuid::Uuid::parse_str(&one).is_ok(), "{one}");
     assert_ne!(one, other);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_thousands_of_tasks_is_read_in_large_pages_and_no_further_back_than_needed() {
+    let mut world = World::new();
+    world.client = world.client.by_clock(crate::clock::Clock::starting_at(start()));
+    let first = world.start(1).await;
+    for connection in 2..=1200 {
+        world.start(connection).await;
+    }
+    let before = world.calls(Endpoint::Tasks);
+    let found: Vec<_> = world.find(1).await.into_iter().map(|task| task.id).collect();
+    assert_eq!((found, world.calls(Endpoint::Tasks) - before), (vec![first.id], 3));
+    // None of them can run any more when this command is sent.
+    pass(2 * 3600).await;
+    let mut later = refresh(command(1));
+    later.requested_at = start() + secs(2 * 3600);
+    let before = world.calls(Endpoint::Tasks);
+    world.client.result_of(&later, &Query::FindTask).await.expect("a list");
+    assert_eq!(world.calls(Endpoint::Tasks) - before, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finapis_clocks_are_measured_by_what_it_answers() {
+    for off in [-30_i64, 0, 45] {
+        let mut world = World::new();
+        let ours = start() - jiff::SignedDuration::from_secs(off);
+        world.client = world.client.by_clock(crate::clock::Clock::starting_at(ours));
+        assert_eq!(world.client.clocks(), crate::refresh::Clocks::default());
+        for _ in 0..4 {
+            world.find(1).await;
+            world.connection(1).await;
+            tokio::time::sleep(std::time::Duration::from_millis(320)).await;
+        }
+        let clocks = world.client.clocks();
+        for clock in [clocks.access, clocks.web_form] {
+            let clock = clock.expect("an estimate");
+            let off = jiff::SignedDuration::from_secs(off);
+            assert!(clock.least <= off && off <= clock.most, "{clock:?} of {off:?}");
+            assert!(
+                clock.most - clock.least <= jiff::SignedDuration::from_secs(1),
+                "{clock:?}"
+            );
+        }
+    }
+}

@@ -111,6 +111,8 @@ impl From<Connection> for model::Connection {
 impl From<Interface> for model::Interface {
     fn from(interface: Interface) -> Self {
         let consent = interface.ais_consent.unwrap_or_default();
+        let manual = interface.last_manual_update.as_ref();
+        let last_manual_update_at = manual.and_then(|update| update.timestamp).map(|at| at.earliest);
         let updates = [interface.last_manual_update, interface.last_auto_update];
         let successes = updates
             .into_iter()
@@ -126,6 +128,7 @@ impl From<Interface> for model::Interface {
                 .filter_map(|update| update.timestamp)
                 .map(|at| at.earliest)
                 .max(),
+            last_manual_update_at,
         }
     }
 }

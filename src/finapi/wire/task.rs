@@ -81,12 +81,13 @@ struct WebFormPayload {
 }
 
 impl Tasks<'_> {
-    /// The tasks of one connection.
+    /// The tasks of one connection, and those that don't say yet whose they are.
     pub(in crate::finapi) fn of(&self, bank_connection_id: ConnectionId) -> serde_json::Result<Vec<model::Task>> {
         let mut tasks = Vec::new();
         for item in &self.items {
             let owner: TaskOwner = serde_json::from_str(item.get())?;
-            if owner.payload.and_then(|payload| payload.bank_connection_id) == Some(bank_connection_id) {
+            let owner = owner.payload.and_then(|payload| payload.bank_connection_id);
+            if owner.is_none_or(|owner| owner == bank_connection_id) {
                 let task: Task = serde_json::from_str(item.get())?;
                 tasks.push(task.into());
             }
@@ -151,7 +152,7 @@ impl From<WebForm> for model::WebForm {
                 "COMPLETED" => model::WebFormStatus::Completed,
                 "COMPLETED_WITH_ERROR" => model::WebFormStatus::Failed,
                 "EXPIRED" => model::WebFormStatus::Expired,
-                "ABORTED" => model::WebFormStatus::Aborted,
+                "ABORTED" | "CANCELLED" => model::WebFormStatus::Aborted,
                 "NOT_YET_OPENED" | "IN_PROGRESS" => model::WebFormStatus::Open,
                 unknown => {
                     log_unknown("web form", unknown);

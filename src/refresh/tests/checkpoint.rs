@@ -326,6 +326,7 @@ fn a_refresh_continues_from_the_largest_numbers_of_a_checkpoint() {
         jitter: 0.5,
         next_poll: None,
         clocks: Clocks::default(),
+        announced: None,
     };
     let step = |result| refresh.clone().step(result, context, &Policy::default());
     let polled = step(Ok(Response::Task(running())));

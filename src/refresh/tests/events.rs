@@ -330,6 +330,7 @@ fn a_consent_that_ends_soon_is_said_to() {
     let interface = |consent_expires_at| Interface {
         name: "XS2A".into(),
         consent_expires_at,
+        last_manual_update_at: Some(at(3)),
         ..Interface::default()
     };
     let asked = Interface {

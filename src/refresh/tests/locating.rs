@@ -26,6 +26,34 @@ fn the_lost_answer_of_a_start_leads_to_its_task() {
 }
 
 #[test]
+fn a_start_whose_answer_was_lost_is_made_again_only_when_its_task_would_show() {
+    let mut run = Run::plain();
+    run.find([]).start(FailureClass::Unavailable);
+    assert!(run.find_until_it_starts() >= secs(45));
+    // So is the next one, also by whoever takes the refresh up meanwhile.
+    run.start(FailureClass::Unexpected).find([]).taken_up();
+    assert!(run.find_until_it_starts() >= secs(40));
+    let mut run = Run::plain();
+    run.find([]).start(FailureClass::Unavailable).find([]);
+    run.late(secs(20)).find([running()]);
+    assert_eq!((run.phase(), run.starts()), ("updating", 1));
+}
+
+#[test]
+fn who_may_have_lost_a_start_to_a_crash_waits_for_its_task_to_show() {
+    let mut run = Run::plain();
+    run.came_back();
+    assert!(run.find_until_it_starts() >= secs(44));
+    let mut run = Run::plain();
+    run.redelivered();
+    assert_eq!(
+        run.find_until_it_starts(),
+        Duration::ZERO,
+        "published again, nobody crashed"
+    );
+}
+
+#[test]
 fn a_start_that_came_to_nothing_is_made_again() {
     let mut run = Run::plain();
     run.find([]).start(FailureClass::RateLimited(Some(secs(3))));
@@ -61,19 +89,98 @@ fn tasks_of_other_connections_and_of_the_past_are_not_followed() {
         bank_connection_id: Some(ConnectionId::from(8)),
         ..running()
     };
-    let unnamed = Task {
-        bank_connection_id: None,
-        ..running()
-    };
     let past = [
         completed().made_at(-60),
         form_required().made_at(-60),
         task_failed("BANK_SERVER_REJECTION").made_at(-60),
     ];
     let mut run = Run::plain();
-    run.find([other, unnamed]).asks(&Query::Start);
+    run.find([other]).asks(&Query::Start);
     let mut run = Run::plain();
     run.find(past).asks(&Query::Start);
+}
+
+#[test]
+fn a_task_that_does_not_say_yet_whose_it_is_is_waited_for() {
+    let unnamed = || Task {
+        bank_connection_id: None,
+        ..running()
+    };
+    let mut run = Run::plain();
+    run.find([unnamed()]);
+    assert!(run.wait() >= secs(1));
+    run.find([unnamed()]).find([running()]);
+    assert_eq!((run.phase(), run.starts()), ("updating", 0));
+    let other = || Task {
+        bank_connection_id: Some(ConnectionId::from(8)),
+        ..running()
+    };
+    let mut run = Run::plain();
+    run.find([unnamed()]).find([other()]).asks(&Query::Start);
+    let mut run = Run::plain();
+    run.find([unnamed().made_at(-60)]).asks(&Query::Start);
+    let mut run = Run::plain();
+    run.find([unnamed()])
+        .late(secs(60))
+        .find([unnamed()])
+        .asks(&Query::Start);
+}
+
+/// A clock that is behind by so much, known within 0.1 s.
+fn behind(seconds: i64) -> Clocks {
+    let offset = |millis| SignedDuration::from_secs(-seconds) + SignedDuration::from_millis(millis);
+    Clocks {
+        web_form: Some(ClockOffset {
+            least: offset(-100),
+            most: offset(100),
+        }),
+        ..Clocks::default()
+    }
+}
+
+#[test]
+fn a_failure_that_clearly_came_before_the_command_was_sent_is_not_its_own() {
+    let failed = |millis: i64| Task {
+        created_at: at(0) + SignedDuration::from_millis(millis),
+        ..task_failed("BANK_SERVER_REJECTION")
+    };
+    let knowing = || {
+        let mut run = Run::plain();
+        run.clocks = behind(0);
+        run
+    };
+    knowing().find([failed(-1900)]).asks(&Query::Start);
+    // In doubt it is.
+    for serves in [failed(-400), failed(1)] {
+        assert_eq!(knowing().find([serves]).failure().0, FailureReason::BankRejected);
+    }
+    let mut run = knowing();
+    assert_eq!(
+        run.came_back().find([failed(-1900)]).failure().0,
+        FailureReason::BankRejected
+    );
+    let mut run = knowing();
+    run.came_back().find([failed(-2200)]);
+    assert!(run.find_until_it_starts() >= secs(40));
+    // What it brought is as good, whoever's it was.
+    let completed = completed().made_at(-1);
+    let mut run = knowing();
+    run.find([completed]);
+    assert_eq!(run.phase(), "settling");
+}
+
+#[test]
+fn finapis_clock_may_be_wrong_by_as_much_as_it_is_known_to_be() {
+    for seconds in [30, 3600, -30] {
+        let own = |after: i64| completed().made_at(after - seconds);
+        let mut run = Run::plain();
+        run.clocks = behind(seconds);
+        run.find([own(1)]);
+        assert_eq!(run.phase(), "settling", "{seconds}");
+        let mut run = Run::plain();
+        run.clocks = behind(seconds);
+        run.find([own(-3)]).asks(&Query::Start);
+    }
 }
 
 #[test]
@@ -89,21 +196,33 @@ fn an_update_that_runs_already_serves_a_plain_command() {
 }
 
 #[test]
-fn a_command_that_asks_for_more_takes_only_what_began_after_it() {
+fn a_command_that_asks_for_more_takes_only_what_may_be_its_own() {
+    for command in [import_command(), edit_command()] {
+        // Nothing says what a task was asked for.
+        let mut run = Run::of(command.clone());
+        run.find([running(), form_required(), completed()]).asks(&Query::Start);
+        let mut run = Run::of(command.clone());
+        run.find([])
+            .start(FailureClass::Unavailable)
+            .find([running().made_at(-60), form_required()]);
+        assert_eq!((run.phase(), run.starts()), ("notifying_user", 1));
+        let mut run = Run::of(command);
+        run.came_back().find([form_required()]);
+        assert_eq!((run.phase(), run.starts()), ("notifying_user", 0));
+    }
     let mut run = Run::of(import_command());
-    run.find([running().made_at(-60)]).asks(&Query::Start);
-    let mut run = Run::of(import_command());
-    run.find([running()]);
-    assert_eq!(run.phase(), "updating");
+    run.late(secs(100)).find([]).start(FailureClass::Unavailable);
+    run.find([completed().made_at(90)]);
+    assert_eq!(run.phase(), "locating", "it began before the start");
+    run.find([completed().made_at(101)]);
+    assert_eq!(run.phase(), "settling");
 }
 
 #[test]
-fn an_edit_takes_only_a_task_that_led_to_a_web_form() {
+fn an_edit_takes_no_task_that_did_without_the_user() {
     let mut run = Run::of(edit_command());
-    run.find([running(), completed()]).asks(&Query::Start);
-    let mut run = Run::of(edit_command());
-    run.find([running(), form_required()]);
-    assert_eq!(run.phase(), "notifying_user");
+    run.came_back().find([completed()]);
+    assert_eq!(run.phase(), "locating");
     let mut run = Run::of(edit_command());
     run.find([])
         .start(FailureClass::Locked)

@@ -67,6 +67,7 @@ fn what_was_once_written_is_continued_and_written_again() {
                 jitter: 0.5,
                 next_poll: None,
                 clocks: Clocks::default(),
+                announced: None,
             };
             let failure = Failure::new(FailureClass::Unavailable, "not to be had");
             let step = refresh.step(Err(failure), context, &policy);

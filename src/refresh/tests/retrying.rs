@@ -92,7 +92,7 @@ fn a_start_that_always_fails_is_made_less_and_less_often_and_not_for_ever() {
     for _ in 1..run.policy.retry.attempts {
         run.start(FailureClass::Unavailable);
         waits.push(run.wait());
-        run.find([]);
+        run.find_until_it_starts();
     }
     assert!(waits.is_sorted() && waits[10] > secs(50), "{waits:?}");
     run.start(FailureClass::Unavailable);

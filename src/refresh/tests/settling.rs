@@ -17,6 +17,65 @@ fn what_is_not_ready_is_waited_for() {
     assert_eq!((run.phase(), run.wait()), ("collecting", Duration::ZERO));
 }
 
+/// The connection, last updated by a task at a moment.
+fn last_updated_at(seconds: Option<i64>) -> Connection {
+    let interface = Interface {
+        last_manual_update_at: seconds.map(at),
+        ..Interface::default()
+    };
+    Connection {
+        interfaces: vec![interface],
+        ..ready()
+    }
+}
+
+#[test]
+fn a_connection_that_is_ready_from_before_the_update_is_not_ready() {
+    for before in [Some(-60), None] {
+        let mut run = Run::settling();
+        run.connection(last_updated_at(before));
+        assert_eq!(run.phase(), "settling");
+        assert!(run.wait() >= secs(1));
+        run.connection(unready()).connection(last_updated_at(Some(2)));
+        assert_eq!((run.phase(), run.wait()), ("collecting", Duration::ZERO));
+    }
+}
+
+#[test]
+fn what_is_not_seen_to_be_of_the_update_is_waited_for_a_quarter_of_a_minute_only() {
+    let mut run = Run::settling();
+    let began = run.now;
+    while run.phase() == "settling" {
+        run.connection(last_updated_at(None));
+    }
+    let waited = run.now.duration_since(began);
+    assert!((15..=20).contains(&waited.as_secs()), "{waited:?}");
+    assert!(run.queries.len() <= 12, "{:?}", run.queries);
+    let mut run = Run::under(
+        Policy {
+            limits: Limits {
+                settling_quiet: Duration::ZERO,
+                ..Limits::default()
+            },
+            ..Policy::default()
+        },
+        command(),
+    );
+    run.find([]).start(completed()).connection(last_updated_at(None));
+    assert_eq!(run.phase(), "collecting");
+}
+
+#[test]
+fn a_connection_that_comes_and_goes_while_it_can_not_be_read_is_given_up() {
+    let mut run = Run::collecting();
+    for _ in 1..run.policy.retry.attempts {
+        run.collect(FailureClass::Unavailable).taken_up();
+        run.connection(unready()).connection(ready());
+    }
+    run.collect(FailureClass::Unavailable);
+    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
+}
+
 #[test]
 fn what_is_never_ready_fails_on_finapis_own_word_only() {
     let mut run = Run::settling();

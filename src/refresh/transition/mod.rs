@@ -1,5 +1,6 @@
 //! One step: what finAPI responded decides where a refresh goes. Each method takes the refresh and hands back the step.
 
+mod locate;
 mod outcome;
 mod task;
 mod trouble;
@@ -12,7 +13,9 @@ use super::failure::{Doubts, Failure, FailureDetails};
 use super::model::WebFormStatus;
 use super::query::Response;
 use super::schedule::Polling;
-use super::{Next, Phase, Policy, Refresh, Step, StepContext, event, later};
+use locate::Search;
+
+use super::{Asked, Next, Phase, Policy, Refresh, Step, StepContext, event, later};
 
 /// What the transitions of one step share.
 pub(super) struct Transition<'a> {
@@ -27,8 +30,9 @@ impl Transition<'_> {
             (Phase::Locating { locked, .. }, Response::Connection(connection)) => {
                 self.on_connection(refresh, &connection, locked)
             }
-            (Phase::Locating { lookup, locked }, Response::Tasks(tasks)) => {
-                self.on_task_list(refresh, tasks, lookup, locked)
+            (Phase::Locating { lookup, asked, .. }, Response::Tasks(tasks)) => {
+                let asked = Asked::both(self.context.announced, asked);
+                self.on_task_list(refresh, tasks, Search { lookup, asked })
             }
             (Phase::Locating { .. } | Phase::Updating { .. }, Response::Task(task)) => self.follow_task(refresh, task),
             (Phase::NotifyingUser { task, form, reason }, Response::WebForm(web_form)) => {

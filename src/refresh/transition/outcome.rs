@@ -9,7 +9,7 @@ use super::task::DAY;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::FailureDetails;
 use crate::refresh::model::{Collected, Connection, WebForm, WebFormLink, WebFormStatus};
-use crate::refresh::{Next, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, event, later};
+use crate::refresh::{Next, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, event, later};
 
 /// How far finAPI's clock may be ahead of ours before what it has just imported would look like a later update's.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
@@ -86,10 +86,16 @@ impl Transition<'_> {
         }
         // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization() || late;
-        if !connection.ready || !categorized {
+        if !connection.ready || !categorized || self.is_stale(&refresh, &update, &connection) {
+            let failures = refresh.failures;
             let polls = refresh.polls.saturating_add(1);
             let polling = &self.policy.polling;
-            return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
+            let mut step = self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
+            // A connection that was READY before and is only read again ends no row of failures.
+            if let (Next::Continue(next), true) = (&mut step.next, update.until.is_some()) {
+                next.failures = failures;
+            }
+            return step;
         }
         // A connection that was READY before and is only read again ends no row of failures.
         let failures = if update.until.is_some() { refresh.failures } else { 0 };
@@ -106,6 +112,16 @@ impl Transition<'_> {
             failures,
             ..refresh
         })
+    }
+
+    /// Whether what the connection says is from before this update: none of its own times is as late as the task. That is believed only for a while.
+    fn is_stale(&self, refresh: &Refresh, update: &Update, connection: &Connection) -> bool {
+        let (Some(task), None) = (&update.task, update.until) else {
+            return false;
+        };
+        let since = earlier(task.created_at, self.policy.limits.clock_skew);
+        let is_of_task = connection.last_manual_update_at().is_some_and(|at| at >= since);
+        !is_of_task && self.context.now < later(refresh.phase_since, self.policy.limits.settling_quiet)
     }
 
     pub(super) fn on_collected(

@@ -1,4 +1,4 @@
-//! A task: whether one is needed, which one satisfies the command, and where it stands.
+//! A task: whether one is needed, and where it stands.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::refresh::failure::{Failure, FailureDetails};
 use crate::refresh::model::{Connection, Task, TaskStatus};
 use crate::refresh::query::Response;
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
-use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, later};
+use crate::refresh::{Lookup, Phase, Refresh, Step, TaskRef, Update, earlier, later};
 
 /// How far the time of a task may be from a command's, and from our clock.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -18,11 +18,11 @@ impl Transition<'_> {
     pub(super) fn on_connection(&self, refresh: Refresh, connection: &Connection, locked: bool) -> Step {
         let last = connection.last_success_at();
         let fresh = match (refresh.fresh_since(locked), last) {
-            (Some(since), Some(last)) => last >= since,
+            (Some(since), Some(last)) => last >= self.at_access(since),
             (None, _) | (_, None) => false,
         };
         if !fresh {
-            return self.query_next(refresh, Lookup::Find, locked);
+            return self.query_next(refresh, Lookup::Find);
         }
         // An update since the command may be its own, started by a worker that was killed. What that brought is published.
         let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
@@ -44,44 +44,6 @@ impl Transition<'_> {
             },
             Response::Connection(connection.clone()),
         )
-    }
-
-    pub(super) fn on_task_list(&self, refresh: Refresh, tasks: Vec<Task>, lookup: Lookup, locked: bool) -> Step {
-        let satisfies = |task: &Task| self.satisfies(&refresh, task, lookup);
-        match tasks.into_iter().find(satisfies) {
-            Some(task) => self.follow_task(refresh, task),
-            None if lookup == Lookup::Follow => {
-                let polls = refresh.polls.saturating_add(1);
-                let phase = refresh.locating(true);
-                let polling = &self.policy.polling;
-                let refresh = Refresh {
-                    polls,
-                    phase,
-                    ..refresh
-                };
-                self.poll_later(refresh, polling, polling.locked_max)
-            }
-            None => self.query_next(refresh, Lookup::Start, locked),
-        }
-    }
-
-    /// Whether a task of the user does what the command asks for. One that began after the command does, whoever
-    /// began it; so does one that is running anyway, unless the command asks for more than that.
-    pub(super) fn satisfies(&self, refresh: &Refresh, task: &Task, lookup: Lookup) -> bool {
-        if task.bank_connection_id != Some(refresh.command.connection_id()) {
-            return false;
-        }
-        let by_web_form = task.status == TaskStatus::WebFormRequired;
-        if refresh.command.edits_saved_settings() && !by_web_form {
-            return false;
-        }
-        let skew = self.policy.limits.clock_skew;
-        if later(task.created_at, skew) >= refresh.requested_at {
-            return true;
-        }
-        let form_is_open = later(task.created_at, WEB_FORM_LIFETIME) > self.context.now;
-        let runs = task.status == TaskStatus::Running || (lookup == Lookup::Follow && by_web_form && form_is_open);
-        runs && !refresh.command.asks_for_more()
     }
 
     /// Enters the phase that the task is in.
@@ -143,7 +105,7 @@ impl Transition<'_> {
     pub(super) fn until_next_poll(&self, task: &TaskRef, polls: u32) -> Duration {
         match self.context.next_poll {
             Some(poll) if self.policy.fallback_polling.is_none() => {
-                let runs_for = self.context.now.duration_since(task.created_at);
+                let runs_for = self.at_web_form(self.context.now).duration_since(task.created_at);
                 let left = poll.saturating_sub(runs_for.try_into().unwrap_or_default());
                 left.max(POLL_INTERVAL_MIN)
             }
@@ -159,17 +121,5 @@ impl Transition<'_> {
         } else {
             UserActionReason::Immediate
         }
-    }
-
-    /// Sends the next query of a refresh that has no task. That is no progress: between two starts that fail, finding
-    /// nothing is what is expected.
-    pub(super) fn query_next(&self, refresh: Refresh, lookup: Lookup, locked: bool) -> Step {
-        let phase = Phase::Locating { lookup, locked };
-        let due_at = self.context.now;
-        self.schedule(Refresh {
-            phase,
-            due_at,
-            ..refresh
-        })
     }
 }

@@ -28,7 +28,8 @@ const NOT_YET_SEEN: Duration = Duration::from_secs(10);
 const BELIEVED_AT: u32 = 3;
 
 impl Transition<'_> {
-    pub(in crate::refresh) fn on_call_failed(&self, mut refresh: Refresh, failure: Failure) -> Step {
+    pub(in crate::refresh) fn on_call_failed(&self, refresh: Refresh, failure: Failure) -> Step {
+        let mut refresh = self.note_start(refresh, &failure);
         // The user is notified even when the web form can't be polled; what is wrong shows at the next poll.
         if let Phase::NotifyingUser { task, form, reason } = refresh.phase.clone() {
             let unknown = WebForm {
@@ -46,7 +47,7 @@ impl Transition<'_> {
             FailureClass::Locked => match refresh.phase {
                 Phase::Locating {
                     lookup: Lookup::Start, ..
-                } => self.query_next(refresh, Lookup::Follow, true),
+                } => self.follow_lock(refresh),
                 _ => self.retry_after(refresh, None),
             },
             FailureClass::Unavailable
@@ -148,9 +149,11 @@ impl Transition<'_> {
             Phase::Locating {
                 lookup: Lookup::Start,
                 locked,
+                asked,
             } => Phase::Locating {
                 lookup: Lookup::Find,
                 locked,
+                asked,
             },
             phase => phase,
         };

@@ -69,7 +69,9 @@ async fn a_failure_that_the_broker_refuses_waits_and_asks_finapi_nothing_more() 
     let outcomes = || alone.server.peek(&alone.topology.unrouted_events()).len();
     let refusals = async || handle.status().await.expect("a status").refusals;
     // At first once more after a moment, then parked for 15 s, for 45 s, and so on; nothing of it holds a run.
+    // The first publish announces the start.
     alone.send("interactive", 1).await;
+    refuse();
     refuse();
     refuse();
     tokio::time::sleep(Duration::from_secs(5)).await;
