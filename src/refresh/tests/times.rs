@@ -76,6 +76,7 @@ fn a_failure_that_the_broker_refused_is_published_again_with_its_task_and_its_mo
             jitter: 0.5,
             next_poll: None,
             clocks: Clocks::default(),
+            announced: None,
         },
         &policy,
     );
