@@ -246,7 +246,7 @@ fn what_finapi_says_more_of_an_account_and_its_consent_is_published() {
         interfaces: vec![Interface {
             consent_status: "NOT_PRESENT".into(),
             consent_supports_new_accounts: Some(false),
-            ..Interface::default()
+            ..ready().interfaces[0].clone()
         }],
         ..ready()
     };
