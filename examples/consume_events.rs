@@ -60,9 +60,12 @@ fn print(kind: &str, body: &[u8]) -> Result<(), prost::DecodeError> {
     match kind {
         "bankrefresh.v1.TransactionsUpdated" => {
             let event = TransactionsUpdated::decode(body)?;
+            let end = if event.last { ", the last one" } else { "" };
             println!(
-                "part {} of {}: {} new transactions",
-                event.part, event.parts, event.new_transactions
+                "part {}{end}: {} transactions, {} new in all",
+                event.part,
+                event.transactions.len(),
+                event.new_transactions
             );
         }
         "bankrefresh.v1.UserActionRequired" => {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bankrefresh::proto::RefreshConnection;
-use bankrefresh::refresh::model::{Collected, Connection, Task, TaskStatus};
+use bankrefresh::refresh::model::{Collected, Connection, Page, Task, TaskStatus};
 use bankrefresh::refresh::query::Response;
 use bankrefresh::refresh::{Clocks, Command, Envelope, Next, Policy, Refresh, StepContext};
 use jiff::Timestamp;
@@ -71,8 +71,11 @@ fn responses(now: Timestamp) -> VecDeque<Response> {
         Response::Task(task(TaskStatus::Completed)),
         Response::Connection(connection),
         Response::Collected(Collected {
-            accounts: Vec::new(),
-            transactions: Vec::new(),
+            accounts: Some(Vec::new()),
+            page: Some(Page {
+                is_last: true,
+                ..Page::default()
+            }),
         }),
     ])
 }

@@ -53,8 +53,12 @@ pub const TRACE_PARENT_BYTES_MAX: usize = 255;
 /// The most bytes of a `tracestate`, as W3C has them.
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 
-/// The most hours that a time of a checkpoint may be ahead of the clock, or that the time from which transactions are published may be
-/// before the command. finAPI asks to wait for at most a day, and clocks differ.
+/// The most accounts of a connection. A checkpoint has the id and the figures of each.
+pub const ACCOUNTS_MAX: usize = 1000;
+/// The most accounts whose transactions are asked for together.
+pub const GROUP_ACCOUNTS_MAX: usize = 100;
+
+/// The most hours that a time of a checkpoint may be ahead of the clock. finAPI asks to wait for at most a day, and clocks differ.
 pub const HOURS_APART_MAX: u64 = 48;
 /// The largest revision of a command that is believed. A worker requeues a command every few minutes, and for 30 days at most.
 pub const COMMAND_REVISION_MAX: u32 = 100_000;
@@ -63,8 +67,7 @@ pub const COMMAND_REVISION_MAX: u32 = 100_000;
 pub const CODE_CHARACTERS_MAX: usize = 64;
 /// The most characters of any other text of finAPI in an event. A longer one is cut.
 pub const TEXT_CHARACTERS_MAX: usize = 2000;
-/// The most characters of the name of a category. Parts leave room for it, so that they are cut alike before and after finAPI has
-/// categorized: two duplicates of a refresh would else publish transactions twice, or none of them.
+/// The most characters of the name of a category. A longer one is cut.
 pub const CATEGORY_CHARACTERS_MAX: usize = 64;
 /// The most characters of the id of a request, as finAPI has them.
 pub const REQUEST_ID_CHARACTERS_MAX: usize = 255;
@@ -97,7 +100,7 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 37] = [
+pub const ALL: [Limit; 38] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of a wake-up", WAKE_UP_BYTES_MAX, "bytes"),
@@ -127,11 +130,8 @@ pub const ALL: [Limit; 37] = [
         HOURS_APART_MAX as usize,
         "hours",
     ),
-    limit(
-        "start of what a checkpoint publishes, before the command",
-        HOURS_APART_MAX as usize,
-        "hours",
-    ),
+    limit("accounts of a connection", ACCOUNTS_MAX, "entries"),
+    limit("accounts of one call for transactions", GROUP_ACCOUNTS_MAX, "entries"),
     limit("id of a task or a web form", FINAPI_ID_CHARACTERS_MAX, "characters"),
     limit(
         "`bank_connection_id`, id of an account or a transaction",
@@ -150,7 +150,7 @@ pub const ALL: [Limit; 37] = [
         u32::MAX as usize,
         "times",
     ),
-    limit("`next_part` of a checkpoint", u32::MAX as usize, "parts"),
+    limit("`page` and `part` of a checkpoint", u32::MAX as usize, "as a number"),
 ];
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use bankrefresh::broker::topology::Topology;
 use bankrefresh::message;
 use bankrefresh::proto::{RefreshConnection, from_timestamp};
 use bankrefresh::refresh::event::Event;
-use bankrefresh::refresh::model::{Account, Collected, Connection, Task, TaskStatus, Transaction};
+use bankrefresh::refresh::model::{Account, Collected, Connection, Page, Task, TaskStatus, Transaction};
 use bankrefresh::refresh::query::{QueryResult, Response};
 use bankrefresh::refresh::{Clocks, Command, Envelope, Next, Policy, Refresh, Step, StepContext, state};
 use divan::{Bencher, black_box};
@@ -110,9 +110,14 @@ fn collected(transactions: i64) -> QueryResult {
         imported_at: Some(at(2)),
         ..Transaction::default()
     };
-    Ok(Response::Collected(Collected {
-        accounts: vec![account(70), account(71)],
+    let page = Page {
         transactions: (1..=transactions).map(transaction).collect(),
+        is_last: true,
+        ..Page::default()
+    };
+    Ok(Response::Collected(Collected {
+        accounts: Some(vec![account(70), account(71)]),
+        page: Some(page),
     }))
 }
 

@@ -53,7 +53,7 @@ def describe(event):
     match event:
         case events_pb2.TransactionsUpdated():
             origin = name(events_pb2.UpdateOrigin, event.origin)
-            return f"origin={origin} new_transactions={event.new_transactions} part={event.part}/{event.parts}"
+            return f"origin={origin} new_transactions={event.new_transactions} part={event.part} last={str(event.last).lower()}"
         case events_pb2.UserActionRequired():
             # Here the web form would be put before the user. Its URL is a secret: never print it.
             return f"reason={name(events_pb2.UserActionReason, event.reason)}"
@@ -62,8 +62,23 @@ def describe(event):
             return f"reason={reason} finapi_code={plain(event.finapi_code)} retryable={str(event.retryable).lower()}"
 
 
+def advance(cursors, event):
+    """Moves the connection's cursor to what is covered now. Returns from where to ask again where something is missing before."""
+    if not event.last or not event.HasField("covered_until"):
+        return None
+    connection = (event.refresh.user_id, event.refresh.bank_connection_id)
+    start, end = event.covered_from.ToNanoseconds(), event.covered_until.ToNanoseconds()
+    cursor = cursors.get(connection, start)
+    if start > cursor:
+        return cursor
+    cursors[connection] = max(cursor, end)
+    return None
+
+
 class Consumer:
     def __init__(self):
+        # In memory as well; a service keeps it beside the transactions, and passes it into the connection's next command.
+        self.cursors = {}
         # In memory, so a restart forgets them. A service keeps the id where it keeps what it makes of the event, in one transaction.
         self.ids = OrderedDict()
 
@@ -84,6 +99,12 @@ class Consumer:
                 flush=True,
             )
             self.remember(refresh.event_id)
+            if isinstance(event, events_pb2.TransactionsUpdated):
+                # Here each transaction would be stored by its account and id, in the same transaction as the cursor.
+                missing = advance(self.cursors, event)
+                if missing is not None:
+                    # Here a command would be sent with this as `transactions_since`, and a `max_age`.
+                    print(f"gap connection={refresh.bank_connection_id} transactions_since={missing}", flush=True)
         channel.basic_ack(method.delivery_tag)
 
     def remember(self, event_id):

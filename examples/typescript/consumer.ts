@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 
 import { fromBinary } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Channel, type ConsumeMessage, connect } from "amqplib";
 
 import {
@@ -44,7 +45,7 @@ function describe(event: Event): string {
     case "bankrefresh.v1.TransactionsUpdated":
       return (
         `origin=${UpdateOrigin[event.origin] ?? event.origin} ` +
-        `new_transactions=${event.newTransactions} part=${event.part}/${event.parts}`
+        `new_transactions=${event.newTransactions} part=${event.part} last=${event.last}`
       );
     case "bankrefresh.v1.UserActionRequired":
       // Here the web form would be put before the user. Its URL is a secret: never print it.
@@ -57,6 +58,21 @@ function describe(event: Event): string {
   }
 }
 
+// In memory as well; a service keeps it beside the transactions, and passes it into the connection's next command.
+const cursors = new Map<string, bigint>();
+
+// Moves the connection's cursor to what is covered now. Returns from where to ask again where something is missing before.
+function advance(event: TransactionsUpdated): bigint | undefined {
+  if (!event.last || !event.coveredFrom || !event.coveredUntil) return undefined;
+  const connection = `${event.refresh?.bankConnectionId} ${event.refresh?.userId}`;
+  const nanoseconds = (at: Timestamp) => at.seconds * 1_000_000_000n + BigInt(at.nanos);
+  const [start, end] = [nanoseconds(event.coveredFrom), nanoseconds(event.coveredUntil)];
+  const cursor = cursors.get(connection) ?? start;
+  if (start > cursor) return cursor;
+  cursors.set(connection, end > cursor ? end : cursor);
+  return undefined;
+}
+
 function handle(event: Event): void {
   const refresh = event.refresh;
   if (!refresh?.eventId) throw new Error("no event_id");
@@ -67,6 +83,12 @@ function handle(event: Event): void {
   const about = `command_id=${plain(refresh.commandId)} connection=${refresh.bankConnectionId}`;
   console.log(`${event.$typeName.split(".").at(-1)} ${about} ${describe(event)} event_id=${plain(refresh.eventId)}`);
   ids.add(refresh.eventId);
+  if (event.$typeName === "bankrefresh.v1.TransactionsUpdated") {
+    // Here each transaction would be stored by its account and id, in the same transaction as the cursor.
+    const missing = advance(event);
+    // Here a command would be sent with this as `transactions_since`, and a `max_age`.
+    if (missing !== undefined) console.log(`gap connection=${refresh.bankConnectionId} transactions_since=${missing}`);
+  }
   for (const oldest of ids) {
     if (ids.size <= IDS_MAX) break;
     ids.delete(oldest);

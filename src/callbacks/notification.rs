@@ -1,20 +1,14 @@
 //! What a notification of finAPI's batch update says, and what follows from it.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::broker::Outgoing;
 use crate::broker::topology::Topology;
-use crate::id::TransactionId;
 use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::{Command, Envelope, Phase, Refresh, Update, event};
-
-/// A batch update is over so long after it began, at most; what was imported meanwhile is published.
-const BATCH_UPDATE_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,10 +60,6 @@ fn batch_refresh(notification: &Notification, body: &[u8], now: Timestamp) -> Re
         update: Update {
             task: None,
             origin: UpdateOrigin::Batch,
-            since: Some(now.saturating_sub(BATCH_UPDATE_MAX).unwrap_or(now)),
-            until: None,
-            next_part: 1,
-            published_up_to: TransactionId::default(),
         },
     };
     Ok(refresh)

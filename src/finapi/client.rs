@@ -207,7 +207,7 @@ impl FinApi {
             Query::Task(id) => self.task(context, id).await,
             Query::WebForm(id) => self.web_form(context, id).await,
             // Twice as large as the others, so it takes its room only when it is needed.
-            Query::Collect(accounts, span) => Box::pin(self.collect(context, accounts, *span)).await,
+            Query::Collect(wanted) => Box::pin(self.collect(context, wanted)).await,
         }
     }
 }
@@ -215,7 +215,7 @@ impl FinApi {
 fn host_of(query: &Query) -> Host {
     match query {
         Query::FindTask | Query::Start | Query::Task(_) | Query::WebForm(_) => Host::WebForm,
-        Query::Connection | Query::Collect(..) => Host::Access,
+        Query::Connection | Query::Collect(_) => Host::Access,
     }
 }
 

@@ -17,8 +17,8 @@ use super::wire::{self, misunderstood, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
 use crate::refresh::earlier;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::{Account, Collected, Task, Transaction};
-use crate::refresh::query::{Response, Span};
+use crate::refresh::model::{Account, Collected, Page, Task};
+use crate::refresh::query::{PageQuery, Response, Wanted};
 
 /// A task that was created so long ago is over.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
@@ -136,15 +136,25 @@ impl FinApi {
         Ok(Response::Connection(connection.into()))
     }
 
-    pub(super) async fn collect(
-        &self,
-        context: QueryContext<'_>,
-        accounts: &[AccountId],
-        span: Option<Span>,
-    ) -> Result<Response, Interrupt> {
-        let (accounts, transactions) =
-            futures_util::try_join!(self.accounts(context), self.transactions(context, accounts, span))?;
-        Ok(Response::Collected(Collected { accounts, transactions }))
+    pub(super) async fn collect(&self, context: QueryContext<'_>, wanted: &Wanted) -> Result<Response, Interrupt> {
+        let accounts = async {
+            match wanted.accounts {
+                true => self.accounts(context).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let page = async {
+            match &wanted.page {
+                Some(page) => self.transactions(context, page).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        // Both to their end: if one is the trial of a host that was down, it must not be broken off because the other one was not sent.
+        let (accounts, page) = futures_util::join!(accounts, page);
+        Ok(Response::Collected(Collected {
+            accounts: accounts?,
+            page: page?,
+        }))
     }
 
     async fn accounts(&self, context: QueryContext<'_>) -> Result<Vec<Account>, Interrupt> {
@@ -155,38 +165,37 @@ impl FinApi {
         Ok(accounts.into())
     }
 
-    async fn transactions(
-        &self,
-        context: QueryContext<'_>,
-        accounts: &[AccountId],
-        span: Option<Span>,
-    ) -> Result<Vec<Transaction>, Interrupt> {
-        let (Some(span), false) = (span, accounts.is_empty()) else {
-            return Ok(Vec::new());
-        };
-        let ids: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
+    async fn transactions(&self, context: QueryContext<'_>, wanted: &PageQuery) -> Result<Page, Interrupt> {
+        let ids: Vec<String> = wanted.accounts.iter().map(AccountId::to_string).collect();
         let query = format!(
-            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}",
+            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}&page={}",
             ids.join(","),
-            wire::german_day(span.since),
+            wire::german_day(wanted.since.max(Timestamp::UNIX_EPOCH)),
             self.settings.page_size,
+            wanted.page,
         );
-        let mut transactions = Vec::new();
-        for page in 1..=self.settings.pages_max {
-            let mut request = self.access(context, AccessCall::Transactions)?;
-            request.url.set_query(Some(&format!("{query}&page={page}")));
-            let read: wire::Transactions = self.read(request).await?;
-            let pages = read.paging.page_count;
-            transactions.extend(read.imported_in(span));
-            if page >= pages {
-                return Ok(transactions);
-            }
+        let mut request = self.access(context, AccessCall::Transactions)?;
+        request.url.set_query(Some(&query));
+        let read: wire::Transactions = self.read(request).await?;
+        let unexpected = |what: &str| Interrupt::from(Failure::unexpected(&format!("the transactions {what}")));
+        let pages = read.paging.page_count;
+        if pages.max(wanted.page) > self.settings.pages_max {
+            let pages_max = self.settings.pages_max;
+            return Err(unexpected(&format!(
+                "have more than finapi.pages_max = {pages_max} pages"
+            )));
         }
-        let message = format!(
-            "the transactions have more than finapi.pages_max = {} pages",
-            self.settings.pages_max
-        );
-        Err(Failure::unexpected(&message).into())
+        if read.paging.page().is_some_and(|page| page != wanted.page) {
+            return Err(unexpected("are of another page than the one asked for"));
+        }
+        // Without a number of pages, a full page is followed by another one.
+        let is_full = read.len() >= usize::try_from(self.settings.page_size).unwrap_or(usize::MAX);
+        let is_last = if pages == 0 { !is_full } else { wanted.page >= pages };
+        let is_only = is_last && wanted.page == 1;
+        if !(is_only || read.is_in_order()) {
+            return Err(unexpected("are not in order"));
+        }
+        Ok(read.page(wanted.since, is_last))
     }
 
     /// A read of Access, whose URL lacks the id or the query.

@@ -1,6 +1,7 @@
 //! finAPI's responses as `tests/fuzz` reads them, endpoint by endpoint.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 
 use super::breaker::Host;
 use super::credentials::{self, Secret};
@@ -11,8 +12,8 @@ use super::transport::HttpResponse;
 use super::wire::{self, misunderstood, parse, understand};
 use crate::id::ConnectionId;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::{Account, Transaction};
-use crate::refresh::query::{Response, Span};
+use crate::refresh::model::{Account, Page};
+use crate::refresh::query::Response;
 
 /// Statuses of which each means something else.
 const STATUSES: [u16; 13] = [302, 400, 401, 403, 404, 405, 408, 415, 422, 423, 429, 500, 503];
@@ -56,9 +57,9 @@ pub(crate) fn accounts(body: &[u8]) -> Result<Vec<Account>, Failure> {
     Ok(accounts.into())
 }
 
-pub(crate) fn transactions(body: &[u8], span: Span) -> Result<Vec<Transaction>, Failure> {
+pub(crate) fn transactions(body: &[u8], since: Timestamp) -> Result<Page, Failure> {
     let read: wire::Transactions = understand("GET /api/v1/transactions", Host::Access, &response(200, body))?;
-    Ok(read.imported_in(span).collect())
+    Ok(read.page(since, body.len().is_multiple_of(2)))
 }
 
 /// An error, from each API. The length of the body chooses the status, so that one input costs no more than one response.

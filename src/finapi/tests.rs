@@ -36,8 +36,8 @@ use crate::id::{AccountId, UserId};
 use crate::lease::{Lease, Moment};
 use crate::proto::RefreshConnection;
 use crate::refresh::failure::{Failure, FailureClass};
-use crate::refresh::model::{Collected, Connection, Task, WebForm};
-use crate::refresh::query::{Query, QueryResult, Response, Span};
+use crate::refresh::model::{Account, Collected, Connection, Page, Task, Transaction, WebForm};
+use crate::refresh::query::{PageQuery, Query, QueryResult, Response, Wanted};
 use crate::refresh::{Command, Envelope, Refresh};
 use crate::sandbox::{After, Endpoint, Fault, FaultKind, Sandbox, SandboxConfig, Script};
 use crate::secret::Secret;
@@ -201,17 +201,55 @@ impl World {
         }
     }
 
-    async fn collect(&self, connection: i64, span: Option<Span>) -> Collected {
-        let accounts = self.connection(connection).await.account_ids;
-        match self.query(connection, &Query::Collect(accounts, span)).await {
+    async fn collected(&self, connection: i64, query: &Query) -> Collected {
+        match self.query(connection, query).await {
             Ok(Response::Collected(collected)) => collected,
             other => panic!("nothing collected: {other:?}"),
         }
     }
 
+    async fn accounts(&self, connection: i64) -> Vec<Account> {
+        let collected = self.collected(connection, &all_accounts()).await;
+        collected.accounts.expect("accounts")
+    }
+
+    async fn page(&self, connection: i64, since: Timestamp, page: u32) -> Page {
+        let accounts = self.connection(connection).await.account_ids;
+        let collected = self.collected(connection, &page_of(accounts, since, page)).await;
+        collected.page.expect("a page")
+    }
+
+    /// The transactions of all pages.
+    async fn transactions(&self, connection: i64, since: Timestamp) -> Vec<Transaction> {
+        let mut transactions = Vec::new();
+        for number in 1.. {
+            let page = self.page(connection, since, number).await;
+            transactions.extend(page.transactions);
+            if page.is_last {
+                break;
+            }
+        }
+        transactions
+    }
+
     fn calls(&self, endpoint: Endpoint) -> u64 {
         self.sandbox.asked().calls.get(&endpoint).copied().unwrap_or_default()
     }
+}
+
+fn all_accounts() -> Query {
+    Query::Collect(Wanted {
+        accounts: true,
+        page: None,
+    })
+}
+
+fn page_of(accounts: Vec<AccountId>, since: Timestamp, page: u32) -> Query {
+    let page = PageQuery { accounts, since, page };
+    Query::Collect(Wanted {
+        accounts: false,
+        page: Some(page),
+    })
 }
 
 fn client(router: Router, settings: Settings, credentials: Credentials) -> FinApi {

@@ -10,8 +10,8 @@ use crate::broker::rabbit::fuzzing::published;
 use crate::finapi::callback_url::Signer;
 use crate::finapi::fuzzing as finapi;
 use crate::refresh::failure::Failure;
-use crate::refresh::model::Collected;
-use crate::refresh::query::{Response, Span};
+use crate::refresh::model::{Collected, Page};
+use crate::refresh::query::Response;
 use crate::{callbacks, refresh::state};
 
 /// The longest a token is taken to be good.
@@ -68,25 +68,27 @@ pub(super) fn connection(body: &[u8]) {
     follow(body, finapi::connection(body));
 }
 
+/// What a refresh asks for that has read nothing yet: the accounts, and the first page.
 pub(super) fn accounts(body: &[u8]) {
-    let transactions = Vec::new();
-    let read = finapi::accounts(body);
+    let of = |accounts| Collected {
+        accounts: Some(accounts),
+        page: Some(Page::default()),
+    };
     follow(
         body,
-        read.map(|accounts| Response::Collected(Collected { accounts, transactions })),
+        finapi::accounts(body).map(|accounts| Response::Collected(of(accounts))),
     );
 }
 
 pub(super) fn transactions(body: &[u8]) {
-    let span = Span {
-        since: NOW - Duration::from_secs(7 * 24 * 3600),
-        until: NOW,
+    let of = |page| Collected {
+        accounts: Some(Vec::new()),
+        page: Some(page),
     };
-    let accounts = Vec::new();
-    let read = finapi::transactions(body, span);
+    let since = NOW - Duration::from_secs(7 * 24 * 3600);
     follow(
         body,
-        read.map(|transactions| Response::Collected(Collected { accounts, transactions })),
+        finapi::transactions(body, since).map(|page| Response::Collected(of(page))),
     );
 }
 

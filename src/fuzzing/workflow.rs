@@ -14,8 +14,9 @@ use crate::message;
 use crate::proto::{RefreshConnection, UpdateOrigin, UserActionReason};
 use crate::refresh::event::Event;
 use crate::refresh::failure::{Failure, FailureClass};
-use crate::refresh::model::{Collected, Connection, WebFormLink};
+use crate::refresh::model::{Collected, Connection, Page, WebFormLink};
 use crate::refresh::query::{Query, Response};
+use crate::refresh::reading::{Collecting, Interval, Reading};
 use crate::refresh::{
     Clocks, Command, Envelope, Lookup, Next, Phase, Policy, Refresh, Step, StepContext, TaskRef, Update, state,
 };
@@ -42,11 +43,10 @@ fn refreshes() -> Vec<Refresh> {
     let update = Update {
         task: Some(task.clone()),
         origin: UpdateOrigin::Silent,
-        since: Some(NOW),
-        until: Some(NOW),
-        next_part: 1,
-        published_up_to: 0.into(),
     };
+    let interval = Interval { from: NOW, until: NOW };
+    let mut reading = Reading::new(Some(interval), NOW);
+    reading.groups = vec![vec![AccountId::from(7)]];
     let locating = |lookup| Phase::Locating {
         lookup,
         locked: false,
@@ -71,10 +71,12 @@ fn refreshes() -> Vec<Refresh> {
             expires_at: NOW,
         },
         Phase::Settling { update: update.clone() },
-        Phase::Collecting {
+        Phase::Collecting(Box::new(Collecting {
             update,
-            connection: connection(),
-        },
+            reading,
+            connection: Some(connection()),
+            accounts: None,
+        })),
     ];
     let in_phase = |phase| Refresh {
         phase,
@@ -104,7 +106,7 @@ pub(super) fn on_response(response: &Response) {
                 | (Query::FindTask, Response::Tasks(_))
                 | (Query::Start | Query::Task(_), Response::Task(_))
                 | (Query::WebForm(_), Response::WebForm(_))
-                | (Query::Collect(..), Response::Collected(_))
+                | (Query::Collect(_), Response::Collected(_))
         )
     };
     for refresh in REFRESHES.iter().filter(asks_for_it) {
@@ -144,6 +146,10 @@ pub(super) fn assert_workable(refresh: &Refresh) {
         Ok(Response::Connection(connection())),
         Ok(Response::Connection(Connection::default())),
         Ok(Response::Collected(Collected::default())),
+        Ok(Response::Collected(Collected {
+            accounts: Some(Vec::new()),
+            page: Some(Page::default()),
+        })),
     ];
     for result in failed.into_iter().chain(responses) {
         assert_continues(&step(refresh.clone(), result));

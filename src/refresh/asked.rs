@@ -37,12 +37,16 @@ impl Asked {
 }
 
 impl Refresh {
-    /// Whoever continues it searches for a task before it starts one: another worker may have started one meanwhile.
-    pub fn locate_again(&mut self) {
+    /// Something came between two of its queries. Whoever continues it searches for a task before it starts one, because another worker may have
+    /// started one meanwhile, and looks for the page of transactions that it was at.
+    pub fn interrupted(&mut self) {
         if let Phase::Locating { lookup, .. } = &mut self.phase
             && *lookup == Lookup::Start
         {
             *lookup = Lookup::Find;
+        }
+        if let Phase::Collecting(collecting) = &mut self.phase {
+            collecting.reading.interrupt();
         }
     }
 

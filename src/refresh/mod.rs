@@ -11,7 +11,7 @@
 //! | NotifyingUser | the web form | AwaitingUser, and `UserActionRequired` is published |
 //! | AwaitingUser | the web form | itself, Settling, failed (expired, aborted, error) |
 //! | Settling | the connection, until READY | itself, Collecting |
-//! | Collecting | accounts and transactions | itself (next part), done; `TransactionsUpdated` is published |
+//! | Collecting | accounts, and transactions page by page | itself (next page), done; `TransactionsUpdated` is published, part by part |
 //! | Failing | nothing | done: the broker refused the failure's event before, and it is published again |
 //!
 //! Check and find come first whenever a refresh continues without a task, so nothing is started twice. Transient
@@ -27,6 +27,7 @@ pub mod failure;
 pub mod model;
 mod policy;
 pub mod query;
+pub mod reading;
 mod refused;
 pub mod schedule;
 mod settings;
@@ -49,12 +50,13 @@ pub(crate) use schedule::{earlier, later};
 pub use settings::Limits;
 pub use times::Times;
 
-use crate::id::{TaskId, TransactionId, WebFormId};
+use crate::id::{TaskId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
 use event::Event;
 use failure::{Doubts, FailureDetails};
-use model::{Connection, WebFormLink};
-use query::{Query, QueryResult, Span};
+use model::WebFormLink;
+use query::{Query, QueryResult};
+use reading::Collecting;
 use transition::Transition;
 
 /// A refresh that is under way.
@@ -158,13 +160,8 @@ pub enum Phase {
         /// The failure.
         details: FailureDetails,
     },
-    /// The data is there. A checkpoint keeps all but the connection, which is read again.
-    Collecting {
-        /// The update.
-        update: Update,
-        /// The connection when it was READY.
-        connection: Connection,
-    },
+    /// The data is there and is published, as it is read.
+    Collecting(Box<Collecting>),
 }
 
 /// What to query while no task is known.
@@ -196,14 +193,6 @@ pub struct Update {
     pub task: Option<TaskRef>,
     /// How it came about.
     pub origin: UpdateOrigin,
-    /// Transactions imported from here on are published; none are where this is missing.
-    pub since: Option<Timestamp>,
-    /// Transactions imported after this belong to a later update.
-    pub until: Option<Timestamp>,
-    /// The next part to publish, from 1.
-    pub next_part: u32,
-    /// Transactions up to this id are in the parts before.
-    pub published_up_to: TransactionId,
 }
 
 /// The time, the jitter and the hints of one step.
@@ -281,13 +270,7 @@ impl Refresh {
             Phase::AwaitingUser { web_form_id, .. } => Query::WebForm(web_form_id.clone()),
             // Who fails asks nothing: the outcome is known.
             Phase::Settling { .. } | Phase::Failing { .. } => Query::Connection,
-            Phase::Collecting { update, connection } => {
-                let span = match (update.since, update.until) {
-                    (Some(since), Some(until)) => Some(Span { since, until }),
-                    (None, _) | (_, None) => None,
-                };
-                Query::Collect(connection.account_ids.clone(), span)
-            }
+            Phase::Collecting(collecting) => collecting.query(),
         }
     }
 
@@ -335,7 +318,7 @@ impl Refresh {
 
     fn next_part(&self) -> u32 {
         match &self.phase {
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.next_part,
+            Phase::Collecting(collecting) => collecting.reading.part,
             Phase::Failing { part, .. } => *part,
             _ => 1,
         }
@@ -357,7 +340,8 @@ impl Refresh {
             Phase::Updating { task } | Phase::NotifyingUser { task, .. } | Phase::AwaitingUser { task, .. } => {
                 Some(task)
             }
-            Phase::Settling { update } | Phase::Collecting { update, .. } => update.task.as_ref(),
+            Phase::Settling { update } => update.task.as_ref(),
+            Phase::Collecting(collecting) => collecting.update.task.as_ref(),
             Phase::Failing { task, .. } => task.as_ref(),
             Phase::Locating { .. } => None,
         }
@@ -367,12 +351,8 @@ impl Refresh {
 impl Update {
     fn of(task: TaskRef, origin: UpdateOrigin) -> Self {
         Self {
-            since: Some(task.created_at),
             task: Some(task),
             origin,
-            until: None,
-            next_part: 1,
-            published_up_to: TransactionId::default(),
         }
     }
 }
@@ -387,7 +367,7 @@ impl Phase {
             Self::NotifyingUser { .. } => "notifying_user",
             Self::AwaitingUser { .. } => "awaiting_user",
             Self::Settling { .. } => "settling",
-            Self::Collecting { .. } => "collecting",
+            Self::Collecting(_) => "collecting",
             Self::Failing { .. } => "failing",
         }
     }

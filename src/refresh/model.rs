@@ -140,13 +140,48 @@ impl Connection {
     }
 }
 
-/// What there is to publish of an update.
+/// Accounts, a page of transactions, or both.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// The accounts.
-    pub accounts: Vec<Account>,
-    /// The transactions of the span asked for, by ascending id.
+    /// All accounts of the connection, where they were asked for.
+    pub accounts: Option<Vec<Account>>,
+    /// The page, where one was asked for.
+    pub page: Option<Page>,
+}
+
+/// A page of transactions.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Those that were imported since the moment asked for.
     pub transactions: Vec<Transaction>,
+    /// All ids on it; none where it is empty.
+    pub ids: Option<PageIds>,
+    /// Whether no page follows.
+    pub is_last: bool,
+    /// What finAPI says of all pages together.
+    pub totals: Totals,
+}
+
+/// Which transactions are on a page, whenever they were imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageIds {
+    /// The lowest id.
+    pub first: TransactionId,
+    /// The highest id.
+    pub last: TransactionId,
+    /// The accounts that have a transaction with the highest id: two accounts may have one id.
+    pub last_accounts: Vec<AccountId>,
+}
+
+/// What finAPI says of all pages of transactions together. While it stays the same, nothing was added and nothing was deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many transactions there are.
+    pub count: Option<u64>,
+    /// The sum of what came in.
+    pub income: Option<Decimal>,
+    /// The sum of what went out.
+    pub spending: Option<Decimal>,
 }
 
 /// An account.

@@ -19,18 +19,28 @@ pub enum Query {
     Task(TaskId),
     /// `GET /api/webForms/{id}`.
     WebForm(WebFormId),
-    /// `GET /api/v1/accounts`, and the transactions of these accounts that were imported in a span of time where there is
-    /// one.
-    Collect(Vec<AccountId>, Option<Span>),
+    /// `GET /api/v1/accounts`, a page of `GET /api/v1/transactions`, or both at once.
+    Collect(Wanted),
 }
 
-/// A span of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first moment in it.
+/// What of the connection's data is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// All accounts.
+    pub accounts: bool,
+    /// A page of transactions.
+    pub page: Option<PageQuery>,
+}
+
+/// Which page of transactions is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageQuery {
+    /// Those of these accounts.
+    pub accounts: Vec<AccountId>,
+    /// Those that were imported from here on.
     pub since: Timestamp,
-    /// The last moment in it.
-    pub until: Timestamp,
+    /// The number of the page, from 1.
+    pub page: u32,
 }
 
 /// What came of a [`Query`].
@@ -61,7 +71,7 @@ impl Query {
             Self::Start => "start",
             Self::Task(_) => "task",
             Self::WebForm(_) => "web_form",
-            Self::Collect(..) => "collect",
+            Self::Collect(_) => "collect",
         }
     }
 }

@@ -228,6 +228,8 @@ pub struct Transactions {
     pub transactions: Detail,
     pub size_max: usize,
     #[serde(with = "humantime_serde")]
+    pub margin: Duration,
+    #[serde(with = "humantime_serde")]
     pub consent_warning: Duration,
 }
 
@@ -255,6 +257,7 @@ impl Default for Transactions {
         Self {
             transactions: Detail::Inline,
             size_max: 512 * 1024,
+            margin: Duration::from_secs(3600),
             consent_warning: Duration::from_secs(14 * 24 * 3600),
         }
     }
@@ -276,6 +279,13 @@ impl Section for Transactions {
             self.size_max,
             64 * 1024..=8 * 1024 * 1024,
             "The most bytes of one event; the rest goes into further parts. Keep it below the broker's `max_message_size`.",
+        );
+        list.within(
+            "margin",
+            self.margin,
+            Duration::ZERO..=7 * DAY,
+            "How late finAPI may store what it imported: `covered_until` is so long before the reading, and without `transactions_since` \
+             `covered_from` so long before the update. Longer margins publish more transactions twice.",
         );
         list.within(
             "consent_warning",

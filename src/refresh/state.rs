@@ -1,11 +1,15 @@
 //! The checkpoint: a refresh as it is written into a message, and read back by whatever worker takes it.
 
+mod reading;
+
+use std::time::Duration;
+
 use jiff::Timestamp;
 use prost::Message as _;
 
 use super::failure::Doubts;
 use super::schedule::POLL_INTERVAL_MIN;
-use super::{Asked, Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, earlier, later};
+use super::{Asked, Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
 use crate::proto::refresh_state as wire;
 use crate::proto::{
@@ -17,6 +21,9 @@ pub const VERSION: u32 = 1;
 
 /// The full name of the protobuf message.
 pub const MESSAGE_NAME: &str = "bankrefresh.v1.RefreshState";
+
+/// After this, what the query before a checkpoint said may be old.
+const UNINTERRUPTED: Duration = Duration::from_secs(60);
 
 /// Why no refresh can continue from a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,11 +125,10 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             web_form_id: awaiting.web_form_id.parse().map_err(|_| wrong("web_form_id"))?,
             expires_at: times.read(awaiting.expires_at, "expires_at")?,
         },
-        wire::Phase::Settling(wire::Settling { update }) | wire::Phase::Collecting(wire::Collecting { update }) => {
-            Phase::Settling {
-                update: times.update(update, requested_at)?,
-            }
-        }
+        wire::Phase::Settling(wire::Settling { update }) => Phase::Settling {
+            update: times.update(update)?,
+        },
+        wire::Phase::Collecting(collecting) => Phase::Collecting(Box::new(reading::read(collecting, &times)?)),
         wire::Phase::Failing(failing) => Phase::Failing {
             task: failing.task.map(|task| times.task(Some(task))).transpose()?,
             part: Some(failing.part)
@@ -131,6 +137,9 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             details: failure(failing.failure)?.into(),
         },
     };
+    if later(refresh.phase_since, UNINTERRUPTED) < now {
+        refresh.interrupted();
+    }
     Ok(refresh)
 }
 
@@ -164,9 +173,7 @@ fn phase(phase: &Phase) -> wire::Phase {
         Phase::Settling { update } => wire::Phase::Settling(wire::Settling {
             update: Some(write_update(update)),
         }),
-        Phase::Collecting { update, .. } => wire::Phase::Collecting(wire::Collecting {
-            update: Some(write_update(update)),
-        }),
+        Phase::Collecting(collecting) => wire::Phase::Collecting(reading::write(collecting)),
         Phase::Failing { task, part, details } => wire::Phase::Failing(wire::Failing {
             task: task.as_ref().map(write_task),
             part: *part,
@@ -186,10 +193,6 @@ fn write_update(update: &Update) -> wire::Update {
     wire::Update {
         task: update.task.as_ref().map(write_task),
         origin: update.origin.into(),
-        since: update.since.map(from_timestamp),
-        until: update.until.map(from_timestamp),
-        next_part: update.next_part,
-        published_up_to: update.published_up_to.get(),
     }
 }
 
@@ -218,25 +221,14 @@ struct Times {
 }
 
 impl Times {
-    fn update(&self, update: Option<wire::Update>, requested_at: Timestamp) -> Result<Update, Unreadable> {
+    fn update(&self, update: Option<wire::Update>) -> Result<Update, Unreadable> {
         let update = update.ok_or_else(|| wrong("update"))?;
-        let optional = |at: Option<prost_types::Timestamp>, name| at.map(|at| self.read(Some(at), name)).transpose();
         let origin = UpdateOrigin::try_from(update.origin).ok();
-        let since = optional(update.since, "since")?;
-        if since.is_some_and(|since| since < earlier(requested_at, apart_max())) {
-            return Err(wrong("since"));
-        }
         Ok(Update {
             origin: origin
                 .filter(|origin| *origin != UpdateOrigin::Unspecified)
                 .ok_or_else(|| wrong("origin"))?,
             task: update.task.map(|task| self.task(Some(task))).transpose()?,
-            since,
-            until: optional(update.until, "until")?,
-            next_part: Some(update.next_part)
-                .filter(|part| *part > 0)
-                .ok_or_else(|| wrong("next_part"))?,
-            published_up_to: update.published_up_to.into(),
         })
     }
 
@@ -260,6 +252,11 @@ impl Times {
 
     fn read(&self, at: Option<prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
         self.required(at.as_ref().and_then(timestamp), name)
+    }
+
+    /// A moment that the command may have chosen.
+    fn any(&self, at: Option<prost_types::Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {
+        at.as_ref().and_then(timestamp).ok_or_else(|| wrong(name))
     }
 
     fn required(&self, at: Option<Timestamp>, name: &'static str) -> Result<Timestamp, Unreadable> {

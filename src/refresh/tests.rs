@@ -6,6 +6,7 @@ mod events;
 mod locating;
 mod parts;
 mod random;
+mod reading;
 mod recorded;
 mod retrying;
 mod settling;
@@ -20,10 +21,10 @@ use secrecy::SecretString;
 use super::event::{EventKind, Transactions};
 use super::failure::{Failure, FailureClass};
 use super::model::{
-    Account, BankError, Collected, Connection, Interface, Task, TaskStatus, Transaction, WebForm, WebFormLink,
-    WebFormStatus,
+    Account, BankError, Collected, Connection, Interface, Page, PageIds, Task, TaskStatus, Totals, Transaction,
+    WebForm, WebFormLink, WebFormStatus,
 };
-use super::query::{Query, QueryResult, Response, Span};
+use super::query::{PageQuery, Query, QueryResult, Response, Wanted};
 use super::*;
 use crate::id::{AccountId, ConnectionId};
 use crate::proto::{
@@ -195,8 +196,25 @@ fn updated_at(seconds: i64) -> Connection {
     }
 }
 
+/// Accounts, and all their transactions on one page.
+#[derive(Clone)]
+struct Data {
+    accounts: Vec<Account>,
+    transactions: Vec<Transaction>,
+}
+
+fn page_ids(transactions: &[Transaction]) -> Option<PageIds> {
+    let last = transactions.iter().map(|transaction| transaction.id).max()?;
+    let have_last = transactions.iter().filter(|transaction| transaction.id == last);
+    Some(PageIds {
+        first: transactions.iter().map(|transaction| transaction.id).min()?,
+        last,
+        last_accounts: have_last.map(|transaction| transaction.account_id).collect(),
+    })
+}
+
 /// Two accounts, and so many transactions in turn, with ids from 1.
-fn collected(transactions: i64) -> Collected {
+fn collected(transactions: i64) -> Data {
     let account = |id: AccountId| Account {
         id,
         name: format!("Konto {id}"),
@@ -210,7 +228,7 @@ fn collected(transactions: i64) -> Collected {
         purpose: format!("Zweck {id}"),
         ..Transaction::default()
     };
-    Collected {
+    Data {
         accounts: accounts().into_iter().map(account).collect(),
         transactions: (1..=transactions).map(transaction).collect(),
     }
@@ -242,6 +260,22 @@ impl Said for WebForm {
 impl Said for Connection {
     fn said(self) -> QueryResult {
         Ok(Response::Connection(self))
+    }
+}
+
+impl Said for Data {
+    fn said(self) -> QueryResult {
+        let page = Page {
+            ids: page_ids(&self.transactions),
+            is_last: true,
+            totals: Totals::default(),
+            transactions: self.transactions,
+        };
+        Collected {
+            accounts: Some(self.accounts),
+            page: Some(page),
+        }
+        .said()
     }
 }
 
@@ -418,6 +452,14 @@ impl Run {
     fn form(&mut self, said: impl Said) -> &mut Self {
         self.asks(&Query::WebForm("form-1".into()));
         self.respond(said)
+    }
+
+    /// From when on transactions are asked for.
+    fn since(&self) -> Timestamp {
+        match self.at().query() {
+            Query::Collect(Wanted { page: Some(page), .. }) => page.since,
+            query => panic!("no page is asked for: {query:?}"),
+        }
     }
 
     fn collect(&mut self, said: impl Said) -> &mut Self {

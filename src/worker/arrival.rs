@@ -82,8 +82,11 @@ impl Worker {
                 refresh,
                 missing_requested_at: true,
             } => Content::MissingRequestedAt(refresh),
-            Read::Refresh { refresh, .. } => {
+            Read::Refresh { mut refresh, .. } => {
                 self.count_arrival(&refresh, delivery, now);
+                if delivery.redeliveries > 0 {
+                    refresh.interrupted();
+                }
                 let released_at = match delivery.redeliveries {
                     0 => message::quarantined_since(delivery, topology).map(|since| since.min(now.time)),
                     _ => Some(now.time),

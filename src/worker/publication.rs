@@ -217,8 +217,11 @@ impl Context {
             step.events.first().map(Event::kind),
             Some(EventKind::UserActionRequired(_))
         );
-        let outcome = messages.split_off(usize::from(notifies));
-        for messages in [messages, outcome] {
+        let mut parts = messages.split_off(usize::from(notifies));
+        // Whoever has the end of an outcome has all of it.
+        let ends = step.events.last().is_some_and(Event::is_last);
+        let end = parts.split_off(parts.len().saturating_sub(usize::from(ends)));
+        for messages in [messages, parts, end] {
             if messages.is_empty() {
                 continue;
             }

@@ -103,7 +103,7 @@ impl Context {
             let result = match failure.take() {
                 Some(failure) => Err(failure),
                 None if !self.announce_start(refresh, &query).await => {
-                    refresh.locate_again();
+                    refresh.interrupted();
                     continue;
                 }
                 None => {

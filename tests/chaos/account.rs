@@ -7,7 +7,6 @@ use bankrefresh::proto::timestamp;
 use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{AskedOfConnection, AskedOfTask, Imported};
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::schedule::Order;
 
@@ -74,24 +73,23 @@ impl<'a> Account<'a> {
     }
 
     pub fn has_outcomes(&self) -> usize {
-        let outcomes = self.copies.values().filter(|copies| is_outcome(copies[0]));
+        let outcomes = self.copies.values().filter(|copies| copies[0].is_last());
         outcomes.count()
     }
 
-    /// The parts of the outcome as a consumer sees them that drops what it has seen by its id, if all of them are there.
-    pub fn parts(&self, last: &Event) -> Option<Vec<&'a Event>> {
-        let command = &self.order.command;
-        let whose = format!("{}/{}", command.bank_connection_id, command.user_id);
-        let refresh = Uuid::new_v5(&Uuid::parse_str(self.id()).ok()?, whose.as_bytes());
-        let id = |part: usize| Uuid::new_v5(&refresh, format!("outcome/{part}").as_bytes()).to_string();
+    /// The parts of the outcome as a consumer sees them that drops what it has seen by its id: all that came before the end, and that.
+    pub fn parts(&self, last: &Event) -> Vec<&'a Event> {
+        let mut seen = BTreeSet::new();
         let mut parts = Vec::new();
-        for part in 1.. {
-            parts.push(*self.copies.get(id(part).as_str())?.first()?);
-            if id(part) == event_id(last) {
+        for event in self.events.iter().filter(|event| is_outcome(event)) {
+            if seen.insert(event_id(event)) {
+                parts.push(event);
+            }
+            if event_id(event) == event_id(last) {
                 break;
             }
         }
-        Some(parts)
+        parts
     }
 
     /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the

@@ -107,6 +107,8 @@ impl Stage {
             ("WORKER__IN_FLIGHT", "200".to_owned()),
             ("WORKER__HOLD_MAX", "4s".to_owned()),
             ("WORKER__DRAIN_TIMEOUT", "3s".to_owned()),
+            // What an update brought is then all that is published, so nothing else may be.
+            ("EVENTS__MARGIN", "0s".to_owned()),
             ("POLLING__INITIAL", "1s".to_owned()),
             ("POLLING__FACTOR", "1.2".to_owned()),
             ("POLLING__MAX", "2s".to_owned()),

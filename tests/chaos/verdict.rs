@@ -208,15 +208,12 @@ impl<'a> Judge<'a> {
 
     fn outcome(&mut self, account: &Account<'_>, last: &Event, started_by_two: bool) {
         let parts = account.parts(last);
-        let is_whole = parts
-            .as_ref()
-            .is_some_and(|parts| parts.len() == account.has_outcomes());
-        self.whole.check(is_whole, || account.summary());
-        self.figures.in_parts += usize::from(parts.as_ref().is_some_and(|parts| parts.len() > 1));
+        self.whole.check(account.has_outcomes() == 1, || account.summary());
+        self.figures.in_parts += usize::from(parts.len() > 1);
         let succeeded = matches!(last.kind(), EventKind::TransactionsUpdated(_));
         self.right
             .check(succeeded == account.order.case.succeeds(), || account.summary());
-        if let (true, Some(parts)) = (succeeded, parts) {
+        if succeeded {
             self.transactions(account, last, &parts, started_by_two);
         }
         if account.order.case.needs_its_user() {
@@ -240,7 +237,9 @@ impl<'a> Judge<'a> {
         }
         self.figures.older_too += usize::from(!published.is_disjoint(&account.older()));
         let no_other = more.is_empty() || started_by_two && more.is_subset(&by_tasks);
-        let is_right = ids.len() == published.len() && missing.is_empty() && no_other && !imported.is_empty();
+        // Each once, where no second message of the command began again.
+        let distinct = ids.len() == published.len() || account.in_two_messages;
+        let is_right = distinct && missing.is_empty() && no_other && !imported.is_empty();
         self.published.check(is_right, || {
             let (all, distinct) = (ids.len(), published.len());
             let (name, when) = (account.name(), account.times());

@@ -94,10 +94,6 @@ fn checkpoints() -> Vec<Vec<u8>> {
     let update = Some(refresh_state::Update {
         task: task.clone(),
         origin: 1,
-        since: last,
-        until: last,
-        next_part: u32::MAX,
-        published_up_to: i64::MAX,
     });
     let phases = [
         Phase::Locating(refresh_state::Locating {
@@ -120,7 +116,38 @@ fn checkpoints() -> Vec<Vec<u8>> {
             }),
         }),
         Phase::Settling(refresh_state::Settling { update: update.clone() }),
-        Phase::Collecting(refresh_state::Collecting { update }),
+        Phase::Collecting(refresh_state::Collecting {
+            update,
+            covered_from: last,
+            covered_until: last,
+            began: last,
+            listed: true,
+            groups: (0..10i64)
+                .map(|group| refresh_state::Group {
+                    account_ids: (0..100).map(|id| i64::MAX - 100 * group - id).collect(),
+                })
+                .collect(),
+            group: 10,
+            page: u32::MAX,
+            last_id: i64::MAX,
+            last_account_ids: vec![i64::MAX; 100],
+            totals: Some(refresh_state::Totals {
+                count: Some(u64::MAX),
+                income: "79228162514264337593543950335".to_owned(),
+                spending: "-0.0000000000000000000000000001".to_owned(),
+            }),
+            way: 3,
+            part: u32::MAX,
+            figures: (0..1000)
+                .map(|account_id| refresh_state::AccountFigures {
+                    account_id,
+                    new: u32::MAX,
+                    oldest: "9999-12-31".to_owned(),
+                })
+                .collect(),
+            others: u32::MAX,
+            uncovered_account_ids: vec![i64::MAX; 1000],
+        }),
     ];
     let state = |phase| RefreshState {
         version: 1,
@@ -165,7 +192,7 @@ fn events() -> Vec<Vec<u8>> {
             name: "Testbank".to_owned(),
         }),
         part: 1,
-        parts: 2,
+        last: true,
         transactions: vec![transaction; 3],
         ..TransactionsUpdated::default()
     };

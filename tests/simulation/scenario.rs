@@ -251,6 +251,7 @@ fn policy(draw: &mut Draw) -> Policy {
     }
     policy.limits.web_form_grace = 10 * SECOND;
     policy.events.size_max = draw.pick(&[3_000, 64 * 1024, 512 * 1024]);
+    policy.events.margin = draw.pick(&[Duration::ZERO, 60 * SECOND, 3600 * SECOND]);
     policy
 }
 

@@ -157,7 +157,7 @@ impl Minimal {
             new_transactions: transactions.len() as u32,
             transactions,
             part: 1,
-            parts: 1,
+            last: true,
             ..TransactionsUpdated::default()
         })
     }

@@ -29,7 +29,7 @@ async fn start(world: &World, command: RefreshConnection) -> QueryResult {
 
 async fn accounts(world: &World) -> usize {
     pass(10).await;
-    world.collect(9007, None).await.accounts.len()
+    world.accounts(9007).await.len()
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,16 +3,12 @@
 use super::*;
 
 fn every_query() -> Vec<(Endpoint, Query)> {
-    let span = Span {
-        since: start(),
-        until: start() + secs(60),
-    };
     vec![
         (Endpoint::StartUpdate, Query::Start),
         (Endpoint::Tasks, Query::FindTask),
         (Endpoint::BankConnection, Query::Connection),
-        (Endpoint::Accounts, Query::Collect(vec![1001.into()], None)),
-        (Endpoint::Transactions, Query::Collect(vec![1001.into()], Some(span))),
+        (Endpoint::Accounts, all_accounts()),
+        (Endpoint::Transactions, page_of(vec![1001.into()], start(), 1)),
     ]
 }
 

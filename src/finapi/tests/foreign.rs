@@ -6,10 +6,6 @@ use crate::sandbox::{BodyFault, Gateway, GatewayBody, RetryAfter};
 
 /// finAPI's endpoints, each with a query that asks it.
 fn every_endpoint() -> Vec<(Endpoint, Query)> {
-    let span = Span {
-        since: start(),
-        until: start() + secs(60),
-    };
     vec![
         (Endpoint::Token, Query::FindTask),
         (Endpoint::StartUpdate, Query::Start),
@@ -17,8 +13,8 @@ fn every_endpoint() -> Vec<(Endpoint, Query)> {
         (Endpoint::Task, Query::Task("a-1".into())),
         (Endpoint::WebForm, Query::WebForm("a-1".into())),
         (Endpoint::BankConnection, Query::Connection),
-        (Endpoint::Accounts, Query::Collect(vec![1001.into()], None)),
-        (Endpoint::Transactions, Query::Collect(vec![1001.into()], Some(span))),
+        (Endpoint::Accounts, all_accounts()),
+        (Endpoint::Transactions, page_of(vec![1001.into()], start(), 1)),
     ]
 }
 

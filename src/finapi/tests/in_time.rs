@@ -5,11 +5,6 @@ use super::*;
 use crate::broken::Broken;
 use crate::sandbox::{Late, RetryAfter, Transactions};
 
-const SPAN: Span = Span {
-    since: Timestamp::UNIX_EPOCH,
-    until: Timestamp::MAX,
-};
-
 /// With a fault that may begin and end.
 fn meets(world: &World, at: Endpoint, kind: FaultKind) -> Fault {
     let fault = Fault::at(at, kind);
@@ -76,9 +71,9 @@ async fn what_is_stored_late_is_read_once_it_is_there() {
     world.start(1).await;
     pass(10).await;
     assert!(world.connection(1).await.ready);
-    assert_eq!(world.collect(1, Some(SPAN)).await.transactions.len(), 4);
+    assert_eq!(world.transactions(1, Timestamp::UNIX_EPOCH).await.len(), 4);
     pass(180).await;
-    let all = world.collect(1, Some(SPAN)).await.transactions;
+    let all = world.transactions(1, Timestamp::UNIX_EPOCH).await;
     let latest = all.iter().filter_map(|transaction| transaction.imported_at).max();
     assert_eq!(all.len(), 7);
     assert_eq!(latest, Some(start() + secs(184)), "three minutes after it was READY");
@@ -107,9 +102,10 @@ async fn a_token_that_dies_at_any_moment_costs_another_one_and_no_answer() {
                 world.poll(1, task.id.as_str()).await;
                 pass(10).await;
                 world.find(1).await;
-                let read = world.collect(1, Some(SPAN)).await;
+                assert_eq!(world.accounts(1).await.len(), 2);
+                let read = world.transactions(1, Timestamp::UNIX_EPOCH).await;
                 let moment = format!("{at:?}, after its work: {after_work}, after {skip} calls");
-                assert_eq!(read.transactions.len(), 11, "{moment}");
+                assert_eq!(read.len(), 11, "{moment}");
                 assert_eq!(world.sandbox.asked().tasks, 1, "{moment}");
             }
         }
@@ -145,7 +141,11 @@ async fn a_refusal_between_two_pages_says_how_long_and_loses_nothing() {
         world.start(1).await;
         pass(10).await;
         let accounts = world.connection(1).await.account_ids;
-        let refused = world.failure(&Query::Collect(accounts, Some(SPAN))).await;
+        let page = |number| page_of(accounts.clone(), Timestamp::UNIX_EPOCH, number);
+        for number in 1..=3 {
+            world.collected(1, &page(number)).await;
+        }
+        let refused = world.failure(&page(4)).await;
         let FailureClass::RateLimited(wait) = refused.class else {
             panic!("{retry_after:?}: {refused:?}")
         };
@@ -153,7 +153,7 @@ async fn a_refusal_between_two_pages_says_how_long_and_loses_nothing() {
             format!("{retry_after:?}: {wait:?}")
         });
         pass(7).await;
-        let read = world.collect(1, Some(SPAN)).await.transactions;
+        let read = world.transactions(1, Timestamp::UNIX_EPOCH).await;
         let ids: std::collections::BTreeSet<_> = read.iter().map(|transaction| transaction.id).collect();
         assert_eq!((read.len(), ids.len()), (11, 11), "{retry_after:?}");
     }

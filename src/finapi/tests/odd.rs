@@ -49,18 +49,14 @@ impl Full {
 
     fn query(&self, endpoint: Endpoint) -> Query {
         let accounts = vec![1001.into(), 1002.into()];
-        let span = Span {
-            since: start(),
-            until: start() + secs(3600),
-        };
         match endpoint {
             Endpoint::Token | Endpoint::ClientConfiguration | Endpoint::Tasks => Query::FindTask,
             Endpoint::StartUpdate => Query::Start,
             Endpoint::Task => Query::Task(self.task.id.clone()),
             Endpoint::WebForm => Query::WebForm(self.task.web_form.clone().expect("a web form").id),
             Endpoint::BankConnection => Query::Connection,
-            Endpoint::Accounts => Query::Collect(accounts, None),
-            Endpoint::Transactions => Query::Collect(accounts, Some(span)),
+            Endpoint::Accounts => all_accounts(),
+            Endpoint::Transactions => page_of(accounts, start(), 1),
         }
     }
 
@@ -152,7 +148,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 fn is_read(at: &str, result: &QueryResult) -> bool {
     match result {
         Ok(Response::Collected(collected)) if at.starts_with("/transactions/0") => {
-            collected.transactions.len() == if at == "/transactions/0/id" { 3 } else { 4 }
+            let page = collected.page.as_ref().expect("a page");
+            page.transactions.len() == if at == "/transactions/0/id" { 3 } else { 4 }
         }
         Ok(_) => true,
         // Nothing can be said without the id of the one thing that was asked for, or with another token.
@@ -163,7 +160,9 @@ fn is_read(at: &str, result: &QueryResult) -> bool {
 fn said(endpoint: Endpoint, odd: &Odd, result: &QueryResult) -> String {
     let json = odd.json.as_deref().unwrap_or("missing");
     let said = match result {
-        Ok(Response::Collected(collected)) => format!("{} transactions", collected.transactions.len()),
+        Ok(Response::Collected(Collected { page: Some(page), .. })) => {
+            format!("{} transactions", page.transactions.len())
+        }
         Ok(_) => "read".to_owned(),
         Err(failure) => format!("{:?}", failure.class),
     };

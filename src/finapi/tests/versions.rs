@@ -70,16 +70,12 @@ fn class(result: &QueryResult) -> Option<FailureClass> {
 }
 
 /// A whole refresh, as the worker's queries do it.
-async fn refreshed(world: &World) -> Collected {
+async fn refreshed(world: &World) -> (Vec<Account>, Vec<Transaction>) {
     let task = world.start(1).await;
     world.poll(1, task.id.as_str()).await;
     pass(10).await;
     assert!(world.connection(1).await.ready);
-    let span = Span {
-        since: start(),
-        until: start() + secs(3600),
-    };
-    world.collect(1, Some(span)).await
+    (world.accounts(1).await, world.transactions(1, start()).await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,10 +89,7 @@ async fn either_version_is_spoken_and_means_the_same() {
     ] {
         let world = World::of(bound_to(bound), speaking(ours));
         world.client.keep_version_until_proven().await;
-        let Collected {
-            accounts,
-            mut transactions,
-        } = refreshed(&world).await;
+        let (accounts, mut transactions) = refreshed(&world).await;
         assert_eq!((accounts.len(), transactions.len()), (2, 5));
         let mut connection = world.connection(1).await;
         // V2 alone has these.
@@ -397,12 +390,9 @@ async fn each_field_that_finapi_has_is_read() {
         world.client.keep_version_until_proven().await;
         world.start(9008).await;
         pass(20).await;
-        let span = Span {
-            since: start(),
-            until: start() + secs(3600),
-        };
-        let read = world.collect(9008, Some(span)).await;
-        let account = &read.accounts[0];
+        let transactions = world.transactions(9008, start()).await;
+        let accounts = world.accounts(9008).await;
+        let account = &accounts[0];
         assert_eq!(account.holder_name, "Žofie Nováková");
         assert_eq!(account.number, "0009008001");
         assert!(account.overdraft.is_some() && account.overdraft_limit.is_some() && account.available_funds.is_some());
@@ -410,7 +400,7 @@ async fn each_field_that_finapi_has_is_read() {
         let connection = world.connection(9008).await;
         assert_eq!(connection.bank_code, "50010517");
         assert_eq!(connection.interfaces[0].consent_status, "PRESENT");
-        let any = |has: fn(&crate::refresh::model::Transaction) -> bool| read.transactions.iter().any(has);
+        let any = |has: fn(&crate::refresh::model::Transaction) -> bool| transactions.iter().any(has);
         let texts: [fn(&crate::refresh::model::Transaction) -> &String; 14] = [
             |t| &t.counterpart_account_number,
             |t| &t.counterpart_bank_code,
@@ -429,9 +419,7 @@ async fn each_field_that_finapi_has_is_read() {
         ];
         for (number, text) in texts.into_iter().enumerate() {
             assert!(
-                read.transactions
-                    .iter()
-                    .any(|transaction| !text(transaction).is_empty()),
+                transactions.iter().any(|transaction| !text(transaction).is_empty()),
                 "{number}"
             );
         }

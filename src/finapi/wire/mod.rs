@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 pub(super) use access::{Accounts, Connection};
 pub(super) use task::{Task, Tasks, WebForm};
@@ -24,12 +25,20 @@ use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
 
-/// A list of a finAPI page: how many pages there are.
+/// A list of a finAPI page: which page it is, and how many there are.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Paging {
-    #[serde(default)]
+    page: Option<Box<RawValue>>,
     pub(super) page_count: u32,
+    total_count: Option<Box<RawValue>>,
+}
+
+impl Paging {
+    /// Which page it is, where finAPI says so.
+    pub(super) fn page(&self) -> Option<u32> {
+        self.page.as_ref()?.get().parse().ok()
+    }
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
 use crate::clock::GERMANY;
-use crate::refresh::query::Span;
 
 /// Reads text where it stands in the response, without a copy of it.
 fn read_text<'de, D: Deserializer<'de>, T>(
@@ -79,10 +78,8 @@ impl GermanTime {
         Ok(Self { earliest, latest })
     }
 
-    pub(super) fn is_in(&self, span: Span) -> bool {
-        [self.earliest, self.latest]
-            .iter()
-            .any(|moment| (span.since..=span.until).contains(moment))
+    pub(super) fn is_since(&self, since: Timestamp) -> bool {
+        self.latest >= since
     }
 }
 
@@ -147,14 +144,11 @@ mod tests {
 
     #[test]
     fn the_hour_that_comes_twice_counts_in_either_meaning() {
-        let span = |since, until| Span {
-            since: at(since),
-            until: at(until),
-        };
         let twice = german("2026-10-25 02:30:00.000");
-        assert!(twice.is_in(span("2026-10-25T00:29:00Z", "2026-10-25T00:31:00Z")));
-        assert!(twice.is_in(span("2026-10-25T01:29:00Z", "2026-10-25T01:31:00Z")));
-        assert!(!twice.is_in(span("2026-10-25T00:31:00Z", "2026-10-25T01:29:00Z")));
+        assert!(twice.is_since(at("2026-10-25T00:29:00Z")));
+        assert!(twice.is_since(at("2026-10-25T00:31:00Z")), "it may be the second one");
+        assert!(twice.is_since(at("2026-10-25T01:30:00Z")));
+        assert!(!twice.is_since(at("2026-10-25T01:30:01Z")));
         let never = german("2026-03-29 02:30:00.000");
         assert_eq!(never.earliest, never.latest);
     }

@@ -1,19 +1,22 @@
 //! Transactions, as Access has them.
 
+use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Paging;
 use super::amount::Amount;
 use super::time::{GermanDate, GermanTime};
 use crate::id::{AccountId, TransactionId};
 use crate::refresh::model;
-use crate::refresh::query::Span;
 
 #[derive(Deserialize)]
 pub(in crate::finapi) struct Transactions {
     transactions: Vec<Transaction>,
     #[serde(default)]
     pub(in crate::finapi) paging: Paging,
+    income: Option<Box<RawValue>>,
+    spending: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -64,12 +67,49 @@ struct Category {
 }
 
 impl Transactions {
-    /// Those that were imported in the span. One without an import date is of unknown age and published rather than lost.
-    pub(in crate::finapi) fn imported_in(self, span: Span) -> impl Iterator<Item = model::Transaction> {
-        self.transactions
-            .into_iter()
-            .filter(move |transaction| transaction.import_date.is_none_or(|date| date.is_in(span)))
-            .map(Into::into)
+    /// How many there are on the page.
+    pub(in crate::finapi) fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether each id is at least as high as the one before.
+    pub(in crate::finapi) fn is_in_order(&self) -> bool {
+        self.transactions.is_sorted_by_key(|transaction| transaction.id)
+    }
+
+    /// The page, with those that were imported since then. One without an import date is of unknown age and published rather than lost.
+    pub(in crate::finapi) fn page(self, since: Timestamp, is_last: bool) -> model::Page {
+        let is_in = |transaction: &Transaction| transaction.import_date.is_none_or(|date| date.is_since(since));
+        // What cannot be read counts as missing, and costs nothing.
+        let amount = |raw: &Option<Box<RawValue>>| {
+            let amount = serde_json::from_str::<Amount>(raw.as_ref()?.get());
+            amount.ok().map(|amount| amount.0)
+        };
+        model::Page {
+            ids: self.ids(),
+            is_last,
+            totals: model::Totals {
+                count: self
+                    .paging
+                    .total_count
+                    .as_ref()
+                    .and_then(|count| count.get().parse().ok()),
+                income: amount(&self.income),
+                spending: amount(&self.spending),
+            },
+            transactions: self.transactions.into_iter().filter(is_in).map(Into::into).collect(),
+        }
+    }
+
+    fn ids(&self) -> Option<model::PageIds> {
+        let ids = || self.transactions.iter().map(|transaction| transaction.id);
+        let (first, last) = (ids().min()?, ids().max()?);
+        let have_last = self.transactions.iter().filter(|transaction| transaction.id == last);
+        Some(model::PageIds {
+            first,
+            last,
+            last_accounts: have_last.map(|transaction| transaction.account_id).collect(),
+        })
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Command {
     profile_id: Option<String>,
     redirect_url: Option<String>,
     max_age: Option<Duration>,
+    transactions_since: Option<Timestamp>,
     wait_for_categorization: bool,
     access_token: Option<SecretString>,
     labels: BTreeMap<String, String>,
@@ -144,6 +145,12 @@ impl Command {
     #[must_use]
     pub fn redirect_url(&self) -> Option<&str> {
         self.redirect_url.as_deref()
+    }
+
+    /// Everything imported since then is published; what the update brings where there is none.
+    #[must_use]
+    pub fn transactions_since(&self) -> Option<Timestamp> {
+        self.transactions_since
     }
 
     /// Whether to wait until finAPI has categorized the new transactions.

@@ -53,7 +53,7 @@ impl Command {
         let import_new_accounts = import_new_accounts(command.import_new_accounts)?;
         Ok(Self {
             refresh_id: refresh_id(&command)?,
-            requested_at: requested_at(command.requested_at.as_ref())?,
+            requested_at: moment("requested_at", command.requested_at.as_ref())?,
             import_new_accounts,
             account_types: account_types(&command.account_types, import_new_accounts)?,
             allowed_interfaces: allowed_interfaces(&command.allowed_interfaces)?,
@@ -64,6 +64,7 @@ impl Command {
             profile_id: profile_id(command.profile_id)?,
             redirect_url: redirect_url(command.redirect_url)?,
             max_age: command.max_age.map(max_age).transpose()?,
+            transactions_since: moment("transactions_since", command.transactions_since.as_ref())?,
             wait_for_categorization: command.wait_for_categorization,
             access_token: access_token(command.access_token)?,
             labels: labels(command.labels)?,
@@ -110,8 +111,8 @@ fn connection_id(id: i64) -> Result<ConnectionId, InvalidCommand> {
     }
 }
 
-fn requested_at(at: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, InvalidCommand> {
-    let invalid = || InvalidCommand::new("requested_at", "must be a valid timestamp");
+fn moment(field: &'static str, at: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, InvalidCommand> {
+    let invalid = || InvalidCommand::new(field, "must be a valid timestamp");
     at.map(|at| timestamp(at).ok_or_else(invalid)).transpose()
 }
 
@@ -275,6 +276,7 @@ impl From<&Command> for RefreshConnection {
             profile_id: command.profile_id.clone().unwrap_or_default(),
             redirect_url: command.redirect_url.clone().unwrap_or_default(),
             max_age: command.max_age.map(from_duration),
+            transactions_since: command.transactions_since.map(from_timestamp),
             wait_for_categorization: command.wait_for_categorization,
             access_token: exposed(command.access_token.as_ref()),
             labels: command.labels.clone(),

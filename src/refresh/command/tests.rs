@@ -42,6 +42,10 @@ fn full() -> RefreshConnection {
         profile_id: "p".repeat(36),
         redirect_url: "https://example.org/Path?back".into(),
         max_age: Some(prost_types::Duration { seconds: 60, nanos: 7 }),
+        transactions_since: Some(prost_types::Timestamp {
+            seconds: 1_771_000_000,
+            nanos: 7,
+        }),
         wait_for_categorization: true,
         access_token: "planted-token".into(),
         labels: [("tenant".to_owned(), "t-1".to_owned())].into(),
@@ -56,7 +60,13 @@ fn invalid(spoil: Spoil) -> InvalidCommand {
 
 #[test]
 fn every_field_out_of_bounds_is_named() {
-    let spoilt: [(&str, Spoil); 41] = [
+    let spoilt: [(&str, Spoil); 42] = [
+        ("transactions_since", |c| {
+            c.transactions_since = Some(prost_types::Timestamp {
+                seconds: i64::MIN,
+                nanos: 0,
+            });
+        }),
         ("command_id", |c| c.command_id = "7".into()),
         ("command_id", |c| c.command_id.clear()),
         ("user_id", |c| c.user_id.clear()),

@@ -1,17 +1,16 @@
 //! What events say of accounts, interfaces and transactions.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use crate::id::AccountId;
 use crate::limits::{CATEGORY_CHARACTERS_MAX, TEXT_CHARACTERS_MAX};
 use crate::proto::{self, AccountInterfaceStatus, AccountType, BankingInterface, InterfaceStatus, from_timestamp};
 use crate::refresh::later;
-use crate::refresh::model::{self, Collected, Connection};
+use crate::refresh::model::{self, Connection};
+use crate::refresh::reading::AccountFigures;
 
 /// A text of finAPI or of a bank, as an event has it.
 pub(in crate::refresh) fn cut(text: &str) -> String {
@@ -26,40 +25,26 @@ fn first(characters_max: usize, text: &str) -> String {
     text.chars().take(characters_max).collect()
 }
 
-pub(super) fn accounts(collected: &Collected) -> Vec<proto::Account> {
-    let mut news: BTreeMap<AccountId, (u32, Option<Date>)> = BTreeMap::new();
-    for transaction in &collected.transactions {
-        let (count, oldest) = news.entry(transaction.account_id).or_default();
-        *count += 1;
-        let date = transaction.bank_booking_date.or(transaction.finapi_booking_date);
-        *oldest = match (*oldest, date) {
-            (Some(oldest), Some(date)) => Some(oldest.min(date)),
-            (oldest, date) => oldest.or(date),
-        };
+pub(super) fn account(account: &model::Account, figures: AccountFigures) -> proto::Account {
+    proto::Account {
+        id: account.id.get(),
+        name: cut(&account.name),
+        iban: cut(&account.iban),
+        r#type: account_type(&account.kind).into(),
+        currency: cut(&account.currency),
+        balance: decimal(account.balance),
+        interfaces: account.interfaces.iter().map(account_interface).collect(),
+        new_transactions: figures.new,
+        oldest_changed_date: text(figures.oldest),
+        is_new: account.is_new,
+        holder_name: cut(&account.holder_name),
+        number: cut(&account.number),
+        sub_number: cut(&account.sub_number),
+        is_seized: account.is_seized,
+        overdraft_limit: decimal(account.overdraft_limit),
+        overdraft: decimal(account.overdraft),
+        available_funds: decimal(account.available_funds),
     }
-    let account = |account: &model::Account| {
-        let (new_transactions, oldest) = news.get(&account.id).copied().unwrap_or_default();
-        proto::Account {
-            id: account.id.get(),
-            name: cut(&account.name),
-            iban: cut(&account.iban),
-            r#type: account_type(&account.kind).into(),
-            currency: cut(&account.currency),
-            balance: decimal(account.balance),
-            interfaces: account.interfaces.iter().map(account_interface).collect(),
-            new_transactions,
-            oldest_changed_date: text(oldest),
-            is_new: account.is_new,
-            holder_name: cut(&account.holder_name),
-            number: cut(&account.number),
-            sub_number: cut(&account.sub_number),
-            is_seized: account.is_seized,
-            overdraft_limit: decimal(account.overdraft_limit),
-            overdraft: decimal(account.overdraft),
-            available_funds: decimal(account.available_funds),
-        }
-    };
-    collected.accounts.iter().map(account).collect()
 }
 
 fn account_interface(interface: &model::AccountInterface) -> AccountInterfaceStatus {

@@ -22,6 +22,9 @@ use crate::proto::{
     RefreshContext, RefreshFailed, TransactionsUpdated, UserActionReason, UserActionRequired, from_timestamp,
 };
 
+/// The name of the outcome: a failure, or the last part of a success.
+const OUTCOME: &str = "outcome";
+
 /// An event to be published: what every event begins with, and what happened.
 #[derive(Clone, PartialEq)]
 pub struct Event {
@@ -91,7 +94,7 @@ impl Event {
     #[must_use]
     pub fn is_last(&self) -> bool {
         match &self.kind {
-            EventKind::TransactionsUpdated(event) => event.part >= event.parts,
+            EventKind::TransactionsUpdated(event) => event.last,
             EventKind::UserActionRequired(_) => false,
             EventKind::RefreshFailed(_) => true,
         }
@@ -104,9 +107,10 @@ impl Event {
         match &self.kind {
             EventKind::TransactionsUpdated(event) => {
                 let origin = lower(event.origin().as_str_name(), "UPDATE_ORIGIN_");
-                let part = match event.parts {
-                    0 | 1 => String::new(),
-                    parts => format!(", part {} of {parts}", event.part),
+                let part = match (event.part, event.last) {
+                    (0 | 1, true) => String::new(),
+                    (part, true) => format!(", last part {part}"),
+                    (part, false) => return format!("TransactionsUpdated ({origin}, part {part})"),
                 };
                 let transactions = event.new_transactions;
                 format!("TransactionsUpdated ({origin}, {transactions} new transactions{part})")
@@ -215,7 +219,7 @@ pub fn user_action_by_batch(refresh: &Refresh, now: Timestamp, trigger_event: &s
 }
 
 pub(super) fn failed(refresh: &Refresh, now: Timestamp, details: &FailureDetails) -> Event {
-    let context = context(refresh, now, &outcome(refresh.next_part()));
+    let context = context(refresh, now, OUTCOME);
     Event::new(context, EventKind::RefreshFailed(details.into()))
 }
 
@@ -231,9 +235,4 @@ fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {
         labels: command.labels().clone(),
         times: Some(refresh.all_times()),
     }
-}
-
-/// The name of the outcome's part. Success and failure share it: the outcome of a command has one id.
-fn outcome(part: u32) -> String {
-    format!("outcome/{part}")
 }

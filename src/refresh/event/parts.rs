@@ -1,142 +1,175 @@
-//! Cutting an outcome into parts, the same cut in every duplicate of a refresh.
+//! Cutting what was read into parts, each within the limit of an event.
+
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::content::{accounts, cut, interfaces, transaction};
-use super::{Detail, Event, EventKind, Transactions, context, outcome};
-use crate::id::TransactionId;
-use crate::limits::CATEGORY_CHARACTERS_MAX;
-use crate::proto::{self, Bank, RefreshContext, RefreshTimes, TransactionsUpdated, from_timestamp};
-use crate::refresh::model::{Collected, Connection};
-use crate::refresh::{Refresh, Update};
+use super::content::{account, cut, interfaces, transaction};
+use super::{Detail, Event, EventKind, OUTCOME, Transactions, context};
+use crate::proto::{self, Bank, RefreshFailed, TransactionsUpdated, from_timestamp};
+use crate::refresh::Refresh;
+use crate::refresh::model::{Account, Connection, Transaction};
+use crate::refresh::reading::Collecting;
 
-/// The room that the first part leaves for an account and for an interface, for the same reason.
-const ACCOUNT_BYTES: usize = 1024;
-const INTERFACE_BYTES: usize = 64;
+/// The most bytes that come before an element of a list: its tag and its length.
+const ELEMENT_HEAD: usize = 1 + 5;
 
-/// A part of the outcome.
-pub(in crate::refresh) struct Part {
-    /// The event.
-    pub(in crate::refresh) event: Event,
-    /// The last transaction in it, if others follow in a next part.
-    pub(in crate::refresh) resume_after: Option<TransactionId>,
+/// What an event can have any number of.
+enum Row {
+    Transaction(proto::Transaction),
+    Account(proto::Account),
 }
 
-/// The next part of the outcome. It resumes after the last transaction that was published, because what finAPI adds to transactions
-/// meanwhile (categories) would move any other boundary.
+/// The parts that what was just read leads to: none where there is nothing to publish yet, and the last one where all is read.
 pub(in crate::refresh) fn transactions_updated(
     refresh: &Refresh,
     now: Timestamp,
-    update: &Update,
-    connection: &Connection,
-    collected: &Collected,
+    collecting: &Collecting,
+    read: &[Transaction],
     settings: &Transactions,
-) -> Part {
-    let part = update.next_part;
-    let context = context(refresh, now, &outcome(part));
-    let mut event = TransactionsUpdated {
-        origin: update.origin.into(),
+) -> Vec<Event> {
+    let end = match (&collecting.connection, &collecting.accounts) {
+        (Some(connection), Some(accounts)) if collecting.reading.is_over() => Some((connection, accounts)),
+        (None, _) | (_, None) | (Some(_), Some(_)) => None,
+    };
+    let head = head(collecting);
+    let last = end.map(|(connection, accounts)| (last(&head, now, collecting, connection, settings), accounts));
+    let transactions = match settings.transactions {
+        Detail::Inline => read,
+        Detail::Summary => &[],
+    };
+    let figures = &collecting.reading.figures;
+    let of_account = |found: &Account| account(found, figures.accounts.get(&found.id).copied().unwrap_or_default());
+    let accounts = last.iter().flat_map(|(_, accounts)| accounts.iter());
+    let rows = transactions.iter().map(|read| Row::Transaction(transaction(read)));
+    let rows = rows.chain(accounts.map(|found| Row::Account(of_account(found))));
+    let room = settings
+        .size_max
+        .saturating_sub(longest(refresh, now, last.as_ref().map_or(&head, |(last, _)| last)));
+    let mut parts = split(rows, room);
+    let mut events = Vec::new();
+    let ending = last.map(|(last, _)| (last, parts.pop().unwrap_or_default()));
+    let mut number = collecting.reading.part;
+    for rows in parts {
+        let part = filled(
+            TransactionsUpdated {
+                part: number,
+                ..head.clone()
+            },
+            rows,
+        );
+        let context = context(refresh, now, &name(&part));
+        events.push(Event::new(context, EventKind::TransactionsUpdated(part)));
+        number = number.saturating_add(1);
+    }
+    if let Some((last, rows)) = ending {
+        let part = filled(TransactionsUpdated { part: number, ..last }, rows);
+        events.push(Event::new(
+            context(refresh, now, OUTCOME),
+            EventKind::TransactionsUpdated(part),
+        ));
+    }
+    events
+}
+
+/// What each part says.
+fn head(collecting: &Collecting) -> TransactionsUpdated {
+    let covered = collecting.reading.covered();
+    TransactionsUpdated {
+        origin: collecting.update.origin.into(),
+        covered_from: covered.map(|interval| from_timestamp(interval.from)),
+        covered_until: covered.map(|interval| from_timestamp(interval.until)),
+        ..TransactionsUpdated::default()
+    }
+}
+
+/// What the last part says.
+fn last(
+    head: &TransactionsUpdated,
+    now: Timestamp,
+    collecting: &Collecting,
+    connection: &Connection,
+    settings: &Transactions,
+) -> TransactionsUpdated {
+    let uncovered = collecting.reading.uncovered.iter();
+    TransactionsUpdated {
         bank: Some(Bank {
             id: connection.bank_id.get(),
             name: cut(&connection.bank_name),
             bic: cut(&connection.bank_bic),
             bank_code: cut(&connection.bank_code),
         }),
-        part,
-        new_transactions: count(collected.transactions.len()),
-        ..TransactionsUpdated::default()
-    };
-    let room = settings.size_max.saturating_sub(longest(&context, &event));
-    if part == 1 {
-        event.accounts = accounts(collected);
-        event.interfaces = interfaces(connection, now, settings.consent_warning);
-    }
-    let accounts_and_more = event.accounts.len() * ACCOUNT_BYTES + event.interfaces.len() * INTERFACE_BYTES;
-    let room_here = room
-        .saturating_sub(accounts_and_more.max((longest(&context, &event) + room).saturating_sub(settings.size_max)));
-    let left: Vec<proto::Transaction> = match settings.transactions {
-        Detail::Inline => {
-            let left = collected.transactions.iter().filter(|t| t.id > update.published_up_to);
-            left.map(transaction).collect()
-        }
-        Detail::Summary => Vec::new(),
-    };
-    let mut parts = split(left, room_here, room).into_iter();
-    event.parts = (part - 1).saturating_add(count(parts.len()));
-    event.transactions = parts.next().unwrap_or_default();
-    let last = event.transactions.last().map(|transaction| transaction.id.into());
-    let more = parts.len() > 0;
-    Part {
-        event: Event::new(context, EventKind::TransactionsUpdated(event)),
-        resume_after: more.then_some(last.unwrap_or(update.published_up_to)),
+        last: true,
+        interfaces: interfaces(connection, now, settings.consent_warning),
+        new_transactions: collecting.reading.new_transactions(),
+        uncovered_account_ids: uncovered.map(|id| id.get()).collect(),
+        ..head.clone()
     }
 }
 
-/// The most bytes a part that begins like this can have without its transactions, whatever its number and moment are, and
-/// whether or not a task is known: so all duplicates of a refresh cut the same parts as long as finAPI says the same.
-fn longest(context: &RefreshContext, begun: &TransactionsUpdated) -> usize {
-    let known = context.task_id.len().max(uuid::fmt::Hyphenated::LENGTH);
-    let last = Some(from_timestamp(Timestamp::MAX));
-    let context = RefreshContext {
-        occurred_at: last,
-        times: Some(RefreshTimes {
-            requested_at: last,
-            first_run_at: last,
-            task_created_at: last,
-            user_asked_at: last,
-            web_form_ended_at: last,
-            data_stored_at: last,
-        }),
-        task_id: "x".repeat(known),
-        ..context.clone()
+/// The bytes of a part that begins like this, without its rows.
+fn longest(refresh: &Refresh, now: Timestamp, head: &TransactionsUpdated) -> usize {
+    let context = RefreshFailed {
+        refresh: Some(context(refresh, now, OUTCOME)),
+        ..RefreshFailed::default()
     };
-    let mut longest = TransactionsUpdated {
-        refresh: Some(context),
-        origin: crate::proto::UpdateOrigin::Silent.into(),
+    let head = TransactionsUpdated {
         part: u32::MAX,
-        parts: u32::MAX,
-        new_transactions: u32::MAX,
-        ..begun.clone()
+        ..head.clone()
     };
-    for interface in &mut longest.interfaces {
-        interface.consent_expires_soon = true;
-    }
-    longest.encoded_len()
+    context.encoded_len() + head.encoded_len()
 }
 
-/// The most bytes a transaction takes, whatever finAPI adds to it later.
-fn size_at_most(transaction: &mut proto::Transaction) -> usize {
-    const TAGS_AND_LENGTHS: usize = 8;
-    let category = std::mem::take(&mut transaction.category);
-    let duplicate = std::mem::replace(&mut transaction.is_potential_duplicate, true);
-    let adjusting = std::mem::replace(&mut transaction.is_adjusting_entry, true);
-    let size = transaction.encoded_len() + CATEGORY_CHARACTERS_MAX * 4 + TAGS_AND_LENGTHS;
-    transaction.category = category;
-    transaction.is_potential_duplicate = duplicate;
-    transaction.is_adjusting_entry = adjusting;
-    size
-}
-
-/// Fills parts in order, at least one; the first has a room of its own. A transaction that fits no room is alone in its part.
-fn split(transactions: Vec<proto::Transaction>, room_first: usize, room: usize) -> Vec<Vec<proto::Transaction>> {
-    let mut parts = vec![Vec::new()];
-    let mut left = room_first;
-    for mut transaction in transactions {
-        let size = size_at_most(&mut transaction);
-        let is_full = size > left && parts.last().is_some_and(|part| !part.is_empty());
-        if is_full {
-            parts.push(Vec::new());
-            left = room;
+/// Fills parts in order. A row that fits no room is alone in its part.
+fn split(rows: impl Iterator<Item = Row>, room: usize) -> Vec<Vec<Row>> {
+    let mut parts: Vec<Vec<Row>> = Vec::new();
+    let mut left = 0;
+    for row in rows {
+        let size = ELEMENT_HEAD + row.encoded_len();
+        match parts.last_mut() {
+            Some(part) if size <= left => part.push(row),
+            _ => {
+                parts.push(vec![row]);
+                left = room;
+            }
         }
         left = left.saturating_sub(size);
-        if let Some(part) = parts.last_mut() {
-            part.push(transaction);
-        }
     }
     parts
 }
 
-fn count(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
+fn filled(mut part: TransactionsUpdated, rows: Vec<Row>) -> TransactionsUpdated {
+    for row in rows {
+        match row {
+            Row::Transaction(transaction) => part.transactions.push(transaction),
+            Row::Account(account) => part.accounts.push(account),
+        }
+    }
+    part
+}
+
+/// The name of a part before the last: what is in it, so that one that is cut differently after an interruption is another event. Two accounts
+/// may have one transaction id.
+fn name(part: &TransactionsUpdated) -> String {
+    let mut name = "part".to_owned();
+    // Writing to a String does not fail.
+    for transaction in &part.transactions {
+        let _ = write!(name, "/{}.{}", transaction.account_id, transaction.id);
+    }
+    if part.transactions.is_empty() {
+        part.accounts.iter().for_each(|account| {
+            let _ = write!(name, "/{}", account.id);
+        });
+    }
+    name
+}
+
+impl Row {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Transaction(transaction) => transaction.encoded_len(),
+            Self::Account(account) => account.encoded_len(),
+        }
+    }
 }

@@ -21,7 +21,6 @@ pub(super) fn round_trip(refresh: &Refresh) -> Refresh {
     assert_eq!(counts(&read), counts(refresh));
     let just_polled = later(refresh.phase_since, secs(1));
     let (phase, due_at) = match refresh.phase {
-        Phase::Collecting { .. } => ("settling", refresh.due_at),
         Phase::NotifyingUser { .. } => ("updating", refresh.due_at.max(just_polled)),
         _ => (refresh.phase.name(), refresh.due_at),
     };
@@ -114,15 +113,18 @@ fn what_a_phase_knows_is_kept() {
     assert_eq!((task.id.as_str(), task.created_at), ("task-1", at(1)));
     assert_eq!((web_form_id.as_str(), *expires_at), ("form-1", at(1200)));
     let mut run = Run::collecting();
-    let Phase::Collecting { update: before, .. } = run.at().phase.clone() else {
+    let Phase::Collecting(before) = run.at().phase.clone() else {
         panic!("not collecting")
     };
     run.taken_up();
-    let Phase::Settling { update } = &run.at().phase else {
-        panic!("not settling")
+    let Phase::Collecting(read) = &run.at().phase else {
+        panic!("not collecting")
     };
-    assert_eq!(*update, before);
-    assert!(update.until.is_some(), "what belongs to the update is settled");
+    assert_eq!((&read.update, &read.reading), (&before.update, &before.reading));
+    assert!(
+        read.connection.is_none() && read.accounts.is_none(),
+        "they are read again"
+    );
 }
 
 #[test]
@@ -201,11 +203,26 @@ fn awaiting(form: &str, expires_at: prost_types::Timestamp) -> Option<wire::Phas
 fn settling(spoil: impl FnOnce(&mut wire::Update)) -> Option<wire::Phase> {
     let mut update = wire::Update {
         origin: UpdateOrigin::Silent.into(),
-        next_part: 1,
         ..wire::Update::default()
     };
     spoil(&mut update);
     Some(wire::Phase::Settling(wire::Settling { update: Some(update) }))
+}
+
+fn reading(spoil: impl FnOnce(&mut wire::Collecting)) -> Option<wire::Phase> {
+    let bytes = encode(Run::collecting().at());
+    let state = RefreshState::decode(bytes.as_slice()).expect("a state");
+    let Some(wire::Phase::Collecting(mut reading)) = state.phase else {
+        panic!("not collecting")
+    };
+    spoil(&mut reading);
+    Some(wire::Phase::Collecting(reading))
+}
+
+fn group(ids: std::ops::Range<i64>) -> wire::Group {
+    wire::Group {
+        account_ids: ids.collect(),
+    }
 }
 
 #[test]
@@ -231,7 +248,7 @@ fn what_finapi_says_of_times_never_makes_a_checkpoint_that_cant_be_read() {
 #[test]
 fn what_is_no_checkpoint_is_malformed_and_says_where() {
     type Spoil = fn(&mut RefreshState);
-    let spoilt: [(&str, Spoil); 21] = [
+    let spoilt: [(&str, Spoil); 28] = [
         ("requested_at", |state| {
             state.command.as_mut().expect("a command").requested_at = late();
         }),
@@ -254,15 +271,27 @@ fn what_is_no_checkpoint_is_malformed_and_says_where() {
         }),
         ("origin", |state| state.phase = settling(|update| update.origin = 0)),
         ("origin", |state| state.phase = settling(|update| update.origin = 99)),
-        ("next_part", |state| {
-            state.phase = settling(|update| update.next_part = 0)
+        ("part", |state| state.phase = reading(|reading| reading.part = 0)),
+        ("page", |state| state.phase = reading(|reading| reading.page = 0)),
+        ("group", |state| state.phase = reading(|reading| reading.group = 2)),
+        ("way", |state| state.phase = reading(|reading| reading.way = 0)),
+        ("began", |state| state.phase = reading(|reading| reading.began = late())),
+        ("covered_until", |state| {
+            state.phase = reading(|reading| reading.covered_until = None);
         }),
-        ("since", |state| {
-            let long_ago = earlier(at(0), secs(50 * 3600));
-            state.phase = settling(|update| update.since = Some(from_timestamp(long_ago)));
+        ("totals", |state| {
+            state.phase = reading(|reading| reading.totals.get_or_insert_default().income = "1e".into());
         }),
-        ("until", |state| {
-            state.phase = settling(|update| update.until = late());
+        ("groups", |state| {
+            state.phase = reading(|reading| reading.groups = vec![group(0..101)]);
+        }),
+        ("groups", |state| {
+            let ten = (0..11).map(|n| group(n * 100..(n + 1) * 100));
+            state.phase = reading(|reading| reading.groups = ten.collect());
+        }),
+        ("figures", |state| {
+            let figures = wire::AccountFigures::default();
+            state.phase = reading(|reading| reading.figures = vec![figures; 1001]);
         }),
         ("version", |state| state.version = 0),
         ("command", |state| state.command = None),

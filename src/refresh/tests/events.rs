@@ -10,7 +10,7 @@ use super::*;
 use crate::limits::TEXT_CHARACTERS_MAX;
 use crate::proto::{AccountType, BankingInterface};
 
-fn success(connection: Connection, collected: Collected) -> TransactionsUpdated {
+fn success(connection: Connection, collected: Data) -> TransactionsUpdated {
     let mut run = Run::settling();
     run.connection(connection).collect(collected);
     run.updated().clone()
@@ -32,7 +32,7 @@ fn ids_are_derived_from_the_command_and_what_happened() {
         .map(|event| event.context().event_id.clone())
         .collect();
     let derived = |what: &str| Uuid::new_v5(&refresh, what.as_bytes()).to_string();
-    assert_eq!(ids, [derived("web-form/form-1"), derived("outcome/1")]);
+    assert_eq!(ids, [derived("web-form/form-1"), derived("outcome")]);
 }
 
 #[test]
@@ -372,8 +372,8 @@ fn a_summary_keeps_personal_data_off_the_bus_but_counts() {
         .collect(collected(500));
     let event = run.updated();
     assert_eq!(
-        (event.parts, event.new_transactions, event.transactions.len()),
-        (1, 500, 0)
+        (event.last, event.new_transactions, event.transactions.len()),
+        (true, 500, 0)
     );
     assert_eq!(event.accounts[0].new_transactions, 250);
 }

@@ -189,10 +189,8 @@ fn an_update_that_runs_already_serves_a_plain_command() {
     run.find([running().made_at(-60)]).poll(completed().made_at(-60));
     assert_eq!(run.starts(), 0);
     run.connection(ready());
-    let Query::Collect(_, Some(span)) = run.at().query() else {
-        panic!("no span")
-    };
-    assert_eq!(span.since, at(-60), "all that this update brings is published");
+    let begin = earlier(at(-60), secs(3600));
+    assert_eq!(run.since(), begin, "all that this update brings is published");
 }
 
 #[test]
@@ -254,11 +252,7 @@ fn a_senders_clock_that_is_ahead_does_not_hide_the_task() {
 fn a_fresh_connection_is_left_alone() {
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-3600));
-    assert_eq!(
-        run.at().query(),
-        Query::Collect(accounts(), None),
-        "nothing new is asked for"
-    );
+    assert_eq!(run.since(), earlier(at(-3600), secs(3600)), "what that update brought");
     run.collect(collected(0));
     let event = run.updated();
     assert_eq!(event.origin(), UpdateOrigin::AlreadyFresh);
@@ -290,11 +284,7 @@ fn what_an_update_brought_is_published_when_the_command_comes_again_and_finds_it
     let mut run = Run::of(max_age_command(3600));
     run.connection(updated_at(-7200)).find([]).start(running());
     run.late(secs(5)).redelivered().connection(updated_at(4));
-    let Query::Collect(_, span) = run.at().query() else {
-        panic!("not collecting")
-    };
-    let span = span.expect("the update's transactions are asked for");
-    assert!(span.since <= at(1), "{span:?}");
+    assert!(run.since() <= at(0), "{}", run.since());
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Draw {
     }
 
     /// What there is to publish: accounts that vanished, transactions that come twice, of no account, or without any time.
-    fn collected(&mut self) -> Collected {
+    fn collected(&mut self, wanted: &Wanted) -> Collected {
         let mut all = collected(self.0.i64(0..40));
         if self.one_in(8) {
             all.accounts.clear();
@@ -160,7 +160,19 @@ impl Draw {
                 _ => *transaction = again.unwrap_or_default(),
             }
         }
-        all
+        let page = wanted.page.as_ref().map(|wanted| Page {
+            ids: page_ids(&all.transactions),
+            is_last: wanted.page >= 4 || self.one_in(3),
+            totals: Totals {
+                count: Some(self.0.u64(0..2)),
+                ..Totals::default()
+            },
+            transactions: all.transactions,
+        });
+        Collected {
+            accounts: wanted.accounts.then_some(all.accounts),
+            page,
+        }
     }
 
     /// Mostly an answer to the call, sometimes to another one, often none.
@@ -174,14 +186,20 @@ impl Draw {
             Query::Start | Query::Task(_) => 1,
             Query::WebForm(_) => 2,
             Query::Connection => 3,
-            Query::Collect(..) => 4,
+            Query::Collect(_) => 4,
         };
         Ok(match number {
             0 => Response::Tasks((0..self.0.u32(0..3)).map(|_| self.task()).collect()),
             1 => Response::Task(self.task()),
             2 => Response::WebForm(self.form()),
             3 => Response::Connection(self.connection()),
-            _ => Response::Collected(self.collected()),
+            _ => {
+                let wanted = match query {
+                    Query::Collect(wanted) if !self.one_in(20) => wanted.clone(),
+                    _ => Wanted::default(),
+                };
+                Response::Collected(self.collected(&wanted))
+            }
         })
     }
 }
@@ -196,11 +214,13 @@ fn follow(seed: u64) {
     let mut now = at(0);
     let mut polled: Option<Timestamp> = None;
     let mut parts_published = 0;
+    let mut durable_parts = 0;
     for _ in 0..20_000 {
         now = now.max(refresh.due_at);
         if draw.one_in(40) {
             // Its worker is killed; what was last written down comes to another one, which takes a while.
             refresh = state::decode(&durable, now).expect("a checkpoint");
+            parts_published = durable_parts;
             now = later(now.max(refresh.due_at), secs(draw.0.u64(1..30)));
             refresh.came_back(now);
         }
@@ -254,12 +274,14 @@ fn follow(seed: u64) {
                 refresh = *next;
                 if draw.one_in(5) {
                     durable = state::encode(&refresh);
+                    durable_parts = parts_published;
                 }
             }
             Next::Checkpoint(next) => {
-                parts_published += 1;
+                parts_published += step.events.len();
                 refresh = *next;
                 durable = state::encode(&refresh);
+                durable_parts = parts_published;
             }
         }
         assert!(refresh.due_at >= now, "seed {seed}: due in the past");
@@ -345,7 +367,18 @@ impl World {
             Query::Task(_) => Ok(Response::Task(self.shown(now).remove(0))),
             Query::WebForm(_) => Ok(Response::WebForm(self.form(now))),
             Query::Connection => Ok(Response::Connection(self.connection(earlier(now, self.old)))),
-            Query::Collect(..) => Ok(Response::Collected(collected(30))),
+            Query::Collect(wanted) => {
+                let Data { accounts, transactions } = collected(30);
+                Ok(Response::Collected(Collected {
+                    accounts: wanted.accounts.then_some(accounts),
+                    page: wanted.page.map(|_| Page {
+                        ids: page_ids(&transactions),
+                        is_last: true,
+                        totals: Totals::default(),
+                        transactions,
+                    }),
+                }))
+            }
         };
         // Here the work is done and the answer is lost.
         if trouble {

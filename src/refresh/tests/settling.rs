@@ -66,17 +66,6 @@ fn what_is_not_seen_to_be_of_the_update_is_waited_for_a_quarter_of_a_minute_only
 }
 
 #[test]
-fn a_connection_that_comes_and_goes_while_it_can_not_be_read_is_given_up() {
-    let mut run = Run::collecting();
-    for _ in 1..run.policy.retry.attempts {
-        run.collect(FailureClass::Unavailable).taken_up();
-        run.connection(unready()).connection(ready());
-    }
-    run.collect(FailureClass::Unavailable);
-    assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
-}
-
-#[test]
 fn what_is_never_ready_fails_on_finapis_own_word_only() {
     let mut run = Run::settling();
     run.late(secs(3600)).connection(FailureClass::Unavailable);
@@ -109,13 +98,4 @@ fn categories_are_waited_for_only_when_asked_to_and_not_for_ever() {
     assert_eq!(run.phase(), "settling");
     run.late(secs(1800)).connection(uncategorized());
     assert_eq!(run.phase(), "collecting", "published without them");
-}
-
-#[test]
-fn transactions_are_asked_for_from_the_tasks_beginning_to_a_little_after_now() {
-    let mut run = Run::settling();
-    run.late(secs(30)).connection(ready());
-    let until = later(run.now, secs(3600));
-    let span = Span { since: at(1), until };
-    assert_eq!(run.at().query(), Query::Collect(accounts(), Some(span)));
 }

@@ -15,7 +15,7 @@ fn existing_accounts_are_updated_without_the_user() {
         .collect(collected(3));
     let event = run.updated();
     assert_eq!(event.origin(), UpdateOrigin::Silent);
-    assert_eq!((event.part, event.parts, event.new_transactions), (1, 1, 3));
+    assert_eq!((event.part, event.last, event.new_transactions), (1, true, 3));
     assert_eq!(event.transactions.len(), 3);
     assert_eq!(run.published[0].context().task_id, "task-1");
     assert_eq!(run.published.len(), 1, "nobody is bothered on the way");

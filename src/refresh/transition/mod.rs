@@ -1,5 +1,6 @@
 //! One step: what finAPI responded decides where a refresh goes. Each method takes the refresh and hands back the step.
 
+mod collecting;
 mod locate;
 mod outcome;
 mod task;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use super::failure::{Doubts, Failure, FailureDetails};
 use super::model::WebFormStatus;
-use super::query::Response;
+use super::query::{Query, Response};
 use super::schedule::Polling;
 use locate::Search;
 
@@ -47,8 +48,13 @@ impl Transition<'_> {
             (Phase::Settling { update }, Response::Connection(connection)) => {
                 self.on_connection_settling(refresh, update, connection)
             }
-            (Phase::Collecting { update, connection }, Response::Collected(collected)) => {
-                self.on_collected(refresh, update, &connection, &collected)
+            (Phase::Collecting(collecting), Response::Connection(connection))
+                if collecting.query() == Query::Connection =>
+            {
+                self.on_connection_collecting(refresh, collecting, connection)
+            }
+            (Phase::Collecting(collecting), Response::Collected(collected)) => {
+                self.on_collected(refresh, collecting, collected)
             }
             (phase, response) => {
                 let message = format!("{} in {}", response.name(), phase.name());

@@ -1,18 +1,13 @@
 //! From the user's web form to the outcome that is published.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::Transition;
 use super::task::DAY;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::FailureDetails;
-use crate::refresh::model::{Collected, Connection, WebForm, WebFormLink, WebFormStatus};
-use crate::refresh::{Next, Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, event, later};
-
-/// How far finAPI's clock may be ahead of ours before what it has just imported would look like a later update's.
-const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
+use crate::refresh::model::{Connection, WebForm, WebFormLink, WebFormStatus};
+use crate::refresh::{Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, event, later};
 
 impl Transition<'_> {
     /// Notifies the user of the web form, then continues from what the form says already.
@@ -87,74 +82,20 @@ impl Transition<'_> {
         // Categories are an extra: past the deadline the transactions are published without them.
         let categorized = connection.categorized || !refresh.command.wait_for_categorization() || late;
         if !connection.ready || !categorized || self.is_stale(&refresh, &update, &connection) {
-            let failures = refresh.failures;
             let polls = refresh.polls.saturating_add(1);
             let polling = &self.policy.polling;
-            let mut step = self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
-            // A connection that was READY before and is only read again ends no row of failures.
-            if let (Next::Continue(next), true) = (&mut step.next, update.until.is_some()) {
-                next.failures = failures;
-            }
-            return step;
+            return self.poll_later(Refresh { polls, ..refresh }, polling, polling.max);
         }
-        // A connection that was READY before and is only read again ends no row of failures.
-        let failures = if update.until.is_some() { refresh.failures } else { 0 };
-        let update = Update {
-            until: update.until.or(Some(later(self.context.now, CLOCKS_APART_MAX))),
-            ..update
-        };
-        let phase = Phase::Collecting { update, connection };
-        self.schedule(Refresh {
-            phase,
-            phase_since: self.context.now,
-            due_at: self.context.now,
-            polls: 0,
-            failures,
-            ..refresh
-        })
+        self.enter_collecting(refresh, update, connection)
     }
 
     /// Whether what the connection says is from before this update: none of its own times is as late as the task. That is believed only for a while.
     fn is_stale(&self, refresh: &Refresh, update: &Update, connection: &Connection) -> bool {
-        let (Some(task), None) = (&update.task, update.until) else {
+        let Some(task) = &update.task else {
             return false;
         };
         let since = earlier(task.created_at, self.policy.limits.clock_skew);
         let is_of_task = connection.last_manual_update_at().is_some_and(|at| at >= since);
         !is_of_task && self.context.now < later(refresh.phase_since, self.policy.limits.settling_quiet)
-    }
-
-    pub(super) fn on_collected(
-        &self,
-        refresh: Refresh,
-        update: Update,
-        connection: &Connection,
-        collected: &Collected,
-    ) -> Step {
-        let now = self.context.now;
-        let published = event::transactions_updated(&refresh, now, &update, connection, collected, &self.policy.events);
-        let Some(published_up_to) = published.resume_after else {
-            return Step {
-                events: vec![published.event],
-                next: Next::Done,
-            };
-        };
-        let update = Update {
-            next_part: update.next_part.saturating_add(1),
-            published_up_to,
-            ..update
-        };
-        let phase = Phase::Settling { update };
-        let next = Refresh {
-            phase,
-            phase_since: now,
-            due_at: now,
-            failures: 0,
-            ..refresh
-        };
-        Step {
-            events: vec![published.event],
-            next: Next::Checkpoint(Box::new(next)),
-        }
     }
 }

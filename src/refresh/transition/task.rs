@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Transition;
-use crate::id::TransactionId;
 use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
 use crate::refresh::failure::{Failure, FailureDetails};
 use crate::refresh::model::{Connection, Task, TaskStatus};
@@ -24,16 +23,9 @@ impl Transition<'_> {
         if !fresh {
             return self.query_next(refresh, Lookup::Find);
         }
-        // An update since the command may be its own, started by a worker that was killed. What that brought is published.
-        let since = earlier(refresh.requested_at, self.policy.limits.clock_skew);
-        let updated = locked || last.is_some_and(|last| last >= since);
         let update = Update {
             task: None,
             origin: UpdateOrigin::AlreadyFresh,
-            since: updated.then_some(since),
-            until: None,
-            next_part: 1,
-            published_up_to: TransactionId::default(),
         };
         self.on_response(
             Refresh {

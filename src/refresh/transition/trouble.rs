@@ -19,6 +19,7 @@ use crate::proto::FailureReason;
 use crate::refresh::failure::{Doubts, Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
+use crate::refresh::query::{Query, Wanted};
 use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 /// What was not there so soon after it was made is only not to be seen yet.
@@ -40,7 +41,11 @@ impl Transition<'_> {
             return self.notify_user(refresh, task, &form, reason, &unknown);
         }
         refresh.doubts = refresh.doubts.after(failure.class);
+        if let Phase::Collecting(collecting) = &mut refresh.phase {
+            collecting.reading.interrupt();
+        }
         match failure.class {
+            FailureClass::Rejected | FailureClass::NotFound if asks_for_page(&refresh) => self.on_page_refused(refresh),
             FailureClass::NotSent(after) => self.retry_spread(refresh, after),
             FailureClass::MaybeDown if self.is_patient(&refresh) => self.wait_out(refresh),
             FailureClass::RateLimited(after) => self.retry_after(refresh, after),
@@ -164,4 +169,9 @@ impl Transition<'_> {
             ..refresh
         })
     }
+}
+
+/// Whether it asked for transactions of accounts that may be gone.
+fn asks_for_page(refresh: &Refresh) -> bool {
+    matches!(refresh.query(), Query::Collect(Wanted { page: Some(_), .. }))
 }

@@ -32,7 +32,7 @@ impl Scheduler {
                 RunEnd::Publishes(publication) => self.publish(receipt, refresh_id, publication),
                 RunEnd::NeedsToken(mut refresh, renewals) => {
                     // A token may take long, and the list of tasks that the run has read is old then.
-                    refresh.locate_again();
+                    refresh.interrupted();
                     let renewals = renewals.saturating_add(1);
                     self.await_token(Job {
                         renewals,
@@ -40,7 +40,7 @@ impl Scheduler {
                     });
                 }
                 RunEnd::Stopped(mut refresh) => {
-                    refresh.locate_again();
+                    refresh.interrupted();
                     if !self.draining {
                         refresh.due_at = refresh.due_at.max(later(now.time, UNPROVEN_WAIT));
                     }

@@ -28,7 +28,7 @@ impl Rank {
         Self {
             interactive: refresh.envelope.interactive,
             stage: match refresh.query() {
-                Query::Connection | Query::Collect(..) => Stage::Finish,
+                Query::Connection | Query::Collect(_) => Stage::Finish,
                 Query::FindTask | Query::Start => Stage::Start,
                 Query::Task(_) | Query::WebForm(_) => Stage::Poll,
             },

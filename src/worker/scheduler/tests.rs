@@ -13,9 +13,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::broker::{Message, Outgoing};
-use crate::id::TransactionId;
 use crate::proto::{RefreshConnection, UpdateOrigin};
 use crate::refresh::failure::FailureClass;
+use crate::refresh::reading::{Collecting, Reading};
 use crate::refresh::{Command, Envelope, Lookup, Phase, Progress, Refresh, TaskRef, Update, later};
 use crate::worker::fate::Fate;
 use crate::worker::publication::Forward;
@@ -491,7 +491,7 @@ fn sent(publication: &Publication) -> Option<Sent> {
 
 fn parts_published(refresh: &Refresh) -> u32 {
     match &refresh.phase {
-        Phase::Settling { update } => update.next_part - 1,
+        Phase::Collecting(collecting) => collecting.reading.part - 1,
         _ => 0,
     }
 }
@@ -504,16 +504,17 @@ fn number_of(refresh: &Refresh) -> u64 {
 
 /// A refresh that has published this many parts of its outcome.
 fn collecting(parts_published: u32) -> Phase {
-    Phase::Settling {
+    let mut reading = Reading::new(None, Timestamp::UNIX_EPOCH);
+    reading.part = parts_published + 1;
+    Phase::Collecting(Box::new(Collecting {
         update: Update {
             task: None,
             origin: UpdateOrigin::Silent,
-            since: None,
-            until: None,
-            next_part: parts_published + 1,
-            published_up_to: TransactionId::default(),
         },
-    }
+        reading,
+        connection: None,
+        accounts: None,
+    }))
 }
 
 fn steps() -> u64 {

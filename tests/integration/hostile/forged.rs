@@ -61,11 +61,20 @@ fn whole_history() -> RefreshState {
     };
     let update = wire::Update {
         origin: UpdateOrigin::Silent.into(),
-        since: Some(since),
         ..wire::Update::default()
     };
+    let collecting = wire::Collecting {
+        update: Some(update),
+        covered_from: Some(since),
+        covered_until: Some(since),
+        began: Some(since),
+        page: 1,
+        way: 1,
+        part: 1,
+        ..wire::Collecting::default()
+    };
     RefreshState {
-        phase: Some(wire::Phase::Settling(wire::Settling { update: Some(update) })),
+        phase: Some(wire::Phase::Collecting(collecting)),
         ..checkpoint()
     }
 }

@@ -1,46 +1,38 @@
 //! What an update brought is published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bankrefresh::proto::{RefreshContext, TransactionsUpdated, UpdateOrigin};
-use bankrefresh::refresh::event::{Event, EventKind};
+use bankrefresh::proto::{RefreshContext, Transaction, TransactionsUpdated, UpdateOrigin};
+use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::Imported;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
-use super::outcomes::{incomplete, is_mixed};
 use crate::line::Endpoint;
 
-/// An outcome as a consumer has it that remembers the ids of events: of duplicates of a part it has the first one.
+/// An outcome as a consumer has it that remembers the ids of events: each event once, up to the first one that ends the outcome.
 struct Consumed<'a> {
-    /// The parts in their order.
-    parts: Vec<(Instant, &'a RefreshContext, &'a TransactionsUpdated)>,
-    ids: Vec<i64>,
+    rows: Vec<&'a Transaction>,
+    /// The last part, where it was a success.
+    last: Option<(Instant, &'a RefreshContext, &'a TransactionsUpdated)>,
 }
 
-/// An outcome's transactions are real ones of its connection, each once. What duplicates of a command publish of different updates is apart.
+/// An outcome's transactions are real ones of its connection, each once where no second run began again.
 pub(crate) fn transactions_are_real_and_distinct(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
+    for refresh in ledger.refreshes.values() {
         unreal(ledger, refresh).into_iter().for_each(|what| findings.push(what));
     }
 }
 
-/// An outcome has all transactions that finAPI imported by the update: by its task, or where it names none by those that the command
-/// started. What duplicates of a command publish of different updates is apart.
+/// An outcome has all transactions that finAPI imported by the update (by its task, or where it names none by those that the command started),
+/// and all of the interval that it says it covers.
 pub(crate) fn what_an_update_brought_is_published(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for refresh in ledger.refreshes.values().filter(|refresh| !is_mixed(refresh)) {
+    for refresh in ledger.refreshes.values() {
         missing(ledger, refresh)
             .into_iter()
             .for_each(|what| findings.push(what));
-    }
-}
-
-/// Duplicates of a command that follow different updates have one outcome: whoever remembers the ids of events has all of one of them.
-pub(crate) fn duplicates_have_one_outcome(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for refresh in ledger.refreshes.values().filter(|refresh| is_mixed(refresh)) {
-        let faults = unreal(ledger, refresh).into_iter().chain(missing(ledger, refresh));
-        faults.chain(incomplete(refresh)).for_each(|what| findings.push(what));
     }
 }
 
@@ -48,8 +40,8 @@ fn unreal(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
     let imports = imports(ledger, refresh);
     let mut before = BTreeSet::new();
     let mut faults = Vec::new();
-    for id in consumed(refresh).ids {
-        if !before.insert(id) {
+    for id in consumed(refresh).rows.iter().map(|row| row.id) {
+        if !before.insert(id) && refresh.runs() <= 1 {
             faults.push(format!("command {} published transaction {id} twice", refresh.id));
         }
         if !imports.iter().any(|import| ids(import).contains(&id)) {
@@ -64,21 +56,27 @@ fn unreal(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
 
 fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
     let consumed = consumed(refresh);
-    let Some((at, context, last)) = consumed.parts.last().filter(|(_, _, last)| last.part >= last.parts) else {
+    let Some((at, context, last)) = consumed.last else {
         return Vec::new();
     };
     let mut faults = Vec::new();
-    let published: BTreeSet<i64> = consumed.ids.iter().copied().collect();
+    let published: BTreeSet<i64> = consumed.rows.iter().map(|row| row.id).collect();
     let tasks = match last.origin() {
         UpdateOrigin::Silent | UpdateOrigin::UserActed => vec![context.task_id.as_str()],
         _ => own_tasks(ledger, refresh),
     };
-    let by_then = |import: &&Imported| ledger.instant_of(&import.imported_at) <= *at;
-    let by_task = |import: &&Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
+    let by_then = |import: &Imported| ledger.instant_of(&import.imported_at) <= at;
+    let by_task = |import: &Imported| import.task_id.as_deref().is_some_and(|task| tasks.contains(&task));
+    let covered = |import: &Imported| {
+        let imported_at: Timestamp = import.imported_at.parse().expect("a time of the sandbox");
+        let covers = last.covered_from.zip(last.covered_until);
+        let second = imported_at.as_second();
+        covers.is_some_and(|(from, until)| from.seconds < second && second < until.seconds)
+    };
     let imports = imports(ledger, refresh);
-    let in_time = imports.iter().filter(|import| !is_late(imports, import));
-    let imported = in_time.filter(by_task).filter(by_then);
-    let missing: Vec<i64> = imported.flat_map(ids).filter(|id| !published.contains(id)).collect();
+    let of_update = |import: &&Imported| !is_late(imports, import) && by_task(import) && by_then(import);
+    let due = imports.iter().filter(|import| of_update(import) || covered(import));
+    let missing: Vec<i64> = due.flat_map(ids).filter(|id| !published.contains(id)).collect();
     if !missing.is_empty() {
         let origin = last.origin();
         faults.push(format!(
@@ -87,7 +85,7 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
         ));
     }
     let (said, count) = (last.new_transactions as usize, published.len());
-    if said < count || last.parts == 1 && said != count {
+    if said > count {
         faults.push(format!(
             "command {} said {said} transactions and published {count}",
             refresh.id
@@ -96,26 +94,29 @@ fn missing(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Vec<String> {
     faults
 }
 
-/// The parts before an end, in the order of their numbers.
 fn consumed<'a>(refresh: &'a Refresh<'_>) -> Consumed<'a> {
-    let mut first: BTreeMap<&str, (Instant, &Event)> = BTreeMap::new();
-    for published in &refresh.events {
-        first
-            .entry(&published.event.context().event_id)
-            .or_insert((published.at, &published.event));
-    }
-    let numbers = 1..=u32::try_from(refresh.events.len()).unwrap_or(u32::MAX);
-    let part = |number: u32| match first.get(refresh.event_id(&format!("outcome/{number}")).as_str()) {
-        Some((at, event)) => match event.kind() {
-            EventKind::TransactionsUpdated(updated) => Some((*at, event.context(), updated)),
-            EventKind::UserActionRequired(_) | EventKind::RefreshFailed(_) => None,
-        },
-        None => None,
+    let mut seen = BTreeSet::new();
+    let mut consumed = Consumed {
+        rows: Vec::new(),
+        last: None,
     };
-    let parts: Vec<_> = numbers.map_while(part).collect();
-    let transactions = parts.iter().flat_map(|(_, _, event)| &event.transactions);
-    let ids = transactions.map(|transaction| transaction.id).collect();
-    Consumed { parts, ids }
+    for published in &refresh.events {
+        let context = published.event.context();
+        if !seen.insert(context.event_id.as_str()) {
+            continue;
+        }
+        match published.event.kind() {
+            EventKind::TransactionsUpdated(part) => {
+                consumed.rows.extend(&part.transactions);
+                consumed.last = part.last.then_some((published.at, context, part));
+            }
+            EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => {}
+        }
+        if published.event.is_last() {
+            break;
+        }
+    }
+    consumed
 }
 
 fn imports<'a>(ledger: &'a Ledger<'_>, refresh: &Refresh<'_>) -> &'a [Imported] {

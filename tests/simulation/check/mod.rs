@@ -110,11 +110,6 @@ const CHECKS: &[Check] = &[
         data::transactions_are_real_and_distinct,
     ),
     check(
-        "one outcome",
-        "duplicates of a command that follow different updates have one outcome",
-        data::duplicates_have_one_outcome,
-    ),
-    check(
         "data",
         "what an update brought is published",
         data::what_an_update_brought_is_published,

@@ -1,29 +1,26 @@
 //! Every command ends in one outcome, and what can't be read in the dead letters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bankrefresh::broker::Header;
 use bankrefresh::message::REASON_HEADER;
+use bankrefresh::proto::TransactionsUpdated;
 use bankrefresh::refresh::event::EventKind;
 
 use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
-use super::{starts, strange};
+use super::strange;
 use crate::commands::Is;
 use crate::scenario::Scenario;
 
-/// What was published as one part of an outcome.
+/// What was published as the outcome of a command: a failure, or the last part of a success.
 #[derive(Default)]
-struct Part {
+struct Ends {
     updated: bool,
     failed: bool,
-    /// A part that says that it is the last.
-    last: bool,
-    /// The first duplicate of it is an end.
-    ends_first: bool,
 }
 
 pub(super) const GIVEN_UP: &str = "no outcome: the broker gave up a message that was planned to kill its workers";
@@ -41,58 +38,19 @@ const UPDATE_MAX: Duration = Duration::from_secs(15);
 /// one and a half later.
 const DEATH: Duration = Duration::from_millis(2500);
 
-const PARTS_MAX: u32 = 100;
-
-/// A valid command has an outcome, complete, for whoever remembers the ids of events: its parts follow each other up to an end, and of
-/// duplicates of a part the first one counts. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
+/// A valid command has an outcome. The only excuse is a message that the scenario lets kill its workers until the broker gives it up.
 pub(crate) fn every_command_has_one(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values() {
-        // Of duplicates that follow different updates at least one must come to its end.
-        let ended = is_mixed(refresh) && refresh.events.iter().any(|published| published.event.is_last());
-        match incomplete(refresh) {
-            Some(_) if ended => {}
-            Some(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
-            Some(what) => violated.push(what),
-            None => {}
-        }
-        if let Err(what) = parts(refresh) {
-            violated.push(what);
+        match ends(refresh) {
+            Ok(ends) if ends.updated || ends.failed => {}
+            Ok(_) if ledger.was_given_up_as_planned(refresh) => violated.excuse(GIVEN_UP),
+            Ok(_) => violated.push(format!("command {} has no outcome", refresh.id)),
+            Err(what) => violated.push(what),
         }
     }
 }
 
-/// What is missing of an outcome for whoever remembers the ids of events.
-pub(super) fn incomplete(refresh: &Refresh<'_>) -> Option<String> {
-    let parts = parts(refresh).ok()?;
-    let mut in_order = (1..).map_while(|number| parts.get(&number));
-    if in_order.any(|part| part.ends_first) {
-        return None;
-    }
-    let published: Vec<_> = parts.keys().collect();
-    let id = refresh.id;
-    Some(format!(
-        "command {id} has no complete outcome, only parts {published:?}"
-    ))
-}
-
-/// Whether its duplicates published different outcomes under the same ids: of different updates, of an update and a failure, or, where the
-/// command has no date and may be given two, of the times after two dates.
-pub(super) fn is_mixed(refresh: &Refresh<'_>) -> bool {
-    let has_no_date = starts::has_no_date(refresh);
-    let outcomes = refresh.events.iter().filter_map(|published| {
-        let task = published.event.context().task_id.as_str();
-        match published.event.kind() {
-            EventKind::UserActionRequired(_) => None,
-            EventKind::RefreshFailed(_) => Some((task, None)),
-            EventKind::TransactionsUpdated(event) => {
-                Some((task, Some(if has_no_date { event.new_transactions } else { 0 })))
-            }
-        }
-    });
-    outcomes.collect::<BTreeSet<_>>().len() > 1
-}
-
-/// Different ends of one command, or ends at different parts, need two runs that did not know of each other.
+/// Different ends of one command need two runs that did not know of each other.
 pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Findings) {
     for refresh in ledger.refreshes.values().filter(|refresh| refresh.runs() <= 1) {
         if conflicts(refresh) {
@@ -103,51 +61,48 @@ pub(crate) fn conflicts_need_a_second_run(ledger: &Ledger<'_>, violated: &mut Fi
 
 /// Whether a command ended in more than one way.
 pub(crate) fn conflicts(refresh: &Refresh<'_>) -> bool {
-    let Ok(parts) = parts(refresh) else { return false };
-    let ends = parts.values().filter(|part| part.failed || part.last).count();
-    ends > 1 || parts.values().any(|part| part.failed && part.updated)
+    ends(refresh).is_ok_and(|ends| ends.updated && ends.failed)
 }
 
-/// The outcome's events by their part, each under the id that goes with it.
-fn parts(refresh: &Refresh<'_>) -> Result<BTreeMap<u32, Part>, String> {
-    let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
+/// How the outcome ended, each event of it under the id that goes with it.
+fn ends(refresh: &Refresh<'_>) -> Result<Ends, String> {
+    let mut ends = Ends::default();
     for published in &refresh.events {
-        let context = published.event.context();
-        let number = match published.event.kind() {
+        let id = match published.event.kind() {
             EventKind::UserActionRequired(_) => continue,
-            EventKind::TransactionsUpdated(event) => event.part,
-            EventKind::RefreshFailed(_) => (1..PARTS_MAX)
-                .find(|number| refresh.event_id(&format!("outcome/{number}")) == context.event_id)
-                .unwrap_or_default(),
+            EventKind::TransactionsUpdated(part) if !part.last => refresh.event_id(&content(part)),
+            EventKind::TransactionsUpdated(_) | EventKind::RefreshFailed(_) => refresh.event_id("outcome"),
         };
-        let id = refresh.event_id(&format!("outcome/{number}"));
         let properties = &published.message.properties;
-        if context.event_id != id || properties.message_id.as_ref() != Some(&id) {
+        let summary = || published.event.summary();
+        if published.event.context().event_id != id || properties.message_id.as_ref() != Some(&id) {
             return Err(format!(
-                "command {}: {} has another id than its part",
+                "command {}: {} has another id than its content",
                 refresh.id,
-                published.event.summary()
+                summary()
             ));
         }
         if properties.correlation_id.as_deref() != Some(format!("sender-{}", refresh.id).as_str()) {
-            return Err(format!(
-                "command {}: {} lost the correlation id",
-                refresh.id,
-                published.event.summary()
-            ));
+            return Err(format!("command {}: {} lost the correlation id", refresh.id, summary()));
         }
-        let is_first = !parts.contains_key(&number);
-        let part = parts.entry(number).or_default();
-        part.ends_first |= is_first && published.event.is_last();
         match published.event.kind() {
-            EventKind::TransactionsUpdated(event) => {
-                part.updated = true;
-                part.last |= event.part >= event.parts;
-            }
-            EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => part.failed = true,
+            EventKind::TransactionsUpdated(event) => ends.updated |= event.last,
+            EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => ends.failed = true,
         }
     }
-    Ok(parts)
+    Ok(ends)
+}
+
+/// What a part before the last has its id of.
+fn content(part: &TransactionsUpdated) -> String {
+    let transactions = part.transactions.iter();
+    let mut of: Vec<String> = transactions
+        .map(|row| format!("{}.{}", row.account_id, row.id))
+        .collect();
+    if of.is_empty() {
+        of = part.accounts.iter().map(|account| account.id.to_string()).collect();
+    }
+    format!("part/{}", of.join("/"))
 }
 
 /// What can't be read is a dead letter with a reason and leads to nothing; what only a newer worker reads is still there.
