@@ -241,10 +241,10 @@ impl Topology {
         self.name("dead-letters")
     }
 
-    /// The exchange for wake-ups: whoever holds the refresh polls now.
+    /// The exchange of what all workers are to hear: wake-ups (whoever holds the refresh polls now), and what finAPI said of passwords.
     #[must_use]
-    pub fn wake_ups(&self) -> String {
-        self.name("wake-ups")
+    pub fn wake(&self) -> String {
+        self.name("wake")
     }
 
     /// The name of the broker's user for one part of the platform.
@@ -267,7 +267,7 @@ impl Topology {
             exchange(self.steps(), ExchangeKind::Direct, Some(self.unrouted_steps())),
             exchange(self.delay(), ExchangeKind::Direct, None),
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
-            exchange(self.wake_ups(), ExchangeKind::Fanout, None),
+            exchange(self.wake(), ExchangeKind::Fanout, None),
         ]
     }
 

@@ -23,7 +23,7 @@ const WAKE_UP_NAME: &str = "bankrefresh.wake-up";
 #[must_use]
 pub fn wake_up(topology: &Topology, command_id: &str) -> Outgoing {
     Outgoing {
-        exchange: topology.wake_ups(),
+        exchange: topology.wake(),
         routing_key: String::new(),
         message: Message {
             body: command_id.to_owned().into(),

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,7 @@ use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
 use super::form_url;
 use super::host_clock::HostClocks;
+use super::passwords::{Passwords, ToOthers};
 use super::request::Names;
 use super::settings::Settings;
 use super::tokens::Tokens;
@@ -104,7 +105,15 @@ impl FinApi {
             names.get().map(|names| names.name()),
         );
         Self {
-            tokens: Tokens::new(settings.users_max, metrics.clone()),
+            tokens: Tokens::new(
+                settings.users_max,
+                Passwords::new(
+                    &settings.client_secret,
+                    settings.previous_client_secret.as_ref(),
+                    settings.password_wait,
+                ),
+                metrics.clone(),
+            ),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             rate: settings.requests_per_second.map(RateLimiter::even),
             breaker: Breaker::new(&breaker),
@@ -132,6 +141,16 @@ impl FinApi {
     #[must_use]
     pub fn clocks(&self) -> Clocks {
         self.clocks.estimate()
+    }
+
+    /// From now on there are other workers, who know this one by this number and speak with it of passwords. What is to be published to them.
+    pub fn join_workers(&self, number: u64) -> mpsc::Receiver<ToOthers> {
+        self.tokens.passwords().join(number)
+    }
+
+    /// Another worker published this about a password.
+    pub fn on_worker_message(&self, body: &[u8]) {
+        self.tokens.passwords().on_message(body);
     }
 
     /// The most calls at once.

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::transport::Transport;
+use super::wire::Life;
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::secret::{HIDDEN, Secret as SecretSetting};
@@ -190,14 +191,12 @@ pub enum Secret {
 struct ServiceResponse {
     password: Option<SecretString>,
     access_token: Option<SecretString>,
-    expires_in: Option<u64>,
+    #[serde(default)]
+    expires_in: Life,
 }
 
 /// The most bytes of a credential.
 const SECRET_BYTES_MAX: usize = 16 * 1024;
-
-/// The longest a token is taken to be good, in seconds: more than a process lives, and less than a clock can count.
-const LIFE_SECONDS_MAX: u64 = 365 * 24 * 3600;
 
 impl Credentials {
     /// A service, with the defaults.
@@ -296,9 +295,7 @@ pub(super) fn understand(body: &[u8]) -> Result<Secret, Failure> {
     match (response.access_token, response.password) {
         (Some(value), _) => Ok(Secret::Token {
             value,
-            expires_in: response
-                .expires_in
-                .map(|seconds| Duration::from_secs(seconds.min(LIFE_SECONDS_MAX))),
+            expires_in: response.expires_in.0,
         }),
         (None, Some(password)) => Ok(Secret::Password(password)),
         (None, None) => Err(strange()),

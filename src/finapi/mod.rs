@@ -12,7 +12,9 @@ mod error;
 mod form_url;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+pub mod grant;
 mod host_clock;
+pub mod passwords;
 mod pipeline;
 mod probe;
 pub mod request;

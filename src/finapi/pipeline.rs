@@ -15,10 +15,10 @@ use super::breaker::{Admitted, CallEnd, Host, Verdict};
 use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::credentials::Secret;
 use super::error::{self, Api};
+use super::grant::NoGrant;
 use super::tokens::{GrantRequest, Source, TokenResponse};
 use super::transport::{HttpResponse, TransportError};
 use super::version::{AccessCall, Forbidden, Version};
-use super::wire::{self, parse};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
@@ -50,11 +50,11 @@ pub(super) struct UserRequest<'a> {
 /// Who calls whom.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
-    endpoint: &'static str,
-    host: Host,
-    user_id: &'a UserId,
+    pub(super) endpoint: &'static str,
+    pub(super) host: Host,
+    pub(super) user_id: &'a UserId,
     /// Nothing is sent a second time once this is cancelled.
-    stop: Option<&'a CancellationToken>,
+    pub(super) stop: Option<&'a CancellationToken>,
 }
 
 /// What came of a request.
@@ -266,73 +266,8 @@ impl Source for FinApi {
         }
     }
 
-    async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
-        loop {
-            let version = self.versions.get()?;
-            let sent = Instant::now();
-            let response = self.send_grant(version, user_id, &grant).await?;
-            let endpoint = version.endpoint(AccessCall::Token);
-            if response.status.is_success() {
-                let token: wire::Token = parse(endpoint, &response)?;
-                return Ok(token.into());
-            }
-            let is_of_version = response.status == StatusCode::FORBIDDEN && error::is_of_access(&response);
-            if !is_of_version || self.is_forbidden(version, sent).await {
-                let failure = error::classify(endpoint, Api::OAuth, &response);
-                let hint = if is_of_version { self.versions.hint() } else { "" };
-                let message = failure.message.clone() + hint;
-                return Err(self.judged(Host::Access, Failure { message, ..failure }));
-            }
-        }
-    }
-}
-
-impl FinApi {
-    /// Whether a token's 403 is the user's. Waits until that shows, so that a password is not sent again to find out.
-    async fn is_forbidden(&self, version: Version, sent: Instant) -> bool {
-        loop {
-            match self.on_forbidden(version, sent).await {
-                Forbidden::Stands => return true,
-                Forbidden::Changed => return false,
-                Forbidden::Unknown(wait) => tokio::time::sleep(wait).await,
-            }
-        }
-    }
-
-    async fn send_grant(
-        &self,
-        version: Version,
-        user_id: &UserId,
-        grant: &GrantRequest,
-    ) -> Result<HttpResponse, Failure> {
-        let host = Host::Access;
-        let request = match grant {
-            GrantRequest::Password(password) => self.token_request(
-                version,
-                &[
-                    ("grant_type", "password"),
-                    ("username", user_id.as_str()),
-                    ("password", password.expose_secret()),
-                ],
-            ),
-            GrantRequest::RefreshToken(token) => self.token_request(
-                version,
-                &[
-                    ("grant_type", "refresh_token"),
-                    ("refresh_token", token.expose_secret()),
-                ],
-            ),
-        };
-        let _permit = self.concurrency.acquire().await;
-        self.turn(host, user_id).await?;
-        let call = Call {
-            endpoint: version.endpoint(AccessCall::Token),
-            host,
-            user_id,
-            stop: None,
-        };
-        let response = self.send(call, request).await;
-        response.map_err(|failure| self.judged(host, failure))
+    async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, NoGrant> {
+        self.request_token(user_id, &grant).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::client::FinApi;
 use super::error;
 use super::pipeline::{JSON, X_REQUEST_ID, ended, request_id};
 use super::transport::{HttpResponse, TransportError};
-use super::version::{AccessCall, Version};
+use super::version::{AccessCall, PROBE_INTERVAL, Version};
 use crate::telemetry::traces;
 
 /// What a probe shows.
@@ -23,6 +23,14 @@ pub(super) enum Probed {
     Refused(String),
     /// Nothing.
     Unknown(String),
+}
+
+/// Whether the client itself is granted a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientGrant {
+    Granted,
+    Refused,
+    Unknown,
 }
 
 /// What one version's answer to the probe shows.
@@ -55,6 +63,24 @@ impl FinApi {
             }
         }
         Probed::Refused(forbidden.join("; "))
+    }
+
+    /// Asks for a token of the client's own. What finAPI said counts for a minute.
+    pub(super) async fn client_grant(&self, version: Version) -> ClientGrant {
+        let mut last = self.versions.last_client_grant.lock().await;
+        if let Some((at, granted)) = *last
+            && at.elapsed() < PROBE_INTERVAL
+        {
+            return granted;
+        }
+        let request = self.token_request(version, &[("grant_type", "client_credentials")]);
+        let granted = match self.ask(version.endpoint(AccessCall::Token), request).await {
+            Ok(_) => ClientGrant::Granted,
+            Err(Answer::Forbidden(_) | Answer::Refused(_)) => ClientGrant::Refused,
+            Err(Answer::Bound | Answer::Unknown(_)) => return ClientGrant::Unknown,
+        };
+        *last = Some((Instant::now(), granted));
+        granted
     }
 
     async fn probe_version(&self, version: Version) -> Result<(), Answer> {

@@ -24,6 +24,10 @@ pub struct Settings {
     pub client_id: String,
     pub client_secret: Secret,
     #[serde(default)]
+    pub previous_client_secret: Option<Secret>,
+    #[serde(with = "humantime_serde", default = "password_wait")]
+    pub password_wait: Duration,
+    #[serde(default)]
     pub api_version: ApiVersion,
     #[serde(default)]
     pub dialect: Dialect,
@@ -55,6 +59,9 @@ const SECURE: &str = "`https`; `http` only on loopback, or with `finapi.allow_in
 fn timeout() -> Duration {
     Duration::from_secs(20)
 }
+fn password_wait() -> Duration {
+    Duration::from_millis(100)
+}
 fn connect_timeout() -> Duration {
     Duration::from_secs(5)
 }
@@ -85,6 +92,8 @@ impl Settings {
             use_proxy: false,
             client_id: client_id.to_owned(),
             client_secret,
+            previous_client_secret: None,
+            password_wait: password_wait(),
             api_version: ApiVersion::default(),
             dialect: Dialect::default(),
             language: None,
@@ -131,6 +140,17 @@ impl Settings {
             .required();
         list.any("client_secret", &self.client_secret, "The platform's client secret.")
             .required();
+        list.any(
+            "previous_client_secret",
+            &self.previous_client_secret,
+            "The secret before, while workers that have it still run: workers understand each other by it when they speak of users' passwords.",
+        );
+        list.within(
+            "password_wait",
+            self.password_wait,
+            Duration::from_millis(10)..=Duration::from_secs(5),
+            "How long a worker waits for objections of other workers before it tries a password that none has tried.",
+        );
         list.any(
             "api_version",
             &self.api_version,

@@ -5,6 +5,7 @@ mod dialects;
 mod endpoints;
 mod failures;
 mod foreign;
+mod grants;
 mod in_time;
 mod language;
 mod odd;

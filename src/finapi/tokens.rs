@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::Secret;
+use super::grant::{Denial, NoGrant};
+use super::passwords::{Judgement, NoTurn, Passwords, Refused, SendEnd};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
@@ -16,8 +18,8 @@ use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 /// A token is not used any more so shortly before its end, or in the last tenth of a short lifetime.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// How long a user that finAPI refused is left alone: a locked one, an unverified one.
-const REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
+/// How long no token is asked for after finAPI refused the client itself.
+const CLIENT_REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// What `POST /oauth/token` gave.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ pub trait Source {
         &self,
         user_id: &UserId,
         grant: GrantRequest,
-    ) -> impl Future<Output = Result<TokenResponse, Failure>> + Send;
+    ) -> impl Future<Output = Result<TokenResponse, NoGrant>> + Send;
 }
 
 /// How often one query may have its token fetched again. A token that finAPI refuses at once is refused for good.
@@ -58,13 +60,17 @@ pub const RENEWALS_MAX: u8 = 3;
 #[derive(Debug)]
 pub struct Tokens {
     users: Mutex<LruCache<UserId, User>>,
+    passwords: Passwords,
+    /// Until when the client is not tried, because finAPI refused it.
+    client_refused: Mutex<Option<(Instant, Failure)>>,
     metrics: FinApiMetrics,
 }
 
 #[derive(Debug, Default)]
 struct User {
     token: Option<Token>,
-    refused: Option<Refused>,
+    /// finAPI took a token back, so its password may be another one by now.
+    is_doubted: bool,
 }
 
 #[derive(Debug)]
@@ -76,22 +82,21 @@ struct Token {
     worked: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Refused {
-    failure: Failure,
-    /// The password that was wrong: another one may be tried at once.
-    password: Option<SecretString>,
-    until: Instant,
-}
-
 impl Tokens {
     /// Remembers at most so many users.
     #[must_use]
-    pub fn new(users_max: NonZeroUsize, metrics: FinApiMetrics) -> Self {
+    pub(super) fn new(users_max: NonZeroUsize, passwords: Passwords, metrics: FinApiMetrics) -> Self {
         Self {
             users: Mutex::new(LruCache::new(users_max)),
+            passwords,
+            client_refused: Mutex::new(None),
             metrics,
         }
+    }
+
+    /// What is known of passwords.
+    pub(super) fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     /// The user's token, if one is known and good.
@@ -138,6 +143,7 @@ impl Tokens {
             return renewals < RENEWALS_MAX;
         };
         user.token = None;
+        user.is_doubted = true;
         renewals == 0 || worked && renewals < RENEWALS_MAX
     }
 
@@ -151,59 +157,101 @@ impl Tokens {
             return Ok(());
         }
         let now = Instant::now();
-        let (response, from) = self.renew(user_id, source, now).await?;
+        let (response, from) = self.renew(user_id, source).await?;
         self.keep(user_id, response, from, now);
         Ok(())
     }
 
-    async fn renew(
-        &self,
-        user_id: &UserId,
-        source: &impl Source,
-        now: Instant,
-    ) -> Result<(TokenResponse, TokenFrom), Failure> {
-        let refresh_token = self.change(user_id, |user| user.token.take().and_then(|token| token.refresh_token));
+    async fn renew(&self, user_id: &UserId, source: &impl Source) -> Result<(TokenResponse, TokenFrom), Failure> {
+        let (refresh_token, mut is_doubted) = self.change(user_id, |user| {
+            let refresh_token = user.token.take().and_then(|token| token.refresh_token);
+            (refresh_token, std::mem::take(&mut user.is_doubted))
+        });
         if let Some(refresh_token) = refresh_token {
-            match source.grant(user_id, GrantRequest::RefreshToken(refresh_token)).await {
-                Ok(response) => return Ok((response, TokenFrom::RefreshToken)),
-                // A refresh token that has ended is no reason to fail: the password may still do.
-                Err(failure) if failure.class == FailureClass::UserUnauthorized => {}
-                Err(failure) => return Err(failure),
+            let grant = GrantRequest::RefreshToken(refresh_token.clone());
+            match self.grant(user_id, source, grant).await {
+                Ok(response) => {
+                    let refresh_token = response.refresh_token.or(Some(refresh_token));
+                    let response = TokenResponse {
+                        refresh_token,
+                        ..response
+                    };
+                    return Ok((response, TokenFrom::RefreshToken));
+                }
+                // Whatever finAPI has against a refresh token, the password shows more.
+                Err(none) if none.denial.ends_refresh_token() => is_doubted |= none.denial != Denial::Broken,
+                // It was not tried, or may be what is in the way: the next time the password is used.
+                Err(none) => {
+                    if none.denial == Denial::NotSent {
+                        self.change(user_id, |user| user.token = Some(Token::ended(refresh_token)));
+                    }
+                    return Err(none.failure);
+                }
             }
         }
-        let refused = self.change(user_id, |user| {
-            drop(user.refused.take_if(|refused| now >= refused.until));
-            user.refused.clone()
-        });
-        if let Some(refused) = &refused
-            && refused.password.is_none()
-        {
-            return Err(refused.failure.clone());
-        }
-        let password = match source.secret(user_id).await? {
+        match source.secret(user_id).await? {
             Secret::Token { value, expires_in } => {
                 let response = TokenResponse {
                     access_token: value,
                     refresh_token: None,
                     expires_in,
                 };
-                return Ok((response, TokenFrom::Service));
+                Ok((response, TokenFrom::Service))
             }
-            Secret::Password(password) => password,
-        };
-        if let Some(refused) = refused
-            && refused.password.is_some_and(|wrong| same(&wrong, &password))
+            Secret::Password(password) => {
+                let response = self.try_password(user_id, source, password, is_doubted).await?;
+                Ok((response, TokenFrom::Password))
+            }
+        }
+    }
+
+    /// Sends a password, unless finAPI refused it before, here or to another worker.
+    async fn try_password(
+        &self,
+        user_id: &UserId,
+        source: &impl Source,
+        password: SecretString,
+        is_doubted: bool,
+    ) -> Result<TokenResponse, Failure> {
+        let turn = self.passwords.turn(user_id, &password, is_doubted).await;
+        let turn = turn.map_err(not_sent)?;
+        let granted = self.grant(user_id, source, GrantRequest::Password(password)).await;
+        turn.end(match &granted {
+            Ok(_) => SendEnd::Judged(Judgement::Granted),
+            Err(none) => none.denial.of_password(),
+        });
+        granted.map_err(|none| none.failure)
+    }
+
+    /// Asks finAPI for a token, unless it refused the client itself within the last minute.
+    async fn grant(
+        &self,
+        user_id: &UserId,
+        source: &impl Source,
+        grant: GrantRequest,
+    ) -> Result<TokenResponse, NoGrant> {
+        if let Some((until, failure)) = &*self.client_refused()
+            && Instant::now() < *until
         {
-            return Err(refused.failure);
+            return Err(NoGrant {
+                denial: Denial::Client,
+                failure: failure.clone(),
+            });
         }
-        match source.grant(user_id, GrantRequest::Password(password.clone())).await {
-            Ok(response) => Ok((response, TokenFrom::Password)),
-            Err(failure) => {
-                let refused = remembered(&failure, password, now);
-                self.change(user_id, |user| user.refused = refused);
-                Err(failure)
-            }
+        // Of a refresh token a 401 may also say that it has ended.
+        let is_password = matches!(grant, GrantRequest::Password(_));
+        let granted = source.grant(user_id, grant).await;
+        if let Err(none) = &granted
+            && is_password
+            && none.denial == Denial::Client
+        {
+            *self.client_refused() = Some((Instant::now() + CLIENT_REFUSED_FOR, none.failure.clone()));
         }
+        granted
+    }
+
+    fn client_refused(&self) -> MutexGuard<'_, Option<(Instant, Failure)>> {
+        self.client_refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, user_id: &UserId, response: TokenResponse, from: TokenFrom, now: Instant) {
@@ -218,7 +266,6 @@ impl Tokens {
         };
         self.metrics.token(from);
         self.change(user_id, |user| {
-            user.refused = None;
             user.token = Some(token);
         });
     }
@@ -244,22 +291,43 @@ impl User {
     }
 }
 
-/// What not to ask again. A wrong password stays wrong until it is another one: finAPI locks who tries it too often.
-fn remembered(failure: &Failure, password: SecretString, now: Instant) -> Option<Refused> {
-    let password = match (failure.class, failure.code.as_deref()) {
-        (FailureClass::UserUnauthorized, _) => Some(password),
-        (FailureClass::UserLocked, _) => None,
-        _ => return None,
+impl Token {
+    /// Only its refresh token is of use.
+    fn ended(refresh_token: SecretString) -> Self {
+        Self {
+            value: SecretString::default(),
+            refresh_token: Some(refresh_token),
+            good_until: Some(Instant::now()),
+            worked: false,
+        }
+    }
+}
+
+/// What a password that is not sent means for a refresh.
+fn not_sent(none: NoTurn) -> Failure {
+    let NoTurn::Refused(Refused { judgement, until }) = none else {
+        return Failure::new(
+            FailureClass::Unavailable,
+            "another worker is trying the user's password",
+        );
     };
-    let until = match password {
-        Some(_) => now + 96 * REFUSED_FOR,
-        None => now + REFUSED_FOR,
+    let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let (class, message) = match judgement {
+        Judgement::Wrong => (FailureClass::UserUnauthorized, "finAPI refused this password before"),
+        Judgement::Forbidden => (
+            FailureClass::UserUnauthorized,
+            "finAPI gave the user no token (403) less than 15 minutes ago",
+        ),
+        Judgement::Locked => (
+            FailureClass::UserLocked,
+            "finAPI has locked the user until it has another password",
+        ),
+        Judgement::Granted | Judgement::Doubtful | Judgement::DoubtfulAgain => (
+            FailureClass::RateLimited(wait),
+            "something else than finAPI refused the password twice, so it waits",
+        ),
     };
-    Some(Refused {
-        failure: failure.clone(),
-        password,
-        until,
-    })
+    Failure::new(class, message)
 }
 
 fn same(one: &SecretString, other: &SecretString) -> bool {
@@ -267,107 +335,4 @@ fn same(one: &SecretString, other: &SecretString) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    /// Counts what it is asked, and refuses the password "wrong" and the user "locked".
-    #[derive(Default)]
-    struct Counting {
-        password: Mutex<String>,
-        grants: AtomicU32,
-        refreshes: AtomicU32,
-    }
-
-    impl Source for Counting {
-        async fn secret(&self, _: &UserId) -> Result<Secret, Failure> {
-            let password = self.password.lock().expect("the password").clone();
-            Ok(Secret::Password(SecretString::from(password)))
-        }
-
-        async fn grant(&self, user_id: &UserId, grant: GrantRequest) -> Result<TokenResponse, Failure> {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let number = self.grants.fetch_add(1, Ordering::Relaxed);
-            if user_id.as_str() == "locked" {
-                return Err(Failure::new(FailureClass::UserLocked, "locked"));
-            }
-            match grant {
-                GrantRequest::Password(password) if password.expose_secret() == "wrong" => {
-                    return Err(Failure::new(FailureClass::UserUnauthorized, "wrong"));
-                }
-                GrantRequest::Password(_) => {}
-                GrantRequest::RefreshToken(_) => {
-                    self.refreshes.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Ok(TokenResponse {
-                access_token: SecretString::from(format!("token-{number}")),
-                refresh_token: Some(SecretString::from("refresh")),
-                expires_in: Some(Duration::from_secs(3600)),
-            })
-        }
-    }
-
-    fn user(id: &str) -> UserId {
-        id.parse().expect("a user's id")
-    }
-
-    fn tokens() -> Tokens {
-        Tokens::new(NonZeroUsize::new(2).expect("not zero"), FinApiMetrics::default())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_token_is_renewed_before_it_ends_with_the_refresh_token() {
-        let (tokens, source) = (tokens(), Counting::default());
-        tokens.fetch(&user("anna"), &source).await.expect("a token");
-        tokio::time::advance(Duration::from_secs(3530)).await;
-        assert!(tokens.has(&user("anna")));
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(!tokens.has(&user("anna")));
-        tokens.fetch(&user("anna"), &source).await.expect("the next token");
-        assert_eq!(source.refreshes.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_token_is_fetched_again_as_often_as_it_helps() {
-        let (tokens, source) = (tokens(), Counting::default());
-        for renewals in 0..=RENEWALS_MAX {
-            tokens.fetch(&user("anna"), &source).await.expect("a token");
-            let token = tokens.get(&user("anna")).expect("a token");
-            tokens.on_accepted(&user("anna"), &token);
-            assert_eq!(
-                tokens.on_refused(&user("anna"), &token, renewals),
-                renewals < RENEWALS_MAX
-            );
-            assert!(!tokens.has(&user("anna")));
-        }
-        tokens.fetch(&user("anna"), &source).await.expect("a token");
-        let token = tokens.get(&user("anna")).expect("a token");
-        assert!(!tokens.on_refused(&user("anna"), &token, 1), "it never worked");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wrong_password_is_tried_once_and_another_one_at_once() {
-        let (tokens, source) = (tokens(), Counting::default());
-        *source.password.lock().expect("the password") = "wrong".into();
-        for _ in 0..3 {
-            assert!(tokens.fetch(&user("anna"), &source).await.is_err());
-        }
-        assert_eq!(source.grants.load(Ordering::Relaxed), 1);
-        *source.password.lock().expect("the password") = "right".into();
-        assert!(tokens.fetch(&user("anna"), &source).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_locked_user_is_left_alone_for_a_while() {
-        let (tokens, source) = (tokens(), Counting::default());
-        for _ in 0..3 {
-            assert!(tokens.fetch(&user("locked"), &source).await.is_err());
-        }
-        assert_eq!(source.grants.load(Ordering::Relaxed), 1);
-        tokio::time::advance(REFUSED_FOR).await;
-        assert!(tokens.fetch(&user("locked"), &source).await.is_err());
-        assert_eq!(source.grants.load(Ordering::Relaxed), 2);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::client::FinApi;
-use super::probe::Probed;
+use super::probe::{ClientGrant, Probed};
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::setting::Value;
 use crate::telemetry::metrics::FinApiMetrics;
@@ -73,7 +73,7 @@ pub(super) enum Forbidden {
 }
 
 /// After a 403, finAPI is probed once in this time at most; wrong credentials of the client are tried as often.
-const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The first wait before a version that is not proven is probed again. Each wait is twice the one before, up to [`PROBE_INTERVAL`].
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -89,6 +89,8 @@ pub(super) struct Versions {
     proof: watch::Sender<Proof>,
     /// Held while a probe runs that a 403 led to: when the last one ended.
     last_probe: Mutex<Option<Instant>>,
+    /// What finAPI said last of a token of the client's own, and when.
+    pub(super) last_client_grant: Mutex<Option<(Instant, ClientGrant)>>,
     metrics: FinApiMetrics,
 }
 
@@ -133,6 +135,7 @@ impl Versions {
             setting,
             proof: watch::Sender::new(proof),
             last_probe: Mutex::new(None),
+            last_client_grant: Mutex::new(None),
             metrics,
         };
         versions.show();
@@ -182,7 +185,7 @@ impl Versions {
     }
 
     /// The setting is the proof.
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.setting != ApiVersion::Auto
     }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Worker;
 use super::fate::Fate;
+use super::others::PASSWORD_NAME;
 use super::publication::Forward;
 use super::scheduler::{Content, Now, Origin, Receipt};
 use super::starts::START_NAME;
@@ -22,12 +23,14 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let topology = &context.topology;
         let now = self.now();
-        if delivery.queue == topology.wake_ups() {
-            // No refresh has an id that is none.
+        if delivery.queue == topology.wake() {
             let body = &delivery.message.body[..];
-            if delivery.message.properties.kind.as_deref() == Some(START_NAME) {
-                return context.starts.on_announcement(body, now.time);
+            match delivery.message.properties.kind.as_deref() {
+                Some(PASSWORD_NAME) => return context.finapi.on_worker_message(body),
+                Some(START_NAME) => return context.starts.on_announcement(body, now.time),
+                _ => {}
             }
+            // No refresh has an id that is none.
             let text = Some(body).filter(|body| body.len() <= WAKE_UP_BYTES_MAX);
             let text = text.and_then(|body| std::str::from_utf8(body).ok());
             if let Some(Ok(command_id)) = text.map(str::parse) {

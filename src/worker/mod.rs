@@ -5,6 +5,7 @@ mod arrival;
 mod context;
 mod drain;
 pub mod fate;
+mod others;
 mod poll_planner;
 mod publication;
 mod run;
@@ -31,6 +32,7 @@ use tracing::Instrument as _;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents};
 use crate::clock::Clock;
+use crate::finapi::passwords::ToOthers;
 use crate::finapi::{Control, FinApi, Outage, Proof};
 use crate::id::UserId;
 use crate::refresh::Policy;
@@ -101,6 +103,8 @@ pub struct Worker {
     stop_runs: CancellationToken,
     outage: watch::Receiver<Outage>,
     version: watch::Receiver<Proof>,
+    /// What is to be said to other workers.
+    to_others: mpsc::Receiver<ToOthers>,
     watchdog: Arc<Watchdog>,
     /// Requests for the status.
     status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
@@ -129,9 +133,11 @@ impl Worker {
         for fate in Fate::ALL {
             metrics.fate(fate.name(), 0);
         }
+        let finapi = finapi.by_clock(clock);
+        let to_others = finapi.join_workers(fastrand::Rng::with_seed(seed).u64(..));
         let context = Arc::new(Context {
             broker,
-            finapi: finapi.by_clock(clock),
+            finapi,
             clock,
             planner: std::sync::Mutex::new(PollPlanner::new(policy.polling.clone())),
             running: std::sync::Mutex::new(RunningTasks::new(policy.limits.start_visible)),
@@ -155,6 +161,7 @@ impl Worker {
             stop_runs: CancellationToken::new(),
             outage,
             version,
+            to_others,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
             status_requests,
             handle: Handle(handle),
@@ -183,6 +190,8 @@ impl Worker {
         companions.spawn(async move { context.finapi.keep_time().await });
         let context = Arc::clone(&self.context);
         companions.spawn(async move { context.finapi.keep_version().await });
+        let to_others = std::mem::replace(&mut self.to_others, mpsc::channel(1).1);
+        companions.spawn(Arc::clone(&self.context).say(to_others));
         companions.spawn(Arc::clone(&self.watchdog).watch(self.context.broker.clone()));
         let mut evict = tokio::time::interval(EVICT_INTERVAL);
         evict.set_missed_tick_behavior(MissedTickBehavior::Delay);

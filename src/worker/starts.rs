@@ -130,7 +130,7 @@ impl Context {
         }
         let name = name(refresh);
         let message = Outgoing {
-            exchange: self.topology.wake_ups(),
+            exchange: self.topology.wake(),
             routing_key: String::new(),
             message: Message {
                 body: self.starts.body(name).into(),

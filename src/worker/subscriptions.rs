@@ -27,7 +27,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: b
             paused: true,
         },
         Subscription::Ephemeral {
-            exchange: topology.wake_ups(),
+            exchange: topology.wake(),
             keys: vec![String::new()],
             optional: true,
         },

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bankrefresh::proto::{FailureReason, UpdateOrigin, UserActionReason};
+use bankrefresh::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
 use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::{
     After, Behaviour, Dialect, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedUser, UserDoes,
@@ -10,7 +10,8 @@ use bankrefresh::sandbox::{
 use tokio::time::timeout;
 
 use crate::support::platform::{
-    PATIENCE, Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick, silent,
+    PATIENCE, Platform, WorkerProcess, assert_one_good_outcome_each, client, command, commands, free_address, quick,
+    silent,
 };
 
 #[tokio::test]
@@ -137,7 +138,7 @@ async fn each_dialect_is_spoken() {
         let id = platform.send(command(2)).await;
         platform.outcome(&id).await;
         assert_one_good_outcome_each(&platform, 2);
-        let refused = u64::from(sandbox == Dialect::Guide && spoken == "auto");
+        let refused = u64::from(sandbox == Dialect::Reference && spoken == "auto");
         let posts = platform.sandbox.asked().calls[&Endpoint::StartUpdate];
         assert_eq!(posts, 2 + refused, "{sandbox:?} by {spoken}: learned once");
     }
@@ -189,9 +190,51 @@ async fn a_wrong_password_is_tried_once_and_a_locked_user_not_again() {
     assert_eq!(reasons, expected);
     assert_eq!(
         platform.sandbox.asked().calls[&Endpoint::Token],
-        3 + 1,
-        "one try for each user that has a password, and the client's own token"
+        4,
+        "one try for each user that has a password, and the client's own"
     );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once_by_four_workers_together() {
+    let mut platform = Platform::start(quick()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("user-1"), "wrong\n").expect("written");
+    let path = directory.path().to_str().expect("a path");
+    let start = || {
+        let settings = [("CREDENTIALS__SOURCE", "directory"), ("CREDENTIALS__DIRECTORY", path)];
+        let mut program = platform.program(&["worker"], &settings);
+        program.env_remove("BANKREFRESH__CREDENTIALS__URL");
+        WorkerProcess::start(&mut program)
+    };
+    let workers = [start(), start(), start(), start()];
+    let wake = platform.topology.wake();
+    let consumed = || async {
+        let listed = platform.rabbit.ctl(&["list_queues", "-q", "name", "consumers"]).await;
+        let lines = listed.lines().filter(|line| line.starts_with(&wake));
+        lines.filter(|line| line.ends_with('1')).count()
+    };
+    while timeout(PATIENCE, consumed()).await.expect("RabbitMQ lists its queues") < workers.len() {}
+    let eight: Vec<_> = (1..=8)
+        .map(|connection| RefreshConnection {
+            user_id: "user-1".to_owned(),
+            ..command(connection)
+        })
+        .collect();
+    platform.send_all(eight, true).await;
+    platform.outcomes(8).await;
+    for events in platform.events.values() {
+        let EventKind::RefreshFailed(failed) = events[0].0.kind() else {
+            panic!("not RefreshFailed")
+        };
+        assert_eq!(failed.reason(), FailureReason::UserUnauthorized);
+    }
+    assert_eq!(platform.sandbox.asked().users["user-1"].wrong_passwords, 1);
+    // Several of them had commands, because RabbitMQ deals them out in turn.
+    let busy = workers
+        .iter()
+        .filter(|worker| worker.log.text().contains("published RefreshFailed"));
+    assert!(busy.count() > 1);
 }
 
 #[tokio::test]

@@ -133,6 +133,6 @@ mod tests {
         let mine = BTreeSet::from(["mine".to_owned()]);
         assert_eq!(routes.queues(&topology.events(), "refresh.failed"), mine);
         assert!(routes.queues("missing", "key").is_empty());
-        assert!(routes.queues(&topology.wake_ups(), "").is_empty());
+        assert!(routes.queues(&topology.wake(), "").is_empty());
     }
 }

@@ -39,21 +39,21 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
 /// Takes commands and states, publishes states, events, dead letters and wake-ups, requeues commands, and has a queue of
 /// its own for wake-ups.
 fn worker(topology: &Topology) -> User {
-    let own = consume::ephemeral_prefix(&topology.wake_ups());
+    let own = consume::ephemeral_prefix(&topology.wake());
     let publishes = [
         topology.commands(),
         topology.steps(),
         topology.delay(),
         topology.events(),
         topology.dead_letters(),
-        topology.wake_ups(),
+        topology.wake(),
     ];
     let takes = [
         topology.interactive(),
         topology.background(),
         topology.steps(),
         topology.quarantine(),
-        topology.wake_ups(),
+        topology.wake(),
     ];
     User {
         name: topology.user("worker"),

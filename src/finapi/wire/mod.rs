@@ -6,22 +6,20 @@ mod task;
 #[cfg(test)]
 mod text;
 mod time;
+mod token;
 mod transaction;
 
-use std::time::Duration;
-
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub(super) use access::{Accounts, Connection};
 pub(super) use task::{Task, Tasks, WebForm};
 pub(super) use time::german_day;
+pub(super) use token::{Life, Token};
 pub(super) use transaction::Transactions;
 
 use super::breaker::Host;
 use super::error;
-use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
 use crate::refresh::failure::Failure;
 
@@ -38,26 +36,6 @@ impl Paging {
     /// Which page it is, where finAPI says so.
     pub(super) fn page(&self) -> Option<u32> {
         self.page.as_ref()?.get().parse().ok()
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct Token {
-    access_token: SecretString,
-    refresh_token: Option<SecretString>,
-    expires_in: Option<u64>,
-}
-
-impl From<Token> for TokenResponse {
-    fn from(token: Token) -> Self {
-        Self {
-            access_token: token.access_token,
-            refresh_token: token.refresh_token,
-            expires_in: token
-                .expires_in
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.min(365 * 24 * 3600))),
-        }
     }
 }
 

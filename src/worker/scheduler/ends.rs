@@ -2,7 +2,9 @@
 
 use super::job::{Job, Now};
 use super::{Action, Busy, PublishEnd, RunEnd, RunId, Scheduler, UNPROVEN_WAIT};
-use crate::refresh::later;
+use crate::id::RefreshId;
+use crate::refresh::schedule::POLL_INTERVAL_MIN;
+use crate::refresh::{Refresh, later};
 
 impl Scheduler {
     /// A run ended, and gave its permit back.
@@ -18,18 +20,25 @@ impl Scheduler {
         if let Some(user_id) = runs_for {
             self.runnable.on_run_end(&user_id);
         }
+        let is_woken = self.take_wake_up(refresh_id.as_ref());
         if !self.owns(&receipt) {
             self.forget(refresh_id.as_ref(), receipt.tag());
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
-                RunEnd::Waits(refresh) => self.place(Job::tried(refresh, receipt), now),
+                RunEnd::Waits(mut refresh) => {
+                    poll_soon(&mut refresh, is_woken, now);
+                    self.place(Job::tried(refresh, receipt), now);
+                }
                 RunEnd::Blocked(refresh) => {
                     let is_blocked = true;
                     let job = Job::tried(refresh, receipt);
                     self.place(Job { is_blocked, ..job }, now);
                 }
-                RunEnd::Publishes(publication) => self.publish(receipt, refresh_id, publication),
+                RunEnd::Publishes(publication) => {
+                    self.keep_wake_up(refresh_id.as_ref(), is_woken);
+                    self.publish(receipt, refresh_id, publication);
+                }
                 RunEnd::NeedsToken(mut refresh, renewals) => {
                     // A token may take long, and the list of tasks that the run has read is old then.
                     refresh.interrupted();
@@ -60,6 +69,7 @@ impl Scheduler {
             return;
         };
         self.publishing -= 1;
+        let is_woken = self.take_wake_up(refresh_id.as_ref());
         if receipt.came_back_too_often() {
             self.forwards -= 1;
             self.on_forward(now);
@@ -69,9 +79,15 @@ impl Scheduler {
             self.actions.push_back(Action::ReportAbandoned(1));
         } else {
             match end {
-                PublishEnd::Continues(refresh) => self.place(Job::tried(refresh, receipt), now),
+                PublishEnd::Continues(mut refresh) => {
+                    poll_soon(&mut refresh, is_woken, now);
+                    self.place(Job::tried(refresh, receipt), now);
+                }
                 PublishEnd::Refused(refresh) => self.park(Job::tried(refresh, receipt)),
-                PublishEnd::Again(publication) => self.publish(receipt, refresh_id, publication),
+                PublishEnd::Again(publication) => {
+                    self.keep_wake_up(refresh_id.as_ref(), is_woken);
+                    self.publish(receipt, refresh_id, publication);
+                }
                 PublishEnd::Done | PublishEnd::Lost => {
                     self.forget(refresh_id.as_ref(), receipt.tag());
                     self.actions.push_back(Action::Acknowledge(receipt));
@@ -79,5 +95,21 @@ impl Scheduler {
             }
         }
         self.admit_backlog(now);
+    }
+
+    fn take_wake_up(&mut self, refresh_id: Option<&RefreshId>) -> bool {
+        refresh_id.is_some_and(|refresh_id| self.woken.remove(refresh_id))
+    }
+
+    /// It continues only after a publication.
+    fn keep_wake_up(&mut self, refresh_id: Option<&RefreshId>, is_woken: bool) {
+        self.woken.extend(refresh_id.filter(|_| is_woken).cloned());
+    }
+}
+
+/// A wake-up that came while the refresh was busy: what it has read may be older. As for a held one, a wait after a failure stays.
+fn poll_soon(refresh: &mut Refresh, is_woken: bool, now: Now) {
+    if is_woken && refresh.failures == 0 {
+        refresh.due_at = refresh.due_at.min(later(now.time, POLL_INTERVAL_MIN));
     }
 }

@@ -26,7 +26,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::publication::Publication;
@@ -86,6 +86,8 @@ pub(super) struct Scheduler {
     /// By user, from the request for a token until its end.
     awaiting_token: BTreeMap<UserId, Vec<Job>>,
     busy: HashMap<RunId, Busy>,
+    /// What is busy and was woken since it began.
+    woken: HashSet<RefreshId>,
     publishing: usize,
     /// How many messages are being forwarded to the quarantine.
     forwards: usize,
@@ -116,6 +118,7 @@ impl Scheduler {
             backlog: VecDeque::new(),
             awaiting_token: BTreeMap::new(),
             busy: HashMap::new(),
+            woken: HashSet::new(),
             publishing: 0,
             forwards: 0,
             quarantined_by: Duration::ZERO,
@@ -201,6 +204,10 @@ impl Scheduler {
     /// finAPI called back about a command.
     pub(super) fn on_wake_up(&mut self, command_id: CommandId, now: Now) {
         self.held.wake(command_id, now);
+        // finAPI may call back before it has answered the start of the update.
+        let busy = self.busy.values().filter_map(|busy| busy.refresh_id.as_ref());
+        let woken = busy.filter(|refresh_id| refresh_id.command_id == command_id);
+        self.woken.extend(woken.cloned());
     }
 
     /// A user's token was fetched, or could not be. All refreshes of the user share the result.

@@ -136,7 +136,7 @@ struct World {
 type Stats = BTreeMap<&'static str, u64>;
 
 /// What has to happen, and how often in a million steps at least.
-const SCENARIOS: [(&str, u64); 45] = [
+const SCENARIOS: [(&str, u64); 46] = [
     ("abandoned", 5_000),
     ("above its user's share", 5_000),
     ("acknowledged", 70_000),
@@ -181,6 +181,7 @@ const SCENARIOS: [(&str, u64); 45] = [
     ("waits for the quarantine", 700),
     ("waits in spite of the pause", 200),
     ("woken", 200),
+    ("woken while busy", 20),
     ("woken after an outage", 50),
 ];
 
@@ -266,11 +267,13 @@ impl World {
         }
     }
 
-    /// Mostly of something that is held.
+    /// Mostly of something that is held or busy.
     fn wake_up(&mut self) {
-        let held: Vec<CommandId> = self.scheduler.held().map(|refresh| refresh.command.id()).collect();
-        let command_id = match self.random.choice(&held) {
-            Some(held) if self.random.u8(..10) > 0 => *held,
+        let held = self.scheduler.held().map(|refresh| refresh.command.id());
+        let busy = self.scheduler.busy.values().filter_map(|busy| busy.refresh_id.as_ref());
+        let waiting: Vec<CommandId> = held.chain(busy.map(|refresh_id| refresh_id.command_id)).collect();
+        let command_id = match self.random.choice(&waiting) {
+            Some(waiting) if self.random.u8(..10) > 0 => *waiting,
             _ => command_id(self.random.u64(..20)).parse().expect("an id"),
         };
         let before = self.waits();

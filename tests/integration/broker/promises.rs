@@ -376,7 +376,7 @@ async fn an_ephemeral_subscription_sees_what_is_published_and_leaves_nothing_beh
 
 async fn an_ephemeral_subscription_comes_back_with_its_connection(subject: Subject) {
     let topology = &subject.topology;
-    let (exchange, keys) = (topology.wake_ups(), vec![String::new()]);
+    let (exchange, keys) = (topology.wake(), vec![String::new()]);
     let optional = false;
     let ephemeral = Subscription::Ephemeral {
         exchange,
@@ -387,10 +387,10 @@ async fn an_ephemeral_subscription_comes_back_with_its_connection(subject: Subje
     subject.cut().await;
     down(&mut broker_events).await;
     up(&mut broker_events).await;
-    let wake_up = || vec![outgoing(topology.wake_ups(), "", "wake-up")];
+    let wake_up = || vec![outgoing(topology.wake(), "", "wake-up")];
     broker.publish(wake_up()).await.unwrap();
     let delivery = delivery(&mut broker_events).await;
-    assert_eq!(delivery.queue, topology.wake_ups());
+    assert_eq!(delivery.queue, topology.wake());
 
     broker.close().await;
     let (broker, _) = subject.connect(Vec::new()).await;

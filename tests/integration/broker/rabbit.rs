@@ -191,14 +191,14 @@ async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged()
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let ephemeral = Subscription::Ephemeral {
-        exchange: topology.wake_ups(),
+        exchange: topology.wake(),
         keys: vec![String::new()],
         optional: false,
     };
     let (rabbit, mut broker_events) = connect(server, &topology, vec![ephemeral]);
     assert_eq!(up(&mut broker_events).await, 1);
     rabbit
-        .publish(vec![outgoing(topology.wake_ups(), "", "wake-up"); 3])
+        .publish(vec![outgoing(topology.wake(), "", "wake-up"); 3])
         .await
         .unwrap();
     assert_eq!(bodies(&mut broker_events, 3).await, ["wake-up"; 3]);
@@ -206,7 +206,7 @@ async fn an_ephemeral_subscription_that_is_quiet_leaves_nothing_unacknowledged()
         let columns = ["list_queues", "-q", "--no-table-headers", "name", "messages"];
         loop {
             let queues = server.ctl(&columns).await;
-            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake_ups()));
+            let ephemeral = queues.lines().find(|line| line.starts_with(&topology.wake()));
             if ephemeral.expect("the ephemeral queue").ends_with("\t0") {
                 return;
             }
@@ -303,14 +303,14 @@ async fn closing_waits_for_nobody_who_does_not_read() {
     let server = rabbitmq::shared().await;
     let topology = Topology::new(&rabbitmq::prefix());
     let ephemeral = Subscription::Ephemeral {
-        exchange: topology.wake_ups(),
+        exchange: topology.wake(),
         keys: vec![String::new()],
         optional: false,
     };
     let (rabbit, mut broker_events) = connect(server, &topology, vec![ephemeral]);
     up(&mut broker_events).await;
     // More than there is room for among the broker events.
-    let wake_ups = (0..1000).map(|_| outgoing(topology.wake_ups(), "", "wake-up"));
+    let wake_ups = (0..1000).map(|_| outgoing(topology.wake(), "", "wake-up"));
     rabbit.publish(wake_ups.collect()).await.unwrap();
     timeout(LIMIT, rabbit.close()).await.expect("it closes");
 }

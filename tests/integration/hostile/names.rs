@@ -104,7 +104,7 @@ async fn a_user_id_is_one_segment_of_the_url_of_its_credential() {
 /// A wake-up for a refresh that nobody knows, or for nothing at all.
 fn wake_up(platform: &Platform, body: Vec<u8>) -> Outgoing {
     Outgoing {
-        exchange: platform.topology.wake_ups(),
+        exchange: platform.topology.wake(),
         routing_key: String::new(),
         message: Message {
             body: body.into(),
@@ -133,7 +133,7 @@ async fn wake_ups_that_nobody_asked_for_delay_nobody() {
 async fn a_limit_on_ephemeral_queues_stops_nobody() {
     let listen = free_address();
     let mut neighbours = Neighbours::start(&[("ADMIN__LISTEN", &listen)]).await;
-    let wake_ups = neighbours.platform.topology.wake_ups();
+    let wake_ups = neighbours.platform.topology.wake();
     let definition = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
     let rabbit = neighbours.platform.rabbit;
     rabbit.set_policy(&wake_ups, &format!("^{wake_ups}"), definition).await;
@@ -150,7 +150,7 @@ async fn a_limit_on_ephemeral_queues_stops_nobody() {
 #[tokio::test]
 async fn a_wake_up_that_is_not_utf8_costs_no_worker_its_connection() {
     let mut neighbours = Neighbours::start(&[]).await;
-    let wake_ups = neighbours.platform.topology.wake_ups();
+    let wake_ups = neighbours.platform.topology.wake();
     let properties = RawProperties::default().with(Property::CorrelationId, b"\xff");
     neighbours.raw.publish(&wake_ups, "", &properties, b"").await;
     let mut broken: Vec<String> = neighbours.are_served().await.err().into_iter().collect();

@@ -7,7 +7,13 @@ use crate::line::{Call, Endpoint};
 /// A run of a refresh sends nothing to finAPI once its worker has seen that the broker is lost, because its delivery belongs to somebody
 /// else from then on.
 pub(crate) fn who_lost_the_broker_sends_nothing(ledger: &Ledger<'_>, findings: &mut Findings) {
-    for call in &ledger.history.calls {
+    // What the client asks for itself is about no delivery.
+    for call in ledger
+        .history
+        .calls
+        .iter()
+        .filter(|call| call.endpoint != Endpoint::Client)
+    {
         let Some(run) = call.run.and_then(|run| ledger.history.runs.get(&run)) else {
             continue;
         };

@@ -162,6 +162,9 @@ fn is_gone(calls: &[&Call]) -> bool {
     in_a_row.count() >= GONE
 }
 
+/// Fifteen minutes, and the jitter of a wait.
+const PASSWORD_LEFT_ALONE: Duration = Duration::from_secs(15 * 60 + 60);
+
 /// How long a refresh may take longer whose user's or connection's calls fail or hang for good: as long as any refresh may, where few users call,
 /// and then as long as its attempts, in two phases.
 pub(super) fn endured(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
@@ -174,13 +177,30 @@ pub(super) fn endured(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
         Means::Late(_) | Means::Clock => false,
     };
     let mut acts = ledger.scenario.strange.iter();
+    let alone = left_alone(ledger, refresh);
     match acts.find(is_its) {
         Some(_) => {
             let policy = &ledger.scenario.policy;
-            policy.limits.refresh + 2 * policy.retry.attempts * (policy.retry.max + TIMEOUT)
+            alone + policy.limits.refresh + 2 * policy.retry.attempts * (policy.retry.max + TIMEOUT)
         }
-        None => Duration::ZERO,
+        None => alone,
     }
+}
+
+/// A password that was refused twice with 4xx, and not in finAPI's own words, is left alone for 15 minutes, because finAPI may have counted it.
+fn left_alone(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> Duration {
+    let user = Some(refresh.command.user_id.as_str());
+    let passwords = ledger.history.calls.iter();
+    let passwords = passwords.filter(|call| call.endpoint == Endpoint::Token && call.password_of.as_deref() == user);
+    let is_foreign = |call: &&Call| {
+        let is_refusal = call
+            .answered
+            .is_some_and(|(_, status)| (400..500).contains(&status) && status != 429);
+        let has_other_words = !matches!(call.met, None | Some(FaultKind::Status { .. } | FaultKind::Slow { .. }));
+        is_refusal && has_other_words
+    };
+    let twice = passwords.filter(is_foreign).count() / 2;
+    PASSWORD_LEFT_ALONE * u32::try_from(twice).unwrap_or(u32::MAX)
 }
 
 /// Whether what a call met can be read all the same.

@@ -1,5 +1,6 @@
 //! How runs, publications, requests for tokens and waits end in the scheduler's test.
 
+use super::rules::SECOND;
 use super::*;
 
 impl World {
@@ -24,12 +25,11 @@ impl World {
         let (end, expected) = match self.random.u8(..10) {
             0..=4 => {
                 self.delay(&mut refresh);
-                let due_at = refresh.due_at;
-                let end = match self.random.bool() {
-                    true => RunEnd::Waits(refresh),
-                    false => RunEnd::Blocked(refresh),
-                };
-                (end, Ended::Placed(due_at))
+                let (due_at, woken_at) = (refresh.due_at, self.due_at_if_woken(&refresh));
+                match self.random.bool() {
+                    true => (RunEnd::Waits(refresh), Ended::Placed(woken_at)),
+                    false => (RunEnd::Blocked(refresh), Ended::Placed(due_at)),
+                }
             }
             5..=7 => {
                 if self.random.u8(..4) == 0 {
@@ -48,6 +48,17 @@ impl World {
         self.check_ended(tag, expected, &before);
     }
 
+    /// When a refresh is due that may have been woken while it was busy.
+    fn due_at_if_woken(&mut self, refresh: &Refresh) -> Timestamp {
+        let is_woken = self.scheduler.woken.contains(refresh.command.refresh_id());
+        let soon = later(self.now.time, SECOND);
+        if !is_woken || refresh.failures > 0 || refresh.due_at <= soon {
+            return refresh.due_at;
+        }
+        self.count("woken while busy");
+        soon
+    }
+
     pub(super) fn end_publication(&mut self) {
         if self.publishing.is_empty() {
             return;
@@ -57,7 +68,7 @@ impl World {
         let (end, expected) = match (self.random.u8(..20), publication) {
             (0, Publication::Park(mut refresh, DECIDED)) => {
                 self.delay(&mut refresh);
-                let due_at = refresh.due_at;
+                let due_at = self.due_at_if_woken(&refresh);
                 (PublishEnd::Continues(refresh), Ended::Placed(due_at))
             }
             (1, Publication::Park(mut refresh, DECIDED)) => {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// How long the broker may take for an acknowledgement, and to deliver what is to be forwarded.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -502,6 +502,14 @@ impl World {
 
     /// finAPI called back: due a second after it was held, but not where finAPI asked for the wait.
     pub(super) fn check_woken(&mut self, command_id: CommandId, before: &BTreeMap<Tag, Wait>) {
+        let busy = self.scheduler.busy.values().filter_map(|busy| busy.refresh_id.as_ref());
+        for refresh_id in busy.filter(|refresh_id| refresh_id.command_id == command_id) {
+            assert!(self.scheduler.woken.contains(refresh_id), "what is busy is woken, too");
+        }
+        assert!(
+            self.scheduler.woken.len() <= self.scheduler.busy.len(),
+            "and nothing else"
+        );
         let after = self.waits();
         assert!(after.keys().eq(before.keys()));
         for (tag, was) in before {
