@@ -21,6 +21,8 @@ pub(in crate::finapi) struct Connection {
 struct Bank {
     id: Option<BankId>,
     name: Option<String>,
+    bic: Option<String>,
+    blz: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -36,9 +38,11 @@ struct Interface {
     last_auto_update: Option<UpdateResult>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Consent {
+    status: Option<String>,
+    supports_import_new_accounts: Option<bool>,
     expires_at: Option<GermanTime>,
 }
 
@@ -62,6 +66,13 @@ struct Account {
     account_type: Option<String>,
     account_currency: Option<String>,
     balance: Option<Amount>,
+    account_holder_name: Option<String>,
+    account_number: Option<String>,
+    sub_account_number: Option<String>,
+    is_seized: Option<bool>,
+    overdraft: Option<Amount>,
+    overdraft_limit: Option<Amount>,
+    available_funds: Option<Amount>,
     is_new: Option<bool>,
     interfaces: Option<Vec<AccountInterface>>,
 }
@@ -73,6 +84,7 @@ struct AccountInterface {
     banking_interface: Option<String>,
     status: Option<String>,
     last_successful_update: Option<GermanTime>,
+    last_update_attempt: Option<GermanTime>,
 }
 
 impl From<Connection> for model::Connection {
@@ -81,6 +93,8 @@ impl From<Connection> for model::Connection {
         Self {
             bank_id: bank.id.unwrap_or_default(),
             bank_name: bank.name.unwrap_or_default(),
+            bank_bic: bank.bic.unwrap_or_default(),
+            bank_code: bank.blz.unwrap_or_default(),
             ready: connection.update_status == "READY",
             categorized: connection.categorization_status.is_none_or(|status| status == "READY"),
             account_ids: connection.account_ids.unwrap_or_default(),
@@ -96,6 +110,7 @@ impl From<Connection> for model::Connection {
 
 impl From<Interface> for model::Interface {
     fn from(interface: Interface) -> Self {
+        let consent = interface.ais_consent.unwrap_or_default();
         let manual = interface.last_manual_update.as_ref();
         let last_manual_update_at = manual.and_then(|update| update.timestamp).map(|at| at.earliest);
         let updates = [interface.last_manual_update, interface.last_auto_update];
@@ -106,10 +121,9 @@ impl From<Interface> for model::Interface {
         Self {
             name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             user_action_required: interface.user_action_required.unwrap_or_default(),
-            consent_expires_at: interface
-                .ais_consent
-                .and_then(|consent| consent.expires_at)
-                .map(|at| at.earliest),
+            consent_status: consent.status.unwrap_or_default(),
+            consent_supports_new_accounts: consent.supports_import_new_accounts,
+            consent_expires_at: consent.expires_at.map(|at| at.earliest),
             last_success_at: successes
                 .filter_map(|update| update.timestamp)
                 .map(|at| at.earliest)
@@ -134,6 +148,13 @@ impl From<Account> for model::Account {
             kind: account.account_type.unwrap_or_default(),
             currency: account.account_currency.unwrap_or_default(),
             balance: account.balance.map(|amount| amount.0),
+            holder_name: account.account_holder_name.unwrap_or_default(),
+            number: account.account_number.unwrap_or_default(),
+            sub_number: account.sub_account_number.unwrap_or_default(),
+            is_seized: account.is_seized.unwrap_or_default(),
+            overdraft: account.overdraft.map(|amount| amount.0),
+            overdraft_limit: account.overdraft_limit.map(|amount| amount.0),
+            available_funds: account.available_funds.map(|amount| amount.0),
             is_new: account.is_new.unwrap_or_default(),
             interfaces: account
                 .interfaces
@@ -151,6 +172,7 @@ impl From<AccountInterface> for model::AccountInterface {
             name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             status: interface.status.unwrap_or_default(),
             last_success_at: interface.last_successful_update.map(|at| at.earliest),
+            last_attempt_at: interface.last_update_attempt.map(|at| at.earliest),
         }
     }
 }
