@@ -7,6 +7,7 @@ mod failures;
 mod foreign;
 mod grants;
 mod in_time;
+mod language;
 mod odd;
 mod over_http;
 mod secrets;

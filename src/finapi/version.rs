@@ -171,6 +171,14 @@ impl Versions {
         }
     }
 
+    /// When it is probed again, where it is not proven.
+    fn next_probe(&self) -> Option<Instant> {
+        match &*self.proof.borrow() {
+            Proof::Proven(_) => None,
+            Proof::Unproven { next, .. } => Some(*next),
+        }
+    }
+
     /// Notified whenever that changes.
     pub(super) fn watch(&self) -> watch::Receiver<Proof> {
         self.proof.subscribe()
@@ -242,21 +250,23 @@ impl FinApi {
     /// Proves the version whenever it is not proven, for ever.
     pub async fn keep_version(&self) {
         let mut proof = self.versions.watch();
+        let mut wait = BACKOFF;
         loop {
-            let mut wait = BACKOFF;
-            // Whoever drops the sender drops this, too.
-            let _ = proof.wait_for(|proof| matches!(proof, Proof::Unproven { .. })).await;
-            while self.versions.unproven().is_some() {
-                let probed = self.probe().await;
-                if let Probed::Refused(_) = probed {
-                    wait = PROBE_INTERVAL;
-                }
-                self.on_probed(probed, wait);
-                if self.versions.unproven().is_some() {
-                    tokio::time::sleep(wait).await;
-                    wait = (2 * wait).min(PROBE_INTERVAL);
-                }
+            let Some(next) = self.versions.next_probe() else {
+                // Whoever drops the sender drops this, too.
+                let _ = proof.changed().await;
+                continue;
+            };
+            tokio::time::sleep_until(next).await;
+            let probed = self.probe().await;
+            if let Probed::Refused(_) = probed {
+                wait = PROBE_INTERVAL;
             }
+            self.on_probed(probed, wait);
+            wait = match self.versions.unproven() {
+                Some(_) => (2 * wait).min(PROBE_INTERVAL),
+                None => BACKOFF,
+            };
         }
     }
 

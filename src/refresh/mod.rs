@@ -32,6 +32,7 @@ mod refused;
 pub mod schedule;
 mod settings;
 pub mod state;
+mod times;
 mod transition;
 
 use std::fmt;
@@ -47,6 +48,7 @@ pub use envelope::Envelope;
 pub use policy::{Policy, WEB_FORM_LIFETIME};
 pub(crate) use schedule::{earlier, later};
 pub use settings::Limits;
+pub use times::Times;
 
 use crate::id::{TaskId, WebFormId};
 use crate::proto::{UpdateOrigin, UserActionReason};
@@ -80,6 +82,8 @@ pub struct Refresh {
     pub doubts: Doubts,
     /// How often in a row the broker refused what was to be published.
     pub refusals: u32,
+    /// When what happened, for whoever watches it.
+    pub times: Times,
 }
 
 /// Without the envelope, and with nothing of the command but its id.
@@ -246,6 +250,7 @@ impl Refresh {
             failures: 0,
             doubts: Doubts::default(),
             refusals: 0,
+            times: Times::default(),
         };
         refresh.phase = refresh.locating(false, None);
         refresh

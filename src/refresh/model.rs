@@ -91,6 +91,10 @@ pub struct Connection {
     pub bank_id: BankId,
     /// The bank's name.
     pub bank_name: String,
+    /// The bank's BIC.
+    pub bank_bic: String,
+    /// The German bank code.
+    pub bank_code: String,
     /// `updateStatus` is READY: everything is stored.
     pub ready: bool,
     /// `categorizationStatus` is READY.
@@ -110,6 +114,10 @@ pub struct Interface {
     pub name: String,
     /// finAPI can't update over it without the user.
     pub user_action_required: bool,
+    /// finAPI's word for the user's consent.
+    pub consent_status: String,
+    /// Accounts can be imported without a new consent.
+    pub consent_supports_new_accounts: Option<bool>,
     /// When the user's consent ends.
     pub consent_expires_at: Option<Timestamp>,
     /// The last successful update, by whomever.
@@ -214,6 +222,20 @@ pub struct Account {
     pub balance: Option<Decimal>,
     /// The balance has more digits than a decimal can hold.
     pub balance_is_rounded: bool,
+    /// The account holder.
+    pub holder_name: String,
+    /// The account number.
+    pub number: String,
+    /// The sub-account number.
+    pub sub_number: String,
+    /// A court has seized it.
+    pub is_seized: bool,
+    /// How far it may be overdrawn.
+    pub overdraft_limit: Option<Decimal>,
+    /// How far it is overdrawn.
+    pub overdraft: Option<Decimal>,
+    /// What can be drawn.
+    pub available_funds: Option<Decimal>,
     /// First imported by the last update.
     pub is_new: bool,
     /// How its download went, per interface.
@@ -229,6 +251,8 @@ pub struct AccountInterface {
     pub name: String,
     /// finAPI's status.
     pub status: String,
+    /// The last update that was tried.
+    pub last_attempt_at: Option<Timestamp>,
     /// The last successful update.
     pub last_success_at: Option<Timestamp>,
 }
@@ -276,4 +300,42 @@ pub struct Transaction {
     pub unreadable: Vec<String>,
     /// When finAPI stored it.
     pub imported_at: Option<Timestamp>,
+    /// The other party's account number.
+    pub counterpart_account_number: String,
+    /// The other party's German bank code.
+    pub counterpart_bank_code: String,
+    /// The other party's bank.
+    pub counterpart_bank_name: String,
+    /// The reference that the other party gave its customer.
+    pub customer_reference: String,
+    /// The SEPA creditor id.
+    pub creditor_id: String,
+    /// The originator's id.
+    pub debtor_id: String,
+    /// In whose name it was paid.
+    pub ultimate_debtor: String,
+    /// For whom it was paid.
+    pub ultimate_creditor: String,
+    /// The SEPA purpose code.
+    pub sepa_purpose_code: String,
+    /// The ISO 20022 code.
+    pub bank_transaction_code: String,
+    /// What that code means.
+    pub bank_transaction_code_description: String,
+    /// The German banks' code of its kind.
+    pub zka_code: String,
+    /// SWIFT's code of its kind.
+    pub swift_code: String,
+    /// The bank's batch number.
+    pub primanota: String,
+    /// ISO 4217.
+    pub original_currency: String,
+    /// ISO 4217.
+    pub fee_currency: String,
+    /// The amount before conversion.
+    pub original_amount: Option<Decimal>,
+    /// The bank's fee.
+    pub fee_amount: Option<Decimal>,
+    /// What a returned direct debit cost.
+    pub compensation_amount: Option<Decimal>,
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::event::{self, Event, EventKind};
 use super::failure::FailureDetails;
-use super::{Phase, Policy, Refresh, TaskRef, later};
-use crate::proto::FailureReason;
+use super::{Phase, Policy, Refresh, TaskRef, Times, later};
+use crate::proto::{FailureReason, RefreshContext, timestamp};
 
 /// How long a refresh waits after the broker refused what it led to, for the first times and from then on: in the first ten minutes its events
 /// are repeated four times, and at most once in ten minutes after that.
@@ -26,6 +26,13 @@ fn wait_after_refusal(refusals: u32) -> Duration {
         .get(index)
         .copied()
         .unwrap_or(WAIT_AFTER_REFUSAL_MAX)
+}
+
+fn task_of(context: &RefreshContext) -> Option<TaskRef> {
+    Some(TaskRef {
+        id: context.task_id.parse().ok()?,
+        created_at: timestamp(context.times?.task_created_at.as_ref()?)?,
+    })
 }
 
 impl Refresh {
@@ -59,13 +66,11 @@ impl Refresh {
         if let [event] = events
             && let EventKind::RefreshFailed(failure) = event.kind()
         {
-            // A task that was found over is in no phase of this refresh yet.
-            let named = event.context().task_id.parse().ok().map(|id| TaskRef {
-                id,
-                created_at: self.requested_at,
-            });
+            // The step may have found out more than the refresh knew before it.
+            let context = event.context();
+            self.times = Times::read(context.times, now);
             self.phase = Phase::Failing {
-                task: self.task().cloned().or(named),
+                task: task_of(context).or_else(|| self.task().cloned()),
                 part: self.next_part(),
                 details: failure.clone().into(),
             };

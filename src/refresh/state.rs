@@ -64,6 +64,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         not_found: refresh.doubts.not_found,
         token_refused: refresh.doubts.token_refused,
         refusals: refresh.refusals,
+        times: Some(refresh.times.written()),
     }
     .encode_to_vec()
 }
@@ -111,6 +112,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             token_refused: state.token_refused,
         },
         refusals: state.refusals,
+        times: super::Times::read(state.times, times.last),
         command: command.into(),
     };
     refresh.phase = match state.phase.ok_or_else(|| wrong("phase"))? {

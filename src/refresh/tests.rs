@@ -10,6 +10,7 @@ mod reading;
 mod recorded;
 mod retrying;
 mod settling;
+mod times;
 mod updating;
 mod use_cases;
 mod user;
@@ -165,6 +166,8 @@ fn ready() -> Connection {
     Connection {
         bank_id: 11.into(),
         bank_name: "Testbank".into(),
+        bank_bic: "TESTDE88XXX".into(),
+        bank_code: "50010517".into(),
         ready: true,
         categorized: true,
         account_ids: accounts(),

@@ -87,6 +87,7 @@ impl Context {
         control: &Control,
     ) -> Pause {
         let mut is_blocked = false;
+        refresh.on_run(self.clock.now());
         loop {
             let now = self.clock.now();
             if refresh.due_at > now {

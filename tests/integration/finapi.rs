@@ -102,6 +102,7 @@ async fn every_fault_of_finapi_is_got_over_without_a_second_update() {
 async fn while_finapi_is_down_commands_wait_and_nothing_fails() {
     let mut platform = Platform::start(quick()).await;
     let mut worker = platform.worker(&[("BREAKER__INITIAL", "1s"), ("BREAKER__MAX", "1s")]);
+    worker.log.until("bound to this version of Access").await;
     platform.sandbox.go_down(FaultKind::Dropped);
     platform.send_all(commands(10), true).await;
     worker.log.until("finAPI is down").await;
@@ -138,7 +139,7 @@ async fn each_dialect_is_spoken() {
         let id = platform.send(command(2)).await;
         platform.outcome(&id).await;
         assert_one_good_outcome_each(&platform, 2);
-        let refused = u64::from(sandbox == Dialect::Reference && spoken == "auto");
+        let refused = u64::from(sandbox == Dialect::Guide && spoken == "auto");
         let posts = platform.sandbox.asked().calls[&Endpoint::StartUpdate];
         assert_eq!(posts, 2 + refused, "{sandbox:?} by {spoken}: learned once");
     }

@@ -26,3 +26,4 @@ mod telemetry;
 mod tls;
 mod unworkable;
 mod use_cases;
+mod versions;

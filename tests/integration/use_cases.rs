@@ -386,6 +386,10 @@ async fn a_token_that_dies_costs_one_new_one() {
     let events = platform.outcome(&id).await;
     updated(&events[0]);
     let asked = platform.sandbox.asked();
-    assert_eq!(asked.calls[&Endpoint::Token], 2);
+    assert_eq!(
+        asked.calls[&Endpoint::Token],
+        2 + 1,
+        "the user's two, and the client's own"
+    );
     assert_eq!(asked.users["user-1"].wrong_passwords, 0);
 }

@@ -89,9 +89,20 @@ async fn either_version_is_spoken_and_means_the_same() {
     ] {
         let world = World::of(bound_to(bound), speaking(ours));
         world.client.keep_version_until_proven().await;
-        let (accounts, transactions) = refreshed(&world).await;
+        let (accounts, mut transactions) = refreshed(&world).await;
         assert_eq!((accounts.len(), transactions.len()), (2, 5));
-        read.push(format!("{:?} {accounts:?} {transactions:?}", world.connection(1).await));
+        let mut connection = world.connection(1).await;
+        // V2 alone has these.
+        for interface in &mut connection.interfaces {
+            assert_eq!(interface.consent_supports_new_accounts.is_some(), bound == Bound::V2);
+            interface.consent_supports_new_accounts = None;
+        }
+        for transaction in &mut transactions {
+            transaction.bank_transaction_code_description.clear();
+            transaction.fee_currency.clear();
+            transaction.fee_amount = None;
+        }
+        read.push(format!("{connection:?} {accounts:?} {transactions:?}"));
     }
     for other in &read[1..] {
         assert_eq!(*other, read[0]);
@@ -210,6 +221,7 @@ async fn a_client_that_is_refused_in_both_versions_waits_for_its_operator() {
     let why = proving.world.client.unproven().expect("not proven");
     assert!(why.contains("POST /api/v2/oauth/token answered 403"), "{why}");
     assert!(why.contains("POST /oauth/token answered 403"), "{why}");
+    assert!(proving.world.calls(Endpoint::Token) <= 2 * 4, "once a minute");
     proving.world.sandbox.come_up();
     pass(61).await;
     assert_eq!(proving.until_proven().await, Version::V2);
@@ -263,6 +275,25 @@ async fn many_who_meet_the_switch_share_one_probe() {
         );
     }
     assert_eq!(proving.probes(), probes + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_in_both_versions_later_is_probed_once_a_minute() {
+    let proving = Proving::proven(Bound::V2).await;
+    proving.world.connection(1).await;
+    let tokens = proving.world.calls(Endpoint::Token);
+    let everywhere = [Endpoint::Token, Endpoint::BankConnection, Endpoint::ClientConfiguration];
+    proving.world.sandbox.go_down_at(FaultKind::status(403), &everywhere);
+    let result = proving.world.query(1, &Query::Connection).await;
+    assert!(result.expect_err("unknown").is_not_sent(), "it waits for the operator");
+    assert!(proving.world.client.unproven().is_some());
+    pass(50).await;
+    assert_eq!(proving.world.calls(Endpoint::Token), tokens + 2);
+    pass(100).await;
+    assert_eq!(proving.world.calls(Endpoint::Token), tokens + 2 * 3);
+    proving.world.sandbox.come_up();
+    proving.until_proven().await;
+    proving.world.connection(1).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,4 +381,54 @@ async fn a_probe_that_fails_changes_nothing_of_what_has_worked() {
     assert!(result.expect_err("unknown").is_not_sent());
     assert_eq!(proving.world.client.unproven(), None);
     proving.world.connection(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_field_that_finapi_has_is_read() {
+    for bound in Bound::ALL {
+        let world = World::of(bound_to(bound), speaking(ApiVersion::Auto));
+        world.client.keep_version_until_proven().await;
+        world.start(9008).await;
+        pass(20).await;
+        let transactions = world.transactions(9008, start()).await;
+        let accounts = world.accounts(9008).await;
+        let account = &accounts[0];
+        assert_eq!(account.holder_name, "Žofie Nováková");
+        assert_eq!(account.number, "0009008001");
+        assert!(account.overdraft.is_some() && account.overdraft_limit.is_some() && account.available_funds.is_some());
+        assert!(account.interfaces[0].last_attempt_at.is_some());
+        let connection = world.connection(9008).await;
+        assert_eq!(connection.bank_code, "50010517");
+        assert_eq!(connection.interfaces[0].consent_status, "PRESENT");
+        let any = |has: fn(&crate::refresh::model::Transaction) -> bool| transactions.iter().any(has);
+        let texts: [fn(&crate::refresh::model::Transaction) -> &String; 14] = [
+            |t| &t.counterpart_account_number,
+            |t| &t.counterpart_bank_code,
+            |t| &t.counterpart_bank_name,
+            |t| &t.customer_reference,
+            |t| &t.creditor_id,
+            |t| &t.ultimate_debtor,
+            |t| &t.ultimate_creditor,
+            |t| &t.sepa_purpose_code,
+            |t| &t.bank_transaction_code,
+            |t| &t.zka_code,
+            |t| &t.swift_code,
+            |t| &t.primanota,
+            |t| &t.original_currency,
+            |t| &t.end_to_end_reference,
+        ];
+        for (number, text) in texts.into_iter().enumerate() {
+            assert!(
+                transactions.iter().any(|transaction| !text(transaction).is_empty()),
+                "{number}"
+            );
+        }
+        assert!(any(|t| t.original_amount.is_some()) && any(|t| t.compensation_amount.is_some()));
+        let of_v2 = [
+            any(|t| t.fee_amount.is_some()),
+            any(|t| !t.fee_currency.is_empty()),
+            any(|t| !t.bank_transaction_code_description.is_empty()),
+        ];
+        assert_eq!(of_v2, [bound == Bound::V2; 3]);
+    }
 }

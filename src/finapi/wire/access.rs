@@ -25,6 +25,8 @@ pub(in crate::finapi) struct Connection {
 struct Bank {
     id: Option<BankId>,
     name: Option<String>,
+    bic: Option<String>,
+    blz: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -40,9 +42,11 @@ struct Interface {
     last_auto_update: Option<UpdateResult>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Consent {
+    status: Option<String>,
+    supports_import_new_accounts: Option<bool>,
     expires_at: Option<GermanTime>,
 }
 
@@ -66,6 +70,13 @@ struct Account {
     account_type: Option<String>,
     account_currency: Option<String>,
     balance: Option<Amount>,
+    account_holder_name: Option<String>,
+    account_number: Option<String>,
+    sub_account_number: Option<String>,
+    is_seized: Option<bool>,
+    overdraft: Option<Amount>,
+    overdraft_limit: Option<Amount>,
+    available_funds: Option<Amount>,
     is_new: Option<bool>,
     interfaces: Option<Vec<AccountInterface>>,
 }
@@ -77,6 +88,7 @@ struct AccountInterface {
     banking_interface: Option<String>,
     status: Option<String>,
     last_successful_update: Option<GermanTime>,
+    last_update_attempt: Option<GermanTime>,
 }
 
 impl Content for Connection {
@@ -96,6 +108,8 @@ impl From<Read<Connection>> for model::Connection {
         Self {
             bank_id: bank.id.unwrap_or_default(),
             bank_name: bank.name.unwrap_or_default(),
+            bank_bic: bank.bic.unwrap_or_default(),
+            bank_code: bank.blz.unwrap_or_default(),
             ready: connection.update_status.as_deref() == Some("READY"),
             categorized: connection.categorization_status.is_none_or(|status| status == "READY"),
             account_ids: account_ids.items.into_iter().map(|id| id.value).collect(),
@@ -112,6 +126,7 @@ impl From<Read<Connection>> for model::Connection {
 
 impl From<Interface> for model::Interface {
     fn from(interface: Interface) -> Self {
+        let consent = interface.ais_consent.unwrap_or_default();
         let manual = interface.last_manual_update.as_ref();
         let last_manual_update_at = manual.and_then(|update| update.timestamp).map(|at| at.earliest);
         let updates = [interface.last_manual_update, interface.last_auto_update];
@@ -122,10 +137,9 @@ impl From<Interface> for model::Interface {
         Self {
             name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             user_action_required: interface.user_action_required.unwrap_or_default(),
-            consent_expires_at: interface
-                .ais_consent
-                .and_then(|consent| consent.expires_at)
-                .map(|at| at.earliest),
+            consent_status: consent.status.unwrap_or_default(),
+            consent_supports_new_accounts: consent.supports_import_new_accounts,
+            consent_expires_at: consent.expires_at.map(|at| at.earliest),
             last_success_at: successes
                 .filter_map(|update| update.timestamp)
                 .map(|at| at.earliest)
@@ -161,6 +175,13 @@ impl From<Read<Account>> for model::Account {
             currency: account.account_currency.unwrap_or_default(),
             balance: account.balance.map(|amount| amount.value),
             balance_is_rounded: account.balance.is_some_and(|amount| amount.is_rounded),
+            holder_name: account.account_holder_name.unwrap_or_default(),
+            number: account.account_number.unwrap_or_default(),
+            sub_number: account.sub_account_number.unwrap_or_default(),
+            is_seized: account.is_seized.unwrap_or_default(),
+            overdraft: account.overdraft.map(|amount| amount.value),
+            overdraft_limit: account.overdraft_limit.map(|amount| amount.value),
+            available_funds: account.available_funds.map(|amount| amount.value),
             is_new: account.is_new.unwrap_or_default(),
             interfaces: account
                 .interfaces
@@ -178,6 +199,7 @@ impl From<AccountInterface> for model::AccountInterface {
             name: interface.interface.or(interface.banking_interface).unwrap_or_default(),
             status: interface.status.unwrap_or_default(),
             last_success_at: interface.last_successful_update.map(|at| at.earliest),
+            last_attempt_at: interface.last_update_attempt.map(|at| at.earliest),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use rust_decimal::Decimal;
 
 use crate::limits::{CATEGORY_CHARACTERS_MAX, TEXT_CHARACTERS_MAX};
 use crate::proto::{self, AccountInterfaceStatus, AccountType, BankingInterface, InterfaceStatus, from_timestamp};
@@ -37,13 +38,20 @@ pub(super) fn account(account: &model::Account, figures: AccountFigures) -> prot
         iban: cut(&account.iban),
         r#type: account_type(&account.kind).into(),
         currency: cut(&account.currency),
-        balance: account.balance.map(|balance| balance.to_string()).unwrap_or_default(),
+        balance: decimal(account.balance),
         interfaces: account.interfaces.iter().map(account_interface).collect(),
         new_transactions: figures.new,
         oldest_changed_date: text(figures.oldest),
         is_new: account.is_new,
         balance_is_rounded: account.balance_is_rounded,
         unreadable: account.unreadable.clone(),
+        holder_name: cut(&account.holder_name),
+        number: cut(&account.number),
+        sub_number: cut(&account.sub_number),
+        is_seized: account.is_seized,
+        overdraft_limit: decimal(account.overdraft_limit),
+        overdraft: decimal(account.overdraft),
+        available_funds: decimal(account.available_funds),
     }
 }
 
@@ -52,6 +60,7 @@ fn account_interface(interface: &model::AccountInterface) -> AccountInterfaceSta
         interface: banking_interface(&interface.name).into(),
         status: cut(&interface.status),
         last_successful_update: interface.last_success_at.map(from_timestamp),
+        last_attempt: interface.last_attempt_at.map(from_timestamp),
     }
 }
 
@@ -62,6 +71,8 @@ pub(super) fn interfaces(connection: &Connection, now: Timestamp, warning: Durat
         user_action_required: interface.user_action_required,
         consent_expires_at: interface.consent_expires_at.map(from_timestamp),
         consent_expires_soon: interface.consent_expires_at.is_some_and(|at| at <= soon),
+        consent_status: cut(&interface.consent_status),
+        consent_supports_new_accounts: interface.consent_supports_new_accounts,
     };
     connection.interfaces.iter().map(interface).collect()
 }
@@ -88,6 +99,25 @@ pub(super) fn transaction(transaction: &model::Transaction) -> proto::Transactio
         is_potential_duplicate: transaction.is_potential_duplicate,
         is_adjusting_entry: transaction.is_adjusting_entry,
         imported_at: transaction.imported_at.map(from_timestamp),
+        counterpart_account_number: cut(&transaction.counterpart_account_number),
+        counterpart_bank_code: cut(&transaction.counterpart_bank_code),
+        counterpart_bank_name: cut(&transaction.counterpart_bank_name),
+        customer_reference: cut(&transaction.customer_reference),
+        creditor_id: cut(&transaction.creditor_id),
+        debtor_id: cut(&transaction.debtor_id),
+        ultimate_debtor: cut(&transaction.ultimate_debtor),
+        ultimate_creditor: cut(&transaction.ultimate_creditor),
+        sepa_purpose_code: cut(&transaction.sepa_purpose_code),
+        bank_transaction_code: cut(&transaction.bank_transaction_code),
+        bank_transaction_code_description: cut(&transaction.bank_transaction_code_description),
+        zka_code: cut(&transaction.zka_code),
+        swift_code: cut(&transaction.swift_code),
+        primanota: cut(&transaction.primanota),
+        original_currency: cut(&transaction.original_currency),
+        fee_currency: cut(&transaction.fee_currency),
+        original_amount: decimal(transaction.original_amount),
+        fee_amount: decimal(transaction.fee_amount),
+        compensation_amount: decimal(transaction.compensation_amount),
     }
 }
 
@@ -111,6 +141,10 @@ fn banking_interface(name: &str) -> BankingInterface {
         "WEB_SCRAPER" => BankingInterface::WebScraper,
         _ => BankingInterface::Unspecified,
     }
+}
+
+fn decimal(amount: Option<Decimal>) -> String {
+    amount.map(|amount| amount.to_string()).unwrap_or_default()
 }
 
 fn text(date: Option<Date>) -> String {

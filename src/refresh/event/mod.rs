@@ -233,5 +233,6 @@ fn context(refresh: &Refresh, now: Timestamp, what: &str) -> RefreshContext {
         event_id: command.refresh_id().event_id(what).to_string(),
         occurred_at: Some(from_timestamp(now)),
         labels: command.labels().clone(),
+        times: Some(refresh.all_times()),
     }
 }

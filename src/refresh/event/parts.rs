@@ -97,6 +97,8 @@ fn last(
         bank: Some(Bank {
             id: connection.bank_id.get(),
             name: cut(&connection.bank_name),
+            bic: cut(&connection.bank_bic),
+            bank_code: cut(&connection.bank_code),
         }),
         last: true,
         interfaces: interfaces(connection, now, settings.consent_warning),

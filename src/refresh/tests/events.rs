@@ -203,6 +203,7 @@ fn an_account_is_published_with_every_digit_and_its_interfaces() {
             name: "FINTS_SERVER".into(),
             status: "SOMETHING_NEW".into(),
             last_success_at: Some(at(5)),
+            last_attempt_at: Some(at(6)),
         }],
         ..collected.accounts[0].clone()
     };
@@ -217,6 +218,7 @@ fn an_account_is_published_with_every_digit_and_its_interfaces() {
     assert_eq!(interface.interface(), BankingInterface::FintsServer);
     assert_eq!(interface.status, "SOMETHING_NEW");
     assert_eq!(interface.last_successful_update, Some(from_timestamp(at(5))));
+    assert_eq!(interface.last_attempt, Some(from_timestamp(at(6))));
     assert_eq!(
         event.accounts[1].r#type(),
         AccountType::Unspecified,
@@ -227,6 +229,78 @@ fn an_account_is_published_with_every_digit_and_its_interfaces() {
         event.bank.map(|bank| (bank.id, bank.name)),
         Some((11, "Testbank".into()))
     );
+}
+
+#[test]
+fn what_finapi_says_more_of_an_account_and_its_consent_is_published() {
+    let mut collected = collected(0);
+    collected.accounts[0] = Account {
+        holder_name: "Žofie Nováková".into(),
+        number: "532013000".into(),
+        is_seized: true,
+        overdraft_limit: Some(Decimal::new(50_000, 2)),
+        available_funds: Some(Decimal::new(-1, 1)),
+        ..collected.accounts[0].clone()
+    };
+    let connection = Connection {
+        interfaces: vec![Interface {
+            consent_status: "NOT_PRESENT".into(),
+            consent_supports_new_accounts: Some(false),
+            ..ready().interfaces[0].clone()
+        }],
+        ..ready()
+    };
+    let event = success(connection, collected);
+    let bank = event.bank.expect("the bank");
+    assert_eq!(
+        (bank.bic.as_str(), bank.bank_code.as_str()),
+        ("TESTDE88XXX", "50010517")
+    );
+    let (interface, [account, other]) = (&event.interfaces[0], &event.accounts[..2]) else {
+        panic!("two accounts");
+    };
+    assert_eq!(interface.consent_status, "NOT_PRESENT");
+    assert_eq!(interface.consent_supports_new_accounts, Some(false));
+    assert_eq!(
+        (account.holder_name.as_str(), account.number.as_str()),
+        ("Žofie Nováková", "532013000")
+    );
+    assert!(account.is_seized && !other.is_seized);
+    assert_eq!(
+        (account.overdraft_limit.as_str(), account.overdraft.as_str()),
+        ("500.00", "")
+    );
+    assert_eq!(account.available_funds, "-0.1");
+}
+
+#[test]
+fn what_finapi_says_more_of_a_transaction_is_published() {
+    let mut collected = collected(2);
+    collected.transactions[0] = Transaction {
+        original_amount: Some(Decimal::new(-1234, 2)),
+        original_currency: "USD".into(),
+        fee_amount: Some(Decimal::new(150, 2)),
+        fee_currency: "EUR".into(),
+        creditor_id: "DE98ZZZ09999999999".into(),
+        ultimate_creditor: "PayPal Händler".into(),
+        bank_transaction_code: "PMNT-RCDT-ESCT".into(),
+        zka_code: "166".into(),
+        ..collected.transactions[0].clone()
+    };
+    let event = success(ready(), collected);
+    let (said, silent) = (&event.transactions[0], &event.transactions[1]);
+    assert_eq!(
+        (said.original_amount.as_str(), said.original_currency.as_str()),
+        ("-12.34", "USD")
+    );
+    assert_eq!((said.fee_amount.as_str(), said.fee_currency.as_str()), ("1.50", "EUR"));
+    assert_eq!(said.creditor_id, "DE98ZZZ09999999999");
+    assert_eq!(said.ultimate_creditor, "PayPal Händler");
+    assert_eq!(
+        (said.bank_transaction_code.as_str(), said.zka_code.as_str()),
+        ("PMNT-RCDT-ESCT", "166")
+    );
+    assert_eq!((silent.original_amount.as_str(), silent.fee_amount.as_str()), ("", ""));
 }
 
 #[test]

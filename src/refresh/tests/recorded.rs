@@ -38,6 +38,7 @@ fn describe(refresh: &Refresh) -> String {
         failures,
         doubts: _,
         refusals,
+        times: _,
     } = refresh;
     let command = RefreshConnection::from(&**command);
     format!(

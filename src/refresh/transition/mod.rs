@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::failure::{Doubts, Failure, FailureDetails};
+use super::model::WebFormStatus;
 use super::query::{Query, Response};
 use super::schedule::Polling;
 use locate::Search;
@@ -39,6 +40,9 @@ impl Transition<'_> {
                 self.notify_user(refresh, task, &form, reason, &web_form)
             }
             (Phase::AwaitingUser { task, expires_at, .. }, Response::WebForm(form)) => {
+                if form.status != WebFormStatus::Open {
+                    refresh.times.web_form_ended = Some(self.context.now);
+                }
                 self.on_web_form(refresh, task, expires_at, form)
             }
             (Phase::Settling { update }, Response::Connection(connection)) => {
@@ -98,7 +102,8 @@ impl Transition<'_> {
         })
     }
 
-    fn schedule(&self, refresh: Refresh) -> Step {
+    fn schedule(&self, mut refresh: Refresh) -> Step {
+        refresh.times.on_phase(&refresh.phase, self.context.now);
         let (now, deadline) = (self.context.now, refresh.deadline(self.policy));
         // Past the deadline only an outcome that is half published continues, and its waits are as long as any.
         let due_at = if now < deadline {
