@@ -60,6 +60,8 @@ fn responses(now: Timestamp) -> VecDeque<Response> {
     let connection = Connection {
         bank_id: 7.into(),
         bank_name: "Bank".to_owned(),
+        bank_bic: String::new(),
+        bank_code: String::new(),
         ready: true,
         categorized: true,
         account_ids: vec![10.into()],

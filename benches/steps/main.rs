@@ -83,6 +83,8 @@ fn collecting() -> Refresh {
     let connection = Connection {
         bank_id: 1.into(),
         bank_name: "Sandbox Bank".to_owned(),
+        bank_bic: String::new(),
+        bank_code: String::new(),
         ready: true,
         categorized: true,
         account_ids: vec![70.into(), 71.into()],

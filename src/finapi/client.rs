@@ -40,6 +40,7 @@ pub struct Control {
 
 /// What came of a query.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are responses")]
 pub enum Outcome {
     /// finAPI's response, or a classified failure.
     Response(QueryResult),

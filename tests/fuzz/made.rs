@@ -3,8 +3,8 @@
 use bankrefresh::fuzzing::{SECRET, Target};
 use bankrefresh::proto::refresh_state::{self, Phase};
 use bankrefresh::proto::{
-    Bank, RefreshConnection, RefreshContext, RefreshFailed, RefreshState, Transaction, TransactionsUpdated,
-    UserActionRequired, UserMetadata,
+    Bank, RefreshConnection, RefreshContext, RefreshFailed, RefreshState, RefreshTimes, Transaction,
+    TransactionsUpdated, UserActionRequired, UserMetadata,
 };
 use prost::Message as _;
 
@@ -147,6 +147,8 @@ fn checkpoints() -> Vec<Vec<u8>> {
                 .collect(),
             others: u32::MAX,
             uncovered_account_ids: vec![i64::MAX; 1000],
+            skipped: u32::MAX,
+            skipped_first: last,
         }),
     ];
     let state = |phase| RefreshState {
@@ -168,6 +170,12 @@ fn checkpoints() -> Vec<Vec<u8>> {
         polls: u32::MAX,
         failures: u32::MAX,
         refusals: u32::MAX,
+        not_found: u32::MAX,
+        token_refused: u32::MAX,
+        times: Some(RefreshTimes {
+            data_stored_at: last,
+            ..RefreshTimes::default()
+        }),
     };
     phases.map(|phase| state(phase).encode_to_vec()).into()
 }
@@ -190,6 +198,7 @@ fn events() -> Vec<Vec<u8>> {
         bank: Some(Bank {
             id: 280_001,
             name: "Testbank".to_owned(),
+            ..Bank::default()
         }),
         part: 1,
         last: true,

@@ -148,10 +148,12 @@ impl Minimal {
                 event_id: Uuid::now_v7().to_string(),
                 occurred_at: Some(from_timestamp(Timestamp::now())),
                 labels: command.labels,
+                ..RefreshContext::default()
             }),
             bank: Some(Bank {
                 id: read.bank.id,
                 name: read.bank.name,
+                ..Bank::default()
             }),
             accounts: accounts.accounts.into_iter().map(Account::from).collect(),
             new_transactions: transactions.len() as u32,

@@ -16,6 +16,7 @@ use crate::refresh::reading::Collecting;
 const ELEMENT_HEAD: usize = 1 + 5;
 
 /// What an event can have any number of.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are transactions")]
 enum Row {
     Transaction(proto::Transaction),
     Account(proto::Account),
