@@ -66,7 +66,7 @@ fn in_status(limits: &Limits, sample: &Sample) -> Option<String> {
     is_beyond.then(|| format!("worker {worker} is beyond {limits:?}: {status:?}"))
 }
 
-/// By what the broker delivered and has back.
+/// By what the broker delivered and has back. A message of an ephemeral queue is acknowledged as soon as it is handed over.
 fn in_broker(limits: &Limits, history: &History) -> Option<String> {
     let mut held: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
     for seen in &history.broker {
@@ -75,7 +75,9 @@ fn in_broker(limits: &Limits, history: &History) -> Option<String> {
             (*messages, *bytes) = (*messages - 1, *bytes - message.body.len());
         };
         match &seen.what {
-            What::Handed { client, message, .. } => {
+            What::Handed {
+                client, message, queue, ..
+            } if !is_ephemeral(queue) => {
                 let (messages, bytes) = held.entry(*client).or_default();
                 (*messages, *bytes) = (*messages + 1, *bytes + message.body.len());
                 if *messages > limits.messages || *bytes > limits.bytes {
@@ -86,12 +88,18 @@ fn in_broker(limits: &Limits, history: &History) -> Option<String> {
             }
             What::Acked {
                 client,
-                message: Some((_, message)),
+                message: Some((queue, message)),
                 ..
             }
-            | What::Returned { client, message, .. } => release(&mut held, *client, message),
+            | What::Returned {
+                client, queue, message, ..
+            } if !is_ephemeral(queue) => release(&mut held, *client, message),
             _ => {}
         }
     }
     None
+}
+
+fn is_ephemeral(queue: &str) -> bool {
+    queue.starts_with("ephemeral.")
 }
