@@ -1,7 +1,6 @@
 //! One bad neighbour stops nobody: a hundred users beside one that is bad for good, compared with the run just before without it.
 
 mod dead_connections;
-mod killer;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

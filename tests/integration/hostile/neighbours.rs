@@ -10,7 +10,7 @@ use prost::Message as _;
 use tokio::time::{sleep, timeout};
 
 use crate::support::amqp::{Property, RawProperties, RawPublisher};
-use crate::support::platform::{Platform, Reader, WorkerProcess, command, resident_max, slow};
+use crate::support::platform::{Platform, Reader, WorkerProcess, command, slow};
 
 /// How many good commands there are at a time.
 const GOOD: i64 = 10;
@@ -124,7 +124,10 @@ impl Neighbours {
     /// The most memory that the worker has had so far, in kB.
     pub fn resident_max(&self) -> u64 {
         let id = self.worker.child.id().expect("it runs");
-        resident_max(id).expect("its memory")
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = line.and_then(|line| line.split_whitespace().next());
+        kb.expect("its memory").parse().expect("a number")
     }
 
     /// Waits for as long as good commands may take until a queue has so many messages.

@@ -378,13 +378,6 @@ impl Log {
     }
 }
 
-/// The most memory that a process has had so far, in kB.
-pub fn resident_max(process_id: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 /// A command for a connection of a user of its own.
 pub fn command(bank_connection_id: i64) -> RefreshConnection {
     RefreshConnection {
