@@ -44,12 +44,15 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("publish timed out: not taken", 40),
     ("publish timed out: taken", 40),
     ("publish timed out: taken late", 80),
-    ("part before the last", 1179),
+    // A part ends with its page, and the accounts come in the last one.
+    ("part before the last", 400),
     ("UserActionRequired", 1978),
     ("TransactionsUpdated already fresh", 311),
     ("TransactionsUpdated silent", 1028),
     ("TransactionsUpdated user acted", 773),
     ("RefreshFailed bank rejected", 169),
+    // Where a version is set and the client is bound to the other one: about one seed in a hundred.
+    ("RefreshFailed client unauthorized", 0),
     ("RefreshFailed connection locked", 0),
     // Rare, because few users call there and their commands wait.
     ("RefreshFailed finapi unavailable", 60),
