@@ -16,9 +16,12 @@ use crate::support::platform::{Platform, command, quick, silent};
 
 const SOON: After = After::millis(500);
 
+/// No event overlaps with what was there before.
+const NO_OVERLAP: (&str, &str) = ("EVENTS__MARGIN", "0s");
+
 async fn refreshed(script: Script, ask: impl FnOnce(&mut RefreshConnection)) -> (Platform, Vec<Event>) {
     let mut platform = Platform::start(quick()).await;
-    let _worker = platform.worker(&[]);
+    let _worker = platform.worker(&[NO_OVERLAP]);
     let mut command = command(1);
     platform.sandbox.script(&command.user_id, 1, script);
     ask(&mut command);
@@ -241,7 +244,7 @@ async fn a_connection_that_the_batch_update_holds_is_waited_for_and_found_fresh(
 #[tokio::test]
 async fn many_transactions_come_in_parts_that_hold_each_of_them_once() {
     let mut platform = Platform::start(quick()).await;
-    let _worker = platform.worker(&[("EVENTS__SIZE_MAX", "65536")]);
+    let _worker = platform.worker(&[NO_OVERLAP, ("EVENTS__SIZE_MAX", "65536")]);
     let mut command = command(9008);
     command.user_id = "anna".to_owned();
     let id = platform.send(command).await;

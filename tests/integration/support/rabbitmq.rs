@@ -196,7 +196,7 @@ impl RabbitMq {
                    end
                end,
                Found = [Pid || Pid <- rabbit_networking:connections(), Named(Pid)],
-               [rabbit_networking:close_connection(Pid, "by a test") || Pid <- Found],
+               [catch rabbit_networking:close_connection(Pid, "by a test") || Pid <- Found],
                length(Found)."#
         );
         while self.ctl(&["eval", &expression]).await.trim() == "0" {}
