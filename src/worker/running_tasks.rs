@@ -1,6 +1,7 @@
 //! The tasks that this worker saw running last. finAPI's list of tasks may be older than that.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lru::LruCache;
@@ -17,7 +18,7 @@ const CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 #[derive(Debug)]
 pub(super) struct RunningTasks {
     /// How long after a task was seen a list may lack it.
-    visible: std::time::Duration,
+    visible: Duration,
     tasks: LruCache<ConnectionId, Seen>,
 }
 
@@ -29,7 +30,7 @@ struct Seen {
 }
 
 impl RunningTasks {
-    pub(super) fn new(visible: std::time::Duration) -> Self {
+    pub(super) fn new(visible: Duration) -> Self {
         Self {
             visible,
             tasks: LruCache::new(CONNECTIONS_MAX),
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_list_that_lacks_a_running_task_is_old_for_a_while() {
-        let mut memory = RunningTasks::new(std::time::Duration::from_secs(45));
+        let mut memory = RunningTasks::new(Duration::from_secs(45));
         memory.complete(&refresh(7), &mut Response::Task(task(TaskStatus::Running)), at(2));
         assert_eq!(list(&mut memory, 7, Vec::new(), 3), 1);
         assert_eq!(list(&mut memory, 8, Vec::new(), 3), 0, "of another connection");

@@ -19,7 +19,7 @@ pub(in crate::refresh) fn cut(text: &str) -> String {
 
 /// The first characters, without control characters: those between two words become a space.
 fn first(characters_max: usize, text: &str) -> String {
-    // Mostly it is short and plain, so that its characters need not be looked at.
+    // Mostly it is short and plain, so its characters are not read one by one.
     let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != 0x7F && byte != 0xC2);
     if is_plain && text.len() <= characters_max {
         return text.to_owned();
