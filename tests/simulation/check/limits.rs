@@ -45,7 +45,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("publish timed out: taken", 40),
     ("publish timed out: taken late", 80),
     // A part ends with its page, and the accounts come in the last one.
-    ("part before the last", 400),
+    ("part before the last", 500),
     ("UserActionRequired", 1978),
     ("TransactionsUpdated already fresh", 311),
     ("TransactionsUpdated silent", 1028),
