@@ -1,4 +1,4 @@
-//! The limits of what comes from outside, all of them. `docs/events.md` has the same list, and a test compares the two.
+//! The limits of what comes from outside, all of them. `docs/reference/events.md` has the same list, and a test compares the two.
 //!
 //! The limits of bodies are checked before anything of them is decoded. So a list or a map that is decoded is never larger than its body.
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_documents_have_the_same_limits() {
-        let document = include_str!("../docs/events.md");
+        let document = include_str!("../docs/reference/events.md");
         let section = document
             .split("\n## ")
             .find(|section| section.starts_with("Limits\n"))
@@ -191,6 +191,6 @@ mod tests {
             .iter()
             .map(|limit| format!("| {} | {} {}", limit.what, number(limit.most), limit.unit))
             .collect();
-        assert_eq!(documented, limits, "the table in docs/events.md");
+        assert_eq!(documented, limits, "the table in docs/reference/events.md");
     }
 }

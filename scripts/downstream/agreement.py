@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sees that asyncapi.yaml, docs/events.md and the examples name what src/ and proto/ name, no more and no less."""
+"""Sees that asyncapi.yaml, docs/reference/events.md and the examples name what src/ and proto/ name, no more and no less."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs/events.md").read_text()
+DOCS = (ROOT / "docs/reference/events.md").read_text()
 MESSAGE = "".join(file.read_text() for file in sorted((ROOT / "src/message").glob("*.rs")))
 EVENT = (ROOT / "src/refresh/event/mod.rs").read_text()
 TOPOLOGY = (ROOT / "src/broker/topology.rs").read_text()
@@ -141,9 +141,9 @@ def check_example(path):
 
 check_channels("asyncapi.yaml")
 check_messages("asyncapi.yaml")
-check_docs("docs/events.md")
+check_docs("docs/reference/events.md")
 check_example("examples/python/consumer.py")
 check_example("examples/typescript/consumer.ts")
 if faults:
     sys.exit("\n".join(faults))
-print(f"asyncapi.yaml, docs/events.md, the examples and the sources agree on {compared} names")
+print(f"asyncapi.yaml, docs/reference/events.md, the examples and the sources agree on {compared} names")

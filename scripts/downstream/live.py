@@ -22,11 +22,11 @@ from processes import Process
 from rabbitmq import rabbitmq
 
 ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs/events.md").read_text()
+DOCS = (ROOT / "docs/reference/events.md").read_text()
 API = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
 PROBE = "probe"
 
-# The simulator goes by the connection's id. The first one is refreshed by the command in docs/events.md.
+# The simulator goes by the connection's id. The first one is refreshed by the command in docs/reference/events.md.
 SENT = [2, 9001, 9005]
 EXPECTED = [
     ("TransactionsUpdated", "1", "origin=SILENT"),
@@ -58,7 +58,7 @@ def settings(url, sandbox):
 
 
 def send_as_in_docs(url, example):
-    """Runs the command's example in docs/events.md as it stands there, but for the broker's address."""
+    """Runs the command's example in docs/reference/events.md as it stands there, but for the broker's address."""
     text = re.search(r"```python\n(.*?)```", DOCS, re.DOTALL)[1]
     written = "amqp://guest:guest@127.0.0.1:5672/%2f"
     assert text.count(written) == 1
@@ -80,7 +80,7 @@ def messages(channel, queue, count):
 
 
 def check_wire(probed):
-    """What came is what docs/events.md and asyncapi.yaml say; agreement.py holds these two together."""
+    """What came is what docs/reference/events.md and asyncapi.yaml say; agreement.py holds these two together."""
     headers = API["components"]["messageTraits"]["event"]["headers"]
     by_key = {channel["address"]: list(channel["messages"]) for channel in API["channels"].values()}
     for method, properties, _ in probed:

@@ -51,7 +51,7 @@ impl Section for Settings {
     const NAME: &'static str = "callbacks";
     const TITLE: &'static str = "what finAPI calls";
     const NOTE: &'static str =
-        "See [`finapi.md`](finapi.md). Without `callbacks.public_url` the worker gives finAPI no callback URLs.";
+        "See [`finapi.md`](../finapi.md). Without `callbacks.public_url` the worker gives finAPI no callback URLs.";
 
     fn declare(&self, list: &mut Declared) {
         list.any(

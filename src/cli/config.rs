@@ -12,7 +12,7 @@ use crate::config::reference;
 pub(super) enum Command {
     /// Print every setting in force as TOML, secrets hidden; exit code 1 if one is wrong
     Check,
-    /// Print the reference of all settings as Markdown (docs/settings.md)
+    /// Print the reference of all settings as Markdown (docs/reference/settings.md)
     Reference,
 }
 

@@ -1,4 +1,4 @@
-//! The reference of all settings, `docs/settings.md`: made from what the sections declare.
+//! The reference of all settings, `docs/reference/settings.md`: made from what the sections declare.
 
 use std::fmt::Write as _;
 

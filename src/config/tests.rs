@@ -266,13 +266,13 @@ fn declared() -> Vec<Setting> {
 #[test]
 fn the_settings_page_is_what_is_declared() {
     let page = reference::page();
-    let docs = include_str!("../../docs/settings.md");
+    let docs = include_str!("../../docs/reference/settings.md");
     let line = |text: &str, at: usize| text.lines().nth(at).unwrap_or("(the end)").to_owned();
     let differs = (0..page.lines().count().max(docs.lines().count())).find(|at| line(&page, *at) != line(docs, *at));
     if let Some(at) = differs {
         panic!(
-            "docs/settings.md is out of date from line {}:\n  declared: {}\n  written:  {}\n\
-             Write it again: cargo run -- config reference > docs/settings.md",
+            "docs/reference/settings.md is out of date from line {}:\n  declared: {}\n  written:  {}\n\
+             Write it again: cargo run -- config reference > docs/reference/settings.md",
             at + 1,
             line(&page, at),
             line(docs, at)

@@ -1,6 +1,6 @@
 //! What a setting is: a name, a type, what it may be and what it means.
 //!
-//! Each section declares its settings once, next to its struct, by [`Section::declare`]. The check at start and `docs/settings.md` are both
+//! Each section declares its settings once, next to its struct, by [`Section::declare`]. The check at start and `docs/reference/settings.md` are both
 //! made from these declarations, so neither can say what the other does not.
 //!
 //! A table in plain code, not a derive macro: `schemars` knows neither ranges of times nor rules between two settings, and would leave the check

@@ -153,7 +153,7 @@ fn alerts() -> Vec<(String, String)> {
 #[test]
 fn every_alert_says_what_to_do() {
     let text = fs::read_to_string(format!("{DEPLOY}/prometheus/alerts.yml")).expect("the alerts");
-    let docs = include_str!("../../docs/operating.md");
+    let docs = include_str!("../../docs/operating/alerts.md");
     let named = |prefix: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix(prefix));
         lines.map(str::to_owned).collect()
@@ -162,13 +162,13 @@ fn every_alert_says_what_to_do() {
     let runbooks = named("runbook: ");
     let headings: Vec<&str> = docs
         .lines()
-        .filter_map(|line| line.strip_prefix("### "))
+        .filter_map(|line| line.strip_prefix("## "))
         .filter(|heading| heading.starts_with("Bankrefresh"))
         .collect();
     assert_eq!(alerts, headings, "in the same order");
     let expected: Vec<String> = alerts
         .iter()
-        .map(|alert| format!("docs/operating.md#{}", alert.to_lowercase()))
+        .map(|alert| format!("docs/operating/alerts.md#{}", alert.to_lowercase()))
         .collect();
     assert_eq!(runbooks, expected);
 }

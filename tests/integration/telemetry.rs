@@ -197,7 +197,7 @@ async fn senders_decide_on_their_traces_and_the_ratio_on_the_others() {
     }
 }
 
-/// The spans by parent and time, as docs/operating.md shows them.
+/// The spans by parent and time, as docs/operating/monitor.md shows them.
 fn tree(spans: &[Span]) -> String {
     let mut children: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     for span in spans {

@@ -2,6 +2,7 @@
 //!
 //! Most of it goes by the text of `src/`, without the tests in it. `cargo test --test layout -- --nocapture` prints the figures.
 
+mod pages;
 mod source;
 mod words;
 

@@ -225,7 +225,7 @@ mod tests {
     fn every_metric_is_documented_with_its_labels_and_nothing_else() {
         let (made, shown) = shown_after_everything();
         assert_eq!(shown.len(), made, "this test counts each: {shown:#?}");
-        let docs = include_str!("../../../docs/operating.md");
+        let docs = include_str!("../../../docs/reference/metrics.md");
         let table = docs.split("| metric |").nth(1).expect("the table of metrics");
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
         let words =
