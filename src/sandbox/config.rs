@@ -41,7 +41,7 @@ pub struct SandboxConfig {
     pub redirect_url: RedirectUrl,
     /// Takes callback URLs that begin with `http://127.0.0.1` beside those with `https`.
     pub allow_http_callbacks: bool,
-    /// Whether the ids of the table in [the module's documentation](super) pick a behaviour.
+    /// Whether the ids of the table in `docs/sandbox.md` pick a behaviour.
     pub ids_pick_behaviour: bool,
     /// What a connection does that has no script and whose id picks none.
     pub default_script: Script,

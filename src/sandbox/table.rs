@@ -1,4 +1,4 @@
-//! What a connection does by its id alone. The table is in the module's documentation.
+//! What a connection does by its id alone. `docs/sandbox.md` has the table.
 
 use std::time::Duration;
 

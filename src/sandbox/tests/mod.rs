@@ -5,6 +5,7 @@ mod by_hand;
 mod faults;
 mod gateway;
 mod oauth;
+mod page;
 mod random;
 mod tasks;
 mod time;
