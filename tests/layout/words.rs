@@ -1,10 +1,10 @@
-//! One thing has one word: the words in bold in `docs/concepts.md` are found nowhere else.
+//! One thing has one word: the words in bold in `docs/reference/words.md` are found nowhere else.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PAGE: &str = "docs/concepts.md";
+const PAGE: &str = "docs/reference/words.md";
 
 /// Where the words may not be.
 const SEARCHED: [&str; 16] = [
