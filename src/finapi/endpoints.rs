@@ -165,7 +165,7 @@ impl FinApi {
     async fn transactions(&self, context: QueryContext<'_>, wanted: &PageQuery) -> Result<Page, Interrupt> {
         let ids: Vec<String> = wanted.accounts.iter().map(AccountId::to_string).collect();
         let query = format!(
-            "view=bankView&accountIds={}&minImportDate={}&order=id,ASC&perPage={}&page={}",
+            "view=bankView&accountIds={}&minImportDate={}&order=id,asc&perPage={}&page={}",
             ids.join(","),
             wire::german_day(wanted.since.max(Timestamp::UNIX_EPOCH)),
             self.settings.page_size,

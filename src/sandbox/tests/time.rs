@@ -104,13 +104,3 @@ async fn a_token_dies_before_or_after_a_call() {
         assert_ne!(probe.token("anna").await, token);
     }
 }
-
-#[test]
-fn the_faults_of_the_documentation_are_read() {
-    let documentation = include_str!("../mod.rs");
-    let toml = documentation.split("//! ```toml\n").nth(1).expect("an example");
-    let toml = toml.split("//! ```\n").next().expect("its end");
-    let toml = toml.replace("//! ", "").replace("//!\n", "\n");
-    let config = SandboxConfig::from_toml(&toml).expect("settings");
-    assert_eq!(config.faults.len(), 7);
-}
