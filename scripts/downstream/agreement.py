@@ -54,7 +54,7 @@ def section(title):
 
 def arms(function):
     body = re.search(rf"pub fn {function}\(.*?\n    \}}\n", EVENT, re.DOTALL)[0]
-    return dict(re.findall(r'Self::(\w+)\(_\) => "([^"]+)"', body))
+    return dict(re.findall(r'EventKind::(\w+)\(_\) => "([^"]+)"', body))
 
 
 def first_column(text):
