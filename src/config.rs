@@ -21,7 +21,7 @@ use crate::refresh::event::Transactions;
 use crate::refresh::schedule::{Polling, Retry};
 use crate::refresh::{Limits, Policy};
 use crate::setting::{Declared, NotAllowed, Section, Setting};
-use crate::{admin, callbacks, telemetry, worker};
+use crate::{admin, callbacks, console, telemetry, worker};
 
 /// Every setting. A section that is left out has its defaults, apart from `finapi`, which has none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -39,6 +39,7 @@ pub struct Config<FinApi = Option<finapi::Settings>> {
     pub callbacks: callbacks::Settings,
     pub events: Transactions,
     pub admin: admin::Settings,
+    pub console: console::Settings,
     pub telemetry: telemetry::Settings,
 }
 
@@ -122,6 +123,7 @@ impl Config {
             callbacks: config.callbacks,
             events: config.events,
             admin: config.admin,
+            console: config.console,
             telemetry: config.telemetry,
         })
     }
@@ -140,6 +142,7 @@ impl Config {
             Described::of(&self.callbacks),
             Described::of(&self.events),
             Described::of(&self.admin),
+            Described::of(&self.console),
             Described::of(&self.telemetry),
         ];
         before.into_iter().chain(finapi).chain(after).collect()

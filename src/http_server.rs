@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -51,6 +51,10 @@ pub enum PerAddress {
     AllBut(Networks),
 }
 
+/// Who a request's connection is from, among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// Serves a router until the process ends.
 pub async fn serve(listener: TcpListener, router: Router, per_address: PerAddress) -> Infallible {
     let router = router.layer(from_fn(in_time));
@@ -68,14 +72,15 @@ pub async fn serve(listener: TcpListener, router: Router, per_address: PerAddres
         if let Some(admitted) = connections.admit(address.ip(), permit) {
             let router = router.clone();
             tokio::spawn(async move {
-                serve_one(stream, router).await;
+                serve_one(stream, router, Peer(address.ip())).await;
                 drop(admitted);
             });
         }
     }
 }
 
-async fn serve_one(stream: TcpStream, router: Router) {
+async fn serve_one(stream: TcpStream, router: Router, peer: Peer) {
+    let router = router.layer(Extension(peer));
     // With HTTP/2 it would wait for the first bytes, without a limit, to find out the version.
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder

@@ -34,7 +34,7 @@
 //! | [`finapi`] | the client: endpoints, tokens, limits, the circuit breaker. It turns responses into facts and classified failures |
 //! | [`callbacks`] | what finAPI calls |
 //! | [`worker`] | owns the refreshes in flight. Its scheduler is pure, too |
-//! | [`admin`] | what operators ask |
+//! | [`admin`], [`console`] | what operators ask, and what they look at |
 //! | [`config`], [`cli`] | the settings of all sections, and the program |
 //! | `fuzzing` | what reads bytes from outside, for `tests/fuzz`; only with the feature of that name |
 //!
@@ -82,6 +82,7 @@ pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod finapi;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -15,6 +15,8 @@ pub const BODY_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX;
 pub const WAKE_UP_BYTES_MAX: usize = 36;
 /// The bytes of what workers say of a password: a version, what is said, the worker, a hash and a signature.
 pub const PASSWORD_MESSAGE_BYTES: usize = 1 + 1 + 8 + 16 + 32;
+/// The most bytes of a worker's status. A usual one has about 1,000.
+pub const STATUS_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of what finAPI sends to the listener for callbacks and notifications.
 pub const NOTIFICATION_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of all headers of a message that is published. They must fit one frame, and RabbitMQ 4.1 allows frames to be as small
@@ -102,7 +104,7 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 39] = [
+pub const ALL: [Limit; 40] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of a wake-up", WAKE_UP_BYTES_MAX, "bytes"),
@@ -111,6 +113,7 @@ pub const ALL: [Limit; 39] = [
         PASSWORD_MESSAGE_BYTES,
         "bytes",
     ),
+    limit("body of a worker's status", STATUS_BYTES_MAX, "bytes"),
     limit("body of a callback or a notification", NOTIFICATION_BYTES_MAX, "bytes"),
     limit("body that is taken off the broker", BODY_BYTES_MAX, "bytes"),
     limit("`command_id`", 36, "characters"),

@@ -247,6 +247,12 @@ impl Topology {
         self.name("wake")
     }
 
+    /// The exchange of what workers say of themselves, for whoever looks on. Nobody has to.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.name("status")
+    }
+
     /// The name of the broker's user for one part of the platform.
     #[must_use]
     pub fn user(&self, part: &str) -> String {
@@ -268,6 +274,7 @@ impl Topology {
             exchange(self.delay(), ExchangeKind::Direct, None),
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
             exchange(self.wake(), ExchangeKind::Fanout, None),
+            exchange(self.status(), ExchangeKind::Fanout, None),
         ]
     }
 

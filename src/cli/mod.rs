@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod config;
+mod console;
 mod dead_letters;
 mod demo;
 #[cfg(feature = "fuzzing")]
@@ -48,6 +49,8 @@ enum Command {
     Send(send::Args),
     /// Print events as they come
     Watch(watch::Args),
+    /// Serve a web page on what workers do
+    Console(console::Args),
     /// What could not be understood or killed workers, and what to do with it
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -103,6 +106,7 @@ impl Cli {
             Command::Worker => worker::run(load_with_finapi(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
+            Command::Console(args) => console::run(args, load(self.config)?).await,
             Command::DeadLetters(command) => dead_letters::run(command, &load(self.config)?).await,
             Command::Topology(command) => topology::run(&command, &load(self.config)?).await,
             Command::Demo(args) => demo::run(args).await,

@@ -59,13 +59,14 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
     let worker = Worker::new(WorkerParts {
         broker: broker.clone(),
         finapi,
-        topology,
+        topology: topology.clone(),
         policy,
         settings: config.worker,
         clock: Clock::System,
         seed: fastrand::u64(..),
     });
     tokio::spawn(worker::observe(worker.handle()));
+    tokio::spawn(worker::report(worker.handle(), broker.clone(), topology));
     if let Some(address) = config.admin.listen {
         let listener = TcpListener::bind(address).await?;
         let handle = worker.handle();

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -56,8 +57,9 @@ impl Worker {
     }
 
     /// What came back too often is not even read, because reading may be what kills workers.
-    fn read(&self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
-        let topology = &self.context.topology;
+    fn read(&mut self, delivery: &Delivery, receipt: &Receipt, now: Now) -> Content {
+        let context = Arc::clone(&self.context);
+        let topology = &context.topology;
         if let Some(reason) = &delivery.flaw {
             let outgoing = message::dead_letter(topology, delivery, reason, now.time);
             return forward(outgoing, Fate::DeadLettered, reason.clone());
@@ -114,8 +116,8 @@ impl Worker {
         }
     }
 
-    fn count_arrival(&self, refresh: &Refresh, delivery: &Delivery, now: Now) {
-        let since = |moment: Timestamp| now.time.duration_since(moment).try_into().unwrap_or_default();
+    fn count_arrival(&mut self, refresh: &Refresh, delivery: &Delivery, now: Now) {
+        let since = |moment: Timestamp| Duration::try_from(now.time.duration_since(moment)).unwrap_or_default();
         if delivery.queue == self.context.topology.steps() {
             self.context.metrics.resumed(since(refresh.due_at));
             if let Some(parked_at) = message::parked_at(&delivery.message) {
@@ -124,6 +126,11 @@ impl Worker {
         } else {
             let age = since(refresh.requested_at);
             self.context.metrics.command_taken(age, refresh.envelope.interactive);
+            let lane = match refresh.envelope.interactive {
+                true => &mut self.taken.interactive,
+                false => &mut self.taken.background,
+            };
+            *lane = age.as_secs().cast_signed();
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod fate;
 mod others;
 mod poll_planner;
 mod publication;
+mod report;
 mod run;
 mod running_tasks;
 mod scheduler;
@@ -41,11 +42,12 @@ use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
 use poll_planner::PollPlanner;
+pub use report::{REPORT_INTERVAL, REPORT_NAME, Report, report};
 use running_tasks::RunningTasks;
 use scheduler::{Action, Now, PublishEnd, Receipt, Run, RunEnd, RunId, Scheduler, Shares};
 pub use settings::Settings;
 use starts::Starts;
-pub use status::{Handle, Status, observe};
+pub use status::{Handle, Held, Status, Taken, observe};
 use subscriptions::destination;
 pub use subscriptions::subscriptions;
 use watchdog::Watchdog;
@@ -106,6 +108,7 @@ pub struct Worker {
     /// What is to be said to other workers.
     to_others: mpsc::Receiver<ToOthers>,
     watchdog: Arc<Watchdog>,
+    taken: Taken,
     /// Requests for the status.
     status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
     handle: Handle,
@@ -163,6 +166,7 @@ impl Worker {
             version,
             to_others,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
+            taken: Taken::default(),
             status_requests,
             handle: Handle(handle),
         }
@@ -377,12 +381,13 @@ impl Worker {
                 .backlog()
                 .next()
                 .map_or(0, |refresh| time.duration_since(refresh.requested_at).as_secs()),
+            taken_after_seconds: self.taken,
             finapi_calls: self.context.finapi.calls(),
             refusals: self.context.refusals.load(Ordering::Relaxed),
             ..Status::default()
         };
         for refresh in scheduler.held() {
-            let phase = status.held.entry(refresh.phase.name()).or_default();
+            let phase = status.held.entry(refresh.phase.name().into()).or_default();
             phase.count += 1;
             let age = time.duration_since(refresh.phase_since).as_secs();
             phase.oldest_seconds = phase.oldest_seconds.max(age);

@@ -1,9 +1,10 @@
 //! What a worker says of itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -17,7 +18,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a worker holds, without anything personal.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Status {
     /// It is stopping.
     pub draining: bool,
@@ -41,16 +43,29 @@ pub struct Status {
     pub backlog: usize,
     /// How long ago the oldest of them was requested, in seconds.
     pub backlog_oldest_seconds: i64,
+    /// How long ago the command was requested that was taken last from each lane, in seconds, when it was taken.
+    pub taken_after_seconds: Taken,
     /// The calls of finAPI.
     pub finapi_calls: Calls,
     /// How often, since the worker started, the broker refused an event and its refresh was parked.
     pub refusals: u64,
     /// Refreshes held, by phase.
-    pub held: BTreeMap<&'static str, Held>,
+    pub held: BTreeMap<Cow<'static, str>, Held>,
+}
+
+/// How long commands waited in their lanes, in seconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Taken {
+    /// In the interactive lane.
+    pub interactive: i64,
+    /// In the background lane.
+    pub background: i64,
 }
 
 /// Refreshes held in one phase.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Held {
     /// How many.
     pub count: usize,

@@ -180,7 +180,7 @@ async fn each_user_may_do_its_part_and_no_more() {
     };
     let of = |part: &str| ["events", "unhandled"].map(|queue| format!("{prefix}-{part}.{queue}"));
     let queues: Vec<String> = topology.queues().into_iter().map(|queue| queue.name).collect();
-    for part in ["worker", "sender", "watch", "frontend", "bookkeeping"] {
+    for part in ["worker", "sender", "watch", "console", "frontend", "bookkeeping"] {
         let url = login(rabbit, &prefix, part).await;
         let connection = Connection::connect(&url, ConnectionProperties::default())
             .await

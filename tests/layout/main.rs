@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SOURCES, Source, functions, names_after};
 
 /// The top-level modules from the ground up. Each may import those before it, and none after it.
-const FLOORS: [&str; 23] = [
+const FLOORS: [&str; 24] = [
     // The ground: nothing of ours is imported here.
     "proto",
     "clock",
@@ -36,6 +36,7 @@ const FLOORS: [&str; 23] = [
     "worker",
     // The program around it.
     "admin",
+    "console",
     "config",
     "cli",
     // Names the readers of all floors, for tests/fuzz.

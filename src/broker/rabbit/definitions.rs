@@ -18,7 +18,7 @@ const NOTHING: &str = "^$";
 #[must_use]
 pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     let vhost = settings.url.vhost();
-    let mut users = vec![worker(topology), sender(topology), watch(topology)];
+    let mut users = vec![worker(topology), sender(topology), watch(topology), console(topology)];
     users.extend(CONSUMERS.iter().map(|consumer| consumer.user(topology)));
     let queues = topology.queues();
     let definitions = Definitions {
@@ -36,7 +36,7 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
-/// Takes commands and states, publishes states, events, dead letters and wake-ups, requeues commands, and has a queue of
+/// Takes commands and states, publishes states, events, dead letters, wake-ups and its status, requeues commands, and has a queue of
 /// its own for wake-ups.
 fn worker(topology: &Topology) -> User {
     let own = consume::ephemeral_prefix(&topology.wake());
@@ -47,6 +47,7 @@ fn worker(topology: &Topology) -> User {
         topology.events(),
         topology.dead_letters(),
         topology.wake(),
+        topology.status(),
     ];
     let takes = [
         topology.interactive(),
@@ -155,12 +156,22 @@ impl Consumer {
 /// Runs `bankrefresh watch`, which reads all events from a queue for as long as it runs. Binding a queue takes writing to it and reading from the
 /// exchange.
 fn watch(topology: &Topology) -> User {
-    let own = consume::ephemeral_prefix(&topology.events());
+    listener(topology, "watch", &[topology.events()])
+}
+
+/// Runs `bankrefresh console`, which also reads what workers say of themselves.
+fn console(topology: &Topology) -> User {
+    listener(topology, "console", &[topology.events(), topology.status()])
+}
+
+fn listener(topology: &Topology, part: &str, exchanges: &[String]) -> User {
+    let own: Vec<String> = exchanges.iter().map(|name| consume::ephemeral_prefix(name)).collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
     User {
-        name: topology.user("watch"),
-        configure: pattern(&[], &[&own]),
-        write: pattern(&[], &[&own]),
-        read: pattern(&[topology.events()], &[&own]),
+        name: topology.user(part),
+        configure: pattern(&[], &own),
+        write: pattern(&[], &own),
+        read: pattern(exchanges, &own),
     }
 }
 

@@ -1,0 +1,45 @@
+//! `bankrefresh console`
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use super::{Ended, reachable};
+use crate::broker::rabbit;
+use crate::broker::topology::Topology;
+use crate::config::Config;
+use crate::console::{Console, subscriptions};
+
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// Where to serve it; any other address than loopback needs console.password or a proxy's header
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// No event is larger.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+pub(super) async fn run(args: Args, config: Config) -> Ended {
+    super::log_warnings(&config.telemetry);
+    let address = args.listen.unwrap_or(config.console.listen);
+    // Before anybody can connect.
+    config.console.check(address)?;
+    let listener = TcpListener::bind(address).await?;
+    let topology = Topology::new(&config.amqp.prefix);
+    let amqp = rabbit::Settings {
+        body_max: EVENT_BYTES_MAX,
+        ..config.amqp.named("console")
+    };
+    let (_rabbit, broker_events) = rabbit::connect(amqp, topology.clone(), subscriptions(&topology))?;
+    println!("The console is at http://{}", reachable(listener.local_addr()?));
+    let console = Console {
+        settings: config.console,
+        broker_events,
+        topology,
+    };
+    console.serve(listener).await?;
+    Ok(ExitCode::SUCCESS)
+}

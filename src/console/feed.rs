@@ -1,0 +1,56 @@
+//! Takes in what the broker brings.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::memory::Feed;
+use super::{Shared, event};
+use crate::broker::topology::Topology;
+use crate::broker::{BrokerEvent, BrokerEvents, Delivery};
+use crate::limits::STATUS_BYTES_MAX;
+use crate::plain::plain;
+use crate::worker::{REPORT_NAME, Report};
+
+/// Takes in what comes, until the broker client ends.
+pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, topology: Topology) {
+    while let Some(broker_event) = broker_events.recv().await {
+        let now = Timestamp::now();
+        match broker_event {
+            BrokerEvent::Connected { .. } => shared.change(|memory| memory.feed = Feed::Up { since: now }),
+            BrokerEvent::Disconnected { reason, .. } => {
+                let reason = plain(&reason).into_owned();
+                shared.change(|memory| memory.feed = memory.feed.lost(reason, now));
+            }
+            BrokerEvent::Delivery(delivery) => take(&shared, &delivery, &topology, now),
+        }
+    }
+    let reason = "the broker client has ended".to_owned();
+    shared.change(|memory| memory.feed = memory.feed.lost(reason, Timestamp::now()));
+}
+
+fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestamp) {
+    if delivery.queue == topology.status() {
+        if let Some(report) = report(delivery) {
+            shared.change(|memory| memory.reported(report, now));
+        }
+        return;
+    }
+    let seen = match delivery.flaw {
+        None => event::read(&delivery.message),
+        Some(_) => None,
+    };
+    shared.change(|memory| match seen {
+        Some(seen) => memory.seen(seen, now),
+        None => memory.unreadable += 1,
+    });
+}
+
+fn report(delivery: &Delivery) -> Option<Report> {
+    let message = &delivery.message;
+    let is_report = message.properties.kind.as_deref() == Some(REPORT_NAME);
+    if !is_report || message.body.len() > STATUS_BYTES_MAX {
+        return None;
+    }
+    serde_json::from_slice(&message.body).ok()
+}

@@ -1,0 +1,137 @@
+//! The workers that report, and those that stopped doing so lately.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::minutes::Sample;
+use crate::worker::{REPORT_INTERVAL, Report};
+
+/// A worker that was quiet for longer is gone.
+const QUIET_MAX: Duration = REPORT_INTERVAL.saturating_mul(3);
+
+/// How long a worker that is gone is shown.
+const SHOWN: Duration = Duration::from_secs(15 * 60);
+
+/// The most workers that are remembered.
+const WORKERS_MAX: usize = 500;
+
+/// Every worker, by its id.
+#[derive(Debug, Default)]
+pub(in crate::console) struct Workers(BTreeMap<Uuid, Worker>);
+
+/// A worker.
+#[derive(Clone, Debug)]
+pub(in crate::console) struct Worker {
+    pub(in crate::console) report: Report,
+    pub(in crate::console) seen_at: Timestamp,
+}
+
+/// Whether a worker is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::console) enum Life {
+    Works,
+    /// It said that it was stopping.
+    Stops,
+    /// It has not reported for some time, and has not said why.
+    Gone,
+}
+
+impl Worker {
+    fn quiet(&self, now: Timestamp) -> Duration {
+        now.duration_since(self.seen_at).try_into().unwrap_or_default()
+    }
+
+    pub(in crate::console) fn life(&self, now: Timestamp) -> Life {
+        match (self.report.status.draining, self.quiet(now) > QUIET_MAX) {
+            (true, _) => Life::Stops,
+            (false, true) => Life::Gone,
+            (false, false) => Life::Works,
+        }
+    }
+
+    /// How many refreshes it has in flight.
+    pub(in crate::console) fn in_flight(&self) -> u64 {
+        let status = &self.report.status;
+        let held: usize = status.held.values().map(|held| held.count).sum();
+        let all = held + status.running + status.runnable + status.awaiting_token + status.publishing + status.backlog;
+        all as u64
+    }
+}
+
+impl Workers {
+    pub(super) fn reported(&mut self, report: Report, now: Timestamp) {
+        self.0.retain(|_, worker| worker.quiet(now) < SHOWN);
+        if self.0.len() < WORKERS_MAX || self.0.contains_key(&report.worker) {
+            self.0.insert(report.worker, Worker { report, seen_at: now });
+        }
+    }
+
+    pub(in crate::console) fn all(&self) -> impl Iterator<Item = &Worker> {
+        self.0.values()
+    }
+
+    /// Those that report.
+    pub(in crate::console) fn living(&self, now: Timestamp) -> impl Iterator<Item = &Worker> {
+        self.0.values().filter(move |worker| worker.quiet(now) <= QUIET_MAX)
+    }
+
+    /// The newest report of a worker that lives: what it says of queues holds for all.
+    pub(in crate::console) fn newest(&self, now: Timestamp) -> Option<&Report> {
+        let newest = self.living(now).max_by_key(|worker| worker.seen_at);
+        newest.map(|worker| &worker.report)
+    }
+
+    /// How many messages wait in a queue.
+    pub(in crate::console) fn depth(&self, queue: &str, now: Timestamp) -> Option<u32> {
+        self.newest(now)?.queues.get(queue).copied()
+    }
+
+    pub(super) fn sample(&self, now: Timestamp) -> Sample {
+        let depth = |queue| self.depth(queue, now).unwrap_or(0);
+        Sample {
+            interactive: depth("commands.interactive"),
+            background: depth("commands.background"),
+            in_flight: self.living(now).map(Worker::in_flight).sum(),
+            parked: depth("delay"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_quiet_is_gone_unless_it_said_so() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let mut workers = Workers::default();
+        let mut stops = Report {
+            worker: Uuid::from_u128(2),
+            ..Report::default()
+        };
+        stops.status.draining = true;
+        workers.reported(
+            Report {
+                worker: Uuid::from_u128(1),
+                ..Report::default()
+            },
+            at(100),
+        );
+        workers.reported(stops, at(100));
+        let lives = |workers: &Workers, now| workers.all().map(|worker| worker.life(now)).collect::<Vec<_>>();
+        assert_eq!(lives(&workers, at(110)), [Life::Works, Life::Stops]);
+        assert_eq!(lives(&workers, at(120)), [Life::Gone, Life::Stops]);
+        assert_eq!(workers.living(at(120)).count(), 0);
+        workers.reported(
+            Report {
+                worker: Uuid::from_u128(3),
+                ..Report::default()
+            },
+            at(2000),
+        );
+        assert_eq!(lives(&workers, at(2000)), [Life::Works], "the others are forgotten");
+    }
+}

@@ -1,0 +1,88 @@
+//! The console: a web page on what workers do, made from the events and statuses that pass by while it runs. Nothing else may be in here.
+
+mod event;
+mod feed;
+mod guard;
+mod memory;
+mod pages;
+mod server;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::broker::topology::Topology;
+use crate::broker::{BrokerEvents, Subscription};
+use memory::Memory;
+pub use settings::{NotSafe, Settings};
+
+/// What a console consumes. It can do without the statuses: a broker of an older release has no exchange for them.
+#[must_use]
+pub fn subscriptions(topology: &Topology) -> Vec<Subscription> {
+    let ephemeral = |exchange, key: &str, optional| Subscription::Ephemeral {
+        exchange,
+        keys: vec![key.to_owned()],
+        optional,
+    };
+    vec![
+        ephemeral(topology.events(), "#", false),
+        ephemeral(topology.status(), "", true),
+    ]
+}
+
+/// What a console is made of.
+#[derive(Debug)]
+pub struct Console {
+    /// How it is served.
+    pub settings: Settings,
+    /// What [`subscriptions`] bring.
+    pub broker_events: BrokerEvents,
+    /// Names what they come from.
+    pub topology: Topology,
+}
+
+impl Console {
+    /// Serves the console until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// The address is not safe to listen at without a password, or is taken.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), NotSafe> {
+        let address = listener
+            .local_addr()
+            .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.settings.check(address)?;
+        let shared = Arc::new(Shared::new(&self.settings));
+        tokio::spawn(feed::run(Arc::clone(&shared), self.broker_events, self.topology));
+        match server::serve(listener, self.settings, shared).await {}
+    }
+}
+
+/// What the feed writes and the pages read.
+#[derive(Debug)]
+struct Shared {
+    memory: Mutex<Memory>,
+    /// Grows with each change.
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            memory: Mutex::new(Memory::new(settings.refreshes_max)),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Memory)) {
+        change(&mut self.memory());
+        self.changed.send_modify(|version| *version += 1);
+    }
+}

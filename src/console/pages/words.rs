@@ -1,0 +1,107 @@
+//! What outcomes are called, and what to do about a failure.
+
+use maud::{Markup, html};
+
+use crate::proto::{FailureReason, UpdateOrigin, UserActionReason};
+
+pub(in crate::console) fn origin_name(origin: UpdateOrigin) -> &'static str {
+    match origin {
+        UpdateOrigin::Silent => "silent",
+        UpdateOrigin::UserActed => "user acted",
+        UpdateOrigin::AlreadyFresh => "already fresh",
+        UpdateOrigin::Batch => "batch",
+        UpdateOrigin::Unspecified => "updated",
+    }
+}
+
+pub(super) fn asked_name(reason: UserActionReason) -> &'static str {
+    match reason {
+        UserActionReason::EditSavedSettings => "to edit saved settings",
+        UserActionReason::Immediate => "at once",
+        UserActionReason::DuringUpdate => "in the middle of the update",
+        UserActionReason::BatchUpdate => "by finAPI's batch update",
+        UserActionReason::Unspecified => "",
+    }
+}
+
+pub(in crate::console) fn reason_name(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::BankRejected => "bank rejected",
+        FailureReason::UserAborted => "user aborted",
+        FailureReason::WebFormExpired => "web form expired",
+        FailureReason::WebFormFailed => "web form failed",
+        FailureReason::UpdateFailed => "update failed",
+        FailureReason::RequestRejected => "request rejected",
+        FailureReason::NotFound => "not found",
+        FailureReason::NotSupported => "not supported",
+        FailureReason::UserUnauthorized => "user unauthorized",
+        FailureReason::UserLocked => "user locked",
+        FailureReason::ClientUnauthorized => "client unauthorized",
+        FailureReason::ConnectionLocked => "connection locked",
+        FailureReason::FinapiUnavailable => "finapi unavailable",
+        FailureReason::UnexpectedResponse => "unexpected response",
+        FailureReason::TimedOut => "timed out",
+        FailureReason::Internal => "internal",
+        FailureReason::Unspecified => "failed",
+    }
+}
+
+/// What to do, in the words of `docs/reference/events.md`; what is in backquotes is code.
+fn advice_text(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::BankRejected => "The bank credentials are usually wrong: show `bank_message`; `edit_saved_settings` lets the user correct them. Do not try again without the user.",
+        FailureReason::UserAborted => "Nothing, until the user wants to.",
+        FailureReason::WebFormExpired => "Ask the user to come back.",
+        FailureReason::WebFormFailed => "Show `bank_message` and let the user try again.",
+        FailureReason::UpdateFailed => "`finapi_code` says more. If it is not retryable, try once with the user there.",
+        FailureReason::RequestRejected => "`message` names the field that finAPI refuses. Correct the sender.",
+        FailureReason::NotFound => "The connection is gone, or `profile_id` is unknown. Stop refreshing it.",
+        FailureReason::NotSupported => "finAPI cannot do this with this bank. Stop refreshing it.",
+        FailureReason::UserUnauthorized => "The finAPI user's password or `access_token` is wrong, has ended, or is missing.",
+        FailureReason::UserLocked => "Have the finAPI user unlocked.",
+        FailureReason::ClientUnauthorized => "Inform bankrefresh's operator: finAPI refuses the platform's client, or something that it asks for.",
+        FailureReason::ConnectionLocked => "Another update held the connection all the time. Try later.",
+        FailureReason::FinapiUnavailable => "finAPI is not available, or the platform's credential service. Try later.",
+        FailureReason::UnexpectedResponse => "Try later. If it stays, ask finAPI with `finapi_request_id`.",
+        FailureReason::TimedOut => "Try later.",
+        FailureReason::Internal => "Try later. Inform bankrefresh's operator, with `command_id`.",
+        FailureReason::Unspecified => "",
+    }
+}
+
+/// The same as HTML.
+pub(super) fn advice(reason: FailureReason) -> Markup {
+    html! {
+        @for (place, text) in advice_text(reason).split('`').enumerate() {
+            @if place % 2 == 1 { code { (text) } } @else { (text) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_what_the_events_page_says() {
+        let page = include_str!("../../../docs/reference/events.md");
+        let section = page.split("\n## When a refresh fails\n").nth(1).expect("the section");
+        let section = section.split("\n## ").next().expect("its text");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<(&str, &str)> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split(" | ").collect();
+                (
+                    cells[0].trim_end_matches('`'),
+                    cells[cells.len() - 1].trim_end_matches(" |"),
+                )
+            })
+            .collect();
+        assert!(rows.len() >= 16, "{rows:?}");
+        for (name, text) in rows {
+            let reason = FailureReason::from_str_name(&format!("FAILURE_REASON_{name}")).expect(name);
+            assert_eq!(advice_text(reason), text, "{name}");
+            assert_eq!(reason_name(reason), name.to_lowercase().replace('_', " "));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Where the console is served, who may see it, and how much it remembers.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use crate::setting::{Declared, Networks, Section};
+
+/// The fewest characters of the password: nothing else slows guesses down.
+const PASSWORD_CHARACTERS_MIN: usize = 12;
+
+/// The console (section `console`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "`declare` says what each field means")]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub password: Option<Secret>,
+    pub trusted_proxies: Option<Networks>,
+    pub user_header: Option<String>,
+    pub actions: bool,
+    pub refreshes_max: usize,
+    pub trace_url: Option<String>,
+}
+
+/// An address that others may reach, with nothing that keeps them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is not loopback, so the console needs console.password, or console.user_header with console.trusted_proxies"
+)]
+pub struct NotSafe(SocketAddr);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8532)),
+            password: None,
+            trusted_proxies: None,
+            user_header: None,
+            actions: false,
+            refreshes_max: 20_000,
+            trace_url: None,
+        }
+    }
+}
+
+impl Section for Settings {
+    const NAME: &'static str = "console";
+    const TITLE: &'static str = "the web page on what workers do";
+    const NOTE: &'static str =
+        "Of `bankrefresh console`, see [the console](../operating/console.md). A worker does not use it.";
+
+    fn declare(&self, list: &mut Declared) {
+        list.any(
+            "listen",
+            &self.listen,
+            "Where the console is served, without TLS. `--listen` goes before it. An address that is not loopback needs a password, or a proxy's \
+             header.",
+        )
+        .and(self.check(self.listen).is_ok(), "loopback, unless there is a password or a proxy's header");
+        let is_long = |password: &Secret| password.expose().chars().count() >= PASSWORD_CHARACTERS_MIN;
+        list.any(
+            "password",
+            &self.password,
+            "What a visitor types, with any name (HTTP Basic). Put a proxy with TLS in front where the network is not yours.",
+        )
+        .and(
+            self.password.as_ref().is_none_or(is_long),
+            format!("{PASSWORD_CHARACTERS_MIN} characters or more"),
+        );
+        list.any(
+            "trusted_proxies",
+            &self.trusted_proxies,
+            "The proxies that may name a user by `console.user_header`, for instance `10.0.0.0/8, 192.0.2.7`.",
+        );
+        list.any(
+            "user_header",
+            &self.user_header,
+            "The header by which such a proxy names the user that it has let in, for instance `x-forwarded-user`. Every request needs it then.",
+        )
+        .and(
+            self.user_header.is_some() == self.trusted_proxies.is_some(),
+            "given together with `console.trusted_proxies`",
+        )
+        .and(
+            self.user_header.as_ref().is_none_or(|name| name.parse::<http::HeaderName>().is_ok()),
+            "the name of a header",
+        );
+        self.declare_contents(list);
+    }
+}
+
+impl Settings {
+    fn declare_contents(&self, list: &mut Declared) {
+        list.any(
+            "actions",
+            &self.actions,
+            "Whether visitors may replay and discard dead letters, as far as the console's RabbitMQ user may.",
+        );
+        list.within(
+            "refreshes_max",
+            self.refreshes_max,
+            100..=200_000,
+            "How many refreshes the console remembers, at most 2 KB each; then the ones go that were quiet for longest.",
+        );
+        let is_url = |url: &String| {
+            let is_http = url.starts_with("https://") || url.starts_with("http://");
+            is_http && url.contains("{trace_id}")
+        };
+        list.any(
+            "trace_url",
+            &self.trace_url,
+            "Where a trace is shown, for instance `http://127.0.0.1:16686/trace/{trace_id}`. Without it there are no links to traces.",
+        )
+        .and(
+            self.trace_url.as_ref().is_none_or(is_url),
+            "a URL with `{trace_id}` in it",
+        );
+    }
+
+    /// Whether it is safe to listen there.
+    ///
+    /// # Errors
+    ///
+    /// Others can reach the address, and nothing keeps them out.
+    pub fn check(&self, address: SocketAddr) -> Result<(), NotSafe> {
+        if address.ip().is_loopback() || self.is_guarded() {
+            return Ok(());
+        }
+        Err(NotSafe(address))
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        self.password.is_some() || self.user_header.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_let_in_only_by_a_password_or_a_proxy() {
+        let [loopback, all] = ["127.0.0.1:1", "0.0.0.0:1"].map(|text| text.parse().expect("an address"));
+        let open = Settings::default();
+        assert_eq!(open.check(loopback), Ok(()));
+        assert_eq!(open.check(all), Err(NotSafe(all)));
+        let password = Some("a-long-password".parse().expect("a secret"));
+        let guarded = Settings {
+            password,
+            ..Settings::default()
+        };
+        assert_eq!(guarded.check(all), Ok(()));
+        let user_header = Some("x-user".to_owned());
+        let behind = Settings {
+            user_header,
+            ..Settings::default()
+        };
+        assert_eq!(behind.check(all), Ok(()));
+    }
+}
