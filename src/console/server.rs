@@ -25,7 +25,6 @@ use super::memory::{Refresh, Search};
 use super::pages::{self, Tab};
 use super::{Settings, Shared};
 use crate::http_server::{self, PerAddress};
-use crate::setting::Networks;
 
 /// The most pages that are kept up to date at once.
 const STREAMS_MAX: usize = 64;
@@ -49,7 +48,7 @@ struct Site {
 }
 
 pub(super) async fn serve(listener: TcpListener, settings: Settings, shared: Arc<Shared>) -> Infallible {
-    let proxies = settings.trusted_proxies.clone().unwrap_or_else(Networks::default);
+    let proxies = settings.trusted_proxies.clone().unwrap_or_default();
     http_server::serve(listener, router(settings, shared), PerAddress::AllBut(proxies)).await
 }
 
@@ -170,9 +169,10 @@ struct Stream {
 impl Stream {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         sleep(STREAM_INTERVAL).await;
-        match timeout(STREAM_INTERVAL_MAX - STREAM_INTERVAL, self.changed.changed()).await {
-            Ok(Err(_)) => return None,
-            Ok(Ok(())) | Err(_) => {}
+        let changed = timeout(STREAM_INTERVAL_MAX - STREAM_INTERVAL, self.changed.changed()).await;
+        // Its time is up, or it has changed; else nothing will any more.
+        if let Ok(Err(_)) = changed {
+            return None;
         }
         let version = *self.changed.borrow_and_update();
         Some((Ok(Event::default().event("changed").data(version.to_string())), self))

@@ -21,6 +21,9 @@ use super::{Asked, Sandbox, page};
 /// What the page shows at most of users and connections.
 const PAGE_ROWS_MAX: usize = 200;
 
+/// How many web forms it offers.
+const PAGE_FORMS_MAX: usize = 20;
+
 pub(super) fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/", get(overview))
@@ -37,8 +40,8 @@ pub(super) fn routes() -> Router<Arc<Sandbox>> {
 }
 
 async fn overview(State(sandbox): State<Arc<Sandbox>>) -> Html<String> {
-    let asked = sandbox.turn(|state| state.asked_at_most(PAGE_ROWS_MAX));
-    Html(page::overview(&asked))
+    let (asked, forms) = sandbox.turn(|state| (state.asked_at_most(PAGE_ROWS_MAX), state.open_forms(PAGE_FORMS_MAX)));
+    Html(page::overview(&asked, &forms).into_string())
 }
 
 async fn asked(State(sandbox): State<Arc<Sandbox>>) -> Json<Asked> {
@@ -96,32 +99,39 @@ async fn up(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
 async fn play(
     State(sandbox): State<Arc<Sandbox>>,
     Path((id, action)): Path<(Uuid, String)>,
-) -> (StatusCode, Html<&'static str>) {
+) -> (StatusCode, Html<String>) {
     let by_hand = match action.as_str() {
         "open" => ByHand::Open,
         "complete" => ByHand::Complete,
         "abort" => ByHand::Abort,
+        "expire" => ByHand::Expire,
         _ => {
-            return (StatusCode::NOT_FOUND, Html("There is no such thing to do.\n"));
+            return (
+                StatusCode::NOT_FOUND,
+                Html(page::nothing("There is no such thing to do").into_string()),
+            );
         }
     };
     if sandbox.play(id, by_hand) {
-        (StatusCode::OK, Html("Done.\n"))
+        (StatusCode::OK, Html(page::played(by_hand).into_string()))
     } else {
         (
             StatusCode::CONFLICT,
-            Html("There is no such web form, or it is over.\n"),
+            Html(page::nothing("There is no such web form, or it is over").into_string()),
         )
     }
 }
 
-async fn visit(State(sandbox): State<Arc<Sandbox>>, Path(secret): Path<String>) -> Response {
+async fn visit(State(sandbox): State<Arc<Sandbox>>, Path(secret): Path<String>) -> (StatusCode, Html<String>) {
     match sandbox.turn(|state| state.visit(&secret)) {
         Some(id) => {
             sandbox.play(id, ByHand::Open);
-            Html(page::web_form(id)).into_response()
+            (StatusCode::OK, Html(page::web_form(id).into_string()))
         }
-        None => (StatusCode::GONE, "This web form is over, or its link was used.\n").into_response(),
+        None => (
+            StatusCode::GONE,
+            Html(page::nothing("This web form is over, or its link was used").into_string()),
+        ),
     }
 }
 

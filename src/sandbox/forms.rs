@@ -50,6 +50,16 @@ pub enum ByHand {
     Complete,
     /// Cancels it.
     Abort,
+    /// Lets it expire.
+    Expire,
+}
+
+/// A web form that nobody has opened yet.
+#[derive(Debug)]
+pub(super) struct OpenForm {
+    pub(super) url: String,
+    pub(super) user: Arc<str>,
+    pub(super) connection: i64,
 }
 
 #[derive(Serialize)]
@@ -134,6 +144,20 @@ impl State {
         Ok(Reply::ok(&form.body(self.now)))
     }
 
+    /// The newest web forms that can be opened.
+    pub(super) fn open_forms(&self, most: usize) -> Vec<OpenForm> {
+        let is_open = |form: &&Form| form.created <= self.now && self.now < form.ends && !form.visited;
+        let mut open: Vec<&Form> = self.forms.values().filter(is_open).collect();
+        open.sort_by_key(|form| std::cmp::Reverse(form.created));
+        let open = open.into_iter().take(most);
+        open.map(|form| OpenForm {
+            url: form.url.clone(),
+            user: Arc::clone(&form.user),
+            connection: form.connection,
+        })
+        .collect()
+    }
+
     pub(super) fn form_of(&self, task: &Task) -> Option<&Form> {
         match &task.ending {
             Ending::Form(form) => self.forms.get(form),
@@ -182,6 +206,7 @@ impl State {
             ByHand::Open => return true,
             ByHand::Complete => FormEnd::Completed,
             ByHand::Abort => FormEnd::Aborted,
+            ByHand::Expire => FormEnd::Expired,
         };
         (form.ends, form.end) = (now, end);
         let task = form.task;

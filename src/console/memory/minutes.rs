@@ -44,6 +44,9 @@ pub(in crate::console) struct Sample {
     pub(in crate::console) background: u32,
     pub(in crate::console) in_flight: u64,
     pub(in crate::console) parked: u32,
+    /// Calls of finAPI that run, and how many may.
+    pub(in crate::console) calls: usize,
+    pub(in crate::console) calls_limit: usize,
 }
 
 impl Minute {

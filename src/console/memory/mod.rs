@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::event::Seen;
 use crate::worker::Report;
-pub(super) use minutes::{Minute, Minutes, Sample, percentile};
+pub(super) use minutes::{MINUTES_MAX, Minute, Minutes, Sample, percentile};
 pub(super) use refreshes::{Outcome, Refresh, Refreshes, Search, Which};
 pub(super) use workers::{Life, Worker, Workers};
 

@@ -96,6 +96,14 @@ impl Workers {
             background: depth("commands.background"),
             in_flight: self.living(now).map(Worker::in_flight).sum(),
             parked: depth("delay"),
+            calls: self
+                .living(now)
+                .map(|worker| worker.report.status.finapi_calls.running)
+                .sum(),
+            calls_limit: self
+                .living(now)
+                .map(|worker| worker.report.status.finapi_calls.limit)
+                .sum(),
         }
     }
 }

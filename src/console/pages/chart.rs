@@ -1,4 +1,4 @@
-//! Small charts of the last hour, as SVG.
+//! Small charts by the minute, as SVG.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ pub(super) fn chart(title: &str, kind: Kind, series: &[Series], shown: fn(f64) -
                     @for one in series { span class={ "key " (one.class) } { (one.name) } }
                 }
             }
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ", the last hour: " (says) } {
+            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ", the last " (minutes(series)) " minutes: " (says) } {
                 line.axis x1="0" x2=(WIDTH) y1=(HEIGHT - 1.0) y2=(HEIGHT - 1.0) {}
                 @if max > 0.0 {
                     line.grid x1="0" x2=(WIDTH) y1=(TOP) y2=(TOP) {}
@@ -46,13 +46,16 @@ pub(super) fn chart(title: &str, kind: Kind, series: &[Series], shown: fn(f64) -
                     text.none x=(WIDTH / 2.0) y=(HEIGHT / 2.0) { "nothing yet" }
                 }
             }
-            p.axis-label { span { "an hour ago" } span { "now" } }
+            p.axis-label { span { (minutes(series)) " min ago" } span { "now" } }
         }
     }
 }
 
+fn minutes(series: &[Series]) -> usize {
+    series.iter().map(|one| one.values.len()).max().unwrap_or(0)
+}
+
 fn highest(kind: Kind, series: &[Series]) -> f64 {
-    let minutes = series.iter().map(|one| one.values.len()).max().unwrap_or(0);
     let at = |minute: usize| {
         series
             .iter()
@@ -62,7 +65,7 @@ fn highest(kind: Kind, series: &[Series]) -> f64 {
         Kind::Bars => at(minute).sum(),
         Kind::Lines => at(minute).fold(0.0, f64::max),
     };
-    (0..minutes).map(height).fold(0.0, f64::max)
+    (0..minutes(series)).map(height).fold(0.0, f64::max)
 }
 
 fn drawn(kind: Kind, series: &[Series], max: f64) -> Markup {
@@ -77,7 +80,7 @@ fn scaled(value: f64, max: f64) -> f64 {
 }
 
 fn bars(series: &[Series], max: f64) -> Markup {
-    let mut floors = vec![0.0; series.iter().map(|one| one.values.len()).max().unwrap_or(0)];
+    let mut floors = vec![0.0; minutes(series)];
     let step = WIDTH / floors.len().max(1) as f64;
     let mut svg = String::new();
     for one in series {

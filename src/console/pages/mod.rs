@@ -109,6 +109,7 @@ fn age(at: Timestamp, now: Timestamp) -> String {
 fn span(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     match seconds {
+        0.0 => "0 s".to_owned(),
         ..0.0995 => format!("{:.0} ms", seconds * 1000.0),
         ..9.95 => format!("{seconds:.1} s"),
         ..119.5 => format!("{seconds:.0} s"),
@@ -123,7 +124,7 @@ fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + 4);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn spans_and_numbers_are_short() {
         let spans = [
-            (0.0, "0 ms"),
+            (0.0, "0 s"),
             (0.05, "50 ms"),
             (1.25, "1.2 s"),
             (9.96, "10 s"),

@@ -7,21 +7,31 @@ use maud::{Markup, html};
 
 use super::chart::{Kind, Series, chart};
 use super::{number, span};
-use crate::console::memory::{Memory, Minute, Sample, Workers, percentile};
+use crate::console::memory::{MINUTES_MAX, Memory, Minute, Sample, Workers, percentile};
+
+/// The fewest minutes that a chart shows.
+const SHOWN_MIN: usize = 15;
 
 pub(in crate::console) fn overview(memory: &Memory, now: Timestamp) -> Markup {
     let hour = memory.minutes.last_hour(now);
+    // Of an hour that is mostly empty, only the end.
+    let shown = &hour[hour.len() - shown_minutes(memory, now)..];
     let is_empty = hour.iter().all(Option::is_none);
     html! {
         h1 { "Overview" }
         div #overview data-live {
             @if is_empty { (nothing_yet()) }
             (tiles(memory, &hour, now))
-            section.charts aria-label="Charts of the last hour" { (charts(&hour)) }
+            section.charts aria-label="Charts of the last hour" { (charts(shown)) }
             (outcomes(&hour))
             p.quiet { (remembered(memory, now)) }
         }
     }
+}
+
+fn shown_minutes(memory: &Memory, now: Timestamp) -> usize {
+    let minutes = now.duration_since(memory.started_at).as_mins() + 1;
+    usize::try_from(minutes).unwrap_or(0).clamp(SHOWN_MIN, MINUTES_MAX)
 }
 
 fn nothing_yet() -> Markup {
@@ -39,7 +49,7 @@ fn tiles(memory: &Memory, hour: &[Option<&Minute>], now: Timestamp) -> Markup {
     html! {
         dl.tiles {
             (outcome_tiles(hour))
-            (tile("Waiting for their users", &number(memory.refreshes.awaiting_user() as u64), "web forms that are open", ""))
+            (tile("Users asked", &number(memory.refreshes.awaiting_user() as u64), "with an open web form", ""))
             (lane_tiles(&memory.workers, now))
             (worker_tiles(&memory.workers, now))
             (stopped_tiles(&memory.workers, now))
@@ -49,7 +59,7 @@ fn tiles(memory: &Memory, hour: &[Option<&Minute>], now: Timestamp) -> Markup {
 
 fn tile(name: &str, value: &str, detail: &str, class: &str) -> Markup {
     html! {
-        div.tile class=(class) {
+        div class={ "tile " (class) } {
             dt { (name) }
             dd { span.value { (value) } @if !detail.is_empty() { span.detail { (detail) } } }
         }
@@ -71,7 +81,7 @@ fn outcome_tiles(hour: &[Option<&Minute>]) -> Markup {
         all => format!("{:.1} % of {}", failed as f64 * 100.0 / all as f64, number(all)),
     };
     html! {
-        (tile("Outcomes in the last minute", &number(per_minute), &format!("{} in the last hour", number(updated + failed)), ""))
+        (tile("Outcomes per minute", &number(per_minute), &format!("{} in the last hour", number(updated + failed)), ""))
         (tile("Failed in the last hour", &number(failed), &share, ""))
         (tile("Time to outcome", &times(0.5), &format!("95 %: {}", times(0.95)), ""))
     }
@@ -91,7 +101,7 @@ fn lane_tiles(workers: &Workers, now: Timestamp) -> Markup {
     html! {
         (tile("Interactive lane", &shown(interactive), &taken(|taken| taken.interactive), ""))
         (tile("Background lane", &shown(background), &taken(|taken| taken.background), ""))
-        (tile("Parked", &shown(depth("delay")), "refreshes that wait in delay queues", ""))
+        (tile("Parked", &shown(depth("delay")), "wait in delay queues", ""))
     }
 }
 
@@ -116,24 +126,24 @@ fn worker_tiles(workers: &Workers, now: Timestamp) -> Markup {
     };
     html! {
         (tile("Workers", &number(living.len() as u64), &wake_ups, if living.is_empty() || off > 0 { "bad" } else { "" }))
-        (tile("In flight", &number(in_flight), "refreshes that workers own", ""))
+        (tile("In flight", &number(in_flight), "owned by workers", ""))
         (tile("finAPI calls", &number(running as u64), &format!("of {} at once", number(limit as u64)), ""))
         (tile("Circuit breaker", &breaker, "closed: calls flow", class))
     }
 }
 
 fn stopped_tiles(workers: &Workers, now: Timestamp) -> Markup {
-    let shown = |queue| match workers.depth(queue, now) {
-        None => ("–".to_owned(), ""),
-        Some(0) => ("0".to_owned(), ""),
-        Some(depth) => (number(depth.into()), "bad"),
-    };
-    let (letters, letters_class) = shown("dead-letters");
-    let (quarantine, quarantine_class) = shown("quarantine");
-    html! {
-        (tile("Dead letters", &letters, "messages nobody can act on", letters_class))
-        (tile("Quarantine", &quarantine, "messages that came back too often", quarantine_class))
-    }
+    let depth = |queue| workers.depth(queue, now);
+    let shown = |depth: Option<u32>| depth.map_or("–".to_owned(), |depth| number(depth.into()));
+    let (letters, quarantine) = (depth("dead-letters"), depth("quarantine"));
+    let is_bad = letters.unwrap_or(0) + quarantine.unwrap_or(0) > 0;
+    let detail = format!("{} in quarantine", shown(quarantine));
+    tile(
+        "Dead letters",
+        &shown(letters),
+        &detail,
+        if is_bad { "bad" } else { "" },
+    )
 }
 
 fn charts(hour: &[Option<&Minute>]) -> Markup {
@@ -176,11 +186,16 @@ fn charts(hour: &[Option<&Minute>]) -> Markup {
         samples("first", "in flight", |it| it.in_flight as f64),
         samples("second", "parked", |it| it.parked.into()),
     ];
+    let calls = [
+        samples("first", "running", |it| it.calls as f64),
+        samples("second", "at most", |it| it.calls_limit as f64),
+    ];
     html! {
         (chart("Outcomes per minute", Kind::Bars, &outcomes, whole, &says(&outcomes, whole)))
         (chart("Time to outcome", Kind::Lines, &times, span, &says(&times, span)))
         (chart("Commands in the lanes", Kind::Lines, &lanes, whole, &says(&lanes, whole)))
         (chart("In flight and parked", Kind::Lines, &owned, whole, &says(&owned, whole)))
+        (chart("Calls of finAPI", Kind::Lines, &calls, whole, &says(&calls, whole)))
         (chart("Users asked per minute", Kind::Bars, &asked, whole, &says(&asked, whole)))
     }
 }

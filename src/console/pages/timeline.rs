@@ -133,6 +133,26 @@ fn moments(refresh: &Refresh) -> Vec<Moment> {
     moments
 }
 
+fn seconds(from: &Moment, to: &Moment) -> f64 {
+    to.at.duration_since(from.at).as_secs_f64()
+}
+
+/// Which part of the whole time a step took. The sentence says the same.
+fn bar(moments: &[Moment], from: &Moment, to: &Moment) -> Markup {
+    let (Some(first), Some(last)) = (moments.first(), moments.last()) else {
+        return html! {};
+    };
+    let whole = seconds(first, last).max(0.001);
+    let share = |seconds: f64| (seconds / whole * 200.0).clamp(0.0, 200.0);
+    let (x, width) = (share(seconds(first, from)), share(seconds(from, to)).max(1.0));
+    html! {
+        svg.span viewBox="0 0 200 8" aria-hidden="true" {
+            rect.track width="200" height="8" rx="4" {}
+            rect x=(format!("{:.1}", x.min(199.0))) width=(format!("{width:.1}")) height="8" rx="2" {}
+        }
+    }
+}
+
 fn steps(refresh: &Refresh, now: Timestamp) -> Markup {
     let moments = moments(refresh);
     let waits = refresh.asked.last().filter(|_| refresh.awaits_user());
@@ -143,7 +163,10 @@ fn steps(refresh: &Refresh, now: Timestamp) -> Markup {
                 li class=(moment.class) {
                     span.what { (moment.what) }
                     (time(moment.at))
-                    @if let Some(before) = before { span.quiet { "after " (span(moment.at.duration_since(before.at).as_secs_f64())) } }
+                    @if let Some(before) = before {
+                        span.quiet { "after " (span(seconds(before, moment))) }
+                        (bar(&moments, before, moment))
+                    }
                 }
             }
             @if refresh.outcome.is_none() {

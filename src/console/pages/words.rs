@@ -87,7 +87,7 @@ mod tests {
         let page = include_str!("../../../docs/reference/events.md");
         let section = page.split("\n## When a refresh fails\n").nth(1).expect("the section");
         let section = section.split("\n## ").next().expect("its text");
-        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")).skip(1);
         let rows: Vec<(&str, &str)> = rows
             .map(|row| {
                 let cells: Vec<&str> = row.split(" | ").collect();

@@ -40,7 +40,7 @@ fn card(worker: &Worker, now: Timestamp) -> Markup {
         Life::Gone => ("gone", "gone"),
     };
     html! {
-        article.card class=(class) {
+        article class={ "card " (class) } {
             h2 { (plain(&report.host)) " " span.state { (state) } }
             p.quiet {
                 "Version " (plain(&report.version)) ", up since " (time(report.started_at)) " (" (span(now.duration_since(report.started_at).as_secs_f64())) ")"

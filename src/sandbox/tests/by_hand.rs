@@ -17,7 +17,7 @@ async fn waiting(probe: &Probe) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn someone_plays_the_user() {
-    for (action, end) in [("complete", "COMPLETED"), ("abort", "ABORTED")] {
+    for (action, end) in [("complete", "COMPLETED"), ("abort", "ABORTED"), ("expire", "EXPIRED")] {
         let probe = Probe::new();
         let form = waiting(&probe).await;
         pass(600).await;

@@ -1,5 +1,8 @@
 //! `bankrefresh demo`
 
+mod cases;
+mod stream;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -17,19 +20,21 @@ use uuid::Uuid;
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, BrokerEvent, BrokerEvents, Subscription, memory, rabbit};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, memory, rabbit};
 use crate::clock::Clock;
+use crate::console::{self, Console};
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
 use crate::finapi::{self, FinApi, breaker};
 use crate::message;
-use crate::proto::{AccountType, ImportNewAccounts, RefreshConnection, SavedSetting};
+use crate::proto::RefreshConnection;
 use crate::refresh::event::Event;
 use crate::refresh::{Envelope, Policy};
-use crate::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script, UserDoes};
+use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::setting::HttpUrl;
 use crate::telemetry;
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
+use cases::{UseCase, use_cases};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -39,6 +44,9 @@ pub(super) struct Args {
     /// How many workers share the work
     #[arg(long, value_name = "N", default_value_t = 2)]
     workers: u32,
+    /// Keep going with a stream of commands until Ctrl-C, and play some of the users yourself
+    #[arg(long)]
+    open_end: bool,
 }
 
 /// Nothing here takes longer.
@@ -47,12 +55,8 @@ const TIME_MAX: Duration = Duration::from_secs(55);
 /// How long web forms last here; finAPI's last 20 minutes.
 const WEB_FORM_LIFE: Duration = Duration::from_secs(12);
 
-/// One way a refresh can go, out of finAPI's guide.
-struct UseCase {
-    name: &'static str,
-    script: Script,
-    ask: fn(&mut RefreshConnection),
-}
+/// Enough for somebody who reads the page first.
+const VISITORS_FORM_LIFE: Duration = Duration::from_secs(180);
 
 /// A use case under way.
 struct Row {
@@ -62,63 +66,15 @@ struct Row {
     took: Option<Duration>,
 }
 
-fn use_cases() -> Vec<UseCase> {
-    let plain = |_: &mut RefreshConnection| {};
-    let case = |name, behaviour| UseCase {
-        name,
-        script: Script::of(behaviour),
-        ask: plain,
-    };
-    let (soon, user_soon) = (After::secs(2), After::secs(4));
-    let during = |user| Behaviour::WebFormDuring { after: soon, user };
-    let silent = Behaviour::Silent { after: After::secs(3) };
-    let completes = UserDoes::Completes { after: user_soon };
-    vec![
-        case("update silently", silent.clone()),
-        UseCase {
-            script: Script {
-                new_accounts: vec![
-                    sandbox::Account::new(sandbox::AccountType::CreditCard),
-                    sandbox::Account::new(sandbox::AccountType::Security),
-                ],
-                ..Script::of(silent.clone())
-            },
-            ask: |command| {
-                command.import_new_accounts = ImportNewAccounts::Conditional.into();
-                command.account_types = vec![AccountType::CreditCard.into()];
-            },
-            ..case("import new credit cards", silent.clone())
-        },
-        case("user action in mid-update", during(completes.clone())),
-        UseCase {
-            ask: |command| command.edit_saved_settings = vec![SavedSetting::Credentials.into()],
-            ..case("edit credentials", silent.clone())
-        },
-        case("immediate web form", Behaviour::ImmediateWebForm { user: completes }),
-        case(
-            "the bank refuses",
-            Behaviour::Fails {
-                after: soon,
-                error_code: "BANK_SERVER_REJECTION".to_owned(),
-                error_message: "Wrong PIN.".to_owned(),
-            },
-        ),
-        case("the user cancels", during(UserDoes::Aborts { after: user_soon })),
-        case("the web form expires", during(UserDoes::Expires)),
-        UseCase {
-            script: Script {
-                batch_update: Some(After::secs(8)),
-                ..Script::of(silent.clone())
-            },
-            ..case("locked by the batch update", silent)
-        },
-    ]
-}
-
 pub(super) async fn run(args: Args) -> Ended {
     super::log_warnings(&telemetry::Settings::default());
     let cases = use_cases();
-    let (url, sandbox) = serve_sandbox().await?;
+    let form_life = if args.open_end {
+        VISITORS_FORM_LIFE
+    } else {
+        WEB_FORM_LIFE
+    };
+    let (url, sandbox) = serve_sandbox(form_life).await?;
     println!("A simulated finAPI is at {url} (what it was asked: {url}sandbox).");
     let topology = Topology::new("bankrefresh-demo");
     let server = memory::Server::new(&topology);
@@ -142,6 +98,11 @@ pub(super) async fn run(args: Args) -> Ended {
     };
     let (broker, mut broker_events) = connect("demo", vec![ephemeral])?;
     wait_until_up(&mut broker_events).await?;
+    let (looks_on, console_events) = connect("demo console", console::subscriptions(&topology))?;
+    println!(
+        "The console is at {}; open it now.",
+        serve_console(console_events, &topology).await?
+    );
     let (stop, stopped) = watch::channel(false);
     let mut workers = JoinSet::new();
     for _ in 0..args.workers.max(1) {
@@ -149,6 +110,7 @@ pub(super) async fn run(args: Args) -> Ended {
         let finapi = client(&url)?;
         let consumed = subscriptions(&topology, &settings, finapi.unproven().is_none());
         let (broker, broker_events) = connect("demo worker", consumed)?;
+        let reporter = broker.clone();
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,
@@ -158,24 +120,34 @@ pub(super) async fn run(args: Args) -> Ended {
             clock: Clock::System,
             seed: fastrand::u64(..),
         });
+        tokio::spawn(worker::report(worker.handle(), reporter, topology.clone()));
         let mut stopped = stopped.clone();
         workers.spawn(worker.run(broker_events, async move {
             drop(stopped.wait_for(|stopped| *stopped).await);
         }));
     }
-    println!(
-        "{} workers wait for commands; {} are sent.\n",
-        workers.len(),
-        cases.len()
-    );
-    let rows = send(&broker, &topology, &sandbox, cases).await?;
-    let rows = follow(rows, &mut broker_events).await?;
+    let rows = if args.open_end {
+        println!("{} workers wait for commands.\n", workers.len());
+        stream::run(&broker, &topology, &sandbox, &mut broker_events).await?;
+        Vec::new()
+    } else {
+        println!(
+            "{} workers wait for commands; {} are sent.\n",
+            workers.len(),
+            cases.len()
+        );
+        let rows = send(&broker, &topology, &sandbox, cases).await?;
+        follow(rows, &mut broker_events).await?
+    };
     stop.send_replace(true);
     for ended in workers.join_all().await {
         ended?;
     }
     broker.close().await;
-    print_table(&rows);
+    looks_on.close().await;
+    if !args.open_end {
+        print_table(&rows);
+    }
     let calls: u64 = sandbox.asked().calls.values().sum();
     println!(
         "\nfinAPI was called {calls} times and asked for {} updates.",
@@ -188,11 +160,28 @@ pub(super) async fn run(args: Args) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve_sandbox() -> Result<(Url, std::sync::Arc<Sandbox>), Box<dyn std::error::Error>> {
+/// At its usual address if that is free.
+async fn serve_console(broker_events: BrokerEvents, topology: &Topology) -> std::io::Result<String> {
+    let settings = console::Settings::default();
+    let listener = match TcpListener::bind(settings.listen).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await?,
+    };
+    let url = format!("http://{}", listener.local_addr()?);
+    let console = Console {
+        settings,
+        broker_events,
+        topology: topology.clone(),
+    };
+    tokio::spawn(console.serve(listener));
+    Ok(url)
+}
+
+async fn serve_sandbox(web_form_life: Duration) -> Result<(Url, std::sync::Arc<Sandbox>), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
     let sandbox = Sandbox::new(SandboxConfig {
-        web_form_life: WEB_FORM_LIFE,
+        web_form_life,
         ..SandboxConfig::default()
     });
     sandbox.set_web_form_url(url.as_str().trim_end_matches('/'));
@@ -247,21 +236,26 @@ async fn send(
             ..RefreshConnection::default()
         };
         (case.ask)(&mut command);
-        let envelope = Envelope {
-            interactive: true,
-            correlation_id: command.command_id.clone(),
-            ..Envelope::default()
-        };
         rows.push(Row {
             name: case.name,
             command_id: command.command_id.clone(),
             events: Vec::new(),
             took: None,
         });
-        messages.push(message::command(topology, command, &envelope, Timestamp::now()));
+        messages.push(interactive(topology, command));
     }
     broker.publish(messages).await?;
     Ok(rows)
+}
+
+/// A command that a user waits for.
+fn interactive(topology: &Topology, command: RefreshConnection) -> Outgoing {
+    let envelope = Envelope {
+        interactive: true,
+        correlation_id: command.command_id.clone(),
+        ..Envelope::default()
+    };
+    message::command(topology, command, &envelope, Timestamp::now())
 }
 
 /// Takes in events until every command has its outcome, or time is up.
