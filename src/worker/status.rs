@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::Worker;
+use crate::finapi::Outage;
 use crate::finapi::concurrency::Calls;
 use crate::telemetry::metrics::Gauges;
 
@@ -110,6 +113,40 @@ impl Status {
         gauges.finapi_down(self.finapi_down);
         gauges.draining(self.draining);
         gauges.wake_ups_off(self.wake_ups_off);
+    }
+}
+
+impl Worker {
+    pub(super) fn status(&self) -> Status {
+        let scheduler = &self.scheduler;
+        let time = self.context.clock.now();
+        let mut status = Status {
+            draining: scheduler.is_draining(),
+            finapi_down: *self.outage.borrow() != Outage::None,
+            finapi_unproven: self.context.finapi.unproven(),
+            wake_ups_off: !self.context.broker.is_complete(),
+            stuck: self.watchdog.is_stuck(),
+            running: scheduler.running(),
+            runnable: scheduler.runnable(),
+            awaiting_token: scheduler.awaiting_token(),
+            publishing: scheduler.publishing(),
+            backlog: scheduler.backlog().len(),
+            backlog_oldest_seconds: scheduler
+                .backlog()
+                .next()
+                .map_or(0, |refresh| time.duration_since(refresh.requested_at).as_secs()),
+            taken_after_seconds: self.taken,
+            finapi_calls: self.context.finapi.calls(),
+            refusals: self.context.refusals.load(Ordering::Relaxed),
+            ..Status::default()
+        };
+        for refresh in scheduler.held() {
+            let phase = status.held.entry(refresh.phase.name().into()).or_default();
+            phase.count += 1;
+            let age = time.duration_since(refresh.phase_since).as_secs();
+            phase.oldest_seconds = phase.oldest_seconds.max(age);
+        }
+        status
     }
 }
 
