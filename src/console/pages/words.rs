@@ -49,7 +49,9 @@ pub(in crate::console) fn reason_name(reason: FailureReason) -> &'static str {
 /// What to do, in the words of `docs/reference/events.md`; what is in backquotes is code.
 fn advice_text(reason: FailureReason) -> &'static str {
     match reason {
-        FailureReason::BankRejected => "The bank credentials are usually wrong: show `bank_message`; `edit_saved_settings` lets the user correct them. Do not try again without the user.",
+        FailureReason::BankRejected => {
+            "The bank credentials are usually wrong: show `bank_message`; `edit_saved_settings` lets the user correct them. Do not try again without the user."
+        }
         FailureReason::UserAborted => "Nothing, until the user wants to.",
         FailureReason::WebFormExpired => "Ask the user to come back.",
         FailureReason::WebFormFailed => "Show `bank_message` and let the user try again.",
@@ -57,9 +59,13 @@ fn advice_text(reason: FailureReason) -> &'static str {
         FailureReason::RequestRejected => "`message` names the field that finAPI refuses. Correct the sender.",
         FailureReason::NotFound => "The connection is gone, or `profile_id` is unknown. Stop refreshing it.",
         FailureReason::NotSupported => "finAPI cannot do this with this bank. Stop refreshing it.",
-        FailureReason::UserUnauthorized => "The finAPI user's password or `access_token` is wrong, has ended, or is missing.",
+        FailureReason::UserUnauthorized => {
+            "The finAPI user's password or `access_token` is wrong, has ended, or is missing."
+        }
         FailureReason::UserLocked => "Have the finAPI user unlocked.",
-        FailureReason::ClientUnauthorized => "Inform bankrefresh's operator: finAPI refuses the platform's client, or something that it asks for.",
+        FailureReason::ClientUnauthorized => {
+            "Inform bankrefresh's operator: finAPI refuses the platform's client, or something that it asks for."
+        }
         FailureReason::ConnectionLocked => "Another update held the connection all the time. Try later.",
         FailureReason::FinapiUnavailable => "finAPI is not available, or the platform's credential service. Try later.",
         FailureReason::UnexpectedResponse => "Try later. If it stays, ask finAPI with `finapi_request_id`.",
