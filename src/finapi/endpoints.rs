@@ -91,6 +91,10 @@ impl FinApi {
                 .send_for_user(UserRequest::get(context, endpoint, Host::WebForm, url.clone()))
                 .await?;
             let read: Read<wire::Tasks> = understand(endpoint, Host::WebForm, &response)?;
+            if read.is_without("items") {
+                // It is no list without tasks: a task that is not found is started again.
+                return Err(error::malformed(endpoint, &response, "a list of tasks that can't be read").into());
+            }
             let oldest = read.value.oldest();
             let is_last = read.value.paging.as_ref().is_some_and(|paging| paging.is_last(page));
             tasks.extend(read.value.of(id, context.refresh.requested_at));

@@ -86,7 +86,7 @@ pub struct Reading {
 pub struct Skips {
     /// How many.
     pub count: u32,
-    /// When the first of them was imported, or may have been.
+    /// When the first of them was imported, or may have been, or one of an account that was skipped.
     pub first: Option<Timestamp>,
 }
 
@@ -303,9 +303,9 @@ impl Reading {
         if self.page > 1 && self.way != Way::Back && !changed && page.ids.as_ref().is_some_and(repeats) {
             return Turn::Odd("a page of transactions repeats those before it");
         }
-        if self.way == Way::Ahead {
-            page.skipped.iter().for_each(|skipped| self.skip(*skipped));
-        }
+        // What was read before was counted then, as far as anybody can know.
+        let is_new = page.ids.as_ref().is_none_or(|ids| ids.last > self.last_id);
+        page.skipped.iter().for_each(|skipped| self.skip(*skipped, is_new));
         let mut transactions = page.transactions;
         transactions.retain(|transaction| !self.has_read(transaction.id, transaction.account_id));
         transactions.sort_by_key(|transaction| (transaction.id, transaction.account_id));
@@ -315,11 +315,16 @@ impl Reading {
         Turn::Read(transactions)
     }
 
-    fn skip(&mut self, skipped: Skipped) {
+    /// An account whose id can't be read may have transactions of any time.
+    pub(super) fn skip_accounts(&mut self) {
+        self.skipped.first = self.interval.map(|interval| interval.from);
+    }
+
+    fn skip(&mut self, skipped: Skipped, is_new: bool) {
         let from = self.interval.map(|interval| interval.from);
         let at = skipped.imported_at.or(from);
         self.skipped = Skips {
-            count: self.skipped.count.saturating_add(1),
+            count: self.skipped.count.saturating_add(u32::from(is_new)),
             first: self.skipped.first.into_iter().chain(at).min(),
         };
     }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod collecting;
+mod completeness;
 mod events;
 mod locating;
 mod parts;

@@ -153,7 +153,9 @@ fn is_read(at: &str, result: &QueryResult) -> bool {
         }
         Ok(_) => true,
         // Nothing can be said without the id of the one thing that was asked for, or with another token.
-        Err(failure) => at == "/access_token" || at == "/id" && failure.class == FailureClass::Unexpected,
+        Err(failure) => {
+            at == "/access_token" || ["/id", "/items"].contains(&at) && failure.class == FailureClass::Unexpected
+        }
     }
 }
 
@@ -215,6 +217,15 @@ async fn a_member_that_cant_be_read_costs_that_member_alone() {
         }
     }
     broken.judge("finapi/one bad field");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_tasks_that_cant_be_read_is_not_one_without_tasks() {
+    for json in ["{}", "7", r#""none""#, "true"] {
+        let result = Full::with(Endpoint::Tasks, Odd::new("/items", json)).await;
+        let class = result.expect_err("no list").class;
+        assert_eq!(class, FailureClass::Unexpected, "{json}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ pub(in crate::finapi) struct Read<T> {
 
 impl<T> Read<T> {
     /// Whether this member was there and can't be read.
-    pub(super) fn is_without(&self, name: &str) -> bool {
+    pub(in crate::finapi) fn is_without(&self, name: &str) -> bool {
         self.unreadable.iter().any(|unreadable| unreadable == name)
     }
 }

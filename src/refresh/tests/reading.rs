@@ -474,3 +474,50 @@ fn whatever_is_interrupted_deleted_and_stored_between_two_pages_nothing_is_missi
     let failed = (0..400).filter(|seed| follow(*seed)).count();
     assert!(failed < 80, "{failed} of 400 failed, and showed nothing");
 }
+
+#[test]
+fn what_cannot_be_read_on_a_page_after_a_step_back_holds_the_interval() {
+    let mut book = Book::new(1, 3);
+    book.import(9, at(-9_500));
+    let mut run = Run::of(RefreshConnection {
+        transactions_since: Some(from_timestamp(at(-10_000))),
+        ..command()
+    });
+    run.find([]).start(completed()).connection(book.connection());
+    step(&mut run, &mut book);
+    step(&mut run, &mut book);
+    run.respond(FailureClass::Unavailable);
+    step(&mut run, &mut book);
+    step(&mut run, &mut book);
+    let Ok(Response::Collected(mut third)) = book.respond(&run.at().query()) else {
+        panic!("a page");
+    };
+    third.page.as_mut().expect("a page").skipped = vec![Skipped {
+        imported_at: Some(at(-9_000)),
+    }];
+    run.respond(third);
+    finish(&mut run, &mut book);
+    assert_eq!(book.pages, [1, 2, 3, 2, 3]);
+    let updated = run.updated();
+    assert_eq!(updated.skipped_transactions, 1);
+    assert_eq!(updated.covered_until, Some(from_timestamp(at(-9_000))));
+}
+
+#[test]
+fn an_account_without_a_readable_id_holds_the_interval() {
+    let mut book = Book::new(1, 3);
+    book.import(2, at(-9_500));
+    let mut run = Run::of(RefreshConnection {
+        transactions_since: Some(from_timestamp(at(-10_000))),
+        ..command()
+    });
+    run.find([]).start(completed()).connection(book.connection());
+    let Ok(Response::Collected(mut all)) = book.respond(&run.at().query()) else {
+        panic!("accounts");
+    };
+    all.skipped_accounts = 1;
+    run.respond(all);
+    let updated = run.updated();
+    assert_eq!((updated.skipped_accounts, updated.skipped_transactions), (1, 0));
+    assert_eq!(updated.covered_until, Some(from_timestamp(at(-10_000))));
+}

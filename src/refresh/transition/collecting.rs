@@ -82,6 +82,9 @@ impl Transition<'_> {
             }
             collecting.accounts = Some(accounts);
             (collecting.skipped_accounts, collecting.unreadable) = (skipped_accounts, unreadable);
+            if skipped_accounts > 0 {
+                collecting.reading.skip_accounts();
+            }
         }
         match page.map(|page| collecting.reading.on_page(page)) {
             None => self.publish_read(refresh, collecting, &[]),
