@@ -59,7 +59,7 @@ pub enum ConfigError {
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
     /// A file named by the environment can't be read.
-    #[error("{variable} names a file that can't be read: {error}")]
+    #[error("{variable} names a file that cannot be read: {error}")]
     SecretFile {
         /// The environment variable.
         variable: String,
@@ -67,8 +67,15 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The section `finapi` is left out, and the command asks finAPI.
-    #[error("finapi.access_url, finapi.web_form_url, finapi.client_id and finapi.client_secret are required")]
+    #[error("a worker needs finapi.access_url, finapi.web_form_url, finapi.client_id and finapi.client_secret")]
     NoFinApi,
+}
+
+/// An error of the library `config`, which names the setting last.
+fn setting_first(error: &str) -> String {
+    let parts = error.rsplit_once(" for key `");
+    let named = parts.and_then(|(what, name)| Some(format!("{}: {what}", name.strip_suffix('`')?)));
+    named.unwrap_or_else(|| error.to_owned())
 }
 
 impl Config {
@@ -94,7 +101,7 @@ impl Config {
             .add_source(environment)
             .build()
             .and_then(::config::Config::try_deserialize)
-            .map_err(|error| ConfigError::Type(error.to_string()))?;
+            .map_err(|error| ConfigError::Type(setting_first(&error.to_string())))?;
         for setting in config.sections().iter().flat_map(|section| &section.settings) {
             setting.check()?;
         }

@@ -115,7 +115,7 @@ async fn notification(
         Ok(Some(message)) => match listener.broker.publish(vec![message]).await {
             Ok(()) => StatusCode::NO_CONTENT,
             Err(error) => {
-                tracing::warn!(%error, "could not pass a notification of finAPI on");
+                tracing::warn!(%error, "could not publish what follows from a notification of finAPI");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         },

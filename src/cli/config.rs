@@ -10,7 +10,7 @@ use crate::config::reference;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print every setting in force as TOML, secrets hidden; exit code 1 if one is wrong
+    /// Print every setting in force as TOML, with secrets hidden; exit code 1 if one is not allowed
     Check,
     /// Print the reference of all settings as Markdown (docs/reference/settings.md)
     Reference,

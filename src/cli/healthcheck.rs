@@ -13,9 +13,11 @@ use crate::plain::plain;
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Parser)]
-#[command(after_help = "Exit codes: 0 it is; 1 it is not, or does not answer; 2 the command line is wrong.")]
+#[command(
+    after_help = "Exit codes: 0 the worker is alive, or with --ready takes commands; 1 it does not; 2 the command line is wrong."
+)]
 pub(super) struct Args {
-    /// Ask whether it takes commands now (/readyz), not only whether it is alive (/livez)
+    /// Ask whether it takes commands now (/readyz), and not whether it is alive (/livez)
     #[arg(long)]
     ready: bool,
 }
@@ -24,7 +26,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let listen = config
         .admin
         .listen
-        .ok_or("admin.listen is not set, so there is nobody to ask")?;
+        .ok_or("admin.listen is not set, so the worker has no listener that could be asked")?;
     let path = if args.ready { "readyz" } else { "livez" };
     let url = format!("http://{}/{path}", reachable(listen));
     // A proxy of the environment's is for the way to finAPI.

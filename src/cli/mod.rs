@@ -29,12 +29,12 @@ use crate::telemetry::{self, LogLevel};
 type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
 
 /// Keeps finAPI bank connections fresh: takes RefreshConnection commands from RabbitMQ, has finAPI update the connection, and
-/// publishes what came of it.
+/// publishes the outcome as an event.
 #[derive(Debug, Parser)]
 #[command(name = "bankrefresh", version, max_term_width = 100)]
 struct Cli {
-    /// The settings file (TOML). The environment goes before it: `BANKREFRESH__<SECTION>__<KEY>`, or `…__<KEY>_FILE` to read a
-    /// value from a file.
+    /// The settings file (TOML). The environment wins: `BANKREFRESH__<SECTION>__<KEY>` sets a value, `…__<KEY>_FILE` reads it from
+    /// a file.
     #[arg(long, short, global = true, value_name = "FILE", env = "BANKREFRESH_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -43,26 +43,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a worker until it is stopped (SIGTERM or SIGINT; a second one stops it at once)
+    /// Run a worker until SIGTERM or SIGINT (a second signal stops it at once)
     Worker,
-    /// Publish commands, and with --wait show their progress to the end
+    /// Publish commands; with --wait, show their events until every command has its outcome
     Send(send::Args),
-    /// Print events as they come
+    /// Print events as they arrive
     Watch(watch::Args),
     /// Serve a web page on what workers do
     Console(console::Args),
-    /// What could not be understood or killed workers, and what to do with it
+    /// List, show, replay or discard messages that no worker could act on
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Declare the exchanges and queues, say what differs, or print them as definitions
+    /// Declare exchanges and queues, check them, or print them as definitions for RabbitMQ
     #[command(subcommand)]
     Topology(topology::Command),
-    /// Show the settings in force
+    /// Check the settings, or print the reference of all settings
     #[command(subcommand)]
     Config(config::Command),
-    /// Ask the worker on this machine whether it is well (needs admin.listen)
+    /// Ask the worker on this machine whether it is alive or ready (needs admin.listen)
     Healthcheck(healthcheck::Args),
-    /// Serve a finAPI simulator on loopback
+    /// Serve a simulated finAPI
     Sandbox(sandbox::Args),
     /// Show everything at once on this machine, with a simulated finAPI; needs no broker
     Demo(demo::Args),

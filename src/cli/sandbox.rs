@@ -13,10 +13,10 @@ use crate::telemetry;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Where to listen. It does what anybody asks of it: keep it on loopback, or in a network of its own.
+    /// Where to listen. Anybody who reaches the sandbox controls it: keep it on loopback, or in a network of its own.
     #[arg(long, default_value = "127.0.0.1:8531", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// What users and connections do (TOML); without it, the connection id decides
+    /// What users and connections do (TOML, see docs/sandbox.md). Without it the connection's id decides.
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
 }
@@ -33,14 +33,15 @@ pub(super) async fn run(args: Args) -> Ended {
     let sandbox = Sandbox::new(config);
     sandbox.set_web_form_url(&url);
     let callbacks = tokio::spawn(std::sync::Arc::clone(&sandbox).run_callbacks(reqwest::Client::new()));
-    println!("finAPI's simulator is at {url} (what it was asked: {url}/sandbox)");
+    println!("The finAPI simulator is at {url} ({url}/sandbox shows what it was asked).");
     println!();
-    println!("A worker finds it with");
+    println!("A worker needs these settings:");
     println!("  BANKREFRESH__FINAPI__ACCESS_URL={url}");
     println!("  BANKREFRESH__FINAPI__WEB_FORM_URL={url}");
     println!("  BANKREFRESH__FINAPI__CLIENT_ID={id}");
     println!("  BANKREFRESH__FINAPI__CLIENT_SECRET={secret}");
-    println!("and every user's password is \"secret-\" and the user id.");
+    println!("  BANKREFRESH__CREDENTIALS__SOURCE=http");
+    println!("  BANKREFRESH__CREDENTIALS__URL={url}/sandbox/credentials");
     let stop = async {
         // Without a signal handler the process ends at the first signal all the same.
         drop(tokio::signal::ctrl_c().await);

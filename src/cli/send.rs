@@ -25,17 +25,17 @@ const TIMED_OUT: u8 = 3;
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Exit codes: 0 published, and with --wait every connection was updated; 1 a refresh failed, or nothing \
-    could be published; 2 the command line is wrong; 3 not every outcome came in time."
+    after_help = "Exit codes: 0 the commands are published, and with --wait every connection was updated; 1 a refresh failed, or \
+    nothing could be published; 2 the command line is wrong; 3 not every outcome came in time."
 )]
 pub(super) struct Args {
-    /// The finAPI user who owns the connections; `{}` in it becomes the connection's id, for users who have one each
+    /// The finAPI user who owns the connections. `{}` becomes the connection's id, for users who have one connection each
     #[arg(long, value_name = "ID")]
     user: String,
-    /// A bank connection to refresh, or a range of them (1-200); one command is published for each
+    /// A bank connection to refresh, or a range of them (1-200). Each gets a command of its own
     #[arg(long = "connection", value_name = "ID", required = true, value_parser = connections)]
     connections: Vec<std::ops::RangeInclusive<i64>>,
-    /// The lane: is a user waiting?
+    /// The lane: interactive if a user waits, background if not
     #[arg(long, value_enum, default_value_t = Lane::Interactive)]
     lane: Lane,
     /// Import accounts that are new at the bank
@@ -47,22 +47,22 @@ pub(super) struct Args {
     /// Let the user edit what is saved at finAPI
     #[arg(long, value_enum, value_name = "SETTING")]
     edit_saved_settings: Vec<SavedSetting>,
-    /// Leave the bank alone if the connection was updated within this long, for instance 4h
+    /// Leave the bank alone if the connection was updated within this time, for example 4h
     #[arg(long, value_name = "DURATION", value_parser = humantime)]
     max_age: Option<Duration>,
-    /// A label to be echoed in every event
+    /// A label that comes back in every event
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The command's id, to publish the same command again (with one connection)
+    /// The command's id, to publish the same command again (with one connection only)
     #[arg(long, value_name = "UUID")]
     command_id: Option<Uuid>,
-    /// Publish one command after another, this far apart, going round the connections until it is stopped
+    /// Publish one command after another at this interval, over all connections again and again, until stopped
     #[arg(long, value_name = "DURATION", value_parser = humantime, conflicts_with_all = ["wait", "command_id"])]
     every: Option<Duration>,
-    /// Show what happens until every outcome is there
+    /// Show the events until every command has its outcome
     #[arg(long)]
     wait: bool,
-    /// The longest to wait
+    /// The longest time to wait (with --wait)
     #[arg(long, value_name = "DURATION", value_parser = humantime, default_value = "30m")]
     timeout: Duration,
 }
@@ -98,7 +98,10 @@ enum SavedSetting {
 }
 
 fn connections(text: &str) -> Result<std::ops::RangeInclusive<i64>, String> {
-    let number = |text: &str| text.parse::<i64>().map_err(|_| format!("{text:?} is no connection id"));
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .map_err(|_| format!("{text:?} is not a connection id"))
+    };
     match text.split_once('-') {
         Some((first, last)) => Ok(number(first)?..=number(last)?),
         None => number(text).map(|id| id..=id),
@@ -149,7 +152,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
 
 /// Publishes one command after another. Ends only with an error, or with the process.
 async fn steadily(args: &Args, every: Duration, broker: &Broker, topology: &Topology) -> Ended {
-    println!("publishing a command every {every:?} until stopped");
+    println!("publishing one command every {every:?} until stopped");
     for id in args.connections.iter().cloned().flatten().cycle() {
         let message = args.message(topology, args.command(id)?);
         broker.publish(vec![message]).await?;
@@ -201,7 +204,9 @@ async fn follow(
             Some(BrokerEvent::Delivery(delivery)) => delivery,
             Some(BrokerEvent::Connected { .. }) => continue,
             Some(BrokerEvent::Disconnected { reason, .. }) => {
-                return Err(format!("lost the broker ({reason}); the commands continue without us"));
+                return Err(format!(
+                    "lost the broker ({reason}), so later events are not shown; the workers continue"
+                ));
             }
             None => return Err("the connection to the broker has ended".to_owned()),
         };

@@ -12,9 +12,9 @@ use crate::plain::plain;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Declare every exchange and queue; what is there already stays as it is
+    /// Declare every exchange, queue and binding; those that exist stay as they are
     Apply,
-    /// Say what is missing or differs, and change nothing; exit code 1 if there is anything
+    /// Print what is missing or differs, and change nothing; exit code 1 if there is anything
     Check,
     /// Print exchanges, queues and users with their permissions as JSON for `rabbitmqctl import_definitions`
     Definitions,

@@ -15,19 +15,19 @@ pub(super) struct Args {
     /// How to print an event
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Stop after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Which events, by routing key; `#` for all
+    /// The routing key of the events to print; `#` is all
     #[arg(long = "key", value_name = "KEY", default_value = "#")]
     keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One line each; whole events are in the JSON
+    /// One line for each event
     Text,
-    /// One JSON object a line
+    /// One JSON object for each event, with all of its fields
     Json,
 }
 
@@ -44,9 +44,9 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         match broker_events.recv().await {
-            Some(BrokerEvent::Connected { .. }) => eprintln!("watching; events from now on are shown"),
+            Some(BrokerEvent::Connected { .. }) => eprintln!("watching: events from now on are shown"),
             Some(BrokerEvent::Delivery(Delivery { flaw: Some(flaw), .. })) => {
-                eprintln!("a message that can't be read ({flaw:?})");
+                eprintln!("skipped a message that cannot be read ({flaw:?})");
             }
             Some(BrokerEvent::Delivery(delivery)) => {
                 print(&delivery.message, args.format)?;
@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
             }
             Some(BrokerEvent::Disconnected { reason, .. }) => {
                 let reason = plain(&reason);
-                eprintln!("lost the broker ({reason}); events until it is back are not shown");
+                eprintln!("lost the broker ({reason}); events are not shown until it is back");
             }
             None => return Err("the connection to the broker has ended".into()),
         }
@@ -70,7 +70,7 @@ fn print(message: &Message, format: Format) -> Result<(), Box<dyn std::error::Er
             let event = serde_json::json!({"type": kind, "event": show::json(kind, &message.body)?});
             println!("{}", plain_json(&event.to_string()));
         }
-        (_, None) => eprintln!("a message of type {kind:?} that is no event of this release"),
+        (_, None) => eprintln!("skipped a message of type {kind:?}, which this release does not know as an event"),
     }
     Ok(())
 }

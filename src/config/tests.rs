@@ -127,6 +127,13 @@ const SERVICE: [(&str, &str); 2] = [
 
 /// No error text and no `config check` shows a secret, however wrong the settings around it are.
 #[test]
+fn the_error_of_a_value_begins_with_its_setting() {
+    let refused = load(&[("BANKREFRESH__FINAPI__ACCESS_URL", "ftp://finapi.test")]);
+    let error = "finapi.access_url: it must be an http:// or https:// URL without a password";
+    assert_eq!(refused.err().as_deref(), Some(error));
+}
+
+#[test]
 fn no_wrong_setting_shows_a_secret() {
     let planted = "planted-8f3a";
     let directory = tempfile::tempdir().expect("a directory");

@@ -81,7 +81,7 @@ impl Connections {
                     made: Instant::now(),
                 };
                 tracing::debug!(
-                    "connections to finAPI that were kept are not used again, because one of them is silent"
+                    "older connections to finAPI are not used again, because one of them no longer answers"
                 );
             }
             Err(error) => tracing::warn!(%error, "could not exchange the connections to finAPI"),

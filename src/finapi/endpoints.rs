@@ -36,7 +36,7 @@ impl FinApi {
         let endpoint = "POST /api/tasks/backgroundUpdate";
         if request::leaves_out_user(&context.refresh.command) {
             self.metrics.user_left_out();
-            tracing::warn!("left out the user's device, because finAPI takes no address that is not IPv4");
+            tracing::warn!("left out user_metadata, because finAPI takes only IPv4 addresses");
         }
         let decided = self.names.get().copied();
         let mut names = decided.unwrap_or(Names::Reference);
@@ -55,7 +55,7 @@ impl FinApi {
                 .names([Names::Guide, Names::Reference].map(Names::name), Some(names.name()));
             tracing::info!(
                 names = names.name(),
-                "finAPI has started an update by these names, and gets no others from now on"
+                "finAPI started an update by these field names, so the worker uses no others from now on"
             );
         }
         Ok(Response::Task(task.created_at_or(context.refresh.requested_at)))

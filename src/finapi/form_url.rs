@@ -26,7 +26,7 @@ pub(super) fn check(response: Response, allow_insecure: bool) -> Response {
 
 fn check_link(form: &mut WebFormLink, allow_insecure: bool) {
     if !is_for_user(form.url.expose_secret(), allow_insecure) {
-        tracing::warn!(web_form_id = %form.id, "finAPI's URL of a web form is not https, so nobody is sent to it");
+        tracing::warn!(web_form_id = %form.id, "the URL of a web form is not https, so the event leaves it out");
         form.url = SecretString::default();
     }
 }

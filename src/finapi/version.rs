@@ -296,7 +296,7 @@ impl FinApi {
         if let Probed::Unknown(why) = probed {
             tracing::warn!(
                 why,
-                "finAPI answered 403, and whether its client is bound to another version does not show"
+                "finAPI answered 403, and a probe could not show whether its client is bound to another version"
             );
             return Forbidden::Unknown(PROBE_INTERVAL);
         }

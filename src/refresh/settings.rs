@@ -195,14 +195,14 @@ impl Section for Limits {
             "settling_quiet",
             self.settling_quiet,
             Duration::ZERO..=MINUTE,
-            "How long a connection may be READY while its own update times are from before the task, before what it has is read all the same. \
-             Without a wait where `lastManualUpdate` is of this update.",
+            "How long the worker waits for this update's data while the connection is READY but its own update times are from before the \
+             task. Then it reads what there is. If `lastManualUpdate` is of this update, it does not wait.",
         );
         list.within(
             "start_visible",
             self.start_visible,
             SECOND..=DAY,
-            "How long after a start whose answer was lost the list of tasks may not show it. Only then is another one asked for.",
+            "How long the list of tasks may lack a start whose answer was lost. Only after that time the worker asks for another start.",
         );
         list.within(
             "web_form_grace",
@@ -214,8 +214,8 @@ impl Section for Limits {
             "clock_skew",
             self.clock_skew,
             Duration::ZERO..=MINUTE,
-            "How far senders' clocks may be from finAPI's when a task is recognised by its time. finAPI's own clocks are measured; while they are not, \
-             they may be as far from the worker's.",
+            "How far a sender's clock may be from finAPI's clock. A task is recognized by its time. The worker measures finAPI's clock; \
+             until it has, the same limit holds for the worker's clock.",
         );
     }
 }
@@ -284,8 +284,8 @@ impl Section for Transactions {
             "margin",
             self.margin,
             Duration::ZERO..=7 * DAY,
-            "How late finAPI may store what it imported: `covered_until` is so long before the reading, and without `transactions_since` \
-             `covered_from` so long before the update. Longer margins publish more transactions twice.",
+            "How late finAPI may store what it imported. `covered_until` is this long before the reading. Without `transactions_since`, \
+             `covered_from` is this long before the update. A longer margin publishes more transactions twice.",
         );
         list.within(
             "consent_warning",

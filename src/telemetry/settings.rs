@@ -50,7 +50,8 @@ impl Section for Settings {
         list.any(
             "log_level",
             &self.log_level,
-            "What is logged: a level, which libraries do not have (they log warnings), or filter directives, for instance `info,hyper=debug`.",
+            "What is logged: a level for bankrefresh itself (its libraries log warnings and errors), or filter directives such as \
+             `info,hyper=debug`.",
         );
         list.any(
             "otlp_endpoint",

@@ -269,7 +269,7 @@ impl Context {
     /// the operators.
     async fn give_up(&self, process: &ProcessSpan, tag: Tag, before: &mut Refresh) -> Result<PublishEnd, Failed> {
         let why = "the event is larger than the broker takes";
-        tracing::error!(why, "gave a refresh up");
+        tracing::error!(why, "gave up a refresh");
         let now = self.clock.now();
         let letter = message::dead_command(&self.topology, before, why, now);
         self.send(vec![(letter, SendSpan::default())], tag, Until::Lost).await?;

@@ -115,7 +115,7 @@ impl DeadLetters {
         let queue = inspected.map_err(|error| letters.failed(&error))?;
         letters.left = queue.message_count();
         if queue.consumer_count() > 0 {
-            tracing::warn!("somebody else reads the queue as well; what they hold is not seen here");
+            tracing::warn!("another program reads this queue too, so the messages that it holds are missing here");
         }
         // Nothing is outstanding on it.
         let _ = channel.close(200, "OK".into()).await;

@@ -89,7 +89,7 @@ pub fn connect(
     if let Some(address) = addresses.open() {
         tracing::warn!(
             address,
-            "RabbitMQ is reached without TLS: everybody on the way reads the password and the messages"
+            "the connection to RabbitMQ has no TLS, so everybody on the way can read the password and the messages"
         );
     }
     let shared = Arc::new(Shared::new(&subscriptions));

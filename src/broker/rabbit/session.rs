@@ -302,7 +302,7 @@ async fn finish(link: &Link, tasks: &mut JoinSet<Result<(), String>>) {
     }
     let all = async { while tasks.join_next().await.is_some() {} };
     if timeout(FINISH_TIMEOUT, all).await.is_err() {
-        tracing::warn!("the last acknowledgements could not be sent: some messages will come again");
+        tracing::warn!("could not send the last acknowledgements, so some messages will be delivered again");
     }
 }
 

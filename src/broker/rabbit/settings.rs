@@ -146,7 +146,7 @@ impl Section for Settings {
         list.any(
             "prefix",
             &self.prefix,
-            "What the names of all exchanges and queues begin with.",
+            "The names of all exchanges and queues begin with this.",
         )
         .and(
             (1..=100).contains(&self.prefix.len()) && self.prefix.chars().all(is_plain),
@@ -155,7 +155,7 @@ impl Section for Settings {
         list.any(
             "declare",
             &self.declare,
-            "Whether a worker declares exchanges and queues at start. Without it the worker is not ready until all of them exist; see \
+            "Whether a worker declares exchanges and queues at start. If it does not, it is not ready until all of them exist; see \
              `bankrefresh topology`.",
         );
         list.within(

@@ -22,25 +22,25 @@ use selection::{Format, Selected, Selection};
 
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 an id was not found, or something could not be done; 2 the command line is wrong."
+    after_help = "Exit codes: 0 all of it is done; 1 an id was not found, or something could not be done; 2 the command line is wrong."
 )]
 pub(super) enum Command {
-    /// Print a line for each: its id, since when it is dead, the queue it came from, its type and the reason
+    /// Print one line for each dead letter: id, since when, queue, type and reason
     List {
         #[command(flatten)]
         selection: Selection,
-        /// How to print them
+        /// How to print it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Print all of it as JSON, secrets hidden
+    /// Print the whole messages as JSON, with secrets hidden
     Show {
         #[command(flatten)]
         selection: Selection,
     },
-    /// Publish it again to where it came from, and take it out of here once that is confirmed
+    /// Publish messages again to the queues from which they came, and remove them here
     Replay(Selected),
-    /// Delete it for good
+    /// Delete messages for good
     Discard(Selected),
 }
 

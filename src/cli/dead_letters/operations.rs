@@ -102,7 +102,7 @@ impl Run {
         let mut ways = Vec::new();
         for (row, letter) in selected {
             if let Some(flaw) = &letter.flaw {
-                self.report_failure(&row, &format!("what can be read of it is not all of it ({flaw:?})"));
+                self.report_failure(&row, &format!("not all of it can be read ({flaw:?})"));
                 continue;
             }
             match message::replay(&self.topology, &letter.message, &row.queue) {
@@ -192,11 +192,11 @@ impl Run {
         }
         let left = self.letters.left();
         if left > 0 && self.room() > 0 {
-            eprintln!("{left} were not read: too many that are not meant lie before them");
+            eprintln!("{left} were not read, because too many others lie before them");
             return ExitCode::FAILURE;
         }
         if left > 0 {
-            eprintln!("stopped at the limit; {left} were not read (--limit)");
+            eprintln!("stopped at --limit; {left} were not read");
             return code(*failed == 0);
         }
         let missing = self.selection.ids.iter().filter(|id| !self.found.contains(*id));

@@ -10,22 +10,22 @@ use super::row::Row;
 /// Which dead letters are meant: those for which everything given holds.
 #[derive(Debug, Parser)]
 pub(in crate::cli) struct Selection {
-    /// These, by the ids that `list` prints
+    /// Only these, by the ids that `list` prints
     #[arg(value_name = "ID")]
     pub(super) ids: Vec<String>,
-    /// Those whose reason has this text in it
+    /// Only those whose reason contains this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Those that came from this queue, with or without amqp.prefix
+    /// Only those that came from this queue, with or without amqp.prefix
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Those of this type, with or without its package
+    /// Only those of this type, with or without its package
     #[arg(long = "type", value_name = "NAME")]
     kind: Option<String>,
-    /// Those that are known to be dead for longer than this, for instance 4h
+    /// Only those that have been dead for longer than this, for example 4h
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::send::humantime)]
     older_than: Option<Duration>,
-    /// Not more than so many, from the head of the queue; list and show stop at 1000 unless this says otherwise
+    /// At most this many, from the head of the queue [default of list and show: 1000]
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,
 }
@@ -39,16 +39,16 @@ pub(in crate::cli) struct Selected {
     /// All of them
     #[arg(long, conflicts_with_all = ["ids", "reason", "queue", "kind", "older_than"])]
     all: bool,
-    /// Only say what would be done
+    /// Print what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Format {
-    /// One line each
+    /// One line for each
     Text,
-    /// One JSON object a line
+    /// One JSON object for each
     Json,
 }
 

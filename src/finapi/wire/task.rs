@@ -180,7 +180,7 @@ fn log_unknown(what: &str, status: &str) {
         tracing::warn!(
             what,
             status,
-            "finAPI has a status that is new; taking it for still running"
+            "finAPI sent an unknown status, which counts as still running"
         );
     }
 }
