@@ -71,7 +71,7 @@ async fn livez(State(at): State<Arc<Surroundings>>) -> (StatusCode, &'static str
         None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
         Some(status) if status.stuck => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "a queue has messages and brings none\n",
+            "a queue has messages and delivers none\n",
         ),
         Some(_) => (StatusCode::OK, "ok\n"),
     }
@@ -97,7 +97,7 @@ fn readiness(broker: &Broker, status: Option<&Status>) -> (StatusCode, &'static 
     if let Err(not_ready) = broker.is_ready() {
         let why = match not_ready {
             NotReady::Disconnected => "no connection to the broker\n",
-            NotReady::Blocked => "the broker lets publishers wait\n",
+            NotReady::Blocked => "the broker blocks publishers (a memory or disk alarm)\n",
         };
         return (StatusCode::SERVICE_UNAVAILABLE, why);
     }

@@ -47,7 +47,7 @@ pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Fai
         _ => {}
     }
     if class == FailureClass::Foreign && response.status == StatusCode::FORBIDDEN {
-        message.push_str("; if it lasts, see whether the client's licence has what this endpoint is for");
+        message.push_str("; if it stays, check whether the client's licence allows this endpoint");
     }
     Failure {
         class,

@@ -166,8 +166,8 @@ impl Versions {
     pub(super) fn hint(&self) -> &'static str {
         match self.setting {
             ApiVersion::Auto => "",
-            ApiVersion::V1 => "; finapi.api_version is v1, and finAPI answers this to a client of V2, too",
-            ApiVersion::V2 => "; finapi.api_version is v2, and finAPI answers this to a client of V1, too",
+            ApiVersion::V1 => "; finapi.api_version is v1: is the client bound to V2?",
+            ApiVersion::V2 => "; finapi.api_version is v2: is the client bound to V1?",
         }
     }
 

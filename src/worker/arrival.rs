@@ -74,7 +74,7 @@ impl Worker {
         }
         if receipt.kills_workers() {
             let reason = format!(
-                "{} workers died while they tried it alone, after others had died of it",
+                "it killed {} workers that tried it alone, after it had killed others",
                 receipt.redeliveries()
             );
             let outgoing = message::dead_letter(topology, delivery, &reason, now.time);

@@ -101,13 +101,13 @@ impl fmt::Display for Difference {
             Self::MissingExchange { name } => write!(f, "exchange {name:?} is missing"),
             Self::MissingQueue { name } => write!(f, "queue {name:?} is missing"),
             Self::DifferentExchange { name, detail } => {
-                write!(f, "exchange {name:?} is there, but not as it should be: {detail}")
+                write!(f, "exchange {name:?} exists, but differs: {detail}")
             }
             Self::DifferentQueue { name, detail } => {
-                write!(f, "queue {name:?} is there, but not as it should be: {detail}")
+                write!(f, "queue {name:?} exists, but differs: {detail}")
             }
             Self::Forbidden { name, detail } => {
-                write!(f, "{name:?} can't be looked at: {detail}")
+                write!(f, "{name:?} cannot be inspected: {detail}")
             }
         }
     }
