@@ -14,7 +14,7 @@ use crate::console::{Console, subscriptions};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Where to serve it; any other address than loopback needs console.password or a proxy's header
+    /// Where to listen [default: console.listen]. An address beyond loopback needs console.password or a proxy's header
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }

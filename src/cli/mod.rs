@@ -49,7 +49,7 @@ enum Command {
     Send(send::Args),
     /// Print events as they arrive
     Watch(watch::Args),
-    /// Serve a web page on what workers do
+    /// Serve a web page that shows what workers do
     Console(console::Args),
     /// List, show, replay or discard messages that no worker could act on
     #[command(subcommand)]

@@ -38,13 +38,13 @@ use cases::{UseCase, use_cases};
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Use this RabbitMQ instead of a broker in this process; its names get the prefix bankrefresh-demo
+    /// Use this RabbitMQ instead of a broker in this process. All names begin with bankrefresh-demo.
     #[arg(long, value_name = "URL")]
     amqp_url: Option<SecretString>,
     /// How many workers share the work
     #[arg(long, value_name = "N", default_value_t = 2)]
     workers: u32,
-    /// Keep going with a stream of commands until Ctrl-C, and play some of the users yourself
+    /// Send commands until Ctrl-C, and play some of the users yourself
     #[arg(long)]
     open_end: bool,
 }
@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args) -> Ended {
         WEB_FORM_LIFE
     };
     let (url, sandbox) = serve_sandbox(form_life).await?;
-    println!("A simulated finAPI is at {url} (what it was asked: {url}sandbox).");
+    println!("A simulated finAPI is at {url} ({url}sandbox shows what it was asked).");
     let topology = Topology::new("bankrefresh-demo");
     let server = memory::Server::new(&topology);
     let connect = |name: &str, subscriptions: Vec<Subscription>| -> Result<(Broker, BrokerEvents), rabbit::Error> {
@@ -132,7 +132,7 @@ pub(super) async fn run(args: Args) -> Ended {
         Vec::new()
     } else {
         println!(
-            "{} workers wait for commands; {} are sent.\n",
+            "{} workers wait for commands. The demo sends {}, one for each use case.\n",
             workers.len(),
             cases.len()
         );
@@ -150,7 +150,7 @@ pub(super) async fn run(args: Args) -> Ended {
     }
     let calls: u64 = sandbox.asked().calls.values().sum();
     println!(
-        "\nfinAPI was called {calls} times and asked for {} updates.",
+        "\nThe workers called finAPI {calls} times and started {} updates.",
         sandbox.asked().tasks
     );
     let missing = rows.iter().filter(|row| row.took.is_none()).count();

@@ -34,7 +34,7 @@ pub(super) async fn run(
     broker_events: &mut BrokerEvents,
 ) -> Result<(), Box<dyn std::error::Error>> {
     println!(
-        "A command is sent every {INTERVAL:?}. Where it says \u{201c}play the user\u{201d}, open the link. Ctrl-C ends it.\n"
+        "The demo sends a command every {INTERVAL:?}. Where a line says \u{201c}play the user\u{201d}, open its link. Ctrl-C ends the demo.\n"
     );
     let (mut rng, mut number) = (Rng::new(), 0);
     let mut every = interval(INTERVAL);
