@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::breaker::Host;
+use super::grant::Denial;
 use super::transport::{HttpResponse, TransportError};
 pub(super) use super::verdict::Api;
 use super::verdict::{self, Refusal};
@@ -29,13 +30,13 @@ pub(super) fn classify(endpoint: &str, api: Api, response: &HttpResponse) -> Fai
     let form = Refusal::of(&response.body);
     let is_own = form.is_of(api, status);
     let code = form.code().filter(|_| is_own);
+    let code = code.map(|code| if is_word(code) { code } else { "" }.to_owned());
     let retry_after = retry_after(&response.headers);
-    let own = is_own.then(|| code.unwrap_or_default());
+    let own = is_own.then(|| code.as_deref().unwrap_or_default());
     let class = match api {
-        Api::OAuth => verdict::of_token(status, own, retry_after),
+        Api::OAuth => Denial::of(status, own).class(status, own, retry_after),
         Api::Access | Api::WebForm => verdict::of_call(status, own, retry_after),
     };
-    let code = code.map(|code| if is_word(code) { code } else { "" }.to_owned());
     let mut message = format!("{endpoint} answered {status}");
     match (&code, &form) {
         (Some(code), _) if !code.is_empty() => message = format!("{message} {code}"),

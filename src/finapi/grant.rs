@@ -26,6 +26,7 @@ use super::pipeline::Call;
 use super::probe::ClientGrant;
 use super::tokens::{GrantRequest, TokenResponse};
 use super::transport::HttpResponse;
+use super::verdict;
 use super::version::{AccessCall, Forbidden, Version};
 use super::wire::{self, Read, parse};
 use crate::id::UserId;
@@ -69,7 +70,8 @@ pub enum Denial {
 }
 
 impl Denial {
-    fn of(status: u16, own: Option<&str>) -> Self {
+    /// `own` is finAPI's code, empty where it gave none; none where the body is not finAPI's.
+    pub(super) fn of(status: u16, own: Option<&str>) -> Self {
         match (status, own) {
             (429, _) => Self::Waits,
             (400, Some("invalid_request" | "unsupported_grant_type" | "unauthorized_client" | "invalid_scope")) => {
@@ -107,14 +109,14 @@ impl Denial {
         }
     }
 
-    /// What it means for the refresh, where that is not what its status means elsewhere.
-    fn class(self) -> Option<FailureClass> {
+    /// What it means for the refresh.
+    pub(super) fn class(self, status: u16, own: Option<&str>, retry_after: Option<Duration>) -> FailureClass {
         match self {
-            Self::Wrong | Self::Forbidden => Some(FailureClass::UserUnauthorized),
-            Self::Locked => Some(FailureClass::UserLocked),
-            Self::Client | Self::Request => Some(FailureClass::ClientUnauthorized),
-            Self::Foreign => Some(FailureClass::Foreign),
-            Self::Waits | Self::Broken | Self::Unknown | Self::NotSent => None,
+            Self::Wrong | Self::Forbidden => FailureClass::UserUnauthorized,
+            Self::Locked => FailureClass::UserLocked,
+            Self::Client | Self::Request => FailureClass::ClientUnauthorized,
+            Self::Foreign => FailureClass::Foreign,
+            Self::Waits | Self::Broken | Self::Unknown | Self::NotSent => verdict::of_call(status, own, retry_after),
         }
     }
 }
@@ -138,8 +140,6 @@ impl NoGrant {
         let failure = error::classify(endpoint, Api::OAuth, response);
         let own = error::is_of_access(response).then(|| failure.code.as_deref().unwrap_or_default());
         let denial = Denial::of(response.status.as_u16(), own);
-        let class = denial.class().unwrap_or(failure.class);
-        let failure = Failure { class, ..failure };
         Self { denial, failure }
     }
 }

@@ -14,7 +14,7 @@
 //! | any other 4xx | `Rejected` | `Foreign` |
 //! | any other 5xx | `Unavailable` | `Unavailable` |
 //!
-//! The rows of `POST /oauth/token` are in [`of_token`]. How long each class is retried is in `refresh/transition/trouble.rs`.
+//! The rows of `POST /oauth/token` are in [`grant`](super::grant). How long each class is retried is in `refresh/transition/trouble.rs`.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ fn is_oauth(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// What a call for a user led to. `own` is finAPI's code, empty where it gave none; none where the body is not finAPI's.
+/// What a call led to. `own` is finAPI's code, empty where it gave none; none where the body is not finAPI's.
 pub(super) fn of_call(status: u16, own: Option<&str>, retry_after: Option<Duration>) -> FailureClass {
     match (status, own) {
         (429, _) => FailureClass::RateLimited(retry_after),
@@ -127,21 +127,10 @@ pub(super) fn of_call(status: u16, own: Option<&str>, retry_after: Option<Durati
     }
 }
 
-/// What a request for a token led to.
-pub(super) fn of_token(status: u16, own: Option<&str>, retry_after: Option<Duration>) -> FailureClass {
-    match (status, own) {
-        (400 | 403, Some(_)) => FailureClass::UserUnauthorized,
-        (401, Some(_)) => FailureClass::ClientUnauthorized,
-        (423, Some(_)) => FailureClass::UserLocked,
-        (408 | 429, _) => of_call(status, own, retry_after),
-        (400..=499, _) => FailureClass::Foreign,
-        _ => of_call(status, own, retry_after),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finapi::grant::Denial;
 
     const ACCESS: &str = r#"{"errors":[{"message":"No","code":"UNKNOWN_ENTITY","type":"BUSINESS"}],"date":"2026-03-09 09:36:15.000",
         "requestId":"r-1","endpoint":"GET /api/v1/accounts","authContext":"1/0","bank":null}"#;
@@ -206,7 +195,7 @@ mod tests {
                     assert_eq!(is_own, own(api, status, form), "{api:?} {status} {form:?}");
                     let code = is_own.then(|| form.code().unwrap_or_default());
                     let class = match api {
-                        Api::OAuth => of_token(status, code, None),
+                        Api::OAuth => Denial::of(status, code).class(status, code, None),
                         Api::Access | Api::WebForm => of_call(status, code, None),
                     };
                     let may_be_final = is_own

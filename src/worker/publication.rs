@@ -1,6 +1,7 @@
 //! What a worker publishes: what a run led to, or what takes the place of a delivery.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const PANIC_WAIT: Duration = Duration::from_secs(60);
 pub(super) enum Publication {
     /// What a step led to.
     Step(Box<Decision>),
+    /// That a refresh is about to ask for a start, to all workers.
+    Start(Box<Refresh>),
     /// A checkpoint, to a delay queue or to the steps queue; and how often it came back before it ran.
     Park(Box<Refresh>, u32),
     /// A command that was not begun and did not come back, to the end of its lane.
@@ -88,7 +91,7 @@ impl Publication {
     pub(super) fn span(&self) -> Span {
         match self {
             Self::Step(decision) => context::span(&decision.before),
-            Self::Park(refresh, _) | Self::Requeue(refresh) => context::span(refresh),
+            Self::Start(refresh) | Self::Park(refresh, _) | Self::Requeue(refresh) => context::span(refresh),
             Self::Forward(_) => Span::none(),
         }
     }
@@ -96,9 +99,13 @@ impl Publication {
 
 impl Context {
     /// Publishes, and waits for the confirms.
-    pub(super) async fn publish(&self, tag: Tag, publication: Publication) -> PublishEnd {
+    pub(super) async fn publish(self: &Arc<Self>, tag: Tag, publication: Publication) -> PublishEnd {
         let mut publication = match publication {
             Publication::Step(decision) => return self.publish_decision(tag, *decision).await,
+            Publication::Start(mut refresh) => {
+                self.announce_start(&mut refresh).await;
+                return PublishEnd::Continues(refresh);
+            }
             other => other,
         };
         let replacing = AssertUnwindSafe(self.publish_replacement(tag, &mut publication))
@@ -150,7 +157,7 @@ impl Context {
                 );
                 Ok(*fate)
             }
-            Publication::Step(_) => Ok(Fate::Completed),
+            Publication::Step(_) | Publication::Start(_) => Ok(Fate::Completed),
         }
     }
 

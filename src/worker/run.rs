@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
+use super::starts::Turn;
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
 use crate::refresh::failure::{Failure, FailureClass};
-use crate::refresh::query::{QueryResult, Response};
+use crate::refresh::query::{Query, QueryResult, Response};
 use crate::refresh::{Next, Phase, Refresh, Step, StepContext, later};
 use crate::telemetry::traces::ProcessSpan;
 
@@ -27,6 +28,8 @@ enum Pause {
     /// For a host that is down.
     Blocked,
     Publishes(Step),
+    /// Other workers are to hear of a start before it is asked for.
+    AnnouncesStart,
     NeedsToken,
     Stopped,
 }
@@ -61,6 +64,10 @@ impl Context {
             Pause::Blocked => {
                 end("blocked");
                 RunEnd::Blocked(refresh)
+            }
+            Pause::AnnouncesStart => {
+                end("announces_start");
+                RunEnd::Publishes(Publication::Start(refresh))
             }
             Pause::NeedsToken => {
                 end("needs_token");
@@ -102,11 +109,17 @@ impl Context {
             let query = refresh.query();
             let result = match failure.take() {
                 Some(failure) => Err(failure),
-                None if !self.announce_start(refresh, &query).await => {
-                    refresh.interrupted();
-                    continue;
-                }
                 None => {
+                    if query == Query::Start {
+                        match self.starts.turn(refresh) {
+                            Turn::Own => {}
+                            Turn::Unannounced => return Pause::AnnouncesStart,
+                            Turn::Others => {
+                                refresh.interrupted();
+                                continue;
+                            }
+                        }
+                    }
                     let outcome = self.finapi.query(refresh, &query, control).await;
                     self.on_start(refresh, &query, &outcome);
                     match outcome {

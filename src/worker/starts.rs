@@ -3,6 +3,8 @@
 //! A command may have two messages, and two workers one each. Before a worker asks for a start it says so to all, by way of the exchange for
 //! wake-ups. Who hears that of a refresh of its own knows that a task may have been made for it. Of two workers that are about to ask at the
 //! same moment the one with the lower number does.
+//!
+//! The run that finds no task ends, the announcement is published like everything that follows from a run, and another run asks.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +45,17 @@ struct Heard {
     others: Option<Asked>,
     /// Who of the others announced it last.
     by: u64,
+}
+
+/// Who asks for a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This worker.
+    Own,
+    /// This worker, once it has announced it since it read the list of tasks.
+    Unannounced,
+    /// Another worker.
+    Others,
 }
 
 impl Starts {
@@ -91,6 +104,18 @@ impl Starts {
         change(self.heard().get_or_insert_mut(name, Heard::default));
     }
 
+    /// Whether a refresh may ask for its start.
+    pub(super) fn turn(&self, refresh: &Refresh) -> Turn {
+        if self.is_others(refresh) {
+            return Turn::Others;
+        }
+        let own = self.heard().peek(&name(refresh)).and_then(|heard| heard.own);
+        match own.is_some_and(|own| own.last >= refresh.due_at) {
+            true => Turn::Own,
+            false => Turn::Unannounced,
+        }
+    }
+
     /// Whether another worker asks for the same start, and is to be the one that does.
     fn is_others(&self, refresh: &Refresh) -> bool {
         let heard = self.heard();
@@ -123,11 +148,8 @@ fn name(refresh: &Refresh) -> Uuid {
 }
 
 impl Context {
-    /// Announces a start to all workers. False: another worker asks for it.
-    pub(super) async fn announce_start(self: &Arc<Self>, refresh: &Refresh, query: &Query) -> bool {
-        if *query != Query::Start {
-            return true;
-        }
+    /// Announces a start to all workers. If another worker asks for it, the refresh searches again.
+    pub(super) async fn announce_start(self: &Arc<Self>, refresh: &mut Refresh) {
         let name = name(refresh);
         let message = Outgoing {
             exchange: self.topology.wake(),
@@ -145,13 +167,12 @@ impl Context {
         let announcing = tokio::spawn(async move { context.broker.publish(vec![message]).await.is_ok() });
         // A worker without others, or whose others can't hear it, starts all the same.
         let _ = tokio::time::timeout(ANNOUNCE_MAX, announcing).await;
-        let is_others = self.starts.is_others(refresh);
-        if !is_others {
-            let now = self.clock.now();
-            self.starts
-                .note(name, |heard| heard.own = Asked::both(heard.own, Some(Asked::at(now))));
+        if self.starts.is_others(refresh) {
+            return refresh.interrupted();
         }
-        !is_others
+        let now = self.clock.now();
+        self.starts
+            .note(name, |heard| heard.own = Asked::both(heard.own, Some(Asked::at(now))));
     }
 
     /// A start that was not sent, or that finAPI refused, is none.

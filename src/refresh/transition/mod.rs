@@ -37,7 +37,7 @@ impl Transition<'_> {
             }
             (Phase::Locating { .. } | Phase::Updating { .. }, Response::Task(task)) => self.follow_task(refresh, task),
             (Phase::NotifyingUser { task, form, reason }, Response::WebForm(web_form)) => {
-                self.notify_user(refresh, task, &form, reason, &web_form)
+                self.notify_user(refresh, task, &form, reason, &web_form, self.context.now)
             }
             (Phase::AwaitingUser { task, expires_at, .. }, Response::WebForm(form)) => {
                 if form.status != WebFormStatus::Open {
@@ -78,7 +78,7 @@ impl Transition<'_> {
     fn poll_later(&self, refresh: Refresh, polling: &Polling, max: Duration) -> Step {
         let polls = refresh.polls.saturating_sub(1);
         let wait = polling.wait(polls, max, self.context.jitter);
-        let due_at = later(self.context.now, wait);
+        let due_at = later(self.context.now, wait).max(refresh.due_at);
         let failures = 0;
         self.schedule(Refresh {
             due_at,

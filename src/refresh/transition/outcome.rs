@@ -10,7 +10,7 @@ use crate::refresh::model::{Connection, WebForm, WebFormLink, WebFormStatus};
 use crate::refresh::{Phase, Refresh, Step, TaskRef, Update, WEB_FORM_LIFETIME, earlier, event, later};
 
 impl Transition<'_> {
-    /// Notifies the user of the web form, then continues from what the form says already.
+    /// Notifies the user of the web form, then continues from what the form says already. It is not polled before `polls_from`.
     pub(super) fn notify_user(
         &self,
         refresh: Refresh,
@@ -18,6 +18,7 @@ impl Transition<'_> {
         form: &WebFormLink,
         reason: UserActionReason,
         web_form: &WebForm,
+        polls_from: Timestamp,
     ) -> Step {
         let now = self.context.now;
         let expires_at = web_form.expires_at.unwrap_or_else(|| later(now, WEB_FORM_LIFETIME));
@@ -31,6 +32,7 @@ impl Transition<'_> {
         let refresh = Refresh {
             phase,
             phase_since: now,
+            due_at: polls_from,
             polls: 0,
             failures: 0,
             ..refresh

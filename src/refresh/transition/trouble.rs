@@ -20,7 +20,7 @@ use crate::refresh::failure::{Doubts, Failure, FailureClass, FailureDetails};
 use crate::refresh::model::{WebForm, WebFormStatus};
 use crate::refresh::policy::{INTERACTIVE_PATIENCE, OUTAGE_WAIT_MAX};
 use crate::refresh::query::{Query, Wanted};
-use crate::refresh::{Lookup, Next, Phase, Refresh, Step, later};
+use crate::refresh::{Lookup, Phase, Refresh, Step, later};
 
 /// What was not there so soon after it was made is only not to be seen yet.
 const NOT_YET_SEEN: Duration = Duration::from_secs(10);
@@ -39,20 +39,12 @@ impl Transition<'_> {
                 error: None,
                 unreadable: Vec::new(),
             };
-            let mut step = self.notify_user(refresh, task, &form, reason, &unknown);
             // Notifying is no call, so it obeys no wait; the next poll does.
-            if let (FailureClass::RateLimited(Some(after)) | FailureClass::NotSent(after), Next::Continue(next)) =
-                (failure.class, &step.next)
-            {
-                let due_at = next.due_at.max(later(self.context.now, after));
-                step.next = self
-                    .schedule(Refresh {
-                        due_at,
-                        ..(**next).clone()
-                    })
-                    .next;
-            }
-            return step;
+            let polls_from = match failure.class {
+                FailureClass::RateLimited(Some(after)) | FailureClass::NotSent(after) => later(self.context.now, after),
+                _ => self.context.now,
+            };
+            return self.notify_user(refresh, task, &form, reason, &unknown, polls_from);
         }
         refresh.doubts = refresh.doubts.after(failure.class);
         if let Phase::Collecting(collecting) = &mut refresh.phase {

@@ -15,21 +15,24 @@ pub(super) struct Rank {
 enum Stage {
     /// Reads what the update brought.
     Finish,
-    /// Starts an update.
+    /// Starts an update. It has found no task, which is true for a while only.
     Start,
+    /// Searches for a task.
+    Find,
     /// Polls something that may not be over.
     Poll,
 }
 
 impl Rank {
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 8;
 
     pub(super) fn of(refresh: &Refresh) -> Self {
         Self {
             interactive: refresh.envelope.interactive,
             stage: match refresh.query() {
                 Query::Connection | Query::Collect(_) => Stage::Finish,
-                Query::FindTask | Query::Start => Stage::Start,
+                Query::Start => Stage::Start,
+                Query::FindTask => Stage::Find,
                 Query::Task(_) | Query::WebForm(_) => Stage::Poll,
             },
         }

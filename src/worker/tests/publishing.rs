@@ -89,3 +89,25 @@ async fn a_failure_that_the_broker_refuses_waits_and_asks_finapi_nothing_more() 
     assert_eq!((alone.parked(), outcomes()), (0, 1));
     assert_eq!(starts.load(Ordering::Relaxed), 1, "finAPI was asked to start once");
 }
+
+/// Other workers may take a while to hear of a start. Whoever waits for that leaves finAPI to the others.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_announced_holds_no_permit() {
+    let alone = Alone::new();
+    let starts = Arc::new(AtomicU64::new(0));
+    let finapi = unsupported(Arc::clone(&starts));
+    let (worker, broker_events) = alone.worker(finapi, Credentials::default(), Settings::default());
+    let handle = worker.handle();
+    tokio::spawn(worker.run(broker_events, std::future::pending()));
+    alone.send("interactive", 1).await;
+    alone
+        .server
+        .fail_next_publish(PublishFault::Late { by: Duration::ZERO });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let status = handle.status().await.expect("a status");
+    let held = (status.running, status.finapi_calls.running, status.publishing);
+    assert_eq!((held, starts.load(Ordering::Relaxed)), ((0, 0, 1), 0));
+    // A broker that takes longer keeps nobody waiting.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(starts.load(Ordering::Relaxed), 1);
+}

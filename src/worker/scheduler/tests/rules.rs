@@ -82,8 +82,11 @@ type Urgency = (bool, u8);
 fn urgency(refresh: &Refresh) -> Urgency {
     let stage = match refresh.phase {
         Phase::Settling { .. } | Phase::Collecting { .. } | Phase::Failing { .. } => 0,
-        Phase::Locating { .. } => 1,
-        Phase::Updating { .. } | Phase::NotifyingUser { .. } | Phase::AwaitingUser { .. } => 2,
+        Phase::Locating {
+            lookup: Lookup::Start, ..
+        } => 1,
+        Phase::Locating { .. } => 2,
+        Phase::Updating { .. } | Phase::NotifyingUser { .. } | Phase::AwaitingUser { .. } => 3,
     };
     (!refresh.envelope.interactive, stage)
 }
@@ -174,7 +177,7 @@ impl World {
                     return match publication {
                         Publication::Park(refresh, _) => Place::Parked(refresh),
                         Publication::Requeue(..) => Place::Requeued,
-                        Publication::Forward(_) | Publication::Step(_) => Place::Forwarded,
+                        Publication::Forward(_) | Publication::Step(_) | Publication::Start(_) => Place::Forwarded,
                     };
                 }
                 _ => {}
@@ -616,7 +619,9 @@ impl World {
     pub(super) fn check_publication(&mut self, tag: Tag, publication: &Publication) {
         let open = &self.open[&tag];
         let (kept, what) = match publication {
-            Publication::Park(_, DECIDED) | Publication::Forward(_) | Publication::Step(_) => return,
+            Publication::Park(_, DECIDED) | Publication::Forward(_) | Publication::Step(_) | Publication::Start(_) => {
+                return;
+            }
             Publication::Park(_, kept) => (*kept, "parked"),
             Publication::Requeue(_) => {
                 assert!(open.missing_requested_at || (open.is_command() && !open.has_run));
