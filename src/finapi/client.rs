@@ -1,11 +1,13 @@
 //! The client of finAPI, and its one door ([`FinApi::query`]).
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body_budget::{Bodies, BodyBudget, Room};
 use super::breaker::{self, Breaker, Host, Outage};
 use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
@@ -23,12 +25,15 @@ use crate::id::UserId;
 use crate::lease::Lease;
 use crate::rate_limit::RateLimiter;
 use crate::refresh::failure::Failure;
-use crate::refresh::query::{Query, QueryResult, Response};
+use crate::refresh::query::{Query, QueryResult, Response, Wanted};
 use crate::refresh::{Clocks, Refresh};
 use crate::telemetry::metrics::FinApiMetrics;
 
+/// About what a full page of transactions has: 500 with long texts.
+const PAGE_BYTES: usize = 1024 * 1024;
+
 /// What a worker lets a query do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Control {
     /// Cancelled when the worker stops, or when it has lost the delivery that it works on.
     pub stop: CancellationToken,
@@ -36,6 +41,8 @@ pub struct Control {
     pub lease: Lease,
     /// How often the user's token was fetched for this query.
     pub renewals: u8,
+    /// For what finAPI answers, until what follows from that is published.
+    pub room: Room,
 }
 
 /// What came of a query.
@@ -46,6 +53,8 @@ pub enum Outcome {
     Response(QueryResult),
     /// The user's token is missing, has ended or was refused: fetch one and query again.
     NeedsToken,
+    /// There is no room for the response now: query again after this.
+    NeedsRoom(Duration),
     /// The request was not sent, because of its [`Control`].
     Stopped,
 }
@@ -80,6 +89,7 @@ pub struct FinApi {
     pub(super) concurrency: ConcurrencyLimiter,
     /// None: as fast as it goes.
     pub(super) rate: Option<RateLimiter>,
+    pub(super) bodies: BodyBudget,
     pub(super) breaker: Breaker,
     pub(super) versions: Versions,
     /// Set, or by the first update that finAPI started.
@@ -117,6 +127,7 @@ impl FinApi {
             ),
             concurrency: ConcurrencyLimiter::new(at_once(&settings)),
             rate: settings.requests_per_second.map(RateLimiter::even),
+            bodies: BodyBudget::new(settings.bodies_max),
             breaker: Breaker::new(&breaker),
             versions: Versions::new(settings.api_version, metrics.clone()),
             names,
@@ -166,6 +177,18 @@ impl FinApi {
         self.concurrency.calls()
     }
 
+    /// How many bytes its responses have in memory.
+    #[must_use]
+    pub fn bodies(&self) -> Bodies {
+        self.bodies.bodies()
+    }
+
+    /// For what finAPI answers about a refresh.
+    #[must_use]
+    pub fn room(&self, refresh: &Refresh) -> Room {
+        self.bodies.room(Some(refresh.command.connection_id()))
+    }
+
     /// Reports whenever a host goes down and comes back.
     #[must_use]
     pub fn watch_outage(&self) -> watch::Receiver<Outage> {
@@ -201,7 +224,16 @@ impl FinApi {
     /// Asks what the workflow wants to know. The caller holds a permit.
     pub async fn query(&self, refresh: &Refresh, query: &Query, control: &Control) -> Outcome {
         let started = Instant::now();
-        let result = match self.send_query(QueryContext { refresh, control }, query).await {
+        // A start that is broken off has happened.
+        let is_repeatable = *query != Query::Start;
+        if is_repeatable && let Err(wait) = control.room.begin(expected(query)) {
+            return Outcome::NeedsRoom(wait);
+        }
+        let result = self.send_query(QueryContext { refresh, control }, query).await;
+        if is_repeatable && let Some(wait) = control.room.take_shortage() {
+            return Outcome::NeedsRoom(wait);
+        }
+        let result = match result {
             Ok(response) => Ok(form_url::check(response, self.settings.allow_insecure)),
             Err(Interrupt::Failed(failure)) => Err(self.judged(host_of(query), failure)),
             Err(Interrupt::NeedsToken) => return Outcome::NeedsToken,
@@ -232,6 +264,14 @@ impl FinApi {
             // Twice as large as the others, so it takes its room only when it is needed.
             Query::Collect(wanted) => Box::pin(self.collect(context, wanted)).await,
         }
+    }
+}
+
+/// How many bytes its response will have, where that is known. Who comes to a second page had a first one that was full.
+fn expected(query: &Query) -> usize {
+    match query {
+        Query::Collect(Wanted { page: Some(page), .. }) if page.page > 1 => PAGE_BYTES,
+        _ => 0,
     }
 }
 

@@ -88,7 +88,9 @@ pub(super) fn is_validation(response: &HttpResponse) -> bool {
 /// Classifies a request that got no response. finAPI knows it by the id that it was sent with, if it got it at all.
 pub(super) fn no_response(endpoint: &str, error: TransportError, sent_id: Option<&HeaderValue>) -> Failure {
     let class = match error {
-        TransportError::Connect | TransportError::Lost | TransportError::TimedOut => FailureClass::Unavailable,
+        TransportError::Connect | TransportError::Lost | TransportError::TimedOut | TransportError::NoRoom => {
+            FailureClass::Unavailable
+        }
         TransportError::TooLong => FailureClass::Unexpected,
     };
     Failure {

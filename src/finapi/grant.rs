@@ -227,6 +227,7 @@ impl FinApi {
             host,
             user_id,
             stop: None,
+            room: &self.bodies.room(None),
         };
         let response = self.send(call, request).await;
         response.map_err(|failure| self.judged(host, failure))

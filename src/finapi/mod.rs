@@ -1,5 +1,6 @@
 //! finAPI, call by call: asks what the workflow wants to know, and turns every answer into a fact or a classified failure.
 
+pub mod body_budget;
 pub mod breaker;
 pub mod callback_url;
 pub(crate) mod callers;

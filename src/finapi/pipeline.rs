@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
+use super::body_budget::Room;
 use super::breaker::{Admitted, CallEnd, Host, Verdict};
 use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::credentials::Secret;
@@ -55,6 +56,7 @@ pub(super) struct Call<'a> {
     pub(super) user_id: &'a UserId,
     /// Nothing is sent a second time once this is cancelled.
     pub(super) stop: Option<&'a CancellationToken>,
+    pub(super) room: &'a Room,
 }
 
 /// What came of a request.
@@ -102,6 +104,7 @@ impl FinApi {
             host: request.host,
             user_id: request.user_id,
             stop: Some(&request.control.stop),
+            room: &request.control.room,
         };
         let sent = Instant::now();
         let response = self.send(call, request.request(token)?).await?;
@@ -192,7 +195,7 @@ impl FinApi {
             Ok(head) => {
                 self.clocks.observe(call.host, sent, head.status, &head.headers);
                 let status = head.status;
-                let read = head.read(self.settings.body_max, deadline).await;
+                let read = head.read(self.settings.body_max, Some(call.room), deadline).await;
                 let end = CallEnd::of(status, read.as_ref().ok());
                 (Some(self.on_end(call, admitted, end)), read)
             }

@@ -14,6 +14,9 @@ use super::transport::{HttpResponse, TransportError};
 use super::version::{AccessCall, PROBE_INTERVAL, Version};
 use crate::telemetry::traces;
 
+/// What finAPI says of a client has some thousand bytes.
+const PROBE_BYTES_MAX: usize = 64 * 1024;
+
 /// What a probe shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Probed {
@@ -117,7 +120,7 @@ impl FinApi {
         let started = Instant::now();
         let result = self
             .transport
-            .send(request, self.settings.timeout, self.settings.body_max)
+            .send(request, self.settings.timeout, PROBE_BYTES_MAX)
             .await;
         let ended = ended(&result);
         span.end(&ended);

@@ -45,6 +45,8 @@ pub struct Settings {
     pub requests_per_second: Option<u32>,
     #[serde(default = "body_max")]
     pub body_max: usize,
+    #[serde(default = "bodies_max")]
+    pub bodies_max: usize,
     #[serde(default = "page_size")]
     pub page_size: u32,
     #[serde(default = "pages_max")]
@@ -70,6 +72,9 @@ fn calls_max() -> usize {
 }
 fn body_max() -> usize {
     8 * 1024 * 1024
+}
+fn bodies_max() -> usize {
+    32 * 1024 * 1024
 }
 fn page_size() -> u32 {
     500
@@ -103,6 +108,7 @@ impl Settings {
             calls_max: calls_max(),
             requests_per_second: None,
             body_max: body_max(),
+            bodies_max: bodies_max(),
             page_size: page_size(),
             pages_max: pages_max(),
             users_max: users_max(),
@@ -206,6 +212,14 @@ impl Settings {
             64 * 1024..=256 * 1024 * 1024,
             "The most bytes of one response.",
         );
+        list.within(
+            "bodies_max",
+            self.bodies_max,
+            128 * 1024..=2 * 1024 * 1024 * 1024,
+            "The most bytes of all responses together, from their arrival until what follows from them is published. What finds no room is read again \
+             a moment later. A worker needs some four times as much memory for them, and 60 MB besides.",
+        )
+        .and(self.bodies_max / 2 >= self.body_max, "at least twice `finapi.body_max`");
         list.within(
             "page_size",
             self.page_size,

@@ -10,6 +10,7 @@ mod in_time;
 mod language;
 mod odd;
 mod over_http;
+mod room;
 mod secrets;
 mod tokens;
 mod transactions;
@@ -280,6 +281,7 @@ impl FinApi {
             stop,
             lease: Lease::endless(),
             renewals: 0,
+            room: self.room(refresh),
         };
         if !self.has_token(refresh)
             && let Err(failure) = self.fetch_token(refresh.command.user_id()).await

@@ -7,11 +7,12 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use reqwest::Request;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
+use super::body_budget::Room;
 pub use super::connections::Connections;
 use super::connections::Ways;
 use crate::sandbox::ConnectionDropped;
@@ -79,6 +80,9 @@ pub enum TransportError {
     /// The body is longer than allowed.
     #[error("the response is too long")]
     TooLong,
+    /// The responses that are in memory leave no room for it.
+    #[error("no room for the response")]
+    NoRoom,
 }
 
 impl TransportError {
@@ -90,6 +94,7 @@ impl TransportError {
             Self::Lost => "lost",
             Self::TimedOut => "timeout",
             Self::TooLong => "too_long",
+            Self::NoRoom => "no_room",
         }
     }
 }
@@ -135,7 +140,10 @@ impl Transport {
         body_max: usize,
     ) -> Result<HttpResponse, TransportError> {
         let deadline = Instant::now() + timeout;
-        self.begin(request, deadline).await?.read(body_max, deadline).await
+        self.begin(request, deadline)
+            .await?
+            .read(body_max, None, deadline)
+            .await
     }
 
     /// Calls that begin from now on are made on new connections.
@@ -148,21 +156,19 @@ impl Transport {
 }
 
 impl ResponseHead {
-    /// Reads the body to its end.
+    /// Reads the body to its end, as long as there is room for it.
     ///
     /// # Errors
     ///
-    /// It did not end in time, broke off, or is too long.
-    pub async fn read(self, body_max: usize, deadline: Instant) -> Result<HttpResponse, TransportError> {
+    /// It did not end in time, broke off, is too long, or there is no room for it.
+    pub(super) async fn read(
+        self,
+        body_max: usize,
+        room: Option<&Room>,
+        deadline: Instant,
+    ) -> Result<HttpResponse, TransportError> {
         let Self { status, headers, body } = self;
-        let reading = async {
-            let read = Limited::new(body, body_max).collect().await;
-            read.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-                true => TransportError::TooLong,
-                false => TransportError::Lost,
-            })
-        };
-        let body = in_time(deadline, reading).await?.to_bytes();
+        let body = in_time(deadline, read(body, body_max, room)).await?;
         Ok(HttpResponse { status, headers, body })
     }
 
@@ -178,6 +184,23 @@ impl ResponseHead {
             body: Body::new(body),
         }
     }
+}
+
+async fn read(mut body: Body, body_max: usize, room: Option<&Room>) -> Result<Bytes, TransportError> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| TransportError::Lost)?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = read.len() + data.len();
+        if length > body_max {
+            return Err(TransportError::TooLong);
+        }
+        if room.is_some_and(|room| !room.grow(read.len(), length)) {
+            return Err(TransportError::NoRoom);
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.into())
 }
 
 pub(super) async fn in_time<T>(

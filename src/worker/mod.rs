@@ -36,8 +36,8 @@ use crate::clock::Clock;
 use crate::finapi::passwords::ToOthers;
 use crate::finapi::{Control, FinApi, Outage, Proof};
 use crate::id::UserId;
-use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
+use crate::refresh::Policy;
 use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
@@ -330,6 +330,7 @@ impl Worker {
             stop: self.stop_runs.clone(),
             lease: self.context.broker.lease(run.tag),
             renewals: run.renewals,
+            room: self.context.finapi.room(&run.refresh),
         };
         let (id, span) = (run.id, context::span(&run.refresh));
         // Some kilobytes, which would be copied again and again on their way into a task.

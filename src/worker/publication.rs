@@ -14,6 +14,7 @@ use super::context::{self, Context};
 use super::fate::Fate;
 use super::scheduler::PublishEnd;
 use crate::broker::{Outgoing, PublishError, Tag};
+use crate::finapi::body_budget::Room;
 use crate::message;
 use crate::refresh::event::{Event, EventKind};
 use crate::refresh::{Next, Refresh, Step, later};
@@ -57,6 +58,8 @@ pub(super) struct Decision {
     /// The span of the run.
     pub(super) process: ProcessSpan,
     pub(super) started: Instant,
+    /// What was read has it until the events are published.
+    pub(super) room: Room,
 }
 
 /// A message that goes elsewhere as it came.
@@ -169,6 +172,7 @@ impl Context {
             step,
             process,
             started,
+            room: _room,
         } = decision;
         let publishing = async {
             match self.publish_step(&process, step, tag, &mut before).await {

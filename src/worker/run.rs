@@ -31,6 +31,8 @@ enum Pause {
     /// Other workers are to hear of a start before it is asked for.
     AnnouncesStart,
     NeedsToken,
+    /// Room for a response, for which it waits as long as this.
+    NeedsRoom(Duration),
     Stopped,
 }
 
@@ -73,6 +75,11 @@ impl Context {
                 end("needs_token");
                 RunEnd::NeedsToken(refresh, run.renewals)
             }
+            Pause::NeedsRoom(wait) => {
+                end("needs_room");
+                refresh.due_at = later(self.clock.now(), wait.mul_f64(1.0 + self.random() / 2.0));
+                RunEnd::Waits(refresh)
+            }
             Pause::Stopped => {
                 end("stopped");
                 RunEnd::Stopped(refresh)
@@ -82,6 +89,7 @@ impl Context {
                 step,
                 process,
                 started,
+                room: control.room,
             }))),
         }
     }
@@ -111,10 +119,11 @@ impl Context {
                 Some(failure) => Err(failure),
                 None => {
                     if query == Query::Start {
-                        match self.starts.turn(refresh) {
+                        match self.turn(refresh) {
                             Turn::Own => {}
                             Turn::Unannounced => return Pause::AnnouncesStart,
-                            Turn::Others => {
+                            Turn::Nobodys => {
+                                self.starts.forget(refresh);
                                 refresh.interrupted();
                                 continue;
                             }
@@ -125,6 +134,7 @@ impl Context {
                     match outcome {
                         Outcome::Response(result) => result,
                         Outcome::NeedsToken => return Pause::NeedsToken,
+                        Outcome::NeedsRoom(wait) => return Pause::NeedsRoom(wait),
                         Outcome::Stopped => return Pause::Stopped,
                     }
                 }
@@ -139,6 +149,16 @@ impl Context {
                 Next::Continue(next) => *refresh = next,
                 Next::Checkpoint(_) | Next::Done => return Pause::Publishes(step),
             }
+        }
+    }
+
+    /// Who may ask for a start. Since the list of tasks was read, this worker may have seen a task.
+    fn turn(&self, refresh: &Refresh) -> Turn {
+        let command = &refresh.command;
+        let seen_at = self.running().last_seen(command.connection_id());
+        match seen_at.is_some_and(|at| at > refresh.due_at) && !command.asks_for_more() {
+            true => Turn::Nobodys,
+            false => self.starts.turn(refresh),
         }
     }
 

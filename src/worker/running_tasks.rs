@@ -57,6 +57,11 @@ impl RunningTasks {
         }
     }
 
+    /// When a task of a connection was seen that runs, as far as is known.
+    pub(super) fn last_seen(&self, connection: ConnectionId) -> Option<Timestamp> {
+        self.tasks.peek(&connection).map(|seen| seen.at)
+    }
+
     fn on_task(&mut self, connection: ConnectionId, task: &Task, now: Timestamp) {
         if task.status == TaskStatus::Running {
             let seen = Seen {

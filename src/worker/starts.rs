@@ -54,8 +54,8 @@ pub(super) enum Turn {
     Own,
     /// This worker, once it has announced it since it read the list of tasks.
     Unannounced,
-    /// Another worker.
-    Others,
+    /// Another worker does, or there is a task by now: search again.
+    Nobodys,
 }
 
 impl Starts {
@@ -107,7 +107,7 @@ impl Starts {
     /// Whether a refresh may ask for its start.
     pub(super) fn turn(&self, refresh: &Refresh) -> Turn {
         if self.is_others(refresh) {
-            return Turn::Others;
+            return Turn::Nobodys;
         }
         let own = self.heard().peek(&name(refresh)).and_then(|heard| heard.own);
         match own.is_some_and(|own| own.last >= refresh.due_at) {
@@ -125,7 +125,7 @@ impl Starts {
     }
 
     /// A start that this worker announced is not made.
-    fn forget(&self, refresh: &Refresh) {
+    pub(super) fn forget(&self, refresh: &Refresh) {
         self.note(name(refresh), |heard| heard.own = None);
     }
 
@@ -179,7 +179,7 @@ impl Context {
     pub(super) fn on_start(&self, refresh: &Refresh, query: &Query, outcome: &Outcome) {
         let is_none = match outcome {
             Outcome::Response(result) => result.as_ref().is_err_and(Failure::is_refusal),
-            Outcome::NeedsToken | Outcome::Stopped => true,
+            Outcome::NeedsToken | Outcome::NeedsRoom(_) | Outcome::Stopped => true,
         };
         if *query == Query::Start && is_none {
             self.starts.forget(refresh);

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::Worker;
 use crate::finapi::Outage;
+use crate::finapi::body_budget::Bodies;
 use crate::finapi::concurrency::Calls;
 use crate::telemetry::metrics::Gauges;
 
@@ -50,6 +51,8 @@ pub struct Status {
     pub taken_after_seconds: Taken,
     /// The calls of finAPI.
     pub finapi_calls: Calls,
+    /// The bytes that its responses have in memory.
+    pub finapi_bodies: Bodies,
     /// How often, since the worker started, the broker refused an event and its refresh was parked.
     pub refusals: u64,
     /// Refreshes held, by phase.
@@ -137,6 +140,7 @@ impl Worker {
                 .map_or(0, |refresh| time.duration_since(refresh.requested_at).as_secs()),
             taken_after_seconds: self.taken,
             finapi_calls: self.context.finapi.calls(),
+            finapi_bodies: self.context.finapi.bodies(),
             refusals: self.context.refusals.load(Ordering::Relaxed),
             ..Status::default()
         };

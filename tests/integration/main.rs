@@ -17,6 +17,7 @@ mod image;
 #[path = "../support/known.rs"]
 mod known;
 mod life;
+mod memory;
 mod neighbours;
 mod operators;
 mod secrets;

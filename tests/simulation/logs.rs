@@ -25,6 +25,8 @@ struct Kept {
 pub(crate) struct Run {
     pub(crate) began: Instant,
     pub(crate) command: String,
+    /// Its command and its connection.
+    pub(crate) refresh: String,
 }
 
 /// What a worker logs first in every run of a refresh.
@@ -76,7 +78,15 @@ impl io::Write for Logs {
         let mut kept = self.kept();
         if let (true, Some(id), Some(command)) = (text.contains(RUN_BEGINS), try_id(), quoted(&text, "command_id")) {
             let command = command.to_owned();
-            kept.runs.insert(id, Run { began: at, command });
+            let connection = text.split_once("bank_connection_id=").map(|(_, rest)| rest);
+            let connection = connection.and_then(|rest| rest.split([' ', '}']).next());
+            let refresh = format!("{command} {}", connection.unwrap_or_default());
+            let run = Run {
+                began: at,
+                command,
+                refresh,
+            };
+            kept.runs.insert(id, run);
         } else if let (true, Some(id)) = (text.contains(FETCH_BEGINS), try_id()) {
             kept.fetches.insert(id);
         } else {

@@ -164,12 +164,13 @@ async fn what_its_worker_has_stopped_is_not_sent() {
 async fn nothing_is_started_without_proof_that_the_delivery_is_still_ours() {
     let world = World::new();
     world.find(1).await;
+    let refresh = refresh(command(1));
     let control = Control {
         stop: CancellationToken::new(),
         lease: Lease::new(Duration::from_secs(5)),
         renewals: 0,
+        room: world.client.room(&refresh),
     };
-    let refresh = refresh(command(1));
     let started = world.client.query(&refresh, &Query::Start, &control).await;
     assert!(matches!(started, Outcome::Stopped), "{started:?}");
     let found = world.client.query(&refresh, &Query::FindTask, &control).await;

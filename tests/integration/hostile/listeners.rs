@@ -95,8 +95,6 @@ async fn idle_and_slow_callers_are_closed_and_delay_nobody() {
         assert!(took < Duration::from_secs(30), "{took:?}: {said}");
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
     }
-    let resident = listeners.neighbours.resident_max();
-    assert!(resident < 80_000, "the worker had {resident} kB of memory");
 }
 
 #[tokio::test]

@@ -121,15 +121,6 @@ impl Neighbours {
         }
     }
 
-    /// The most memory that the worker has had so far, in kB.
-    pub fn resident_max(&self) -> u64 {
-        let id = self.worker.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kb = line.and_then(|line| line.split_whitespace().next());
-        kb.expect("its memory").parse().expect("a number")
-    }
-
     /// Waits for as long as good commands may take until a queue has so many messages.
     pub async fn until_ready(&self, queue: &str, count: u32) -> Result<(), String> {
         let mut ready = 0;

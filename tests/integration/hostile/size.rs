@@ -8,9 +8,6 @@ use super::neighbours::{Neighbours, bad_body, bad_command, dead_letters, of_comm
 use crate::support::amqp::{RawProperties, RawPublisher, entry, nested_arrays, number, text};
 use crate::support::platform::Platform;
 
-/// The most memory that a worker may have had at any time.
-const RESIDENT_KB_MAX: u64 = 80_000;
-
 const MB: usize = 1_000_000;
 
 /// A header table that fills its frame, by one large value.
@@ -100,10 +97,6 @@ async fn beside(bodies: Bodies) -> Vec<String> {
     }
     let mut broken: Vec<String> = neighbours.are_served().await.err().into_iter().collect();
     broken.extend(neighbours.bad_are_dead(bodies.count).await.err());
-    let resident = neighbours.resident_max();
-    if resident > RESIDENT_KB_MAX {
-        broken.push(format!("the worker had {resident} kB of memory"));
-    }
     let name = bodies.name;
     broken.into_iter().map(|case| format!("{name}: {case}")).collect()
 }

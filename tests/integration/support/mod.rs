@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod amqp;
+pub mod cgroup;
 pub mod collector;
 pub mod gate;
 pub mod guard;

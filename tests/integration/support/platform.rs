@@ -16,6 +16,7 @@ use bankrefresh::refresh::Envelope;
 use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{self, After, Behaviour, Sandbox, SandboxConfig, Script};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -51,8 +52,13 @@ pub struct Platform {
 pub struct WorkerProcess {
     pub child: Child,
     pub log: Log,
+    /// The most memory that it may have had in the end, in kB.
+    pub resident_kb_max: u64,
     _guard: Guard,
 }
+
+/// The most memory that a worker may have had, in kB, whatever was done to it.
+const RESIDENT_KB_MAX: u64 = 80_000;
 
 /// What a process has written so far.
 #[derive(Clone)]
@@ -318,8 +324,17 @@ impl WorkerProcess {
         Self {
             child,
             log,
+            resident_kb_max: RESIDENT_KB_MAX,
             _guard: Guard::new("kill -9 $1", &[&pid]),
         }
+    }
+
+    /// The most memory that it has had so far, in kB; none once it has ended.
+    pub fn resident_max(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kb = line.split_whitespace().next()?;
+        Some(kb.parse().expect("a number"))
     }
 
     /// Sends a signal, by name.
@@ -335,6 +350,16 @@ impl WorkerProcess {
             .await
             .expect("it ends in time")
             .expect("its status")
+    }
+}
+
+/// Whatever a test does to a worker, its memory stays bounded.
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        if let Some(resident) = self.resident_max().filter(|_| !std::thread::panicking()) {
+            println!("a worker had {resident} kB of memory");
+            assert!(resident <= self.resident_kb_max, "a worker had {resident} kB of memory");
+        }
     }
 }
 
@@ -392,6 +417,13 @@ pub fn command(bank_connection_id: i64) -> RefreshConnection {
 pub fn client() -> reqwest::Client {
     install_crypto();
     reqwest::Client::new()
+}
+
+/// What a worker says of itself at its operators' listener; none while that is not there.
+pub async fn status(address: &str) -> Option<Value> {
+    let response = client().get(format!("http://{address}/status")).send().await.ok()?;
+    let text = response.text().await.ok()?;
+    Some(serde_json::from_str(&text).expect("JSON"))
 }
 
 /// What TLS needs in this process.

@@ -76,7 +76,7 @@ pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findin
 /// Whether the run that made a task had read the list of tasks before the other task was made, by another run.
 fn read_its_list_before(ledger: &Ledger<'_>, made: &Made<'_>, other: &Made<'_>) -> bool {
     let calls = ledger.history.calls[..made.index].iter().enumerate();
-    let list = list_of(&calls.collect::<Vec<_>>(), made.run);
+    let list = list_of(ledger, &calls.collect::<Vec<_>>(), &ledger.history.calls[made.index]);
     made.run != other.run && list.is_some_and(|list| list < other.index)
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         }
         let calls = ledger.history.calls[..index].iter().enumerate();
         let seen: Vec<(usize, &Call)> = calls.filter(|(_, seen)| seen.is_answered_by(call.sent)).collect();
-        let list = list_of(&seen, call.run);
+        let list = list_of(ledger, &seen, call);
         for task in running(&seen, call.life, *connection) {
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
             if refresh.is_some_and(wants_more) {
@@ -170,9 +170,12 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
     }
 }
 
-/// The number of the call by which a run read the list of tasks last. finAPI answers calls of one moment in their order.
-fn list_of(seen: &[(usize, &Call)], run: Option<Id>) -> Option<usize> {
-    let is_list = |call: &Call| call.run == run && call.endpoint == Endpoint::FindTask;
+/// The number of the call by which the refresh that starts read the list of tasks last, in this life of its worker: in the run that starts, or in
+/// the one before it, which was followed by the announcement. finAPI answers calls of one moment in their order.
+fn list_of(ledger: &Ledger<'_>, seen: &[(usize, &Call)], start: &Call) -> Option<usize> {
+    let refresh = |call: &Call| Some(&ledger.history.runs.get(&call.run?)?.refresh);
+    let is_own = |call: &Call| call.life == start.life && refresh(call).is_some() && refresh(call) == refresh(start);
+    let is_list = |call: &Call| is_own(call) && call.endpoint == Endpoint::FindTask;
     let is_read = |call: &Call| !call.is_changed() && call.answered.is_some_and(|(_, status)| status == 200);
     let mut lists = seen.iter().rev().filter(|(_, call)| is_list(call) && is_read(call));
     lists.next().map(|(index, _)| *index)

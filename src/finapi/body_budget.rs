@@ -1,0 +1,228 @@
+//! The bytes of finAPI's answers that a worker may have in memory at once (`finapi.bodies_max`): from their arrival until what they led to is
+//! published.
+//!
+//! An answer reserves bytes as it grows. The first few are free, so most calls never reserve any. When none are left, the call is broken off,
+//! and its run ends: the refresh waits without a permit, and asks again a moment later. That is no failure of the call and no attempt. The
+//! refresh has a claim then. What becomes free goes to whoever claimed it first, and who reads already goes before all claims, so everybody
+//! gets its turn after as many answers as are before it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::id::ConnectionId;
+
+/// The first bytes of an answer cost nothing. Tokens, tasks and web forms have fewer.
+pub(super) const FREE: usize = 16 * 1024;
+
+/// What an answer reserves at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// How long a refresh waits before it asks again; longer if many are before it.
+const WAIT: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Whoever comes back this much later than it was to has lost its claim.
+const LATE: Duration = Duration::from_secs(5);
+
+/// The budget of a worker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BodyBudget(Arc<Mutex<State>>);
+
+/// How much of a budget is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Bodies {
+    /// Bytes that are reserved.
+    pub reserved_bytes: usize,
+    /// How many connections wait for bytes.
+    pub waiting: usize,
+}
+
+/// What one run, and then its publication, has of a budget, until it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    budget: BodyBudget,
+    /// Whose claim it may use; none: what finds no room is not tried again by itself.
+    connection_id: Option<ConnectionId>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    reserved: usize,
+    /// What of it is used by what is being read.
+    used: usize,
+    /// There was not enough of it: how long to wait.
+    short: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes_max: usize,
+    reserved: usize,
+    /// The first goes first.
+    claims: Vec<Claim>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    connection_id: ConnectionId,
+    bytes: usize,
+    until: Instant,
+}
+
+impl BodyBudget {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            bytes_max,
+            reserved: 0,
+            claims: Vec::new(),
+        })))
+    }
+
+    pub(super) fn room(&self, connection_id: Option<ConnectionId>) -> Room {
+        Room {
+            budget: self.clone(),
+            connection_id,
+            held: Mutex::default(),
+        }
+    }
+
+    /// How much of it is in use now.
+    pub(super) fn bodies(&self) -> Bodies {
+        let mut state = self.state();
+        state.expire(Instant::now());
+        Bodies {
+            reserved_bytes: state.reserved,
+            waiting: state.claims.len(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn expire(&mut self, now: Instant) {
+        self.claims.retain(|claim| claim.until > now);
+    }
+
+    fn claim_of(&self, connection_id: ConnectionId) -> Option<usize> {
+        self.claims
+            .iter()
+            .position(|claim| claim.connection_id == connection_id)
+    }
+
+    /// Reserves bytes for what is about to be read: at least what its connection has claimed. All who claimed theirs before it go first.
+    fn begin(
+        &mut self,
+        connection_id: ConnectionId,
+        held: usize,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<usize, Duration> {
+        self.expire(now);
+        let place = self.claim_of(connection_id);
+        let wanted = place.map_or(wanted, |place| wanted.max(self.claims[place].bytes));
+        let more = wanted.min(self.bytes_max).saturating_sub(held);
+        let before = &self.claims[..place.unwrap_or(self.claims.len())];
+        let claimed: usize = before.iter().map(|claim| claim.bytes).sum();
+        if more > 0 && self.reserved + claimed + more > self.bytes_max {
+            return Err(self.claim(connection_id, wanted, now));
+        }
+        if let Some(place) = place {
+            self.claims.remove(place);
+        }
+        self.reserved += more;
+        Ok(more)
+    }
+
+    /// Reserves more bytes for what is being read.
+    fn grow(&mut self, more: usize) -> bool {
+        let has_room = self.reserved + more <= self.bytes_max;
+        if has_room {
+            self.reserved += more;
+        }
+        has_room
+    }
+
+    /// Notes what a connection needs, and says when it is to ask for it again.
+    fn claim(&mut self, connection_id: ConnectionId, bytes: usize, now: Instant) -> Duration {
+        let bytes = bytes.min(self.bytes_max);
+        let place = self.claim_of(connection_id).unwrap_or(self.claims.len());
+        let claimed: usize = self.claims[..place].iter().map(|claim| claim.bytes).sum();
+        let rounds = u32::try_from(claimed / self.bytes_max.max(1)).unwrap_or(u32::MAX);
+        let wait = WAIT.saturating_mul(rounds.saturating_add(1)).min(WAIT_MAX);
+        let claim = Claim {
+            connection_id,
+            bytes,
+            until: now + wait + LATE,
+        };
+        match self.claims.get_mut(place) {
+            Some(known) => *known = claim,
+            None => self.claims.push(claim),
+        }
+        wait
+    }
+}
+
+impl Room {
+    /// Something is read next: of so many bytes, as far as that is known. What was read before is no longer there.
+    ///
+    /// # Errors
+    ///
+    /// There is no room: how long to wait for some.
+    pub(super) fn begin(&self, expected: usize) -> Result<(), Duration> {
+        let mut held = self.held();
+        held.used = 0;
+        if let Some(connection_id) = self.connection_id {
+            let mut state = self.budget.state();
+            held.reserved += state.begin(connection_id, held.reserved, expected, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// An answer grows from one length to another. False: there is no room for that.
+    pub(super) fn grow(&self, from: usize, to: usize) -> bool {
+        let mut held = self.held();
+        held.used += to.saturating_sub(FREE) - from.saturating_sub(FREE);
+        let missing = held.used.saturating_sub(held.reserved);
+        if missing == 0 {
+            return true;
+        }
+        let more = missing.next_multiple_of(CHUNK);
+        let mut state = self.budget.state();
+        if state.grow(more) {
+            held.reserved += more;
+            return true;
+        }
+        // How much longer it is does not show.
+        let wanted = held.used.saturating_mul(2);
+        held.short = self
+            .connection_id
+            .map(|connection_id| state.claim(connection_id, wanted, Instant::now()));
+        false
+    }
+
+    /// There was no room: how long to wait for some.
+    pub(super) fn take_shortage(&self) -> Option<Duration> {
+        self.held().short.take()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let reserved = self.held().reserved;
+        self.budget.state().reserved -= reserved;
+    }
+}
+
+#[cfg(test)]
+mod tests;
