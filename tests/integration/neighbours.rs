@@ -10,12 +10,12 @@ use axum::extract::Path;
 use axum::routing::get;
 use bankrefresh::proto::RefreshConnection;
 use bankrefresh::refresh::event::{Event, EventKind};
-use bankrefresh::sandbox::{BodyFault, Endpoint, Fault, FaultKind, SandboxConfig};
+use bankrefresh::sandbox::{After, BodyFault, Endpoint, Fault, FaultKind, SandboxConfig};
 use dead_connections::Proxy;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout_at};
 
-use crate::support::platform::{Platform, command, slow};
+use crate::support::platform::{Platform, WorkerProcess, command, free_address, slow, status};
 
 /// How many are well.
 const WELL: i64 = 100;
@@ -91,9 +91,47 @@ async fn well_ones(platform: &mut Platform, interactive: bool) -> Times {
     Times(times)
 }
 
+/// A worker that says of itself what it has in flight.
+struct Watched {
+    process: WorkerProcess,
+    admin: String,
+}
+
+impl Watched {
+    fn start(platform: &Platform, settings: &[(&str, &str)]) -> Self {
+        let admin = free_address();
+        let listening = [("ADMIN__LISTEN", admin.as_str())];
+        let process = platform.worker(&[&listening, settings].concat());
+        Self { process, admin }
+    }
+
+    fn log(&self) -> String {
+        self.process.log.text()
+    }
+
+    /// Waits until no more runs and no more permits are in use than this, and says how many refreshes wait then.
+    async fn settles(&self, in_use_max: u64) -> u64 {
+        let mut last = None;
+        for _ in 0..100 {
+            let status = status(&self.admin).await.expect("a status");
+            let number = |name: &str| status[name].as_u64().expect("a number");
+            let calls = status["finapi_calls"]["running"].as_u64().expect("a number");
+            if number("running").max(calls) <= in_use_max {
+                let held = status["held"].as_object().expect("the phases").values();
+                let held: u64 = held.map(|phase| phase["count"].as_u64().expect("a number")).sum();
+                return held + number("awaiting_token") + number("publishing");
+            }
+            last = Some(status);
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("more than {in_use_max} runs or permits are in use: {last:?}");
+    }
+}
+
 /// The well ones alone, and then beside these commands.
-async fn are_not_delayed(platform: &mut Platform, bad: Vec<RefreshConnection>) {
+async fn are_not_delayed(platform: &mut Platform, worker: &Watched, bad: Vec<RefreshConnection>) {
     let alone = well_ones(platform, true).await;
+    assert_eq!(worker.settles(0).await, 0, "all of them are done");
     platform.send_all(bad, true).await;
     sleep(Duration::from_secs(1)).await;
     let beside = well_ones(platform, true).await;
@@ -114,13 +152,10 @@ async fn one_user_whose_calls_answer_500_delays_nobody() {
             ..Fault::at(endpoint, FaultKind::status(500))
         };
         let mut platform = Platform::start(finapi(vec![fault])).await;
-        let worker = platform.worker(&[]);
-        are_not_delayed(&mut platform, of_bad_user(20)).await;
-        assert!(
-            !worker.log.text().contains("its breaker is open"),
-            "{}",
-            worker.log.text()
-        );
+        let worker = Watched::start(&platform, &[]);
+        are_not_delayed(&mut platform, &worker, of_bad_user(20)).await;
+        worker.settles(0).await;
+        assert!(!worker.log().contains("its breaker is open"), "{}", worker.log());
     }
 }
 
@@ -136,11 +171,12 @@ async fn twelve_users_whose_bodies_never_end_delay_nobody() {
         ..Fault::at(Endpoint::Transactions, drips.clone())
     };
     let mut platform = Platform::start(finapi(users.iter().map(fault).collect())).await;
-    let worker = platform.worker(&[("FINAPI__TIMEOUT", "3s")]);
+    let worker = Watched::start(&platform, &[("FINAPI__TIMEOUT", "3s")]);
     let commands = users.iter().zip(2000..).map(|(user, connection)| bad(connection, user));
-    are_not_delayed(&mut platform, commands.collect()).await;
+    are_not_delayed(&mut platform, &worker, commands.collect()).await;
     sleep(Duration::from_secs(4)).await;
-    let log = worker.log.text();
+    worker.settles(0).await;
+    let log = worker.log();
     assert!(log.contains("no response in time"), "{log}");
     assert!(!log.contains("its breaker is open"), "{log}");
 }
@@ -158,19 +194,30 @@ async fn one_user_whose_credentials_never_come_delays_nobody() {
     let router = Router::new().route("/{user}", get(credential));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let mut platform = Platform::start(finapi(Vec::new())).await;
-    let worker = platform.worker(&[("CREDENTIALS__URL", &url), ("FINAPI__CALLS_MAX", "16")]);
-    are_not_delayed(&mut platform, of_bad_user(100)).await;
-    assert!(
-        !worker.log.text().contains("its breaker is open"),
-        "{}",
-        worker.log.text()
-    );
+    let worker = Watched::start(&platform, &[("CREDENTIALS__URL", &url), ("FINAPI__CALLS_MAX", "16")]);
+    are_not_delayed(&mut platform, &worker, of_bad_user(100)).await;
+    assert!(worker.settles(0).await > 0, "the bad one's wait for a token");
+    assert!(!worker.log().contains("its breaker is open"), "{}", worker.log());
+}
+
+/// A user may have an eighth of the runs at once.
+#[tokio::test]
+async fn one_user_whose_calls_hang_has_its_share_of_the_runs_and_delays_nobody() {
+    let by = After::secs(10);
+    let fault = Fault {
+        user_id: Some("bad".to_owned()),
+        ..Fault::at(Endpoint::Tasks, FaultKind::Slow { by })
+    };
+    let mut platform = Platform::start(finapi(vec![fault])).await;
+    let worker = Watched::start(&platform, &[("FINAPI__CALLS_MAX", "16")]);
+    are_not_delayed(&mut platform, &worker, of_bad_user(100)).await;
+    worker.settles(2).await;
 }
 
 #[tokio::test]
 async fn behind_one_users_flood_the_others_are_served_within_half_a_minute() {
     let mut platform = Platform::start(finapi(Vec::new())).await;
-    let _worker = platform.worker(&[("WORKER__IN_FLIGHT", "100")]);
+    let worker = Watched::start(&platform, &[("WORKER__IN_FLIGHT", "100")]);
     let alone = well_ones(&mut platform, false).await;
     platform.send_all(of_bad_user(8000), false).await;
     let behind = well_ones(&mut platform, false).await;
@@ -181,6 +228,8 @@ async fn behind_one_users_flood_the_others_are_served_within_half_a_minute() {
         behind.p95(),
         after.p95()
     );
+    // The bad user's eighth of 64.
+    worker.settles(8).await;
     assert!(behind.p95() <= Duration::from_secs(30), "{:?}", behind.p95());
     assert!(
         after.p95() <= alone.bound(),
@@ -195,7 +244,7 @@ async fn kept_connections_that_died_without_a_word_delay_nobody_for_long() {
     let mut platform = Platform::start(finapi(Vec::new())).await;
     let proxy = Proxy::start(platform.finapi_url.trim_start_matches("http://").to_owned()).await;
     let (access, web_form) = ("FINAPI__ACCESS_URL", "FINAPI__WEB_FORM_URL");
-    let _worker = platform.worker(&[(access, &proxy.url), (web_form, &proxy.url)]);
+    let worker = Watched::start(&platform, &[(access, &proxy.url), (web_form, &proxy.url)]);
     let alone = well_ones(&mut platform, true).await;
     // Many at once, so that many connections are kept.
     let burst = platform.events.len() + 100;
@@ -204,6 +253,7 @@ async fn kept_connections_that_died_without_a_word_delay_nobody_for_long() {
     let forgotten = proxy.forget();
     assert!(forgotten >= 20, "{forgotten} connections were kept");
     let beside = well_ones(&mut platform, true).await;
+    assert_eq!(worker.settles(0).await, 0, "all of them are done");
     println!(
         "95 % within {:?} alone, {:?} with {forgotten} dead connections",
         alone.p95(),
