@@ -362,7 +362,7 @@ fn every_setting_out_of_its_range_stops_the_start_and_is_named_with_what_is_allo
             assert!(error == expected || by_type, "{error:?}, not {expected:?}");
         }
     }
-    assert_eq!(ranges, 44, "every number and every time has a range");
+    assert_eq!(ranges, 45, "every number and every time has a range");
     let bounded = |setting: &&Setting| matches!(setting.kind(), "number" | "time");
     assert_eq!(declared().iter().filter(bounded).count(), ranges);
 }
