@@ -30,6 +30,7 @@
 //! | [`broker`] | publish with confirms, consume, acknowledge: RabbitMQ, and a broker in this process |
 //! | [`refresh`] | the workflow. It is pure: time, jitter and finAPI's responses are arguments |
 //! | [`message`] | what a refresh is on the wire: commands, checkpoints, events, dead letters |
+//! | [`dead_letters`] | what operators see of a dead letter |
 //! | [`telemetry`] | what operators see: every name of a log, metric or span |
 //! | [`finapi`] | the client: endpoints, tokens, limits, the circuit breaker. It turns responses into facts and classified failures |
 //! | [`callbacks`] | what finAPI calls |
@@ -83,6 +84,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod console;
+pub mod dead_letters;
 pub mod finapi;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -11,6 +11,7 @@ use crate::broker::rabbit;
 use crate::broker::topology::Topology;
 use crate::config::Config;
 use crate::console::{Console, subscriptions};
+use crate::telemetry::metrics;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -28,17 +29,21 @@ pub(super) async fn run(args: Args, config: Config) -> Ended {
     // Before anybody can connect.
     config.console.check(address)?;
     let listener = TcpListener::bind(address).await?;
+    // Metrics end with it.
+    let (registry, _metering) = metrics::start(&config.telemetry)?;
     let topology = Topology::new(&config.amqp.prefix);
     let amqp = rabbit::Settings {
         body_max: EVENT_BYTES_MAX,
         ..config.amqp.named("console")
     };
-    let (_rabbit, broker_events) = rabbit::connect(amqp, topology.clone(), subscriptions(&topology))?;
+    let (_rabbit, broker_events) = rabbit::connect(amqp.clone(), topology.clone(), subscriptions(&topology))?;
     println!("The console is at http://{}", reachable(listener.local_addr()?));
     let console = Console {
         settings: config.console,
         broker_events,
         topology,
+        rabbit: Some(amqp),
+        registry: Some(registry),
     };
     console.serve(listener).await?;
     Ok(ExitCode::SUCCESS)

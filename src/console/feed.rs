@@ -32,6 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, to
 fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestamp) {
     if delivery.queue == topology.status() {
         if let Some(report) = report(delivery) {
+            shared.metrics.taken("report");
             shared.change(|memory| memory.reported(report, now));
         }
         return;
@@ -40,6 +41,9 @@ fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestam
         None => event::read(&delivery.message),
         Some(_) => None,
     };
+    shared
+        .metrics
+        .taken(if seen.is_some() { "event" } else { "unreadable" });
     shared.change(|memory| match seen {
         Some(seen) => memory.seen(seen, now),
         None => memory.unreadable += 1,

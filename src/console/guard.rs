@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 
 use super::Settings;
 use crate::http_server::Peer;
@@ -24,11 +25,23 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[derive(Debug)]
 pub(super) struct Guard {
     settings: Settings,
+    /// What a form of ours has and one of another site can't know.
+    form_token: String,
 }
 
 impl Guard {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings }
+        let form_token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        Self { settings, form_token }
+    }
+
+    pub(super) fn form_token(&self) -> &str {
+        &self.form_token
+    }
+
+    /// Whether a form is one of ours.
+    pub(super) fn is_own_form(&self, token: &str) -> bool {
+        token.as_bytes().ct_eq(self.form_token.as_bytes()).into()
     }
 
     fn admits(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), StatusCode> {

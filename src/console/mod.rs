@@ -3,6 +3,7 @@
 mod event;
 mod feed;
 mod guard;
+mod letters;
 mod memory;
 mod pages;
 mod server;
@@ -11,11 +12,14 @@ mod settings;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::broker::topology::Topology;
-use crate::broker::{BrokerEvents, Subscription};
+use crate::broker::{BrokerEvents, Subscription, rabbit};
+use crate::telemetry::metrics::ConsoleMetrics;
+use letters::Letters;
 use memory::Memory;
 pub use settings::{NotSafe, Settings};
 
@@ -42,6 +46,10 @@ pub struct Console {
     pub broker_events: BrokerEvents,
     /// Names what they come from.
     pub topology: Topology,
+    /// By which the dead letters are reached; none where there is no RabbitMQ.
+    pub rabbit: Option<rabbit::Settings>,
+    /// What `/metrics` shows, if there is such a page.
+    pub registry: Option<Registry>,
 }
 
 impl Console {
@@ -56,8 +64,11 @@ impl Console {
             .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         self.settings.check(address)?;
         let shared = Arc::new(Shared::new(&self.settings));
+        let letters = self.rabbit.as_ref().filter(|_| self.settings.actions);
+        let letters = letters.map(|settings| Arc::new(Letters::new(settings, self.topology.clone())));
         tokio::spawn(feed::run(Arc::clone(&shared), self.broker_events, self.topology));
-        match server::serve(listener, self.settings, shared).await {}
+        let site = server::Site::new(self.settings, shared, letters, self.registry);
+        match server::serve(listener, site).await {}
     }
 }
 
@@ -67,6 +78,7 @@ struct Shared {
     memory: Mutex<Memory>,
     /// Grows with each change.
     changed: watch::Sender<u64>,
+    metrics: ConsoleMetrics,
 }
 
 impl Shared {
@@ -74,6 +86,7 @@ impl Shared {
         Self {
             memory: Mutex::new(Memory::new(settings.refreshes_max)),
             changed: watch::Sender::new(0),
+            metrics: ConsoleMetrics::default(),
         }
     }
 

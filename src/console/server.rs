@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::response::sse::{Event, Sse};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use futures_util::stream;
 use jiff::Timestamp;
+use prometheus::Registry;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -21,10 +22,13 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::guard::{Guard, guarded};
+use super::letters::{Action, Letters};
 use super::memory::{Refresh, Search};
 use super::pages::{self, Tab};
 use super::{Settings, Shared};
 use crate::http_server::{self, PerAddress};
+use crate::plain::plain;
+use crate::telemetry::metrics;
 
 /// The most pages that are kept up to date at once.
 const STREAMS_MAX: usize = 64;
@@ -36,39 +40,58 @@ const STREAM_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How many refreshes a page lists.
 const LISTED_MAX: usize = 50;
 
+/// The most bytes of a form.
+const FORM_BYTES_MAX: usize = 4096;
+
 /// The longest text that is searched for, in characters.
 const SEARCH_MAX: usize = 200;
 
 /// What the routes share.
 #[derive(Debug)]
-struct Site {
+pub(super) struct Site {
     shared: Arc<Shared>,
     settings: Settings,
     streams: Arc<Semaphore>,
+    guard: Arc<Guard>,
+    /// None where actions are off or there is no RabbitMQ.
+    letters: Option<Arc<Letters>>,
+    registry: Option<Registry>,
 }
 
-pub(super) async fn serve(listener: TcpListener, settings: Settings, shared: Arc<Shared>) -> Infallible {
-    let proxies = settings.trusted_proxies.clone().unwrap_or_default();
-    http_server::serve(listener, router(settings, shared), PerAddress::AllBut(proxies)).await
+impl Site {
+    pub(super) fn new(
+        settings: Settings,
+        shared: Arc<Shared>,
+        letters: Option<Arc<Letters>>,
+        registry: Option<Registry>,
+    ) -> Self {
+        Self {
+            shared,
+            guard: Arc::new(Guard::new(settings.clone())),
+            settings,
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            letters,
+            registry,
+        }
+    }
 }
 
-fn router(settings: Settings, shared: Arc<Shared>) -> Router {
-    let guard = Arc::new(Guard::new(settings.clone()));
-    let site = Site {
-        shared,
-        settings,
-        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-    };
-    Router::new()
+pub(super) async fn serve(listener: TcpListener, site: Site) -> Infallible {
+    let proxies = site.settings.trusted_proxies.clone().unwrap_or_default();
+    let router = Router::new()
         .route("/", get(overview))
         .route("/workers", get(workers))
         .route("/refreshes", get(refreshes))
         .route("/refreshes/{command_id}", get(timeline))
+        .route("/dead-letters", get(list_letters).post(act_on_letter))
         .route("/live", get(live))
+        .route("/metrics", get(show_metrics))
         .route("/assets/{name}", get(asset))
         .fallback(not_found)
-        .layer(from_fn_with_state(guard, guarded))
-        .with_state(Arc::new(site))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&site.guard), guarded))
+        .with_state(Arc::new(site));
+    http_server::serve(listener, router, PerAddress::AllBut(proxies)).await
 }
 
 async fn overview(State(site): State<Arc<Site>>) -> Html<String> {
@@ -133,10 +156,106 @@ async fn timeline(State(site): State<Arc<Site>>, Path(command_id): Path<String>)
     (status, page(Tab::Refreshes, &content, &memory, now)).into_response()
 }
 
+/// What was done, as the page says after it.
+#[derive(Debug, Default, Deserialize)]
+struct Done {
+    #[serde(default)]
+    done: String,
+    #[serde(default)]
+    id: String,
+}
+
+async fn list_letters(State(site): State<Arc<Site>>, Query(done): Query<Done>) -> Html<String> {
+    let note = match action(&done.done) {
+        Some(action) => pages::Note::Done(action, plain(&done.id).chars().take(64).collect()),
+        None => pages::Note::None,
+    };
+    site.letters_page(&note).await
+}
+
+/// A form of ours.
+#[derive(Debug, Deserialize)]
+struct Act {
+    token: String,
+    id: String,
+    action: String,
+}
+
+async fn act_on_letter(State(site): State<Arc<Site>>, Form(form): Form<Act>) -> Response {
+    let (Some(letters), Some(action)) = (&site.letters, action(&form.action)) else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    if !site.guard.is_own_form(&form.token) {
+        return (
+            StatusCode::FORBIDDEN,
+            "The form is not of this console, or of an earlier run. Load the page again.\n",
+        )
+            .into_response();
+    }
+    let why = match Arc::clone(letters).act(form.id.clone(), action).await {
+        Ok(0) => "it is not there any more".to_owned(),
+        Ok(_) => {
+            tracing::warn!(
+                id = form.id,
+                action = form.action,
+                "a visitor of the console acted on a dead letter"
+            );
+            let done = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("done", &form.action)
+                .append_pair("id", &form.id)
+                .finish();
+            return Redirect::to(&format!("/dead-letters?{done}")).into_response();
+        }
+        Err(why) => why,
+    };
+    (StatusCode::CONFLICT, site.letters_page(&pages::Note::Failed(why)).await).into_response()
+}
+
+fn action(name: &str) -> Option<Action> {
+    match name {
+        "replay" => Some(Action::Replay),
+        "discard" => Some(Action::Discard),
+        _ => None,
+    }
+}
+
+impl Site {
+    async fn letters_page(&self, note: &pages::Note) -> Html<String> {
+        let letters = match &self.letters {
+            None if self.settings.actions => {
+                pages::Letters::Off("There is no RabbitMQ, and so no dead letters to go through.")
+            }
+            None => pages::Letters::Off(
+                "Actions are off. Set console.actions to list, replay and discard dead letters here, or use `bankrefresh dead-letters`.",
+            ),
+            Some(letters) => match Arc::clone(letters).list().await {
+                Ok(list) => pages::Letters::Read(list, self.guard.form_token().to_owned()),
+                Err(why) => pages::Letters::Failed(why),
+            },
+        };
+        let memory = self.shared.memory();
+        let now = Timestamp::now();
+        page(Tab::DeadLetters, &pages::letters(&letters, note, now), &memory, now)
+    }
+}
+
 async fn not_found(State(site): State<Arc<Site>>) -> Response {
     let memory = site.shared.memory();
     let now = Timestamp::now();
     (StatusCode::NOT_FOUND, page(Tab::None, &pages::no_page(), &memory, now)).into_response()
+}
+
+async fn show_metrics(State(site): State<Arc<Site>>) -> Result<String, StatusCode> {
+    let registry = site.registry.as_ref().ok_or(StatusCode::NOT_FOUND)?;
+    let (refreshes, workers) = {
+        let memory = site.shared.memory();
+        (memory.refreshes.count(), memory.workers.all().count())
+    };
+    site.shared.metrics.remembers(refreshes, workers);
+    site.shared
+        .metrics
+        .pages(STREAMS_MAX - site.streams.available_permits());
+    Ok(metrics::text(registry))
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

@@ -5,7 +5,9 @@
 #[path = "../support/broken.rs"]
 mod broken;
 mod broker;
+mod browser;
 mod cluster;
+mod console;
 mod dashboards;
 mod dead_letters;
 mod definitions;

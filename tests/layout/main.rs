@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SOURCES, Source, functions, names_after};
 
 /// The top-level modules from the ground up. Each may import those before it, and none after it.
-const FLOORS: [&str; 24] = [
+const FLOORS: [&str; 25] = [
     // The ground: nothing of ours is imported here.
     "proto",
     "clock",
@@ -29,6 +29,7 @@ const FLOORS: [&str; 24] = [
     // The workflow, and what it is on the wire.
     "refresh",
     "message",
+    "dead_letters",
     // Names what the floors below are about, so it stands above them and below whoever reports.
     "telemetry",
     "finapi",

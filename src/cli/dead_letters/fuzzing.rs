@@ -1,9 +1,9 @@
 //! What an operator sees of a dead letter, for `tests/fuzz`.
 
 use super::redact::whole;
-use super::row::Row;
 use crate::broker::rabbit::DeadLetter;
 use crate::broker::topology::Topology;
+use crate::dead_letters::Row;
 
 /// A dead letter as it is listed, and all of it.
 pub(crate) fn shown(letter: &DeadLetter, topology: &Topology) -> [String; 2] {

@@ -4,7 +4,6 @@
 pub(super) mod fuzzing;
 mod operations;
 mod redact;
-mod row;
 mod selection;
 
 use std::collections::BTreeSet;

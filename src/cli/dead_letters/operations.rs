@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::redact::whole;
-use super::row::Row;
 use super::selection::{Format, Selection};
 use crate::broker::rabbit::{DeadLetter, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::broker::{Outgoing, PublishError};
+use crate::dead_letters::Row;
 use crate::message;
 use crate::plain::plain_json;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::row::{Row, hash};
 use crate::broker::Header;
 use crate::broker::rabbit::DeadLetter;
 use crate::cli::show;
+use crate::dead_letters::{Row, hash};
 use crate::message::COMMAND_NAME;
 use crate::refresh::state;
 

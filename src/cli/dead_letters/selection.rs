@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Parser, ValueEnum};
 use jiff::Timestamp;
 
-use super::row::Row;
+use crate::dead_letters::Row;
 
 /// Which dead letters are meant: those for which everything given holds.
 #[derive(Debug, Parser)]

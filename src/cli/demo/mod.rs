@@ -172,6 +172,8 @@ async fn serve_console(broker_events: BrokerEvents, topology: &Topology) -> std:
         settings,
         broker_events,
         topology: topology.clone(),
+        rabbit: None,
+        registry: None,
     };
     tokio::spawn(console.serve(listener));
     Ok(url)

@@ -1,6 +1,7 @@
 //! The pages, as HTML. Everything from outside is escaped by `maud`.
 
 mod chart;
+mod letters;
 mod overview;
 mod refreshes;
 mod timeline;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::memory::Feed;
+pub(super) use letters::{Letters, Note, letters};
 pub(super) use overview::overview;
 pub(super) use refreshes::{List, refreshes};
 pub(super) use timeline::{no_refresh, timeline};
@@ -23,14 +25,16 @@ pub(super) enum Tab {
     Overview,
     Workers,
     Refreshes,
+    DeadLetters,
     /// None of them.
     None,
 }
 
-const TABS: [(Tab, &str, &str); 3] = [
+const TABS: [(Tab, &str, &str); 4] = [
     (Tab::Overview, "/", "Overview"),
     (Tab::Workers, "/workers", "Workers"),
     (Tab::Refreshes, "/refreshes", "Refreshes"),
+    (Tab::DeadLetters, "/dead-letters", "Dead letters"),
 ];
 
 /// A whole page.

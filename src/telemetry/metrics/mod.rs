@@ -3,6 +3,7 @@
 
 mod banks;
 mod broker;
+mod console;
 mod finapi;
 mod gauges;
 mod refresh;
@@ -15,6 +16,7 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+pub use console::ConsoleMetrics;
 pub use finapi::FinApiMetrics;
 pub(crate) use finapi::TokenFrom;
 pub use gauges::Gauges;
@@ -186,6 +188,10 @@ mod tests {
         finapi.api_version(["v1", "v2"], None);
         finapi.names(["guide", "reference"], None);
         finapi.token(TokenFrom::Memory);
+        let console = ConsoleMetrics::new(&make);
+        console.taken("event");
+        console.remembers(1, 1);
+        console.pages(1);
         metrics.left("updating", moment);
         metrics.delivered("a:b");
         metrics.processed("a:b", moment);

@@ -268,7 +268,7 @@ fn prepare(dir: &Path, place: &Place, setup: &Setup) {
     write("advanced.config", "[].");
     let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", place.ports.amqp);
     let config = setup.config.replace(ADDRESS, "127.0.0.1");
-    write("rabbitmq.conf", &(listener + &config));
+    write("rabbitmq.conf", &format!("{listener}{config}"));
     write(".erlang.cookie", &place.cookie);
     fs::set_permissions(dir.join(".erlang.cookie"), Permissions::from_mode(0o400)).unwrap();
 }

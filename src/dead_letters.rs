@@ -1,4 +1,4 @@
-//! A dead letter in one line.
+//! What operators see of a dead letter: its id, since when it is dead, where it came from and why.
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -15,16 +15,23 @@ use crate::refresh::state;
 
 /// A dead letter as it is reported. Holds nothing of its body.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) id: String,
-    pub(super) died_at: Option<Timestamp>,
-    pub(super) queue: String,
-    pub(super) kind: String,
-    pub(super) reason: String,
+pub struct Row {
+    /// What it is called: its message id, else the id of its command, else a hash of its body.
+    pub id: String,
+    /// Since when it is dead.
+    pub died_at: Option<Timestamp>,
+    /// The queue that it came from.
+    pub queue: String,
+    /// Its `type`.
+    pub kind: String,
+    /// Why it is dead.
+    pub reason: String,
 }
 
 impl Row {
-    pub(super) fn of(letter: &DeadLetter, topology: &Topology) -> Self {
+    /// What is reported of a dead letter.
+    #[must_use]
+    pub fn of(letter: &DeadLetter, topology: &Topology) -> Self {
         let properties = &letter.message.properties;
         let header = |name| properties.headers.get(name).and_then(Header::as_text);
         // What the broker gave up carries its word only: a worker takes that off whatever it publishes.
@@ -53,7 +60,9 @@ impl Row {
         }
     }
 
-    pub(super) fn line(&self) -> String {
+    /// One plain line.
+    #[must_use]
+    pub fn line(&self) -> String {
         let or_dash = |text: &str| {
             if text.is_empty() {
                 "-".to_owned()
@@ -72,7 +81,9 @@ impl Row {
         )
     }
 
-    pub(super) fn json(&self, letter: &DeadLetter) -> Value {
+    /// The same as JSON, with its size.
+    #[must_use]
+    pub fn json(&self, letter: &DeadLetter) -> Value {
         json!({
             "id": self.id,
             "died_at": self.died_at,
@@ -84,7 +95,6 @@ impl Row {
     }
 }
 
-/// What a dead letter is called: its message id, else the id of its command, else a hash of its body.
 fn id(letter: &DeadLetter) -> String {
     let message = &letter.message;
     let command_id = match message.properties.kind.as_deref() {
@@ -112,8 +122,27 @@ fn id(letter: &DeadLetter) -> String {
         .unwrap_or_else(|| hash(&[&message.body[..], letter.flaw.as_deref().unwrap_or_default().as_bytes()].concat()))
 }
 
-pub(super) fn hash(body: &[u8]) -> String {
+/// Distinguishes bodies.
+#[must_use]
+pub fn hash(body: &[u8]) -> String {
     let mut hash = hex::encode(Sha256::digest(body));
     hash.truncate(12);
     hash
+}
+
+/// Of which refresh a dead letter is, if that can be read: its command's id, its user and its connection.
+#[must_use]
+pub fn refresh_of(letter: &DeadLetter) -> Option<(String, String, i64)> {
+    let body = letter.message.body.clone();
+    let command = match letter.message.properties.kind.as_deref() {
+        Some(state::MESSAGE_NAME) => RefreshState::decode(body).ok()?.command?,
+        Some(COMMAND_NAME) | None => RefreshConnection::decode(body).ok()?,
+        Some(_) => return None,
+    };
+    let text = |text: &str| plain(text).chars().take(64).collect::<String>();
+    Some((
+        text(&command.command_id),
+        text(&command.user_id),
+        command.bank_connection_id,
+    ))
 }
