@@ -116,12 +116,17 @@ impl Consumer {
     }
 
     fn queues(&self, topology: &Topology, vhost: &str) -> [QueueDefinition; 2] {
-        let queue = |name, arguments: Value| QueueDefinition {
-            name,
-            vhost: vhost.to_owned(),
-            durable: true,
-            auto_delete: false,
-            arguments: arguments.as_object().cloned().unwrap_or_default(),
+        let queue = |name, arguments: Value| {
+            let mut arguments = arguments.as_object().cloned().unwrap_or_default();
+            // Whichever features of `serde_json` others ask for.
+            arguments.sort_keys();
+            QueueDefinition {
+                name,
+                vhost: vhost.to_owned(),
+                durable: true,
+                auto_delete: false,
+                arguments,
+            }
         };
         let target = self.unhandled(topology);
         let timeout = u64::try_from(DISCONNECTED_TIMEOUT.as_millis()).unwrap_or(u64::MAX);

@@ -43,7 +43,7 @@ pub(super) fn chart(title: &str, kind: Kind, series: &[Series], shown: fn(f64) -
                     (drawn(kind, series, max))
                     text.mark x="0" y=(TOP - 4.0) { (shown(max)) }
                 } @else {
-                    text.none x=(WIDTH / 2.0) y=(HEIGHT / 2.0) { "nothing yet" }
+                    text.none x=(WIDTH / 2.0) y=(HEIGHT / 2.0) { @if has_values(series) { "none all the time" } @else { "nothing yet" } }
                 }
             }
             p.axis-label { span { (minutes(series)) " min ago" } span { "now" } }
@@ -53,6 +53,10 @@ pub(super) fn chart(title: &str, kind: Kind, series: &[Series], shown: fn(f64) -
 
 fn minutes(series: &[Series]) -> usize {
     series.iter().map(|one| one.values.len()).max().unwrap_or(0)
+}
+
+fn has_values(series: &[Series]) -> bool {
+    series.iter().any(|one| one.values.iter().any(Option::is_some))
 }
 
 fn highest(kind: Kind, series: &[Series]) -> f64 {

@@ -49,7 +49,7 @@ fn tiles(memory: &Memory, hour: &[Option<&Minute>], now: Timestamp) -> Markup {
     html! {
         dl.tiles {
             (outcome_tiles(hour))
-            (tile("Users asked", &number(memory.refreshes.awaiting_user() as u64), "with an open web form", ""))
+            (tile("Users asked", &number(memory.refreshes.awaiting_user() as u64), "web forms are open", ""))
             (lane_tiles(&memory.workers, now))
             (worker_tiles(&memory.workers, now))
             (stopped_tiles(&memory.workers, now))
@@ -78,11 +78,15 @@ fn outcome_tiles(hour: &[Option<&Minute>]) -> Markup {
     };
     let share = match updated + failed {
         0 => String::new(),
-        all => format!("{:.1} % of {}", failed as f64 * 100.0 / all as f64, number(all)),
+        all => format!(
+            "{:.1} % of {} in an hour",
+            failed as f64 * 100.0 / all as f64,
+            number(all)
+        ),
     };
     html! {
         (tile("Outcomes per minute", &number(per_minute), &format!("{} in the last hour", number(updated + failed)), ""))
-        (tile("Failed in the last hour", &number(failed), &share, ""))
+        (tile("Failed", &number(failed), &share, ""))
         (tile("Time to outcome", &times(0.5), &format!("95 %: {}", times(0.95)), ""))
     }
 }
@@ -94,7 +98,7 @@ fn lane_tiles(workers: &Workers, now: Timestamp) -> Markup {
         let ages = workers
             .living(now)
             .map(|worker| of(&worker.report.status.taken_after_seconds));
-        format!("the last one waited {}", span(ages.max().unwrap_or(0) as f64))
+        format!("last waited {}", span(ages.max().unwrap_or(0) as f64))
     };
     let interactive = depth("commands.interactive");
     let background = depth("commands.background");

@@ -76,9 +76,9 @@ fn table(list: &List, now: Timestamp) -> Markup {
                     tr {
                         th scope="col" { "Last event" }
                         th scope="col" { "Command" }
+                        th scope="col" { "Outcome" }
                         th scope="col" { "User" }
                         th scope="col" { "Connection" }
-                        th scope="col" { "Outcome" }
                         th.count scope="col" { "Took" }
                     }
                 }
@@ -95,9 +95,9 @@ fn row(refresh: &Refresh, now: Timestamp) -> Markup {
         tr {
             td { (time(refresh.last_at)) " " span.quiet { (age(refresh.last_at, now)) } }
             td { a href={ "/refreshes/" (id) } aria-label={ "Refresh " (id) } { "…" (end) } }
+            td { (state(refresh)) }
             td { (refresh.user_id) }
             td { (refresh.connection_id) @if let Some((_, bank)) = &refresh.bank { " " span.quiet { (bank) } } }
-            td { (state(refresh)) }
             td.count { (refresh.took().map_or("–".to_owned(), |took| span(took.as_secs_f64()))) }
         }
     }
