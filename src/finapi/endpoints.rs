@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::breaker::Host;
 use super::client::{FinApi, Interrupt, QueryContext};
 use super::error;
-use super::pipeline::{TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
+use super::pipeline::{START_ENDPOINT, TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Names};
 use super::transport::HttpResponse;
 use super::version::AccessCall;
@@ -33,7 +33,7 @@ impl FinApi {
     pub(super) async fn background_update(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {
         // What comes of the update could not be read.
         self.versions.get()?;
-        let endpoint = "POST /api/tasks/backgroundUpdate";
+        let endpoint = START_ENDPOINT;
         if request::leaves_out_user(&context.refresh.command) {
             self.metrics.user_left_out();
             tracing::warn!("left out user_metadata, because finAPI takes only IPv4 addresses");
@@ -71,7 +71,7 @@ impl FinApi {
         let request = UserRequest {
             body: body.into(),
             method: Method::POST,
-            ..UserRequest::get(context, "POST /api/tasks/backgroundUpdate", Host::WebForm, url)
+            ..UserRequest::get(context, START_ENDPOINT, Host::WebForm, url)
         };
         self.send_for_user(request).await
     }
@@ -150,8 +150,12 @@ impl FinApi {
         };
         // Both to their end: if one is the trial of a host that was down, it must not be broken off because the other one was not sent.
         let (accounts, page) = futures_util::join!(accounts, page);
-        // Of two failures the one counts that asks for a wait.
-        let page = if asks_for_wait(&accounts) { None } else { page? };
+        // Of two failures the one counts that asks for the longer wait.
+        let page = if asked_wait(&accounts) > asked_wait(&page) {
+            None
+        } else {
+            page?
+        };
         Ok(Response::Collected(Collected {
             page,
             ..accounts?.unwrap_or_default()
@@ -220,9 +224,14 @@ impl FinApi {
     }
 }
 
-fn asks_for_wait<T>(result: &Result<T, Interrupt>) -> bool {
-    let wait = |failure: &Failure| matches!(failure.class, FailureClass::RateLimited(Some(_)));
-    matches!(result, Err(Interrupt::Failed(failure)) if wait(failure))
+fn asked_wait<T>(result: &Result<T, Interrupt>) -> Option<Duration> {
+    match result {
+        Err(Interrupt::Failed(failure)) => match failure.class {
+            FailureClass::RateLimited(wait) => wait,
+            _ => None,
+        },
+        Ok(_) | Err(_) => None,
+    }
 }
 
 fn is_about_names(response: &HttpResponse) -> bool {

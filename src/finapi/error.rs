@@ -107,6 +107,12 @@ pub(super) fn malformed(endpoint: &str, response: &HttpResponse, error: &str) ->
     }
 }
 
+/// Whether it says for how long finAPI is to be left alone.
+pub(super) fn asks_for_wait(response: &HttpResponse) -> bool {
+    let may_ask = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status);
+    may_ask && retry_after(&response.headers).is_some()
+}
+
 /// What `Retry-After` asks for: seconds, or a date, which is counted from the response's own date, because clocks differ. At most a day. What is
 /// negative, fractional, past or unreadable is absent.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

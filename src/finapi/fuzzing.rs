@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::breaker::Host;
 use super::credentials::{self, Secret};
 use super::error::{self, Api};
+use super::passwords;
 use super::request::is_about_names;
 use super::tokens::TokenResponse;
 use super::transport::HttpResponse;
@@ -86,4 +87,9 @@ pub(crate) fn token(body: &[u8]) -> Result<TokenResponse, Failure> {
 /// What the credential service answered.
 pub(crate) fn credential(body: &[u8]) -> Result<Secret, Failure> {
     credentials::understand(body)
+}
+
+/// A message about a password: as it came, and once more with a signature that fits, which no mutation finds.
+pub(crate) fn password(body: &[u8]) {
+    passwords::fuzzing::message(body);
 }

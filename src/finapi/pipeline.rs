@@ -28,6 +28,7 @@ use crate::telemetry::{Ended, traces};
 
 pub(super) const TASK_ENDPOINT: &str = "GET /api/tasks/{id}";
 pub(super) const TASKS_ENDPOINT: &str = "GET /api/tasks";
+pub(super) const START_ENDPOINT: &str = "POST /api/tasks/backgroundUpdate";
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -148,8 +149,8 @@ impl FinApi {
         Ok(())
     }
 
-    /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure. A read
-    /// whose connection was lost is sent again at once, because a kept connection may have been closed just before.
+    /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure, unless it may have
+    /// started an update, or was asked for a wait: then its refresh must know. A read whose connection was lost is sent again at once, because a kept connection may have been closed just before.
     pub(super) async fn send(&self, call: Call<'_>, mut request: Request) -> Result<HttpResponse, Failure> {
         self.set_language(&mut request);
         let Call { endpoint, host, .. } = call;
@@ -178,9 +179,12 @@ impl FinApi {
             _ => CallEnd::Failed,
         };
         let verdict = verdict.unwrap_or_else(|| self.on_end(call, admitted, no_head()));
+        // Who is asked for a wait does not go on as soon as the host is back.
+        let asks_for_wait = result.as_ref().is_ok_and(error::asks_for_wait);
+        let may_have_started = endpoint == START_ENDPOINT && !matches!(result, Err(TransportError::Connect));
         match verdict.still_down {
-            Some(wait) => Err(down(host, wait)),
-            None => result.map_err(|error| error::no_response(endpoint, error, sent_id.as_ref())),
+            Some(wait) if !may_have_started && !asks_for_wait => Err(down(host, wait)),
+            _ => result.map_err(|error| error::no_response(endpoint, error, sent_id.as_ref())),
         }
     }
 

@@ -214,7 +214,12 @@ impl Tokens {
         is_doubted: bool,
     ) -> Result<TokenResponse, Failure> {
         let turn = self.passwords.turn(user_id, &password, is_doubted).await;
-        let turn = turn.map_err(not_sent)?;
+        let turn = turn.map_err(|none| {
+            if let NoTurn::Refused(_) = none {
+                self.metrics.password_kept();
+            }
+            not_sent(none)
+        })?;
         let granted = self.grant(user_id, source, GrantRequest::Password(password)).await;
         turn.end(match &granted {
             Ok(_) => SendEnd::Judged(Judgement::Granted),

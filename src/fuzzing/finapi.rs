@@ -127,6 +127,11 @@ pub(super) fn credential(body: &[u8]) {
     }
 }
 
+/// What another worker says of a password.
+pub(super) fn password(body: &[u8]) {
+    finapi::password(body);
+}
+
 /// The two variable parts of a callback's path.
 pub(super) fn callback(path: &[u8]) {
     let path = String::from_utf8_lossy(path);

@@ -49,7 +49,7 @@ const fn target(name: &'static str, bytes_max: usize, run: fn(&[u8])) -> Target 
 }
 
 /// Every target.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     target("command", MESSAGE_BYTES_MAX, amqp::command),
     target("checkpoint", MESSAGE_BYTES_MAX, amqp::checkpoint),
     target("event", SHOWN_BYTES_MAX, amqp::event),
@@ -68,6 +68,7 @@ pub const TARGETS: [Target; 24] = [
     target("finapi-headers", TEXT_BYTES_MAX, finapi::headers),
     target("finapi-token", BODY_BYTES_MAX, finapi::token),
     target("credential", TEXT_BYTES_MAX, finapi::credential),
+    target("password", TEXT_BYTES_MAX, finapi::password),
     target("callback", TEXT_BYTES_MAX, finapi::callback),
     target("notification", CALL_BYTES_MAX, finapi::notification),
     target("settings", SETTINGS_BYTES_MAX, settings::toml),

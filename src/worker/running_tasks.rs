@@ -43,14 +43,15 @@ impl RunningTasks {
         match response {
             Response::Task(task) => self.on_task(connection, task, now),
             Response::Tasks(tasks) => {
+                let own = tasks.iter().filter(|task| task.bank_connection_id == Some(connection));
+                // The newest comes first, and is the one to be remembered.
+                for task in own.rev() {
+                    self.on_task(connection, task, now);
+                }
                 let seen = self.tasks.peek(&connection);
                 let seen = seen.filter(|seen| seen.at >= earlier(now, self.visible));
                 if let Some(seen) = seen.filter(|seen| tasks.iter().all(|task| task.id != seen.id)) {
                     tasks.insert(0, seen.task(connection));
-                }
-                let own = tasks.iter().filter(|task| task.bank_connection_id == Some(connection));
-                for task in own.filter(|task| task.status != TaskStatus::Running) {
-                    self.on_task(connection, task, now);
                 }
             }
             _ => {}
@@ -133,13 +134,25 @@ mod tests {
     }
 
     #[test]
+    fn what_one_list_shows_running_an_older_one_lacks() {
+        let mut memory = RunningTasks::new(Duration::from_secs(45));
+        let older = Task {
+            id: "task-0".into(),
+            ..task(TaskStatus::Running)
+        };
+        assert_eq!(list(&mut memory, 7, vec![task(TaskStatus::Running), older], 2), 2);
+        assert_eq!(list(&mut memory, 7, Vec::new(), 40), 1, "the newest");
+        assert_eq!(list(&mut memory, 7, Vec::new(), 48), 0, "what was added is not seen");
+    }
+
+    #[test]
     fn a_list_that_lacks_a_running_task_is_old_for_a_while() {
         let mut memory = RunningTasks::new(Duration::from_secs(45));
         memory.complete(&refresh(7), &mut Response::Task(task(TaskStatus::Running)), at(2));
         assert_eq!(list(&mut memory, 7, Vec::new(), 3), 1);
         assert_eq!(list(&mut memory, 8, Vec::new(), 3), 0, "of another connection");
         assert_eq!(list(&mut memory, 7, vec![task(TaskStatus::Running)], 3), 1, "it has it");
-        assert_eq!(list(&mut memory, 7, Vec::new(), 48), 0, "that was long ago");
+        assert_eq!(list(&mut memory, 7, Vec::new(), 49), 0, "that was long ago");
         memory.complete(&refresh(7), &mut Response::Task(task(TaskStatus::Running)), at(50));
         assert_eq!(list(&mut memory, 7, vec![task(TaskStatus::Completed)], 51), 1);
         assert_eq!(list(&mut memory, 7, Vec::new(), 52), 0, "it is over");

@@ -136,6 +136,11 @@ impl Run<'_> {
         vec![
             row("two messages: started by two workers", 1, figures.started_by_two),
             row(
+                "two messages: started by two workers, one after the other",
+                at_most(0.0001 * refreshes),
+                figures.raced,
+            ),
+            row(
                 "two messages: polled by two in a second",
                 at_most(0.004 * refreshes) + CLUSTER,
                 figures.polled_by_two,

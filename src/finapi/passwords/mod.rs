@@ -53,6 +53,9 @@ pub(super) struct Passwords {
     heard: Notify,
 }
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
+
 /// The right to send a password to finAPI now. Whoever drops it without a word has learned nothing.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {

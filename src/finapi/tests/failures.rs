@@ -233,6 +233,40 @@ async fn a_host_that_is_down_is_down_by_itself() {
     assert_eq!(*outage.borrow(), Outage::Lasting);
 }
 
+/// A world whose host of tasks counts as down, and where the next call finds out whether it is back.
+async fn half_open() -> World {
+    let world = World::new();
+    let outage = Fault::at(Endpoint::Tasks, status(500));
+    world.sandbox.add_fault(outage.clone());
+    for user in USERS {
+        world.failure_of(user, &Query::FindTask).await;
+    }
+    world.sandbox.remove_fault(&outage);
+    pass(2).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_is_asked_for_a_wait_is_no_call_that_was_not_sent() {
+    let world = half_open().await;
+    world
+        .sandbox
+        .add_fault(Fault::at(Endpoint::Tasks, FaultKind::retry_after(503, 17)));
+    let failure = world.failure(&Query::FindTask).await;
+    assert_eq!(failure.class, FailureClass::RateLimited(Some(secs(17))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_may_have_started_an_update_is_no_call_that_was_not_sent() {
+    let world = half_open().await;
+    world
+        .sandbox
+        .add_fault(Fault::at(Endpoint::StartUpdate, FaultKind::ResponseLost));
+    let failure = world.failure(&Query::Start).await;
+    assert_eq!(world.sandbox.asked().tasks, 1);
+    assert!(!failure.is_refusal(), "{failure:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_users_failures_are_its_own() {
     let world = World::of(

@@ -81,27 +81,25 @@ async fn body(endpoint: Endpoint) -> Value {
     let router = full.world.sandbox.router();
     let form =
         "grant_type=password&client_id=sandbox-client&client_secret=sandbox-secret&username=anna&password=secret-anna";
-    let token = call(&router, http::Method::POST, "/api/v2/oauth/token", form, "").await;
+    let version = match speaks_v1() {
+        true => sandbox::ApiVersion::V1,
+        false => sandbox::ApiVersion::V2,
+    };
+    let path = |endpoint: Endpoint| endpoint.path(version).to_owned();
+    let token = call(&router, http::Method::POST, &path(Endpoint::Token), form, "").await;
     let bearer = format!("Bearer {}", token["access_token"].as_str().expect("a token"));
     let path = match endpoint {
         Endpoint::Token | Endpoint::ClientConfiguration => return token,
         Endpoint::StartUpdate => {
             let body = r#"{"bankConnectionIds":[1]}"#;
-            return call(
-                &router,
-                http::Method::POST,
-                endpoint.path(crate::sandbox::ApiVersion::V2),
-                body,
-                &bearer,
-            )
-            .await;
+            return call(&router, http::Method::POST, &path(endpoint), body, &bearer).await;
         }
         Endpoint::Tasks => "/api/tasks".to_owned(),
         Endpoint::Task => format!("/api/tasks/{}", full.task.id),
         Endpoint::WebForm => format!("/api/webForms/{}", full.task.web_form.as_ref().expect("a web form").id),
-        Endpoint::BankConnection => "/api/v2/bankConnections/1".to_owned(),
-        Endpoint::Accounts => "/api/v2/accounts".to_owned(),
-        Endpoint::Transactions => "/api/v2/transactions?view=bankView".to_owned(),
+        Endpoint::BankConnection => path(endpoint).replace("{id}", "1"),
+        Endpoint::Accounts => path(endpoint),
+        Endpoint::Transactions => path(endpoint) + "?view=bankView",
     };
     call(&router, http::Method::GET, &path, "", &bearer).await
 }

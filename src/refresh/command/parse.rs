@@ -223,15 +223,19 @@ fn profile_id(text: String) -> Result<Option<String>, InvalidCommand> {
 
 fn redirect_url(text: String) -> Result<Option<String>, InvalidCommand> {
     let is_https = |text: &String| {
-        // The parser would take out line breaks, but the text is what finAPI gets.
+        // As finAPI has it. The parser would change other characters, but the text is what finAPI gets.
         is_short(text, URL_CHARACTERS_MAX)
-            && !text.contains(char::is_whitespace)
-            && url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-()@:%_+.~#?&/=".contains(c))
+            && url::Url::parse(text).is_ok_and(|url| {
+                url.scheme() == "https" && url.host_str().is_some_and(|host| host.trim_matches('.').contains('.'))
+            })
     };
     match given(text) {
         Some(url) if !is_https(&url) => Err(InvalidCommand::new(
             "redirect_url",
-            "must be an https URL of at most 2048 characters",
+            "must be an https URL of at most 2048 characters: a host with a dot, letters, digits and -()@:%_+.~#?&/=",
         )),
         url => Ok(url),
     }

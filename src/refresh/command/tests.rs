@@ -60,7 +60,7 @@ fn invalid(spoil: Spoil) -> InvalidCommand {
 
 #[test]
 fn every_field_out_of_bounds_is_named() {
-    let spoilt: [(&str, Spoil); 42] = [
+    let spoilt: [(&str, Spoil); 46] = [
         ("transactions_since", |c| {
             c.transactions_since = Some(prost_types::Timestamp {
                 seconds: i64::MIN,
@@ -127,6 +127,12 @@ fn every_field_out_of_bounds_is_named() {
         ("profile_id", |c| c.profile_id = "\u{85}".repeat(36)),
         ("redirect_url", |c| c.redirect_url = "https://example.org/\nback".into()),
         ("redirect_url", |c| c.redirect_url = "https://example.org/ back".into()),
+        ("redirect_url", |c| c.redirect_url = "https://localhost/back".into()),
+        ("redirect_url", |c| {
+            c.redirect_url = "https://example.org/b\u{fc}ck".into()
+        }),
+        ("redirect_url", |c| c.redirect_url = "https://example.org/?a[]=1".into()),
+        ("redirect_url", |c| c.redirect_url = "https://example.org/;back".into()),
         ("max_age", |c| {
             c.max_age = Some(prost_types::Duration {
                 seconds: MAX_AGE_SECONDS_MAX + 1,
@@ -165,7 +171,7 @@ fn the_largest_command_fits_a_message() {
             user_agent: "日".repeat(1024),
         }),
         profile_id: "日".repeat(36),
-        redirect_url: format!("https://example.org/{}", "日".repeat(2028)),
+        redirect_url: format!("https://example.org/{}", "b".repeat(2028)),
         access_token: "t".repeat(8192),
         labels: (0..32).map(label).collect(),
         ..full()

@@ -17,6 +17,7 @@ pub struct FinApiMetrics {
     odd_codes: Counter<u64>,
     unreadable: Counter<u64>,
     users_left_out: Counter<u64>,
+    passwords_kept: Counter<u64>,
     api_version: Gauge<u64>,
     names: Gauge<u64>,
 }
@@ -73,6 +74,11 @@ impl FinApiMetrics {
                 "{update}",
                 "Updates without the user's device, because finAPI takes no address that is not IPv4",
             ),
+            passwords_kept: make.counter(
+                "bankrefresh.finapi.passwords_kept",
+                "{password}",
+                "Passwords that were not sent to finAPI, because it is known to have refused them",
+            ),
             api_version: make.gauge(
                 "bankrefresh.finapi.api_version",
                 "{version}",
@@ -103,6 +109,10 @@ impl FinApiMetrics {
 
     pub(crate) fn user_left_out(&self) {
         self.users_left_out.add(1, &[]);
+    }
+
+    pub(crate) fn password_kept(&self) {
+        self.passwords_kept.add(1, &[]);
     }
 
     /// The version that is spoken, if one is.

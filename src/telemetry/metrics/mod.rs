@@ -185,6 +185,7 @@ mod tests {
         finapi.odd_code("task");
         finapi.unreadable("task", "createdAt");
         finapi.user_left_out();
+        finapi.password_kept();
         finapi.api_version(["v1", "v2"], None);
         finapi.names(["guide", "reference"], None);
         finapi.token(TokenFrom::Memory);

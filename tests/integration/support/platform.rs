@@ -440,7 +440,13 @@ pub fn free_port() -> u16 {
 
 /// A sandbox whose users and banks are quick.
 pub fn quick() -> SandboxConfig {
+    let speaks_v1 = std::env::var("BANKREFRESH_TEST_API_VERSION").is_ok_and(|version| version == "v1");
+    let api_version = match speaks_v1 {
+        true => sandbox::ApiVersion::V1,
+        false => sandbox::ApiVersion::V2,
+    };
     SandboxConfig {
+        api_version,
         web_form_life: Duration::from_secs(4),
         default_script: Script {
             settles: sandbox::After::millis(100),

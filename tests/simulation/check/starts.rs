@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bankrefresh::broker::memory::What;
 use bankrefresh::refresh::Command;
 use tokio::task::Id;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::line::{Call, Endpoint};
 pub(super) const UNOPENED_FORM: &str = "second start: the first task's form was unopened";
 pub(super) const WITHOUT_DATE: &str = "second start: the command has no date of any kind";
 pub(super) const DATED_AHEAD: &str = "second start: the command's date was ahead when it was first read";
+pub(super) const NOT_HEARD: &str = "second start: one of two workers had not heard of the other one";
 pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
 pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
 
@@ -23,6 +25,8 @@ struct Made<'a> {
     /// The number of the call that made it.
     index: usize,
     run: Option<Id>,
+    life: u64,
+    sent: Instant,
     at: Instant,
     connection: i64,
     task: &'a str,
@@ -54,7 +58,7 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
 }
 
 /// Two duplicates of a command that meet at finAPI start one task between them, also where the first task is over before the second start
-/// arrives.
+/// arrives. There is one excuse: the broker had not passed on to both workers that the other one asks.
 pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
     for (command, tasks) in made(ledger) {
         let Some(refresh) = ledger.refreshes.get(command) else {
@@ -63,7 +67,12 @@ pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findin
         for pair in tasks.windows(2) {
             let is_excused = has_unopened_form(ledger, &pair[0], pair[1].at)
                 || (has_no_date(refresh) || is_dated_ahead(ledger, refresh)) && refresh.runs() > 1;
-            if !is_excused && read_its_list_before(ledger, &pair[1], &pair[0]) {
+            if is_excused || !read_its_list_before(ledger, &pair[1], &pair[0]) {
+                continue;
+            }
+            if !pair.iter().all(|made| has_heard(ledger, refresh, made)) {
+                findings.excuse(NOT_HEARD);
+            } else {
                 let at = ledger.time(pair[1].at);
                 findings.push(format!(
                     "command {command} started a second task at {at:?}, beside its other duplicate"
@@ -71,6 +80,25 @@ pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findin
             }
         }
     }
+}
+
+/// Whether the worker that made a task had heard before that another one was about to.
+fn has_heard(ledger: &Ledger<'_>, refresh: &Refresh<'_>, made: &Made<'_>) -> bool {
+    let id = Some(refresh.event_id("start"));
+    let before = || ledger.history.broker.iter().take_while(|seen| seen.at < made.sent);
+    let own = before().filter_map(|seen| match &seen.what {
+        What::Sent { client, outgoing } if *client == made.life && outgoing.message.properties.message_id == id => {
+            Some(&outgoing.message.body)
+        }
+        _ => None,
+    });
+    let own: Vec<_> = own.collect();
+    before().any(|seen| match &seen.what {
+        What::Handed { client, message, .. } if *client == made.life && message.properties.message_id == id => {
+            !own.contains(&&message.body)
+        }
+        _ => false,
+    })
 }
 
 /// Whether the run that made a task had read the list of tasks before the other task was made, by another run.
@@ -92,6 +120,8 @@ fn made<'a>(ledger: &'a Ledger<'_>) -> BTreeMap<&'a str, Vec<Made<'a>>> {
             made.entry(command).or_default().push(Made {
                 index,
                 run: call.run,
+                life: call.life,
+                sent: call.sent,
                 at: call.at,
                 connection: *connection,
                 task,
@@ -153,6 +183,11 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         }
         let calls = ledger.history.calls[..index].iter().enumerate();
         let seen: Vec<(usize, &Call)> = calls.filter(|(_, seen)| seen.is_answered_by(call.sent)).collect();
+        // What it read of a list that was changed on its way, nobody here knows.
+        let mut lists = seen.iter().rev().filter(|(_, seen)| is_list_of(ledger, seen, call));
+        if lists.next().is_some_and(|(_, list)| list.is_changed()) {
+            continue;
+        }
         let list = list_of(ledger, &seen, call);
         for task in running(&seen, call.life, *connection) {
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
@@ -170,15 +205,20 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
     }
 }
 
-/// The number of the call by which the refresh that starts read the list of tasks last, in this life of its worker: in the run that starts, or in
-/// the one before it, which was followed by the announcement. finAPI answers calls of one moment in their order.
+/// The number of the call by which the refresh that starts read the list of tasks last. finAPI answers calls of one moment in their order.
 fn list_of(ledger: &Ledger<'_>, seen: &[(usize, &Call)], start: &Call) -> Option<usize> {
-    let refresh = |call: &Call| Some(&ledger.history.runs.get(&call.run?)?.refresh);
-    let is_own = |call: &Call| call.life == start.life && refresh(call).is_some() && refresh(call) == refresh(start);
-    let is_list = |call: &Call| is_own(call) && call.endpoint == Endpoint::FindTask;
     let is_read = |call: &Call| !call.is_changed() && call.answered.is_some_and(|(_, status)| status == 200);
-    let mut lists = seen.iter().rev().filter(|(_, call)| is_list(call) && is_read(call));
-    lists.next().map(|(index, _)| *index)
+    let mut lists = seen.iter().rev();
+    let read = lists.find(|(_, call)| is_list_of(ledger, call, start) && is_read(call));
+    read.map(|(index, _)| *index)
+}
+
+/// Whether the refresh that starts asked for the list by a call, in this life of its worker: in the run that starts, or in the one before it, which
+/// was followed by the announcement.
+fn is_list_of(ledger: &Ledger<'_>, call: &Call, start: &Call) -> bool {
+    let refresh = |call: &Call| Some(&ledger.history.runs.get(&call.run?)?.refresh);
+    let is_own = call.life == start.life && refresh(call).is_some() && refresh(call) == refresh(start);
+    is_own && call.endpoint == Endpoint::FindTask
 }
 
 /// The tasks of a connection that run, as far as a worker's life can know from the responses it has seen. Of several responses the one

@@ -101,7 +101,8 @@ fn is_said(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published, re
             task_failed() || form(&["COMPLETED_WITH_ERROR"])
         }
         FailureReason::UserAborted => form(&["ABORTED"]) || is_gone(&calls),
-        FailureReason::WebFormExpired => form(&["EXPIRED"]) || is_gone(&calls),
+        // A status that is new counts as open, until the form's time is over.
+        FailureReason::WebFormExpired => form(&["EXPIRED"]) || is_gone(&calls) || is_odd(&calls),
         FailureReason::RequestRejected => says(&[400, 422]),
         FailureReason::NotFound => says(&[404]),
         FailureReason::NotSupported => says(&[422]),
@@ -160,6 +161,17 @@ fn is_gone(calls: &[&Call]) -> bool {
         .rev()
         .take_while(|call| is_own(call) && is_answered(call, &[404]));
     in_a_row.count() >= GONE
+}
+
+/// Whether the last poll of the web form had odd data.
+fn is_odd(calls: &[&Call]) -> bool {
+    let mut of_form = calls
+        .iter()
+        .rev()
+        .filter(|call| matches!(call.endpoint, Endpoint::WebForm(_)));
+    of_form
+        .next()
+        .is_some_and(|call| matches!(call.met, Some(FaultKind::Odd(_))))
 }
 
 /// Fifteen minutes, and the jitter of a wait.

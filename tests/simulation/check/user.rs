@@ -8,6 +8,7 @@ use super::ledger::{Ledger, Published, Refresh};
 use crate::line::Endpoint;
 
 pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh failed before";
+pub(super) const VANISHED: &str = "web form nobody was notified of: finAPI no longer knew the task";
 
 /// Before an outcome that a user made, the user was notified; and who made a task notifies its user of the web form, unless it gave up
 /// before that.
@@ -53,6 +54,8 @@ pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Fin
             }
             if gave_up(refresh) || ledger.was_given_up_as_planned(refresh) {
                 violated.excuse(GAVE_UP);
+            } else if vanished(ledger, refresh, task) {
+                violated.excuse(VANISHED);
             } else {
                 violated.push(format!(
                     "command {command} notified nobody of the web form of its task {task}"
@@ -75,6 +78,20 @@ fn is_made_by_user(event: &Event) -> bool {
         ),
         EventKind::UserActionRequired(_) => false,
     }
+}
+
+/// Whether it failed because finAPI itself said that there is no such task. Who can't poll a task knows of no web form.
+fn vanished(ledger: &Ledger<'_>, refresh: &Refresh<'_>, task: &str) -> bool {
+    let is_not_found = |published: &Published| match published.event.kind() {
+        EventKind::RefreshFailed(event) => event.reason() == FailureReason::NotFound,
+        _ => false,
+    };
+    let mut calls = ledger.history.calls.iter();
+    refresh.events.iter().any(is_not_found)
+        && calls.any(|call| {
+            let is_missing = call.answered.is_some_and(|(_, status)| status == 404) && !call.is_changed();
+            is_missing && call.endpoint == Endpoint::Task(task.to_owned())
+        })
 }
 
 /// Whether it stopped for finAPI's sake or for time's.
