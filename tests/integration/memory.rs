@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -116,6 +116,18 @@ fn worker(platform: &Platform, group: &Cgroup, settings: &[(&str, &str)]) -> Wor
     WorkerProcess::start(&mut shell)
 }
 
+/// Notes the most bytes of answers that a worker had, and the most connections that waited for some.
+async fn watch(admin: String, most: Arc<Mutex<(u64, u64)>>) {
+    loop {
+        if let Some(status) = status(&admin).await {
+            let seen = |name: &str| status["finapi_bodies"][name].as_u64().expect("a number");
+            let mut most = most.lock().expect("the most");
+            *most = (most.0.max(seen("reserved_bytes")), most.1.max(seen("waiting")));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// Refreshes connections that have so many pages each, all at once. Each has all of them in the end, and the worker lives.
 async fn all_are_read(connections: i64, pages: usize, purpose: usize) {
     let Some(group) = Cgroup::with_memory(limit()) else {
@@ -131,20 +143,11 @@ async fn all_are_read(connections: i64, pages: usize, purpose: usize) {
         ("ADMIN__LISTEN", &admin),
     ];
     let mut worker = worker(&platform, &group, &settings);
-    worker.resident_kb_max = limit() / 1024;
+    // Peaks between two looks, and files, need room besides.
+    worker.resident_kb_max = limit() / 1024 * 3 / 4;
     worker.log.until("connected to RabbitMQ").await;
-    let watching = tokio::spawn(async move {
-        let mut most = (0, 0);
-        loop {
-            if let Some(status) = status(&admin).await {
-                let bodies = &status["finapi_bodies"];
-                let seen = |name: &str| bodies[name].as_u64().expect("a number");
-                most = (most.0.max(seen("reserved_bytes")), most.1.max(seen("waiting")));
-                println!("at most {} bytes reserved, and {} waited", most.0, most.1);
-            }
-            sleep(Duration::from_millis(500)).await;
-        }
-    });
+    let most = Arc::new(Mutex::new((0, 0)));
+    let watching = tokio::spawn(watch(admin, Arc::clone(&most)));
     let commands: Vec<RefreshConnection> = (1..=connections).map(command).collect();
     platform.send_all(commands, false).await;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -167,13 +170,16 @@ async fn all_are_read(connections: i64, pages: usize, purpose: usize) {
     }
     watching.abort();
     let resident = worker.resident_max();
+    let (reserved, waiting) = *most.lock().expect("the most");
     println!(
-        "{connections} connections with {pages} pages: {} kB of memory, {} kB with files, {} kills",
+        "{connections} connections with {pages} pages: at most {reserved} bytes reserved, and {waiting} waited; \
+         {} kB of memory, {} kB with files, {} kills",
         resident.expect("it lives"),
         group.peak() / 1024,
         group.kills()
     );
     assert_eq!(group.kills(), 0);
+    assert_eq!(waiting > 0, connections > 1, "there was a crowd");
     assert!(counts.values().all(|count| *count == pages * PER_PAGE), "{counts:?}");
 }
 

@@ -58,18 +58,28 @@ async fn slow(address: &str, start: &str) -> (String, Duration) {
     tokio::select! {
         _ = reading.read_to_end(&mut said) => {}
         () = write => {}
-        () = sleep(Duration::from_secs(60)) => return ("still open".to_owned(), began.elapsed()),
+        () = sleep(Duration::from_secs(60)) => {
+            let port = stream.local_addr().expect("an address").port();
+            return (format!("still open after {start:?} and {said:?}:\n{}", sockets(port)), began.elapsed());
+        }
     }
     (String::from_utf8_lossy(&said).into_owned(), began.elapsed())
+}
+
+/// What the system says of both ends of a connection: their states, and what waits in their queues.
+fn sockets(port: u16) -> String {
+    let port = format!(":{port:04X} ");
+    let all = std::fs::read_to_string("/proc/net/tcp").expect("the sockets");
+    let of_both = all.lines().filter(|line| line.contains(&port));
+    of_both.collect::<Vec<_>>().join("\n")
 }
 
 fn post(secret: &str, length: usize) -> String {
     format!("POST /notifications/{secret} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// In one of three whole runs a caller was still connected after a minute, and nobody knows why yet. Such a caller is closed after five
-/// minutes (`CONNECTION_MAX`).
-#[ignore = "one caller in 300 is sometimes not closed, which is not understood"]
+/// In one of many runs a caller was still connected after a minute, which nobody could explain. Such a caller is closed after five minutes
+/// (`CONNECTION_MAX`); how far its connection was shows if it happens again.
 #[tokio::test]
 async fn idle_and_slow_callers_are_closed_and_delay_nobody() {
     let mut listeners = Listeners::start(&[]).await;
