@@ -440,8 +440,7 @@ pub fn free_port() -> u16 {
 
 /// A sandbox whose users and banks are quick.
 pub fn quick() -> SandboxConfig {
-    let speaks_v1 = std::env::var("BANKREFRESH_TEST_API_VERSION").is_ok_and(|version| version == "v1");
-    let api_version = match speaks_v1 {
+    let api_version = match speaks_v1() {
         true => sandbox::ApiVersion::V1,
         false => sandbox::ApiVersion::V2,
     };
@@ -454,6 +453,11 @@ pub fn quick() -> SandboxConfig {
         },
         ..SandboxConfig::default()
     }
+}
+
+/// Tests that are about no version of Access speak V2, or V1 where this says so: `scripts/check` runs use cases in both.
+pub fn speaks_v1() -> bool {
+    std::env::var("BANKREFRESH_TEST_API_VERSION").is_ok_and(|version| version == "v1")
 }
 
 /// An update that takes a second and a half.
