@@ -13,9 +13,6 @@ use crate::schedule::Order;
 /// The longest time that an update without a form takes, from its start until its data is stored: `schedule::Case::script`.
 const UPDATE_MAX: Duration = Duration::from_millis(3500);
 
-/// The workers' `limits.clock_skew`.
-const CLOCK_SKEW: Duration = Duration::from_secs(2);
-
 pub struct Account<'a> {
     pub order: &'a Order,
     /// In the order in which they were published.
@@ -92,13 +89,13 @@ impl<'a> Account<'a> {
         parts
     }
 
-    /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the
-    /// command, and what came up to two seconds before it, because finAPI's clock may be behind ours.
+    /// What finAPI imported by the update that this outcome is of. Where the outcome names no task, that is all since the command, or since
+    /// the moment before it from which the outcome says that it covers what was imported.
     pub fn imported(&self, last: &Event) -> BTreeSet<i64> {
         let task = task_id(last);
-        let since = self.requested_at().checked_sub(CLOCK_SKEW).expect("a time");
+        let since = covered_from(last).map(|from| from.min(self.requested_at()));
         self.imports(|import| match task {
-            "" => import_date(import) >= since,
+            "" => since.is_some_and(|since| import_date(import) >= since),
             task => import.task_id.as_deref() == Some(task),
         })
     }
@@ -190,6 +187,14 @@ pub fn transactions(event: &Event) -> Vec<i64> {
 
 fn created_at(task: &AskedOfTask) -> Timestamp {
     task.created_at.parse().expect("a time")
+}
+
+/// From when on an outcome covers what was imported.
+fn covered_from(last: &Event) -> Option<Timestamp> {
+    match last.kind() {
+        EventKind::TransactionsUpdated(updated) => timestamp(updated.covered_from.as_ref()?),
+        EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => None,
+    }
 }
 
 fn import_date(import: &Imported) -> Timestamp {
