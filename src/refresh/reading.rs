@@ -137,7 +137,11 @@ impl Collecting {
         let (reading, page) = (&self.reading, self.reading.page_query());
         let accounts = reading.refused || !reading.listed;
         let is_page_next = page.is_some() && !reading.refused;
+        // What is continued before anything was read is published as if nothing had come between: as one event, if it fits one.
+        let is_unread = (reading.group, reading.page, reading.part) == (0, 1, 1);
+        let is_connection_first = self.connection.is_none() && is_unread;
         match () {
+            () if is_connection_first => Query::Connection,
             () if accounts || is_page_next => Query::Collect(Wanted {
                 accounts,
                 page: page.filter(|_| is_page_next),

@@ -151,6 +151,7 @@ fn the_interval_is_fixed_before_the_first_page_and_stays_through_waits_and_check
     let mut run = collecting(Policy::default());
     let asked = run.now;
     run.collect(FailureClass::RateLimited(Some(secs(7000)))).taken_up();
+    run.connection(ready());
     run.collect(first_page()).taken_up().late(secs(7000));
     run.collect(FailureClass::Unavailable).taken_up();
     let Query::Collect(Wanted { page: Some(page), .. }) = run.at().query() else {
