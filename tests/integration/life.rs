@@ -19,6 +19,13 @@ use crate::support::platform::{
     slow,
 };
 
+/// How long the neighbours of a message that kills workers may take. An unoptimized worker on a machine that is busy with other tests begins
+/// each of its lives more slowly, and tries what is quarantined more slowly: 112 s alone, 188 to 256 s beside others.
+const NEIGHBOURS_TIME: Duration = match cfg!(debug_assertions) {
+    true => Duration::from_secs(400),
+    false => Duration::from_secs(120),
+};
+
 /// The log line, and its field, of a message that goes to the quarantine.
 const QUARANTINED: &str = "fate=\"quarantined\"";
 /// The log line, and its field, of a message that killed all who tried it alone.
@@ -222,7 +229,7 @@ async fn isolates(poison: RefreshConnection, deadly: Deadly, neighbours: i64) {
     );
     reader.broker.close().await;
     assert_eq!(lines(DEAD_LETTERED), 1, "no neighbour is a dead letter");
-    assert!(neighbours_took < Duration::from_secs(120), "{neighbours_took:?}");
+    assert!(neighbours_took < NEIGHBOURS_TIME, "{neighbours_took:?}");
     assert_one_good_outcome_each(&platform, usize::try_from(neighbours).expect("a count"));
 }
 
