@@ -163,9 +163,22 @@ impl Node {
         group.wait().expect("the node's group ends");
     }
 
+    /// For a while after another node of its cluster has died, a node may not be reached.
     pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> String {
-        let program = &self.programs.ctl;
-        let mut command = tokio::process::Command::from(self.command(program));
+        let mut tries = 0..30;
+        loop {
+            match self.try_ctl(arguments, input).await {
+                Ok(out) => return out,
+                Err(error) if error.contains("unable to perform an operation on node") && tries.next().is_some() => {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+                Err(error) => panic!("{} {arguments:?}: {error}", self.programs.ctl.display()),
+            }
+        }
+    }
+
+    async fn try_ctl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut command = tokio::process::Command::from(self.command(&self.programs.ctl));
         command.args(arguments).kill_on_drop(true).stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("RabbitMQ's programs run");
@@ -174,14 +187,11 @@ impl Node {
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.expect("RabbitMQ's programs run");
-        let (out, err) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
-        let out = String::from_utf8_lossy(out).into_owned();
-        assert!(
-            output.status.success(),
-            "{} {arguments:?}: {out}{err}",
-            program.display()
-        );
-        out
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.success() {
+            true => Ok(out),
+            false => Err(out + &*String::from_utf8_lossy(&output.stderr)),
+        }
     }
 
     /// Everything that would otherwise be shared with another node of this machine is set.
