@@ -198,7 +198,7 @@ impl Topology {
         self.name("steps")
     }
 
-    /// The queue of messages that came back too often, to be tried one at a time, and the key for them at the steps exchange.
+    /// The queue of messages that came back too often, to be tried apart, and the key for them at the steps exchange.
     /// It also takes [`Topology::unrouted_steps`].
     #[must_use]
     pub fn quarantine(&self) -> String {

@@ -1,4 +1,4 @@
-//! Messages that came back too often, on their way to be tried one at a time.
+//! Messages that came back too often, on their way to be tried apart from the others.
 
 use jiff::Timestamp;
 
@@ -6,10 +6,10 @@ use super::headers::{QUEUE_HEADER, REDELIVERIES_HEADER, forwarded, time_of};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Header, Outgoing};
 
-/// The header of a message that is tried alone that says since when it is to be, in milliseconds.
+/// The header of a quarantined message that says since when it is one, in milliseconds.
 pub(super) const QUARANTINED_SINCE_HEADER: &str = "bankrefresh_quarantined_since";
 
-/// A message that came back too often, unread, on its way to be tried one at a time.
+/// A message that came back too often, unread, on its way to be tried apart from the others.
 #[must_use]
 pub fn quarantine(topology: &Topology, delivery: &Delivery, now: Timestamp) -> Outgoing {
     let mut message = forwarded(&delivery.message);

@@ -12,6 +12,7 @@ use super::others::PASSWORD_NAME;
 use super::publication::Forward;
 use super::scheduler::{Content, Now, Origin, Receipt};
 use super::starts::START_NAME;
+use super::trials::Untried;
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Outgoing};
 use crate::limits::WAKE_UP_BYTES_MAX;
@@ -52,8 +53,34 @@ impl Worker {
             message::redeliveries(&delivery, topology),
             now,
         );
+        if receipt.origin() == Origin::Quarantine {
+            let arrived = now;
+            self.trials.push(Untried {
+                delivery,
+                receipt,
+                arrived,
+            });
+            return self.begin_trials();
+        }
         let content = self.read(&delivery, &receipt, now);
         self.scheduler.on_delivery(receipt, content, now);
+    }
+
+    /// Begins those trials that may begin. A worker that stops tries nothing, so it reads and parks them all.
+    pub(super) fn begin_trials(&mut self) {
+        while let Some(untried) = self.trials.next(self.now()) {
+            self.begin_trial(untried);
+        }
+        if self.scheduler.is_draining() {
+            for untried in self.trials.take() {
+                self.begin_trial(untried);
+            }
+        }
+    }
+
+    fn begin_trial(&mut self, untried: Untried) {
+        let content = self.read(&untried.delivery, &untried.receipt, untried.arrived);
+        self.scheduler.on_delivery(untried.receipt, content, self.now());
     }
 
     /// What came back too often is not even read, because reading may be what kills workers.

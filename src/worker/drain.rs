@@ -26,6 +26,7 @@ impl Worker {
         let mut cancelling = Box::pin(async move { broker.cancel().await });
         let mut is_cancelled = false;
         self.scheduler.drain(self.now());
+        self.begin_trials();
         let mut receipts = Vec::new();
         self.perform_draining(&mut receipts);
         let deadline = started + self.settings.drain_timeout;

@@ -29,7 +29,7 @@ pub enum Fate {
     DeadLettered,
     /// A newer release will read it.
     Deferred,
-    /// It is tried alone.
+    /// It is tried apart from the others.
     Quarantined,
     /// The broker delivers it again.
     Abandoned,

@@ -18,6 +18,7 @@ mod status;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod watchdog;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use starts::Starts;
 pub use status::{Handle, Held, Status, Taken, observe};
 use subscriptions::destination;
 pub use subscriptions::subscriptions;
+use trials::Trials;
 use watchdog::Watchdog;
 
 /// The most of one kind that is taken in before runs start.
@@ -99,6 +101,7 @@ pub struct Worker {
     context: Arc<Context>,
     settings: Settings,
     scheduler: Scheduler,
+    trials: Trials,
     started: Instant,
     tasks: JoinSet<TaskEnd>,
     /// Cancelled when the deliveries of this connection are no longer this worker's, or when it stops.
@@ -158,6 +161,7 @@ impl Worker {
         Self {
             context,
             scheduler: Scheduler::new(settings.clone(), shares),
+            trials: Trials::new(seed),
             settings,
             started: Instant::now(),
             tasks: JoinSet::new(),
@@ -201,11 +205,13 @@ impl Worker {
         evict.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.scheduler.next_due().map(|due| self.started + due);
+            let trial = self.trials.next_due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
+                () = sleep_until(trial) => self.begin_trials(),
                 broker_event = broker_events.recv() => match broker_event {
                     Some(broker_event) => self.on_broker_event(broker_event),
                     None => return Err(WorkerError::BrokerEnded),
@@ -276,6 +282,8 @@ impl Worker {
         self.stop_runs.cancel();
         self.context.starts.listen(None);
         self.scheduler.on_disconnected();
+        let untried = self.trials.take().count();
+        self.context.metrics.fate(Fate::Abandoned.name(), untried);
     }
 
     /// Performs everything that the last input led to, then starts runs as long as there are permits.
@@ -289,7 +297,6 @@ impl Worker {
             };
             self.start(run, permit);
         }
-        self.scheduler.release_careful(now);
         self.perform_actions();
     }
 
@@ -340,8 +347,11 @@ impl Worker {
     }
 
     fn acknowledge(&mut self, receipt: Receipt) {
-        self.watchdog.acknowledged(receipt.tag().subscription);
-        self.context.broker.ack(receipt.into_tag());
+        let tag = receipt.into_tag();
+        self.watchdog.acknowledged(tag.subscription);
+        self.context.broker.ack(tag);
+        self.trials.on_acknowledge(tag);
+        self.begin_trials();
     }
 
     /// While a host is down, or no version of finAPI is proven, commands stay in their queues.

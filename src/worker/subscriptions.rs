@@ -7,6 +7,9 @@ use crate::broker::topology::Topology;
 /// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
 const STEPS_HEADROOM: u16 = 256;
 
+/// How many messages of the quarantine a worker has at once. Each of them comes back when one of them kills the worker.
+const TRIALS_MAX: u16 = 16;
+
 /// What a worker consumes. It takes no command at first where it is not known yet how finAPI is spoken to.
 #[must_use]
 pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: bool) -> Vec<Subscription> {
@@ -22,7 +25,7 @@ pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: b
         lane(topology.background()),
         Subscription::Queue {
             name: topology.quarantine(),
-            prefetch: 1,
+            prefetch: TRIALS_MAX,
             // The scheduler resumes it.
             paused: true,
         },

@@ -20,9 +20,6 @@ const CROWDED_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A message of the quarantine that is due later than this is parked.
 const TRIAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a message is parked that may not wait here for a permit.
-const CAREFUL_WAIT: Duration = Duration::from_secs(1);
-
 /// A delivery as the codec read it.
 #[derive(Debug)]
 pub(in crate::worker) enum Content {
@@ -78,8 +75,6 @@ impl Scheduler {
             self.requeue(job);
         } else if is_above_share {
             self.park_in_line(job, now);
-        } else if waits_for_room && job.receipt.is_careful() {
-            self.park_careful(job, now);
         } else if waits_for_room {
             self.backlog.push_back(job);
         } else {
@@ -150,10 +145,7 @@ impl Scheduler {
             true => self.settings.hold_wait_max,
             false => self.settings.hold_wait_max.min(CROWDED_WAIT_MAX),
         };
-        wait <= wait_max
-            && age <= self.settings.hold_max
-            && self.held.len() < usize::from(self.settings.in_flight)
-            && !job.receipt.is_careful()
+        wait <= wait_max && age <= self.settings.hold_max && self.held.len() < usize::from(self.settings.in_flight)
     }
 
     /// Lets background commands in, as far as there is room.
@@ -164,19 +156,6 @@ impl Scheduler {
             };
             self.place(job, now);
         }
-    }
-
-    /// Publishes again what may not wait here. To be called when no permit is left.
-    pub(in crate::worker) fn release_careful(&mut self, now: Now) {
-        for job in self.runnable.take_careful() {
-            self.park_careful(job, now);
-        }
-    }
-
-    /// At once it would come straight back, again and again.
-    fn park_careful(&mut self, mut job: Job, now: Now) {
-        job.refresh.due_at = job.refresh.due_at.max(later(now.time, CAREFUL_WAIT));
-        self.park(job);
     }
 
     /// Nothing waits here much longer than it may be held, because the broker takes back what is not acknowledged.

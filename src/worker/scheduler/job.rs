@@ -12,11 +12,10 @@ use crate::refresh::failure::Failure;
 /// A message that came back this often goes to the quarantine, so that the others survive if it kills workers.
 pub(in crate::worker) const QUARANTINE_REDELIVERIES: u32 = 3;
 
-/// A message that came back this often no longer waits here. It runs at once, or the worker publishes it again with its count: if another
-/// message kills this worker then, only what really ran comes back once more.
+/// A message that came back this often does not run while others go to the quarantine.
 const CAREFUL_REDELIVERIES: u32 = QUARANTINE_REDELIVERIES - 1;
 
-/// A message that came back this often from the quarantine is a dead letter. It is alone with its worker there, but workers die for other
+/// A message that came back this often from the quarantine is a dead letter. It is tried alone there, but workers die for other
 /// reasons too: chaos, which kills two workers a second, made a healthy message a dead letter at six.
 pub(in crate::worker) const QUARANTINE_TRIES: u32 = DELIVERY_LIMIT;
 
@@ -46,7 +45,7 @@ pub(in crate::worker) enum Origin {
     Background,
     /// The steps queue.
     Steps,
-    /// The quarantine, where messages are tried one at a time.
+    /// The quarantine, where messages are tried that came back often.
     Quarantine,
 }
 
@@ -104,7 +103,7 @@ impl Receipt {
         self.origin == Origin::Quarantine
     }
 
-    /// Whether it may not wait here.
+    /// Whether it waits while others go to the quarantine.
     pub(super) fn is_careful(&self) -> bool {
         !self.is_quarantined() && self.redeliveries >= CAREFUL_REDELIVERIES
     }

@@ -20,8 +20,6 @@ pub(super) struct Runnable {
     running: HashMap<UserId, usize>,
     running_max: usize,
     count: u64,
-    /// How many may not wait here.
-    careful: usize,
 }
 
 impl Runnable {
@@ -33,7 +31,6 @@ impl Runnable {
             running: HashMap::new(),
             running_max,
             count: 0,
-            careful: 0,
         }
     }
 
@@ -43,7 +40,6 @@ impl Runnable {
 
     pub(super) fn push(&mut self, job: Job) {
         self.count += 1;
-        self.careful += usize::from(job.receipt.is_careful());
         self.next.insert((Rank::of(&job.refresh).index(), self.count), job);
     }
 
@@ -57,7 +53,6 @@ impl Runnable {
                 .get(user_id)
                 .is_none_or(|running| *running < self.running_max)
             {
-                self.careful -= usize::from(job.receipt.is_careful());
                 return Some(job);
             }
             self.capped.entry(user_id.clone()).or_default().insert(key, job);
@@ -93,13 +88,6 @@ impl Runnable {
         self.take_if(|job| job.receipt.tag() == tag).pop()
     }
 
-    pub(super) fn take_careful(&mut self) -> Vec<Job> {
-        match self.careful {
-            0 => Vec::new(),
-            _ => self.take_if(|job| job.receipt.is_careful()),
-        }
-    }
-
     pub(super) fn take_if(&mut self, is_taken: impl Fn(&Job) -> bool) -> Vec<Job> {
         let queues = std::iter::once(&mut self.next).chain(self.capped.values_mut());
         let mut taken = Vec::new();
@@ -116,7 +104,6 @@ impl Runnable {
             }
         }
         self.capped.retain(|_, capped| !capped.is_empty());
-        self.careful -= taken.iter().filter(|job| job.receipt.is_careful()).count();
         taken
     }
 

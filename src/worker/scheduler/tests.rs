@@ -137,7 +137,7 @@ struct World {
 type Stats = BTreeMap<&'static str, u64>;
 
 /// What has to happen, and how often in a million steps at least.
-const SCENARIOS: [(&str, u64); 46] = [
+const SCENARIOS: [(&str, u64); 43] = [
     ("abandoned", 5_000),
     ("above its user's share", 5_000),
     ("acknowledged", 70_000),
@@ -147,8 +147,6 @@ const SCENARIOS: [(&str, u64); 46] = [
     ("begun and above its user's share", 200),
     ("beyond hold_max", 3_000),
     ("beyond hold_wait_max", 2_000),
-    ("careful without a permit", 40),
-    ("careful without room", 2_000),
     ("delivered before the confirm", 20_000),
     ("drains both", 60),
     ("due", 20_000),
@@ -161,7 +159,6 @@ const SCENARIOS: [(&str, u64); 46] = [
     ("held", 10_000),
     ("holds", 10_000),
     ("in_flight are held", 200),
-    ("it is careful", 2_000),
     ("it keeps the quarantine waiting", 3_000),
     ("keeps its count", 20_000),
     ("others wait for room", 1_000),
@@ -243,7 +240,6 @@ impl World {
         // The loop takes in several things before it starts runs.
         if self.random.u8(..4) > 0 {
             self.start_runs();
-            self.check_that_nothing_careful_waits();
         }
         self.check();
     }
@@ -329,9 +325,6 @@ impl World {
             (open.has_run, open.renewals, open.has_failure) = (true, 0, false);
             self.running.push(run);
         }
-        self.perform_actions();
-        self.scheduler.release_careful(self.now);
-        self.check_released();
         self.perform_actions();
     }
 

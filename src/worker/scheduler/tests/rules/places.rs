@@ -83,16 +83,8 @@ impl World {
         if self.draining && open.is_command() {
             assert!(open.is_requeued(&place), "a command while draining: {place:?}");
         } else if open.origin == Origin::Background && before.in_flight >= self.in_flight_max() {
-            if open.is_careful() {
-                let Place::Parked(refresh) = place else {
-                    panic!("it waits for room under its old count: {place:?}")
-                };
-                assert_eq!(refresh.due_at, due_at.max(later(self.now.time, SECOND)));
-                self.count("careful without room");
-            } else {
-                assert!(matches!(place, Place::Backlog), "there is no room: {place:?}");
-                self.count("backlog");
-            }
+            assert!(matches!(place, Place::Backlog), "there is no room: {place:?}");
+            self.count("backlog");
         } else {
             self.check_placed(tag, due_at, before);
         }
@@ -148,8 +140,6 @@ impl World {
             Some("others wait for room")
         } else if before.held >= self.in_flight_max() {
             Some("in_flight are held")
-        } else if open.is_careful() {
-            Some("it is careful")
         } else {
             None
         }

@@ -160,31 +160,6 @@ impl World {
         }
     }
 
-    /// What may not wait here was parked for a second.
-    pub(in crate::worker::scheduler::tests) fn check_released(&mut self) {
-        let parked: Vec<Tag> = (self.scheduler.actions.iter())
-            .filter_map(|action| match action {
-                Action::Publish(_, tag, Publication::Park(refresh, _)) => {
-                    assert!(refresh.due_at >= later(self.now.time, SECOND), "it comes straight back");
-                    Some(*tag)
-                }
-                _ => None,
-            })
-            .collect();
-        for tag in parked {
-            assert!(self.open[&tag].is_careful());
-            self.count("careful without a permit");
-        }
-    }
-
-    pub(in crate::worker::scheduler::tests) fn check_that_nothing_careful_waits(&self) {
-        for (tag, _) in self.waiting() {
-            let open = &self.open[&tag];
-            let waits_for_token = matches!(self.place(tag), Place::AwaitingToken(_));
-            assert!(!open.is_careful() || waits_for_token, "it waits under its old count");
-        }
-    }
-
     /// What waits for too long is published again, and nothing else is.
     pub(in crate::worker::scheduler::tests) fn check_evicted(&mut self, waiting: &[(Tag, bool)]) {
         let mut evicted = 0;
