@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use crate::broker::Header;
 use crate::broker::rabbit::DeadLetter;
 use crate::broker::topology::Topology;
+use crate::broker::{Header, Message, Outgoing};
 use crate::message::{self, COMMAND_NAME, QUEUE_HEADER, REASON_HEADER};
 use crate::plain::plain;
 use crate::proto::{RefreshConnection, RefreshState};
@@ -97,20 +98,6 @@ impl Row {
 
 fn id(letter: &DeadLetter) -> String {
     let message = &letter.message;
-    let command_id = match message.properties.kind.as_deref() {
-        Some(state::MESSAGE_NAME) => {
-            let state = RefreshState::decode(message.body.clone());
-            state
-                .ok()
-                .and_then(|state| state.command)
-                .map(|command| command.command_id)
-        }
-        Some(COMMAND_NAME) | None => {
-            let command = RefreshConnection::decode(message.body.clone());
-            command.ok().map(|command| command.command_id)
-        }
-        Some(_) => None,
-    };
     // Whatever else a sender put there is not to be typed, and may be anything.
     let is_fit = |id: &String| {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
@@ -118,7 +105,7 @@ fn id(letter: &DeadLetter) -> String {
     };
     let named = message.properties.message_id.clone().filter(is_fit);
     named
-        .or(command_id.filter(|id| uuid::Uuid::parse_str(id).is_ok()))
+        .or_else(|| Some(command_of(message)?.command_id))
         .unwrap_or_else(|| hash(&[&message.body[..], letter.flaw.as_deref().unwrap_or_default().as_bytes()].concat()))
 }
 
@@ -133,16 +120,80 @@ pub fn hash(body: &[u8]) -> String {
 /// Of which refresh a dead letter is, if that can be read: its command's id, its user and its connection.
 #[must_use]
 pub fn refresh_of(letter: &DeadLetter) -> Option<(String, String, i64)> {
-    let body = letter.message.body.clone();
-    let command = match letter.message.properties.kind.as_deref() {
-        Some(state::MESSAGE_NAME) => RefreshState::decode(body).ok()?.command?,
-        Some(COMMAND_NAME) | None => RefreshConnection::decode(body).ok()?,
-        Some(_) => return None,
-    };
+    let command = command_of(&letter.message)?;
     let text = |text: &str| plain(text).chars().take(64).collect::<String>();
     Some((
         text(&command.command_id),
         text(&command.user_id),
         command.bank_connection_id,
     ))
+}
+
+/// The command in a message. A message without a `type` may be anything, and other things decode as a command, too: it has to have an id.
+fn command_of(message: &Message) -> Option<RefreshConnection> {
+    let body = message.body.clone();
+    let command = match message.properties.kind.as_deref() {
+        Some(state::MESSAGE_NAME) => RefreshState::decode(body).ok()?.command?,
+        Some(COMMAND_NAME) | None => RefreshConnection::decode(body).ok()?,
+        Some(_) => return None,
+    };
+    Uuid::parse_str(&command.command_id).is_ok().then_some(command)
+}
+
+/// A dead letter on its way back to where it came from.
+///
+/// # Errors
+///
+/// Why it has to stay.
+pub fn replayed(letter: &DeadLetter, row: &Row, topology: &Topology) -> Result<Outgoing, String> {
+    if let Some(flaw) = &letter.flaw {
+        return Err(format!("not all of it can be read ({flaw:?})"));
+    }
+    let outgoing = message::replay(topology, &letter.message, &row.queue);
+    outgoing.ok_or_else(|| "nobody can know where it came from".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Properties;
+
+    fn message(kind: Option<&str>, body: Vec<u8>) -> Message {
+        let properties = Properties {
+            kind: kind.map(str::to_owned),
+            ..Properties::default()
+        };
+        Message {
+            body: body.into(),
+            properties,
+        }
+    }
+
+    #[test]
+    fn a_command_has_an_id_or_is_none() {
+        let command = |id: &str| RefreshConnection {
+            command_id: id.to_owned(),
+            user_id: "anna".to_owned(),
+            bank_connection_id: 7,
+            ..RefreshConnection::default()
+        };
+        let id = "0198c0de-0000-7000-8000-000000000001";
+        let state = RefreshState {
+            command: Some(command(id)),
+            ..RefreshState::default()
+        };
+        for (kind, body) in [
+            (None, command(id).encode_to_vec()),
+            (Some(COMMAND_NAME), command(id).encode_to_vec()),
+            (Some(state::MESSAGE_NAME), state.encode_to_vec()),
+        ] {
+            assert_eq!(command_of(&message(kind, body)), Some(command(id)));
+        }
+        // Many a message of others decodes as a command.
+        for body in [command("a secret of others").encode_to_vec(), Vec::new()] {
+            for kind in [None, Some(COMMAND_NAME)] {
+                assert_eq!(command_of(&message(kind, body.clone())), None);
+            }
+        }
+    }
 }

@@ -11,6 +11,8 @@ pub const CHECKPOINT_BYTES_MAX: usize = 256 * 1024;
 /// The most bytes of a body that is taken off the broker. A larger one is left out
 /// ([`Delivery::flaw`](crate::broker::Delivery::flaw)), whatever it says, so that many of them at once take no memory.
 pub const BODY_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX;
+/// The most bytes of an event: `events.size_max` can't be larger.
+pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most bytes of a wake-up, which is a command's id.
 pub const WAKE_UP_BYTES_MAX: usize = 36;
 /// The bytes of what workers say of a password: a version, what is said, the worker, a hash and a signature.
@@ -104,9 +106,10 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 40] = [
+pub const ALL: [Limit; 41] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
+    limit("body of an event", EVENT_BYTES_MAX, "bytes"),
     limit("body of a wake-up", WAKE_UP_BYTES_MAX, "bytes"),
     limit(
         "body of what workers say of a password",

@@ -11,6 +11,7 @@ use crate::broker::rabbit;
 use crate::broker::topology::Topology;
 use crate::config::Config;
 use crate::console::{Console, subscriptions};
+use crate::limits::EVENT_BYTES_MAX;
 use crate::telemetry::metrics;
 
 #[derive(Debug, Parser)]
@@ -19,9 +20,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
-
-/// No event is larger.
-const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) async fn run(args: Args, config: Config) -> Ended {
     super::log_warnings(&config.telemetry);

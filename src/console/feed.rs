@@ -31,10 +31,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, to
 
 fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestamp) {
     if delivery.queue == topology.status() {
-        if let Some(report) = report(delivery) {
-            shared.metrics.taken("report");
-            shared.change(|memory| memory.reported(report, now));
-        }
+        let report = report(delivery);
+        shared
+            .metrics
+            .taken(if report.is_some() { "report" } else { "unreadable" });
+        shared.change(|memory| match report {
+            Some(report) => memory.reported(report, now),
+            None => memory.unreadable += 1,
+        });
         return;
     }
     let seen = match delivery.flaw {
@@ -57,4 +61,29 @@ fn report(delivery: &Delivery) -> Option<Report> {
         return None;
     }
     serde_json::from_slice(&message.body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Message, Tag};
+    use crate::console::Settings;
+
+    #[test]
+    fn what_is_no_report_is_counted() {
+        let (shared, topology) = (Shared::new(&Settings::default()), Topology::new("bankrefresh"));
+        let delivery = Delivery {
+            tag: Tag {
+                generation: 1,
+                subscription: 1,
+                number: 1,
+            },
+            queue: topology.status(),
+            redeliveries: 0,
+            flaw: None,
+            message: Message::default(),
+        };
+        take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
+        assert_eq!(shared.memory().unreadable, 1);
+    }
 }

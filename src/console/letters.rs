@@ -7,8 +7,7 @@ use tokio::sync::Mutex;
 
 use crate::broker::rabbit::{self, DeadLetter, DeadLetters};
 use crate::broker::topology::Topology;
-use crate::dead_letters::{Row, refresh_of};
-use crate::message;
+use crate::dead_letters::{Row, refresh_of, replayed};
 use crate::plain::plain;
 
 /// How many are listed.
@@ -23,7 +22,7 @@ pub(super) struct Letters {
     settings: rabbit::Settings,
     topology: Topology,
     /// One after the other: two at once share the messages.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// A dead letter as it is listed.
@@ -54,22 +53,42 @@ impl Letters {
         Self {
             settings: settings.named("console dead-letters"),
             topology,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
         }
     }
 
-    /// The first ones. It goes on to its end when the visitor does not wait for it.
+    /// The first ones.
     pub(super) async fn list(self: Arc<Self>) -> Result<List, String> {
-        to_the_end(async move { self.read().await.map_err(|error| said(error.as_ref())) }).await
+        let turn = Arc::clone(&self.turn);
+        to_the_end(
+            turn,
+            async move { self.read().await.map_err(|error| said(error.as_ref())) },
+        )
+        .await
     }
 
     /// Does something with those that have this id, and says how many these were.
     pub(super) async fn act(self: Arc<Self>, id: String, action: Action) -> Result<usize, String> {
-        to_the_end(async move { self.perform(&id, action).await.map_err(|error| said(error.as_ref())) }).await
+        let turn = Arc::clone(&self.turn);
+        to_the_end(turn, async move {
+            let performed = self.perform(&id, action).await.map_err(|error| said(error.as_ref()));
+            // Here, because the request may be over by now.
+            match &performed {
+                Ok(0) => {}
+                Ok(count) => tracing::warn!(id, ?action, count, "a visitor of the console acted on a dead letter"),
+                Err(error) => tracing::warn!(
+                    id,
+                    ?action,
+                    error,
+                    "an action of a visitor on a dead letter was not finished"
+                ),
+            }
+            performed
+        })
+        .await
     }
 
     async fn read(&self) -> Result<List, Box<dyn std::error::Error + Send + Sync>> {
-        let _turn = self.turn.lock().await;
         let mut letters = DeadLetters::open(&self.settings, &self.topology).await?;
         let mut list = List::default();
         while list.letters.len() < LISTED_MAX {
@@ -93,7 +112,6 @@ impl Letters {
     }
 
     async fn perform(&self, id: &str, action: Action) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let _turn = self.turn.lock().await;
         let mut letters = DeadLetters::open(&self.settings, &self.topology).await?;
         let performed = self.go_through(&mut letters, id, action).await;
         // Also after a failure: it goes back in order this way.
@@ -121,7 +139,7 @@ impl Letters {
                 let row = Row::of(&letter, &self.topology);
                 if row.id == id {
                     if action == Action::Replay {
-                        self.replay(letters, &letter, &row).await?;
+                        letters.publish(vec![replayed(&letter, &row, &self.topology)?]).await?;
                     }
                     meant.push(letter);
                 }
@@ -131,27 +149,19 @@ impl Letters {
         }
         Ok(count)
     }
-
-    async fn replay(
-        &self,
-        letters: &DeadLetters,
-        letter: &DeadLetter,
-        row: &Row,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        if let Some(flaw) = &letter.flaw {
-            return Err(format!("what can be read of it is not all of it ({flaw})").into());
-        }
-        let outgoing = message::replay(&self.topology, &letter.message, &row.queue);
-        let outgoing = outgoing.ok_or("nobody can know where it came from")?;
-        Ok(letters.publish(vec![outgoing]).await?)
-    }
 }
 
-/// In a task of its own, which does not end with the request.
+/// Waits for its turn as long as the visitor does; what has begun then goes on to its end.
 async fn to_the_end<T: Send + 'static>(
+    turn: Arc<Mutex<()>>,
     work: impl Future<Output = Result<T, String>> + Send + 'static,
 ) -> Result<T, String> {
-    let ended = tokio::spawn(work).await;
+    let turn = turn.lock_owned().await;
+    let ended = tokio::spawn(async move {
+        let _turn = turn;
+        work.await
+    });
+    let ended = ended.await;
     ended.unwrap_or_else(|error| Err(error.to_string()))
 }
 
@@ -164,4 +174,24 @@ fn said(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     plain(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visitor_who_leaves_waits_no_more() {
+        let letters = Arc::new(Letters::new(&rabbit::Settings::default(), Topology::new("bankrefresh")));
+        let _turn = Arc::clone(&letters.turn).lock_owned().await;
+        let wait = Duration::from_secs(10);
+        assert!(timeout(wait, Arc::clone(&letters).list()).await.is_err());
+        let act = Arc::clone(&letters).act("an id".to_owned(), Action::Discard);
+        assert!(timeout(wait, act).await.is_err());
+        assert_eq!(Arc::strong_count(&letters), 1, "nobody waits");
+    }
 }

@@ -57,7 +57,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// The address is not safe to listen at without a password, or is taken.
+    /// The address is not safe to listen at without a password.
     pub async fn serve(self, listener: TcpListener) -> Result<(), NotSafe> {
         let address = listener
             .local_addr()

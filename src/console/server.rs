@@ -195,11 +195,6 @@ async fn act_on_letter(State(site): State<Arc<Site>>, Form(form): Form<Act>) -> 
     let why = match Arc::clone(letters).act(form.id.clone(), action).await {
         Ok(0) => "it is not there any more".to_owned(),
         Ok(_) => {
-            tracing::warn!(
-                id = form.id,
-                action = form.action,
-                "a visitor of the console acted on a dead letter"
-            );
             let done = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("done", &form.action)
                 .append_pair("id", &form.id)

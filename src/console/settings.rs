@@ -77,7 +77,8 @@ impl Section for Settings {
         list.any(
             "user_header",
             &self.user_header,
-            "The header by which such a proxy names the user that it has let in, for instance `x-forwarded-user`. Every request needs it then.",
+            "The header by which such a proxy names the user that it has let in, for instance `x-forwarded-user`. Every request needs it then, \
+             or the password.",
         )
         .and(
             self.user_header.is_some() == self.trusted_proxies.is_some(),
@@ -132,7 +133,7 @@ impl Settings {
     }
 
     pub(super) fn is_guarded(&self) -> bool {
-        self.password.is_some() || self.user_header.is_some()
+        self.password.is_some() || (self.user_header.is_some() && self.trusted_proxies.is_some())
     }
 }
 
@@ -153,9 +154,14 @@ mod tests {
         };
         assert_eq!(guarded.check(all), Ok(()));
         let user_header = Some("x-user".to_owned());
-        let behind = Settings {
+        let headed = Settings {
             user_header,
             ..Settings::default()
+        };
+        assert_eq!(headed.check(all), Err(NotSafe(all)), "nobody knows whose header counts");
+        let behind = Settings {
+            trusted_proxies: Some("10.0.0.0/8".parse().expect("networks")),
+            ..headed
         };
         assert_eq!(behind.check(all), Ok(()));
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::EVENT_BYTES_MAX;
 use crate::setting::{DAY, Declared, MINUTE, SECOND, Section, Value};
 
 /// How often finAPI is asked about something that is not over yet (section `polling`).
@@ -277,7 +278,7 @@ impl Section for Transactions {
         list.within(
             "size_max",
             self.size_max,
-            64 * 1024..=8 * 1024 * 1024,
+            64 * 1024..=EVENT_BYTES_MAX,
             "The most bytes of one event; the rest goes into further parts. Keep it below the broker's `max_message_size`.",
         );
         list.within(

@@ -11,8 +11,7 @@ use super::selection::{Format, Selection};
 use crate::broker::rabbit::{DeadLetter, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::broker::{Outgoing, PublishError};
-use crate::dead_letters::Row;
-use crate::message;
+use crate::dead_letters::{Row, replayed};
 use crate::plain::plain_json;
 
 /// What to do with what is selected.
@@ -101,13 +100,9 @@ impl Run {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut ways = Vec::new();
         for (row, letter) in selected {
-            if let Some(flaw) = &letter.flaw {
-                self.report_failure(&row, &format!("not all of it can be read ({flaw:?})"));
-                continue;
-            }
-            match message::replay(&self.topology, &letter.message, &row.queue) {
-                Some(outgoing) => ways.push((row, letter, outgoing)),
-                None => self.report_failure(&row, "nobody can know where it came from"),
+            match replayed(&letter, &row, &self.topology) {
+                Ok(outgoing) => ways.push((row, letter, outgoing)),
+                Err(why) => self.report_failure(&row, &why),
             }
         }
         if dry_run {

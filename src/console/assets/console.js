@@ -59,6 +59,7 @@ async function update() {
       const next = fresh.getElementById(old.id);
       if (next && next.innerHTML !== old.innerHTML && !isBusy(old)) replace(old, next);
     }
+    found();
     say("on", "Live");
   } catch {
     lost();
@@ -92,5 +93,7 @@ function listen() {
 }
 
 localize(document);
-document.addEventListener("visibilitychange", update);
-if (document.querySelector("[data-live]")) listen();
+if (document.querySelector("[data-live]")) {
+  document.addEventListener("visibilitychange", update);
+  listen();
+}

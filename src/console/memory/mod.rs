@@ -20,7 +20,7 @@ pub(super) struct Memory {
     pub(super) refreshes: Refreshes,
     pub(super) minutes: Minutes,
     pub(super) workers: Workers,
-    /// Messages that were no events of this release.
+    /// Messages that were no events and no reports of this release.
     pub(super) unreadable: u64,
 }
 

@@ -119,7 +119,13 @@ impl Refreshes {
         let id = Uuid::parse_str(&context.command_id).ok()?;
         let user = plain(&context.user_id).chars().take(64).collect::<String>();
         let key = (id, user, context.bank_connection_id);
-        let known = self.by_key.get(&key).and_then(|number| self.all.remove(number));
+        let number = self.by_key.get(&key);
+        let known = number.and_then(|number| self.all.get(number));
+        // The first outcome counts, and what comes after it changes nothing.
+        if known.is_some_and(|refresh| refresh.outcome.is_some()) {
+            return Some(Change::None);
+        }
+        let known = number.and_then(|number| self.all.remove(number));
         let mut refresh = known.unwrap_or_else(|| Refresh::new(&key, context));
         let change = refresh.take(seen, now);
         self.next += 1;
@@ -230,11 +236,7 @@ impl Refresh {
         Change::Asked
     }
 
-    /// The first outcome counts.
     fn end(&mut self, outcome: Outcome) -> Change {
-        if self.outcome.is_some() {
-            return Change::None;
-        }
         let (name, is_failure) = (outcome.name(), outcome.is_failure());
         self.outcome = Some(outcome);
         let took = self.took();
@@ -378,6 +380,29 @@ mod tests {
         // The same id, of another user.
         assert_eq!(refreshes.seen(seen(1, "bert", failed()), now), Some(ended));
         assert_eq!(refreshes.of_command(Uuid::from_u128(1)).count(), 2);
+    }
+
+    #[test]
+    fn what_comes_after_the_outcome_changes_nothing() {
+        let mut refreshes = Refreshes::new(10);
+        refreshes.seen(seen(1, "anna", failed()), Timestamp::UNIX_EPOCH);
+        let shown = |refreshes: &Refreshes| {
+            let found: Vec<&Refresh> = refreshes.of_command(Uuid::from_u128(1)).collect();
+            format!("{found:?}")
+        };
+        let before = shown(&refreshes);
+        let updated = What::Updated {
+            origin: UpdateOrigin::Silent,
+            bank: Some((7, "A bank".to_owned())),
+            parts: 2,
+            new_transactions: 12,
+        };
+        for what in [updated, What::Part { number: 9 }, asked()] {
+            let mut late = seen(1, "anna", what);
+            late.context.occurred_at = Some(prost_types::Timestamp { seconds: 90, nanos: 0 });
+            assert_eq!(refreshes.seen(late, Timestamp::UNIX_EPOCH), Some(Change::None));
+        }
+        assert_eq!(shown(&refreshes), before);
     }
 
     #[test]

@@ -47,7 +47,9 @@ fn noted(note: &Note) -> Markup {
         Note::Done(Action::Discard, id) => html! {
             p.hint role="status" { strong { "Discarded." } " " code { (id) } " is gone for good." }
         },
-        Note::Failed(why) => html! { p.alarm role="alert" { strong { "Nothing was done: " } (why) } },
+        Note::Failed(why) => html! {
+            p.alarm role="alert" { strong { "It was not finished: " } (why) ". Look at the list before you try again." }
+        },
     }
 }
 

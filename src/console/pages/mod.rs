@@ -63,7 +63,8 @@ pub(super) fn page(tab: Tab, content: &Markup, feed: &Feed, now: Timestamp) -> M
                     p.live #live role="status" { "Not live" }
                 }
                 main #main tabindex="-1" {
-                    div #feed data-live { (feed_state(feed, now)) }
+                    // Each reading takes dead letters off their queue and puts them back, which nobody should do every second.
+                    div #feed data-live[tab != Tab::DeadLetters] { (feed_state(feed, now)) }
                     (content)
                 }
             }
@@ -139,6 +140,18 @@ fn number(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_kept_up_to_date_unless_that_reads_dead_letters() {
+        let now = Timestamp::UNIX_EPOCH;
+        let feed = Feed::Up { since: now };
+        let is_live = |tab| page(tab, &html! {}, &feed, now).into_string().contains("data-live");
+        assert!(is_live(Tab::Overview));
+        assert!(
+            !is_live(Tab::DeadLetters),
+            "each reading takes the letters off their queue"
+        );
+    }
 
     #[test]
     fn spans_and_numbers_are_short() {

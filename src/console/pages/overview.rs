@@ -251,7 +251,7 @@ fn remembered(memory: &Memory, now: Timestamp) -> Markup {
         "The console has looked on since " (super::time(memory.started_at)) " (" (super::age(memory.started_at, now)) ") and remembers "
         (number(memory.refreshes.count() as u64)) " refreshes."
         @if memory.unreadable > 0 {
-            " " (number(memory.unreadable)) " messages were no events of this release."
+            " " (number(memory.unreadable)) " messages were no events and no reports of this release."
         }
     }
 }
