@@ -111,6 +111,35 @@ fn reading_that_always_fails_ends_also_where_each_wait_is_parked() {
     assert_eq!(run.failure(), (FailureReason::FinapiUnavailable, true));
 }
 
+/// Whoever takes it up from a checkpoint reads the connection first, or before the accounts, and that succeeds.
+#[test]
+fn a_page_or_the_accounts_that_always_fail_end_the_refresh_although_the_connection_is_read_between() {
+    let mut first_page = Run::collecting();
+    let attempts = first_page.policy.retry.attempts;
+    let mut end = Run::collecting();
+    let Ok(Response::Collected(mut all)) = collected(3).said() else {
+        panic!("collected")
+    };
+    all.page.as_mut().expect("a page").is_last = false;
+    end.collect(all).taken_up();
+    end.collect(Collected {
+        page: Some(Page {
+            is_last: true,
+            ..Page::default()
+        }),
+        ..Collected::default()
+    });
+    end.connection(ready());
+    for run in [&mut first_page, &mut end] {
+        for _ in 1..attempts {
+            run.collect(FailureClass::Unexpected).taken_up();
+            run.connection(ready());
+        }
+        run.collect(FailureClass::Unexpected);
+        assert!(matches!(run.failure(), (_, true)));
+    }
+}
+
 #[test]
 fn retry_after_is_obeyed_and_costs_no_attempt() {
     for mut run in every_phase() {

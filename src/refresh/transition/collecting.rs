@@ -53,7 +53,7 @@ impl Transition<'_> {
         connection: Connection,
     ) -> Step {
         collecting.connection = Some(connection);
-        self.publish_read(refresh, collecting, &[])
+        self.publish_read(refresh, collecting, None)
     }
 
     pub(super) fn on_collected(&self, refresh: Refresh, mut collecting: Box<Collecting>, collected: Collected) -> Step {
@@ -87,10 +87,10 @@ impl Transition<'_> {
             }
         }
         match page.map(|page| collecting.reading.on_page(page)) {
-            None => self.publish_read(refresh, collecting, &[]),
+            None => self.publish_read(refresh, collecting, None),
             Some(Turn::Read(transactions)) => {
                 let phase_since = self.context.now;
-                self.publish_read(Refresh { phase_since, ..refresh }, collecting, &transactions)
+                self.publish_read(Refresh { phase_since, ..refresh }, collecting, Some(&transactions))
             }
             Some(Turn::Back) => {
                 let (phase, due_at) = (Phase::Collecting(collecting), self.context.now);
@@ -117,13 +117,14 @@ impl Transition<'_> {
     }
 
     /// Publishes what was read, and the end of the outcome if that was all.
-    fn publish_read(&self, refresh: Refresh, mut collecting: Box<Collecting>, transactions: &[Transaction]) -> Step {
+    fn publish_read(&self, refresh: Refresh, mut collecting: Box<Collecting>, page: Option<&[Transaction]>) -> Step {
         let now = self.context.now;
         let is_over = collecting.reading.is_over();
         if is_over && collecting.reading.is_refused() {
             let failure = Failure::unexpected("finAPI lists accounts and refuses the transactions of each");
             return self.finish_failed(refresh, &failure.into());
         }
+        let transactions = page.unwrap_or_default();
         let events = event::transactions_updated(&refresh, now, &collecting, transactions, &self.policy.events);
         if is_over && collecting.connection.is_some() && collecting.accounts.is_some() {
             return Step {
@@ -133,12 +134,10 @@ impl Transition<'_> {
         }
         let parts = u32::try_from(events.len()).unwrap_or(u32::MAX);
         collecting.reading.part = collecting.reading.part.saturating_add(parts);
-        // To find the way back is no progress: what changes from page to page would never come to an end.
-        let failures = if collecting.reading.way == Way::Found {
-            refresh.failures
-        } else {
-            0
-        };
+        // Only a page is progress: the connection is read again after every wait that is parked. To find the way back is none: what changes from
+        // page to page would never come to an end.
+        let is_progress = page.is_some() && collecting.reading.way != Way::Found;
+        let failures = if is_progress { 0 } else { refresh.failures };
         let next = Box::new(Refresh {
             phase: Phase::Collecting(collecting),
             due_at: now,
