@@ -3,8 +3,8 @@
 //!
 //! An answer reserves bytes as it grows. The first few are free, so most calls never reserve any. When none are left, the call is broken off,
 //! and its run ends: the refresh waits without a permit, and asks again a moment later. That is no failure of the call and no attempt. The
-//! refresh has a claim then. What becomes free goes to whoever claimed it first, and who reads already goes before all claims, so everybody
-//! gets its turn after as many answers as are before it.
+//! refresh has a claim then. What becomes free goes to whoever claimed it first. An answer that has reserved some bytes already goes before all
+//! claims, and any other one behind them, so everybody gets its turn after as many answers as are before it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::transport::TransportError;
 use crate::id::ConnectionId;
 
 /// The first bytes of an answer cost nothing. Tokens, tasks and web forms have fewer.
@@ -44,7 +45,7 @@ pub struct Bodies {
 #[derive(Debug)]
 pub struct Room {
     budget: BodyBudget,
-    /// Whose claim it may use; none: what finds no room is not tried again by itself.
+    /// Whose claim it uses. Without one it claims nothing, because nobody asks again for what found no room.
     connection_id: Option<ConnectionId>,
     held: Mutex<Held>,
 }
@@ -116,6 +117,12 @@ impl State {
             .position(|claim| claim.connection_id == connection_id)
     }
 
+    /// What is claimed before this place, or, without one, by all.
+    fn claimed_before(&self, place: Option<usize>) -> usize {
+        let before = &self.claims[..place.unwrap_or(self.claims.len())];
+        before.iter().map(|claim| claim.bytes).sum()
+    }
+
     /// Reserves bytes for what is about to be read: at least what its connection has claimed. All who claimed theirs before it go first.
     fn begin(
         &mut self,
@@ -128,9 +135,7 @@ impl State {
         let place = self.claim_of(connection_id);
         let wanted = place.map_or(wanted, |place| wanted.max(self.claims[place].bytes));
         let more = wanted.min(self.bytes_max).saturating_sub(held);
-        let before = &self.claims[..place.unwrap_or(self.claims.len())];
-        let claimed: usize = before.iter().map(|claim| claim.bytes).sum();
-        if more > 0 && self.reserved + claimed + more > self.bytes_max {
+        if more > 0 && self.reserved + self.claimed_before(place) + more > self.bytes_max {
             return Err(self.claim(connection_id, wanted, now));
         }
         if let Some(place) = place {
@@ -140,9 +145,13 @@ impl State {
         Ok(more)
     }
 
-    /// Reserves more bytes for what is being read.
-    fn grow(&mut self, more: usize) -> bool {
-        let has_room = self.reserved + more <= self.bytes_max;
+    /// Reserves more bytes for what is being read. What has none yet goes behind all who claimed theirs before it: else a steady stream of short
+    /// answers would take whatever becomes free.
+    fn grow(&mut self, connection_id: Option<ConnectionId>, held: usize, more: usize, now: Instant) -> bool {
+        self.expire(now);
+        let place = connection_id.and_then(|id| self.claim_of(id));
+        let claimed = if held > 0 { 0 } else { self.claimed_before(place) };
+        let has_room = self.reserved + claimed + more <= self.bytes_max;
         if has_room {
             self.reserved += more;
         }
@@ -153,8 +162,7 @@ impl State {
     fn claim(&mut self, connection_id: ConnectionId, bytes: usize, now: Instant) -> Duration {
         let bytes = bytes.min(self.bytes_max);
         let place = self.claim_of(connection_id).unwrap_or(self.claims.len());
-        let claimed: usize = self.claims[..place].iter().map(|claim| claim.bytes).sum();
-        let rounds = u32::try_from(claimed / self.bytes_max.max(1)).unwrap_or(u32::MAX);
+        let rounds = u32::try_from(self.claimed_before(Some(place)) / self.bytes_max.max(1)).unwrap_or(u32::MAX);
         let wait = WAIT.saturating_mul(rounds.saturating_add(1)).min(WAIT_MAX);
         let claim = Claim {
             connection_id,
@@ -177,7 +185,7 @@ impl Room {
     /// There is no room: how long to wait for some.
     pub(super) fn begin(&self, expected: usize) -> Result<(), Duration> {
         let mut held = self.held();
-        held.used = 0;
+        (held.used, held.short) = (0, None);
         if let Some(connection_id) = self.connection_id {
             let mut state = self.budget.state();
             held.reserved += state.begin(connection_id, held.reserved, expected, Instant::now())?;
@@ -185,26 +193,39 @@ impl Room {
         Ok(())
     }
 
-    /// An answer grows from one length to another. False: there is no room for that.
-    pub(super) fn grow(&self, from: usize, to: usize) -> bool {
+    /// What was read before is no longer there, and something of the same query is read next.
+    pub(super) fn next(&self) {
+        self.held().used = 0;
+    }
+
+    /// An answer grows from one length to another.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for that now, or it is longer than the whole budget.
+    pub(super) fn grow(&self, from: usize, to: usize) -> Result<(), TransportError> {
         let mut held = self.held();
         held.used += to.saturating_sub(FREE) - from.saturating_sub(FREE);
         let missing = held.used.saturating_sub(held.reserved);
         if missing == 0 {
-            return true;
+            return Ok(());
         }
         let more = missing.next_multiple_of(CHUNK);
         let mut state = self.budget.state();
-        if state.grow(more) {
-            held.reserved += more;
-            return true;
+        if held.used > state.bytes_max {
+            return Err(TransportError::TooLong);
         }
-        // How much longer it is does not show.
+        let now = Instant::now();
+        if state.grow(self.connection_id, held.reserved, more, now) {
+            held.reserved += more;
+            return Ok(());
+        }
+        // Nobody knows how long the whole answer is, so twice what has come is claimed.
         let wanted = held.used.saturating_mul(2);
         held.short = self
             .connection_id
-            .map(|connection_id| state.claim(connection_id, wanted, Instant::now()));
-        false
+            .map(|connection_id| state.claim(connection_id, wanted, now));
+        Err(TransportError::NoRoom)
     }
 
     /// There was no room: how long to wait for some.

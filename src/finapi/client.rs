@@ -12,6 +12,7 @@ use super::breaker::{self, Breaker, Host, Outage};
 use super::callback_url::Signer;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
+use super::endpoints;
 use super::form_url;
 use super::host_clock::HostClocks;
 use super::passwords::{Passwords, ToOthers};
@@ -230,7 +231,11 @@ impl FinApi {
             return Outcome::NeedsRoom(wait);
         }
         let result = self.send_query(QueryContext { refresh, control }, query).await;
-        if is_repeatable && let Some(wait) = control.room.take_shortage() {
+        // Who is asked for a wait does not ask again as soon as there may be room.
+        if is_repeatable
+            && endpoints::asked_wait(&result).is_none()
+            && let Some(wait) = control.room.take_shortage()
+        {
             return Outcome::NeedsRoom(wait);
         }
         let result = match result {

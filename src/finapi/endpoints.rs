@@ -84,6 +84,7 @@ impl FinApi {
         let mut url = Self::at(&self.settings.web_form_url, "api/tasks");
         let mut tasks: Vec<Task> = Vec::new();
         for page in 1..=TASK_PAGES_MAX {
+            context.control.room.next();
             url.set_query(Some(&format!(
                 "order=createdAt,desc&page={page}&perPage={TASK_PAGE_SIZE}"
             )));
@@ -224,10 +225,12 @@ impl FinApi {
     }
 }
 
-fn asked_wait<T>(result: &Result<T, Interrupt>) -> Option<Duration> {
+/// The wait that came instead of an answer, of any length.
+pub(super) fn asked_wait<T>(result: &Result<T, Interrupt>) -> Option<Duration> {
     match result {
         Err(Interrupt::Failed(failure)) => match failure.class {
-            FailureClass::RateLimited(wait) => wait,
+            FailureClass::RateLimited(wait) => Some(wait.unwrap_or_default()),
+            FailureClass::NotSent(wait) => Some(wait),
             _ => None,
         },
         Ok(_) | Err(_) => None,

@@ -195,8 +195,8 @@ async fn read(mut body: Body, body_max: usize, room: Option<&Room>) -> Result<By
         if length > body_max {
             return Err(TransportError::TooLong);
         }
-        if room.is_some_and(|room| !room.grow(read.len(), length)) {
-            return Err(TransportError::NoRoom);
+        if let Some(room) = room {
+            room.grow(read.len(), length)?;
         }
         read.extend_from_slice(&data);
     }

@@ -17,19 +17,19 @@ fn read(room: &Room, bytes: usize) -> bool {
     let pieces = (0..bytes).step_by(MB / 8);
     pieces
         .into_iter()
-        .all(|from| room.grow(from, (from + MB / 8).min(bytes)))
+        .all(|from| room.grow(from, (from + MB / 8).min(bytes)).is_ok())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_answer_costs_nothing_and_a_long_one_its_length_until_it_is_dropped() {
     let budget = BodyBudget::new(MB);
     let room = budget.room(at(1));
-    assert!(room.begin(0).is_ok() && room.grow(0, FREE));
+    assert!(room.begin(0).is_ok() && room.grow(0, FREE).is_ok());
     assert_eq!(budget.bodies().reserved_bytes, 0);
-    assert!(room.grow(FREE, FREE + 1) && room.grow(FREE + 1, FREE + CHUNK));
+    assert!(room.grow(FREE, FREE + 1).is_ok() && room.grow(FREE + 1, FREE + CHUNK).is_ok());
     assert_eq!(budget.bodies().reserved_bytes, CHUNK);
     // What is read next takes its place, and does not come on top.
-    assert!(room.begin(0).is_ok() && room.grow(0, FREE + 2 * CHUNK));
+    assert!(room.begin(0).is_ok() && room.grow(0, FREE + 2 * CHUNK).is_ok());
     assert_eq!(budget.bodies().reserved_bytes, 2 * CHUNK);
     drop(room);
     assert_eq!(budget.bodies(), Bodies::default());
@@ -82,12 +82,68 @@ async fn nobody_goes_before_who_waits_and_who_does_not_come_back_loses_its_place
     assert!(next.begin(MB).is_ok());
 }
 
+/// Each of them takes what becomes free as soon as it is free, if it may.
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_served_although_new_readers_come_for_ever() {
+    let budget = BodyBudget::new(MB);
+    let newcomer = |connection| {
+        let room = budget.room(at(connection));
+        (room.begin(0).is_ok() && room.grow(0, FREE + CHUNK).is_ok()).then_some(room)
+    };
+    let mut readers: VecDeque<Room> = (0..).map_while(newcomer).collect();
+    assert_eq!(budget.bodies().reserved_bytes, MB);
+    let large = budget.room(at(-1));
+    let mut wait = large.begin(MB / 2).expect_err("there is none");
+    let mut connection = 1000;
+    for _ in 0..100 {
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            readers.pop_front();
+            connection += 1;
+            readers.extend(newcomer(connection));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        match large.begin(MB / 2) {
+            Ok(()) => return,
+            Err(longer) => wait = longer,
+        }
+    }
+    panic!("{:?} of {MB} bytes", budget.bodies());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_some_bytes_goes_before_who_waits() {
+    let budget = BodyBudget::new(MB);
+    let (first, large) = (budget.room(at(1)), budget.room(at(2)));
+    assert!(first.begin(MB / 2).is_ok() && large.begin(MB).is_err());
+    assert!(read(&first, MB));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shortage_is_over_when_something_else_is_read() {
+    let budget = BodyBudget::new(MB);
+    let (all, room) = (budget.room(at(1)), budget.room(at(2)));
+    assert!(all.begin(MB).is_ok() && room.begin(0).is_ok() && !read(&room, MB / 2));
+    drop(all);
+    assert!(room.begin(0).is_ok());
+    assert_eq!(room.take_shortage(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_fits_is_not_asked_for_again() {
+    let budget = BodyBudget::new(MB);
+    let room = budget.room(at(1));
+    assert!(room.begin(0).is_ok() && read(&room, MB));
+    assert_eq!(room.grow(MB, 2 * MB), Err(TransportError::TooLong));
+    assert_eq!((room.take_shortage(), budget.bodies().waiting), (None, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_can_not_come_again_by_itself_claims_nothing() {
     let budget = BodyBudget::new(MB);
     let (all, token) = (budget.room(at(1)), budget.room(None));
     assert!(all.begin(MB).is_ok() && token.begin(0).is_ok());
-    assert!(token.grow(0, FREE) && !token.grow(FREE, 2 * FREE));
+    assert!(token.grow(0, FREE).is_ok() && token.grow(FREE, 2 * FREE).is_err());
     assert_eq!((token.take_shortage(), budget.bodies().waiting), (None, 0));
 }
 
@@ -112,7 +168,7 @@ async fn everybody_is_served_within_the_budget() {
                         Ok(()) => {
                             for from in (0..*bytes).step_by(MB / 2) {
                                 tokio::time::sleep(Duration::from_millis(random.u64(1..20))).await;
-                                if !room.grow(from, (from + MB / 2).min(*bytes)) {
+                                if room.grow(from, (from + MB / 2).min(*bytes)).is_err() {
                                     break;
                                 }
                             }
