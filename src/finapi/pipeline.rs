@@ -149,8 +149,9 @@ impl FinApi {
         Ok(())
     }
 
-    /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure, unless it may have
-    /// started an update, or was asked for a wait: then its refresh must know. A read whose connection was lost is sent again at once, because a kept connection may have been closed just before.
+    /// Sends one request, unless its host is down. A trial that fails says what was known already, so it is nobody's failure. But the refresh must
+    /// know if the trial may have started an update. It must also know if the trial was asked for a wait. A read whose connection was lost is sent
+    /// again at once, because a kept connection may have been closed just before.
     pub(super) async fn send(&self, call: Call<'_>, mut request: Request) -> Result<HttpResponse, Failure> {
         self.set_language(&mut request);
         let Call { endpoint, host, .. } = call;

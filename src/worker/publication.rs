@@ -106,7 +106,11 @@ impl Context {
         let mut publication = match publication {
             Publication::Step(decision) => return self.publish_decision(tag, *decision).await,
             Publication::Start(mut refresh) => {
-                self.announce_start(&mut refresh).await;
+                let announcing = AssertUnwindSafe(self.announce_start(&mut refresh)).catch_unwind().await;
+                if announcing.is_err() {
+                    tokio::time::sleep(PANIC_WAIT).await;
+                    refresh.interrupted();
+                }
                 return PublishEnd::Continues(refresh);
             }
             other => other,
@@ -160,7 +164,7 @@ impl Context {
                 );
                 Ok(*fate)
             }
-            Publication::Step(_) | Publication::Start(_) => Ok(Fate::Completed),
+            Publication::Step(_) | Publication::Start(_) => unreachable!("it takes no delivery's place"),
         }
     }
 

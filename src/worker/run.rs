@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
-use super::starts::Turn;
+use super::starts::Asker;
 use crate::finapi::{Control, Outcome, Permit};
 use crate::proto::UpdateOrigin;
 use crate::refresh::failure::{Failure, FailureClass};
@@ -115,20 +115,22 @@ impl Context {
                 });
             }
             let query = refresh.query();
+            let asker = match &failure {
+                None if query == Query::Start => self.asker(refresh),
+                _ => Asker::Own,
+            };
+            match asker {
+                Asker::Own => {}
+                Asker::Unannounced => return Pause::AnnouncesStart,
+                Asker::NotOwn => {
+                    self.starts.forget(refresh);
+                    refresh.interrupted();
+                    continue;
+                }
+            }
             let result = match failure.take() {
                 Some(failure) => Err(failure),
                 None => {
-                    if query == Query::Start {
-                        match self.turn(refresh) {
-                            Turn::Own => {}
-                            Turn::Unannounced => return Pause::AnnouncesStart,
-                            Turn::Nobodys => {
-                                self.starts.forget(refresh);
-                                refresh.interrupted();
-                                continue;
-                            }
-                        }
-                    }
                     let outcome = self.finapi.query(refresh, &query, control).await;
                     self.on_start(refresh, &query, &outcome);
                     match outcome {
@@ -152,13 +154,13 @@ impl Context {
         }
     }
 
-    /// Who may ask for a start. Since the list of tasks was read, this worker may have seen a task.
-    fn turn(&self, refresh: &Refresh) -> Turn {
+    /// Who asks for a start. Since the list of tasks was read, this worker may have seen a task.
+    fn asker(&self, refresh: &Refresh) -> Asker {
         let command = &refresh.command;
         let seen_at = self.running().last_seen(command.connection_id());
         match seen_at.is_some_and(|at| at > refresh.due_at) && !command.asks_for_more() {
-            true => Turn::Nobodys,
-            false => self.starts.turn(refresh),
+            true => Asker::NotOwn,
+            false => self.starts.asker(refresh),
         }
     }
 

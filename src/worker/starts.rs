@@ -49,13 +49,13 @@ struct Heard {
 
 /// Who asks for a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// This worker.
+pub(super) enum Asker {
+    /// This worker, now.
     Own,
     /// This worker, once it has announced it since it read the list of tasks.
     Unannounced,
-    /// Another worker does, or there is a task by now: search again.
-    Nobodys,
+    /// Another worker, or nobody because there is a task by now: search again.
+    NotOwn,
 }
 
 impl Starts {
@@ -104,15 +104,15 @@ impl Starts {
         change(self.heard().get_or_insert_mut(name, Heard::default));
     }
 
-    /// Whether a refresh may ask for its start.
-    pub(super) fn turn(&self, refresh: &Refresh) -> Turn {
+    /// Who asks for the start of a refresh.
+    pub(super) fn asker(&self, refresh: &Refresh) -> Asker {
         if self.is_others(refresh) {
-            return Turn::Nobodys;
+            return Asker::NotOwn;
         }
         let own = self.heard().peek(&name(refresh)).and_then(|heard| heard.own);
         match own.is_some_and(|own| own.last >= refresh.due_at) {
-            true => Turn::Own,
-            false => Turn::Unannounced,
+            true => Asker::Own,
+            false => Asker::Unannounced,
         }
     }
 
