@@ -95,7 +95,7 @@ impl<'a> Account<'a> {
         let task = task_id(last);
         let since = covered_from(last).map(|from| from.min(self.requested_at()));
         self.imports(|import| match task {
-            "" => since.is_some_and(|since| import_date(import) >= since),
+            "" => import_date(import) >= since.expect("an outcome says what it covers"),
             task => import.task_id.as_deref() == Some(task),
         })
     }

@@ -124,6 +124,7 @@ pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::NOT_HEARD, 1),
     (starts::WANTS_MORE, 800),
     (starts::OLDER_LIST, 18),
+    (starts::CHANGED_LIST, 2),
     (polls::ON_ITS_WAY, 7),
     (polls::TWO_DUPLICATES, 750),
     (outcomes::GIVEN_UP, 30),

@@ -19,6 +19,7 @@ pub(super) const DATED_AHEAD: &str = "second start: the command's date was ahead
 pub(super) const NOT_HEARD: &str = "second start: one of two workers had not heard of the other one";
 pub(super) const WANTS_MORE: &str = "start although a task runs: the command asks for more";
 pub(super) const OLDER_LIST: &str = "start although a task runs: it began after the list was read";
+pub(super) const CHANGED_LIST: &str = "start although a task runs: the list was changed on its way";
 
 /// A task that was made.
 struct Made<'a> {
@@ -58,7 +59,7 @@ pub(crate) fn a_command_starts_one_task(ledger: &Ledger<'_>, findings: &mut Find
 }
 
 /// Two duplicates of a command that meet at finAPI start one task between them, also where the first task is over before the second start
-/// arrives. There is one excuse: the broker had not passed on to both workers that the other one asks.
+/// arrives. There is one excuse: one of the two workers had not been handed the other's announcement before it asked.
 pub(crate) fn duplicates_start_one_task_between_them(ledger: &Ledger<'_>, findings: &mut Findings) {
     for (command, tasks) in made(ledger) {
         let Some(refresh) = ledger.refreshes.get(command) else {
@@ -160,8 +161,8 @@ fn is_dated_ahead(ledger: &Ledger<'_>, refresh: &Refresh<'_>) -> bool {
 }
 
 /// Who can know that a task of a connection runs does not ask for another one: neither the run that has read the list of tasks, nor
-/// any other in the same worker. There are two excuses. A task that runs does not serve a command that asks for more. And the run
-/// that starts may have read its list before the other one's task was made.
+/// any other in the same worker. There are three excuses. A task that runs does not serve a command that asks for more. The run that starts
+/// may have read its list before the other one's task was made. And what it read of a list that was changed on its way, nobody here knows.
 pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findings: &mut Findings) {
     let calls = ledger.history.calls.iter().enumerate();
     let made = calls.filter_map(|(index, call)| match &call.endpoint {
@@ -183,15 +184,14 @@ pub(crate) fn who_knows_of_a_running_task_starts_none(ledger: &Ledger<'_>, findi
         }
         let calls = ledger.history.calls[..index].iter().enumerate();
         let seen: Vec<(usize, &Call)> = calls.filter(|(_, seen)| seen.is_answered_by(call.sent)).collect();
-        // What it read of a list that was changed on its way, nobody here knows.
         let mut lists = seen.iter().rev().filter(|(_, seen)| is_list_of(ledger, seen, call));
-        if lists.next().is_some_and(|(_, list)| list.is_changed()) {
-            continue;
-        }
+        let is_list_changed = lists.next().is_some_and(|(_, list)| list.is_changed());
         let list = list_of(ledger, &seen, call);
         for task in running(&seen, call.life, *connection) {
             let began_after_list = matches!((list, made.get(task)), (Some(list), Some(made)) if *made > list);
-            if refresh.is_some_and(wants_more) {
+            if is_list_changed {
+                findings.excuse(CHANGED_LIST);
+            } else if refresh.is_some_and(wants_more) {
                 findings.excuse(WANTS_MORE);
             } else if began_after_list {
                 findings.excuse(OLDER_LIST);
