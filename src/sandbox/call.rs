@@ -60,8 +60,7 @@ impl Call {
 
     /// As error bodies name it, for instance `GET /api/tasks/1d4…`.
     pub(super) fn endpoint_text(&self) -> String {
-        let method = if self.endpoint.is_post() { "POST" } else { "GET" };
-        format!("{method} {}", self.path())
+        format!("{} {}", self.endpoint.method(), self.path())
     }
 
     pub(super) fn path(&self) -> String {

@@ -1,4 +1,4 @@
-//! Callbacks: what finAPI POSTs to the URLs of a background update, and whose answers it ignores.
+//! Callbacks: what finAPI POSTs to the URLs of a background update and to the client's URL, and whose answers it ignores.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::tasks::{Ending, TaskForm};
 pub struct Callback {
     /// Where to POST it.
     pub url: String,
-    /// The JSON body: `{taskId, status, webForm?{id, url, status}}`, or `{webFormId, status}` when a web form ended.
+    /// The JSON body: `{taskId, status, webForm?{id, url, status}}`, or `{webFormId, status}` when a web form ended, or a notification.
     pub body: String,
 }
 
@@ -26,11 +26,15 @@ pub(super) struct CallbackUrls {
     pub(super) web_form_required: Option<String>,
 }
 
-/// A callback to come.
+/// What callbacks are to come of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Due {
-    task: Uuid,
-    finalised: bool,
+pub(super) enum Due {
+    /// The task needs its user.
+    WebFormRequired(Uuid),
+    /// The task is final.
+    Finalised(Uuid),
+    /// The batch update of a connection is over.
+    BatchUpdate(i64),
 }
 
 #[derive(Serialize)]
@@ -51,41 +55,51 @@ struct WebFormEnded {
 
 impl State {
     pub(super) fn call_back_web_form_required(&mut self, task: Uuid, at: Timestamp) {
-        self.call_back(at, Due { task, finalised: false });
+        self.call_back(at, Due::WebFormRequired(task));
     }
 
     pub(super) fn call_back_finalised(&mut self, task: Uuid, at: Timestamp) {
-        self.call_back(at, Due { task, finalised: true });
+        self.call_back(at, Due::Finalised(task));
     }
 
-    fn call_back(&mut self, at: Timestamp, due: Due) {
+    pub(super) fn call_back(&mut self, at: Timestamp, due: Due) {
         self.callbacks_ever += 1;
         self.callbacks.insert((at, self.callbacks_ever), due);
     }
 
     /// The next callback that is due by now.
     fn take_callback(&mut self) -> Option<Callback> {
-        while let Some(first) = self.callbacks.first_entry().filter(|first| first.key().0 <= self.now) {
-            let due = first.remove();
-            if let Some(callback) = self.callback(due) {
-                return Some(callback);
+        loop {
+            if let Some(notification) = self.notifications.next() {
+                return Some(notification);
+            }
+            let first = self.callbacks.first_entry().filter(|first| first.key().0 <= self.now)?;
+            let callback = match first.remove() {
+                Due::WebFormRequired(task) => self.callback(task, false),
+                Due::Finalised(task) => self.callback(task, true),
+                Due::BatchUpdate(connection) => {
+                    self.notify(connection);
+                    None
+                }
+            };
+            if callback.is_some() {
+                return callback;
             }
         }
-        None
     }
 
     /// None when it has been made before: a form that ends by hand ends sooner than was planned.
-    fn callback(&mut self, due: Due) -> Option<Callback> {
-        let urls = &mut self.tasks.get_mut(&due.task)?.callbacks;
-        let url = if due.finalised {
+    fn callback(&mut self, task: Uuid, finalised: bool) -> Option<Callback> {
+        let urls = &mut self.tasks.get_mut(&task)?.callbacks;
+        let url = if finalised {
             urls.finalised.take()
         } else {
             urls.web_form_required.take()
         }?;
-        let task = self.tasks.get(&due.task)?;
+        let task = self.tasks.get(&task)?;
         let status = task.status(self.now);
         let body = match (&task.ending, self.form_of(task)) {
-            (Ending::Form(_), Some(form)) if due.finalised => serde_json::to_string(&WebFormEnded {
+            (Ending::Form(_), Some(form)) if finalised => serde_json::to_string(&WebFormEnded {
                 web_form_id: form.id,
                 status: form.status(self.now),
             }),

@@ -148,9 +148,11 @@ impl State {
             return;
         }
         connection.began = Some(self.now);
+        let mut batch_update_ends = None;
         if let Some(takes) = connection.script.batch_update {
             let mut rng = self.random.next(&format!("batch-update/{id}"));
-            connection.batch_update_ends = Some(later(self.now, takes.draw(&mut rng)));
+            batch_update_ends = Some(later(self.now, takes.draw(&mut rng)));
+            connection.batch_update_ends = batch_update_ends;
         }
         let older = connection.script.transactions.older;
         let midnight = german_midnight(self.now);
@@ -159,6 +161,9 @@ impl State {
         let third = older / 3;
         for (count, imported) in [(third, long_ago), (third, midnight), (older - 2 * third, just_now)] {
             connection.add_batch(&mut self.next_transaction, count, imported, imported, None);
+        }
+        if let Some(ends) = batch_update_ends {
+            self.notify_of_batch_update(id, ends);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sandbox's own endpoints: to see what was asked, to script, and to play the user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -35,6 +36,7 @@ pub(super) fn routes() -> Router<Arc<Sandbox>> {
         .route("/sandbox/apiVersion", post(switch))
         .route("/sandbox/down", post(down))
         .route("/sandbox/up", post(up))
+        .route("/sandbox/batchUpdates", post(batch_update))
         .route("/sandbox/webForms/{id}/{action}", post(play))
         .route("/webForm/{secret}", get(visit))
 }
@@ -80,6 +82,24 @@ struct Switch {
 
 async fn switch(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
     done(read::<Switch>(&body).map(|switch| sandbox.switch_api_version(switch.api_version)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchUpdate {
+    connection_id: i64,
+    #[serde(default, with = "humantime_serde")]
+    takes: Duration,
+}
+
+async fn batch_update(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {
+    let started = read::<BatchUpdate>(&body).and_then(|update| {
+        let started = sandbox.batch_update(update.connection_id, update.takes);
+        started
+            .then_some(())
+            .ok_or_else(|| "there is no such connection yet, or it is being updated".to_owned())
+    });
+    done(started)
 }
 
 async fn down(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Response {

@@ -1,5 +1,6 @@
 //! finAPI's endpoints.
 
+use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::config::ApiVersion;
@@ -26,6 +27,10 @@ pub enum Endpoint {
     Accounts,
     /// `GET /api/v1/transactions`, the same of V2
     Transactions,
+    /// `PATCH /api/v1/clientConfiguration`, the same of V2: an operator's call
+    ChangeClient,
+    /// `POST /api/v1/notificationRules`, the same of V2: a platform's call
+    NotificationRules,
 }
 
 /// Which of finAPI's APIs an endpoint belongs to. Each has its own way to say what is wrong.
@@ -37,7 +42,7 @@ pub(super) enum Surface {
 }
 
 impl Endpoint {
-    /// All of them.
+    /// All that a worker calls.
     pub const ALL: [Self; 9] = [
         Self::Token,
         Self::ClientConfiguration,
@@ -50,14 +55,17 @@ impl Endpoint {
         Self::Transactions,
     ];
 
+    /// All that a platform and its operator call to set up notifications. No fault is drawn for them.
+    pub(super) const OF_OPERATORS: [Self; 2] = [Self::ChangeClient, Self::NotificationRules];
+
     /// The path, with `{id}` where an id goes. Web Form 2.0 has one for both versions.
     #[must_use]
     pub const fn path(self, version: ApiVersion) -> &'static str {
         match (self, version) {
             (Self::Token, ApiVersion::V1) => "/oauth/token",
             (Self::Token, ApiVersion::V2) => "/api/v2/oauth/token",
-            (Self::ClientConfiguration, ApiVersion::V1) => "/api/v1/clientConfiguration",
-            (Self::ClientConfiguration, ApiVersion::V2) => "/api/v2/clientConfiguration",
+            (Self::ClientConfiguration | Self::ChangeClient, ApiVersion::V1) => "/api/v1/clientConfiguration",
+            (Self::ClientConfiguration | Self::ChangeClient, ApiVersion::V2) => "/api/v2/clientConfiguration",
             (Self::StartUpdate, _) => "/api/tasks/backgroundUpdate",
             (Self::Tasks, _) => "/api/tasks",
             (Self::Task, _) => "/api/tasks/{id}",
@@ -68,6 +76,8 @@ impl Endpoint {
             (Self::Accounts, ApiVersion::V2) => "/api/v2/accounts",
             (Self::Transactions, ApiVersion::V1) => "/api/v1/transactions",
             (Self::Transactions, ApiVersion::V2) => "/api/v2/transactions",
+            (Self::NotificationRules, ApiVersion::V1) => "/api/v1/notificationRules",
+            (Self::NotificationRules, ApiVersion::V2) => "/api/v2/notificationRules",
         }
     }
 
@@ -88,18 +98,35 @@ impl Endpoint {
             Self::BankConnection => "bank_connection",
             Self::Accounts => "accounts",
             Self::Transactions => "transactions",
+            Self::ChangeClient => "change_client",
+            Self::NotificationRules => "notification_rules",
         }
     }
 
-    pub(super) const fn is_post(self) -> bool {
-        matches!(self, Self::Token | Self::StartUpdate)
+    pub(super) const fn method(self) -> Method {
+        match self {
+            Self::Token | Self::StartUpdate | Self::NotificationRules => Method::POST,
+            Self::ChangeClient => Method::PATCH,
+            Self::ClientConfiguration
+            | Self::Tasks
+            | Self::Task
+            | Self::WebForm
+            | Self::BankConnection
+            | Self::Accounts
+            | Self::Transactions => Method::GET,
+        }
     }
 
     pub(super) const fn surface(self) -> Surface {
         match self {
             Self::Token => Surface::OAuth,
             Self::StartUpdate | Self::Tasks | Self::Task | Self::WebForm => Surface::WebForm,
-            Self::ClientConfiguration | Self::BankConnection | Self::Accounts | Self::Transactions => Surface::Access,
+            Self::ClientConfiguration
+            | Self::BankConnection
+            | Self::Accounts
+            | Self::Transactions
+            | Self::ChangeClient
+            | Self::NotificationRules => Surface::Access,
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::extract::{Request, State as Extract};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodFilter, on};
 use tokio::net::TcpListener;
 
 use super::Sandbox;
@@ -44,19 +44,16 @@ pub(super) fn router(sandbox: Arc<Sandbox>) -> Router {
         let handler = move |Extract(sandbox): Extract<Arc<Sandbox>>, request: Request| async move {
             answer(&sandbox, endpoint, version, request).await
         };
-        let method = if endpoint.is_post() {
-            post(handler)
-        } else {
-            get(handler)
-        };
-        router = router.route(endpoint.path(version), method);
+        // All methods of endpoints have a filter.
+        let method = MethodFilter::try_from(endpoint.method()).unwrap_or(MethodFilter::GET);
+        router = router.route(endpoint.path(version), on(method, handler));
     }
     router.merge(control::routes()).fallback(unknown).with_state(sandbox)
 }
 
 /// Web Form 2.0 has one path, whatever the client's version.
 fn paths() -> impl Iterator<Item = (Endpoint, ApiVersion)> {
-    let all = Endpoint::ALL.into_iter();
+    let all = Endpoint::ALL.into_iter().chain(Endpoint::OF_OPERATORS);
     all.flat_map(|endpoint| {
         let versions = ApiVersion::ALL.into_iter();
         let own = versions.take(if endpoint.has_versions() { 2 } else { 1 });

@@ -24,6 +24,7 @@ mod fault;
 mod forms;
 mod gateway;
 mod http;
+mod notifications;
 mod oauth;
 mod odd;
 mod page;
@@ -106,7 +107,9 @@ impl Sandbox {
     /// Starts finAPI's batch update on a connection that someone has used or scripted: locked for this long, and updated then.
     /// False when there is no such connection, or it is locked already.
     pub fn batch_update(&self, connection_id: i64, takes: Duration) -> bool {
-        self.turn(|state| state.start_batch_update(connection_id, takes))
+        let started = self.turn(|state| state.start_batch_update(connection_id, takes));
+        self.sooner.notify_one();
+        started
     }
 
     /// Makes a user's access token invalid, as finAPI does when the user changes: the next request gets 401.

@@ -63,19 +63,32 @@ impl State {
 
     /// `GET /api/v2/clientConfiguration`, which is for the client's own token.
     pub(super) fn show_client(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        self.authorize_client(call)?;
+        self.faults(call, None)?;
+        Ok(self.client())
+    }
+
+    /// `PATCH /api/v2/clientConfiguration`: only the URL for notifications can be changed here.
+    pub(super) fn change_client(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        self.authorize_client(call)?;
+        self.notifications.set_url(&call.body)?;
+        Ok(self.client())
+    }
+
+    fn authorize_client(&mut self, call: &Call) -> Result<(), Refusal> {
         if self.authorize(call).is_ok() {
             return Err(Refusal::forbidden("This needs the client's access token."));
         }
-        if self.living(call).is_none() {
-            return Err(Refusal::DeadToken);
-        }
-        self.faults(call, None)?;
-        Ok(Reply::ok(&serde_json::json!({
+        self.living(call).map(|_| ()).ok_or(Refusal::DeadToken)
+    }
+
+    fn client(&self) -> Reply {
+        Reply::ok(&serde_json::json!({
             "isAutomaticBatchUpdateEnabled": true,
-            "userNotificationCallbackUrl": null,
+            "userNotificationCallbackUrl": self.notifications.url(),
             "mandatorLicense": "UNLICENSED",
             "maxUserLoginAttempts": self.config.wrong_passwords_max,
-        })))
+        }))
     }
 
     fn living(&self, call: &Call) -> Option<&Grant> {

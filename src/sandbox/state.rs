@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Method;
 use fastrand::Rng;
 use jiff::Timestamp;
 use uuid::{Builder, Uuid};
@@ -17,6 +18,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::fault::{Effect, Fault, FaultKind, Passing, meet};
 use super::forms::Form;
+use super::notifications::Notifications;
 use super::oauth::Grant;
 use super::refusal::{Refusal, usual_code};
 use super::script::Script;
@@ -43,6 +45,7 @@ pub(super) struct State {
     pub(super) form_secrets: BTreeMap<String, Uuid>,
     pub(super) callbacks: BTreeMap<(Timestamp, u64), Due>,
     pub(super) callbacks_ever: u64,
+    pub(super) notifications: Notifications,
     pub(super) next_transaction: i64,
     pub(super) counters: Counters,
     /// Shared by all connections without a script of their own.
@@ -88,6 +91,7 @@ impl State {
             form_secrets: BTreeMap::new(),
             callbacks: BTreeMap::new(),
             callbacks_ever: 0,
+            notifications: Notifications::default(),
             next_transaction: 1,
             counters: Counters::default(),
             default_script: Arc::new(config.default_script.clone()),
@@ -155,6 +159,8 @@ impl State {
             Endpoint::BankConnection => self.show_connection(call),
             Endpoint::Accounts => self.list_accounts(call),
             Endpoint::Transactions => self.list_transactions(call),
+            Endpoint::ChangeClient => self.change_client(call),
+            Endpoint::NotificationRules => self.add_rule(call),
         }
     }
 
@@ -239,7 +245,7 @@ impl State {
         match fault.effect(&mut rng) {
             Effect::Drop => Err(Refusal::Drop),
             Effect::Replace(gateway) => Err(Refusal::Gateway(gateway)),
-            Effect::Before(by) if !call.endpoint.is_post() => {
+            Effect::Before(by) if call.endpoint.method() == Method::GET => {
                 self.now = earlier(self.now, by);
                 Ok(())
             }
@@ -311,6 +317,7 @@ impl State {
         match self.connections.get_mut(&id) {
             Some(connection) if !locked => {
                 connection.batch_update_ends = Some(ends);
+                self.notify_of_batch_update(id, ends);
                 true
             }
             _ => false,

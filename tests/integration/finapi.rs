@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bankrefresh::proto::{FailureReason, RefreshConnection, UpdateOrigin, UserActionReason};
+use bankrefresh::proto::{FailureReason, RefreshConnection};
 use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::{
     After, Behaviour, Dialect, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedUser, UserDoes,
@@ -302,58 +302,4 @@ async fn a_callback_brings_a_poll_at_once_and_a_forged_one_does_nothing() {
         204,
         "a late one is harmless"
     );
-}
-
-#[tokio::test]
-async fn the_batch_updates_notifications_become_the_same_events() {
-    let mut platform = Platform::start(quick()).await;
-    let listen = free_address();
-    let secret = "0123456789abcdef";
-    let mut worker = platform.worker(&[
-        ("CALLBACKS__LISTEN", &listen),
-        ("CALLBACKS__NOTIFICATION_SECRET", secret),
-    ]);
-    let first = platform.send(command(1)).await;
-    platform.outcome(&first).await;
-    assert!(platform.sandbox.batch_update(1, Duration::from_millis(100)));
-    platform.until_asked(|asked| asked.open_tasks == 0).await;
-    let client = client();
-    let post = |path: String, body: serde_json::Value| {
-        let request = client.post(format!("http://{listen}/notifications/{path}"));
-        request
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-    };
-    let news = serde_json::json!({
-        "notificationRuleId": 1, "triggerEvent": "NEW_TRANSACTIONS", "callbackHandle": "user-1/1",
-        "newTransactions": [{"accountId": 1001, "newTransactionsCount": 5, "details": null}],
-    });
-    assert_eq!(
-        post("guessed".into(), news.clone()).await.expect("an answer").status(),
-        404
-    );
-    assert_eq!(
-        post(secret.into(), serde_json::json!({"a": 1}))
-            .await
-            .expect("an answer")
-            .status(),
-        400
-    );
-    worker.log.until("a notification can't be understood").await;
-    assert_eq!(post(secret.into(), news).await.expect("an answer").status(), 204);
-    let event = platform.next_event().await;
-    let EventKind::TransactionsUpdated(event) = event.kind() else {
-        panic!("not TransactionsUpdated")
-    };
-    assert_eq!(event.origin(), UpdateOrigin::Batch);
-    let login = serde_json::json!({"triggerEvent": "BANK_LOGIN_ERROR", "callbackHandle": "user-1/1"});
-    assert_eq!(post(secret.into(), login).await.expect("an answer").status(), 204);
-    let event = platform.next_event().await;
-    let EventKind::UserActionRequired(event) = event.kind() else {
-        panic!("not UserActionRequired")
-    };
-    assert_eq!(event.reason(), UserActionReason::BatchUpdate);
-    assert!(event.web_form_url.is_empty());
-    assert_eq!(platform.updates_per_connection_max(), 1);
 }

@@ -21,6 +21,7 @@ mod known;
 mod life;
 mod memory;
 mod neighbours;
+mod notifications;
 mod operators;
 mod secrets;
 mod sending;

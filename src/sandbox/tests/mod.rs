@@ -4,6 +4,7 @@ mod access;
 mod by_hand;
 mod faults;
 mod gateway;
+mod notifications;
 mod oauth;
 mod page;
 mod random;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
+use super::super::control::BatchUpdate;
 use super::super::table::{Pick, pick};
 use super::*;
 
@@ -30,9 +31,10 @@ fn each_body_on_the_page_is_read() {
         serde_json::from_str::<T>(body).is_ok()
     }
     let bodies: Vec<&str> = between("-d '", "'").collect();
-    assert_eq!(bodies.len(), 3, "the page has other bodies");
+    assert_eq!(bodies.len(), 4, "the page has other bodies");
     for body in bodies {
-        let is_read = is::<ScriptedConnection>(body) || is::<ScriptedUser>(body) || is::<Fault>(body);
+        let is_read =
+            is::<ScriptedConnection>(body) || is::<ScriptedUser>(body) || is::<Fault>(body) || is::<BatchUpdate>(body);
         assert!(is_read, "{body}");
     }
 }
