@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Both consumers against a real worker, RabbitMQ and finAPI's simulator.
+"""The consumers against a real worker, RabbitMQ and finAPI's simulator.
 
-    live.py BANKREFRESH PYTHON_EXAMPLE TYPESCRIPT_EXAMPLE
+    live.py BANKREFRESH PYTHON_EXAMPLE [TYPESCRIPT_EXAMPLE]
 
 The examples are built. Their events are compared with what the commands must lead to; then events are published again, and such that
 nobody can read; then the consumers are started again.
@@ -153,7 +153,15 @@ def check_restart(consumers, channel):
             )
 
 
-def run(bankrefresh, python_example, typescript_example):
+def commands_of(url, python_example, typescript_example=None):
+    """Each consumer's folder and command, by its name."""
+    commands = {"example-python": (python_example, [sys.executable, "consumer.py", "--url", url])}
+    if typescript_example:
+        commands["example-typescript"] = (typescript_example, ["npm", "start", "--silent", "--", "--url", url])
+    return commands
+
+
+def run(bankrefresh, *examples):
     with contextlib.ExitStack() as stack:
         start = stack.enter_context
         url = start(rabbitmq())
@@ -166,17 +174,14 @@ def run(bankrefresh, python_example, typescript_example):
         channel.confirm_delivery()
         channel.queue_declare(PROBE, exclusive=True)
         channel.queue_bind(PROBE, "bankrefresh.events", "#")
-        commands = {
-            "example-python": (python_example, [sys.executable, "consumer.py", "--url", url]),
-            "example-typescript": (typescript_example, ["npm", "start", "--silent", "--", "--url", url]),
-        }
+        commands = commands_of(url, *examples)
         running = start(contextlib.ExitStack())
         consumers = [running.enter_context(Process(name, command, cwd=cwd)) for name, (cwd, command) in commands.items()]
         for consumer in consumers:
             consumer.wait_for(rf"^consuming {consumer.name}$")
 
         start(Process("worker", [bankrefresh, "worker"], env=environment))
-        send_as_in_docs(url, python_example)
+        send_as_in_docs(url, examples[0])
         for connection in SENT:
             command = [bankrefresh, "send", "--user", "anna", "--connection", str(connection)]
             subprocess.run(command, env=environment, check=True)

@@ -132,7 +132,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// As [`Self::begin`] and [`ResponseHead::read`].
+    /// As [`Self::begin`] and `ResponseHead::read`.
     pub async fn send(
         &self,
         request: Request,

@@ -71,7 +71,7 @@ pub enum WorkerError {
 /// What a worker is made of.
 #[derive(Debug)]
 pub struct WorkerParts {
-    /// Consumes [`subscriptions`].
+    /// Consumes [`subscriptions()`].
     pub broker: Broker,
     /// The client.
     pub finapi: FinApi,

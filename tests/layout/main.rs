@@ -4,6 +4,7 @@
 
 mod pages;
 mod source;
+mod versions;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

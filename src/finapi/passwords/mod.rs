@@ -1,5 +1,5 @@
 //! A password that finAPI refuses is tried once by all workers together, because finAPI locks a user after some failures. Workers remember
-//! what finAPI said of passwords, and say it to each other ([`message`]). Which worker sends a new one is in [`protocol`].
+//! what finAPI said of passwords, and say it to each other (`message`). Which worker sends a new one is in `protocol`.
 
 mod hash;
 mod memory;
