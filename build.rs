@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(
         [
             "proto/bankrefresh/v1/commands.proto",
+            "proto/bankrefresh/v1/control.proto",
             "proto/bankrefresh/v1/events.proto",
             "proto/bankrefresh/v1/state.proto",
         ],

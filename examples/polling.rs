@@ -126,7 +126,7 @@ async fn measure(takes: Takes, mode: Mode) -> Figures {
     );
     let topology = Topology::new("polling");
     let server = memory::Server::new(&topology);
-    let (client, broker_events) = server.connect(subscriptions(&topology, &config.worker, finapi.unproven().is_none()));
+    let (client, broker_events) = server.connect(subscriptions(&topology, &config.worker));
     let worker = Worker::new(WorkerParts {
         broker: Broker::Memory(client),
         finapi,

@@ -108,6 +108,11 @@ fn readiness(broker: &Broker, status: Option<&Status>) -> (StatusCode, &'static 
             StatusCode::OK,
             "ok, but wake-ups are off: the broker refuses the ephemeral queue\n",
         ),
+        Some(status) if status.orders_unknown => (
+            StatusCode::OK,
+            "ok, but pauses are not known: the worker can't read the stream of orders\n",
+        ),
+        Some(status) if status.paused.counts.everything > 0 => (StatusCode::OK, "ok, but everything is paused\n"),
         Some(_) => (StatusCode::OK, "ok\n"),
     }
 }

@@ -19,6 +19,8 @@ pub const WAKE_UP_BYTES_MAX: usize = 36;
 pub const PASSWORD_MESSAGE_BYTES: usize = 1 + 1 + 8 + 16 + 32;
 /// The most bytes of a worker's status. A usual one has about 1,000.
 pub const STATUS_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes of an order. The largest valid one has about 1,400.
+pub const ORDER_BYTES_MAX: usize = 4096;
 /// The most bytes of what finAPI sends to the listener for callbacks and notifications.
 pub const NOTIFICATION_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of all headers of a message that is published. They must fit one frame, and RabbitMQ 4.1 allows frames to be as small
@@ -51,6 +53,11 @@ pub const INTERFACES_MAX: usize = 3;
 pub const SAVED_SETTINGS_MAX: usize = 2;
 /// The most seconds of `max_age`: 10,000 years, the most that protobuf's `Duration` may say.
 pub const MAX_AGE_SECONDS_MAX: i64 = 315_576_000_000;
+
+/// The most characters of the name of who gives an order.
+pub const OPERATOR_CHARACTERS_MAX: usize = 100;
+/// The most characters of the reason of a pause.
+pub const PAUSE_REASON_CHARACTERS_MAX: usize = 200;
 
 /// The most bytes of a correlation id: AMQP's short text.
 pub const CORRELATION_ID_BYTES_MAX: usize = 255;
@@ -106,7 +113,7 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 41] = [
+pub const ALL: [Limit; 45] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of an event", EVENT_BYTES_MAX, "bytes"),
@@ -117,6 +124,7 @@ pub const ALL: [Limit; 41] = [
         "bytes",
     ),
     limit("body of a worker's status", STATUS_BYTES_MAX, "bytes"),
+    limit("body of an order", ORDER_BYTES_MAX, "bytes"),
     limit("body of a callback or a notification", NOTIFICATION_BYTES_MAX, "bytes"),
     limit("body that is taken off the broker", BODY_BYTES_MAX, "bytes"),
     limit("`command_id`", 36, "characters"),
@@ -134,6 +142,9 @@ pub const ALL: [Limit; 41] = [
     limit("`labels`", LABELS_MAX, "entries"),
     limit("key of a label", LABEL_BYTES_MAX, "bytes"),
     limit("value of a label", LABEL_BYTES_MAX, "bytes"),
+    limit("`by` of an order", OPERATOR_CHARACTERS_MAX, "characters"),
+    limit("`reason` of a pause", PAUSE_REASON_CHARACTERS_MAX, "characters"),
+    limit("length of a pause", 30, "days"),
     limit("`correlation_id`", CORRELATION_ID_BYTES_MAX, "bytes"),
     limit("`traceparent`", TRACE_PARENT_BYTES_MAX, "bytes"),
     limit("`tracestate`", TRACE_STATE_BYTES_MAX, "bytes"),

@@ -133,8 +133,14 @@ pub enum Subscription {
         /// The binding keys.
         keys: Vec<String>,
         /// Whether the connection is of use without it. When the broker refuses the queue then, this is asked for again now and
-        /// then, and [`Broker::is_complete`] says so.
+        /// then, and [`Broker::consumes`] says so.
         optional: bool,
+    },
+    /// A stream of the topology, from its beginning; deliveries need no acknowledgement, and use nothing up. Then comes
+    /// [`BrokerEvent::CaughtUp`], and what is published later. The connection is of use without it, as without an ephemeral one.
+    Stream {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -146,7 +152,7 @@ impl Subscription {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Queue { name, .. } => name,
+            Self::Queue { name, .. } | Self::Stream { name } => name,
             Self::Ephemeral { exchange, .. } => exchange,
         }
     }
@@ -163,6 +169,11 @@ pub enum BrokerEvent {
     },
     /// A message.
     Delivery(Delivery),
+    /// All that a stream had when this generation began to read it was delivered.
+    CaughtUp {
+        /// The stream's name.
+        stream: String,
+    },
     /// The connection is lost, and with it every unacknowledged delivery of the generation: the broker hands them out again.
     /// The connection is rebuilt without being asked.
     Disconnected {
@@ -324,11 +335,11 @@ impl Broker {
         }
     }
 
-    /// Whether every subscription consumes, the optional ones too.
+    /// Whether the subscription of this name consumes: the broker may refuse an optional one.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub fn consumes(&self, name: &str) -> bool {
         match self {
-            Self::Rabbit(rabbit) => rabbit.is_complete(),
+            Self::Rabbit(rabbit) => rabbit.consumes(name),
             Self::Memory(_) => true,
         }
     }

@@ -19,6 +19,15 @@ pub const RETURNS_MAX: u32 = 1_000_000_000;
 /// How many bytes of dead letters are kept; then the oldest go. An alert comes at half of it.
 pub const DEAD_LETTERS_BYTES_MAX: u32 = 256 * 1024 * 1024;
 
+/// How many bytes of orders are kept; then the oldest go. Orders are short, so these are some 80,000.
+pub const CONTROL_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// A stream drops whole segments, and never the last one.
+pub const CONTROL_SEGMENT_BYTES: u32 = 2 * 1024 * 1024;
+
+/// How many days an order is kept: a pause lasts 30 at most, and so does a refresh.
+pub const CONTROL_DAYS: u32 = 31;
+
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
 
@@ -60,7 +69,7 @@ pub enum ExchangeKind {
     Fanout,
 }
 
-/// A durable quorum queue.
+/// A durable queue: a quorum queue, or a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Its name.
@@ -96,6 +105,16 @@ pub enum Role {
         /// How many it keeps.
         length_max: u32,
     },
+    /// A stream: whoever reads it does so from the beginning, and uses nothing up. The oldest messages go when there are too many bytes of
+    /// them, or after so many days. A worker is of use without it, because a broker may have none.
+    Stream {
+        /// How many bytes it keeps.
+        bytes_max: u32,
+        /// The bytes of a segment, which are dropped together.
+        segment_bytes: u32,
+        /// How many days it keeps a message.
+        days: u32,
+    },
 }
 
 impl Role {
@@ -104,7 +123,7 @@ impl Role {
     pub fn ttl(&self) -> Option<Duration> {
         match self {
             Self::Delay { ttl, .. } => Some(*ttl),
-            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } => None,
+            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => None,
         }
     }
 
@@ -113,7 +132,7 @@ impl Role {
     pub fn delivery_limit(&self) -> Option<u32> {
         match self {
             Self::Work { .. } => Some(DELIVERY_LIMIT),
-            Self::Delay { .. } => None,
+            Self::Delay { .. } | Self::Stream { .. } => None,
             Self::Kept { .. } | Self::Bounded { .. } => Some(RETURNS_MAX),
         }
     }
@@ -123,7 +142,7 @@ impl Role {
     pub fn dead_letter(&self) -> Option<&Binding> {
         match self {
             Self::Work { dead_letter } | Self::Delay { dead_letter, .. } => Some(dead_letter),
-            Self::Kept { .. } | Self::Bounded { .. } => None,
+            Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => None,
         }
     }
 
@@ -132,7 +151,7 @@ impl Role {
     pub fn length_max(&self) -> Option<u32> {
         match self {
             Self::Bounded { length_max } => Some(*length_max),
-            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } => None,
+            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Stream { .. } => None,
         }
     }
 
@@ -140,7 +159,7 @@ impl Role {
     #[must_use]
     pub fn bytes_max(&self) -> Option<u32> {
         match self {
-            Self::Kept { bytes_max } => Some(*bytes_max),
+            Self::Kept { bytes_max } | Self::Stream { bytes_max, .. } => Some(*bytes_max),
             Self::Work { .. } | Self::Delay { .. } | Self::Bounded { .. } => None,
         }
     }
@@ -253,6 +272,18 @@ impl Topology {
         self.name("status")
     }
 
+    /// The exchange and the stream of orders: what operators, and platforms that may, want of all workers.
+    #[must_use]
+    pub fn control(&self) -> String {
+        self.name("control")
+    }
+
+    /// Whether a worker is of use without an exchange or a queue.
+    #[must_use]
+    pub fn is_optional(&self, name: &str) -> bool {
+        name == self.control()
+    }
+
     /// The name of the broker's user for one part of the platform.
     #[must_use]
     pub fn user(&self, part: &str) -> String {
@@ -275,6 +306,7 @@ impl Topology {
             exchange(self.events(), ExchangeKind::Topic, Some(self.unrouted_events())),
             exchange(self.wake(), ExchangeKind::Fanout, None),
             exchange(self.status(), ExchangeKind::Fanout, None),
+            exchange(self.control(), ExchangeKind::Fanout, None),
         ]
     }
 
@@ -324,6 +356,12 @@ impl Topology {
             let role = Role::Delay { ttl: *ttl, dead_letter };
             queue(self.delay_queue(delay), bound(self.delay(), delay), role)
         }));
+        let stream = Role::Stream {
+            bytes_max: CONTROL_BYTES_MAX,
+            segment_bytes: CONTROL_SEGMENT_BYTES,
+            days: CONTROL_DAYS,
+        };
+        queues.push(queue(self.control(), bound(self.control(), ""), stream));
         queues
     }
 }

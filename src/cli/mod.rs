@@ -7,6 +7,7 @@ mod demo;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod healthcheck;
+mod orders;
 mod sandbox;
 mod send;
 mod show;
@@ -51,6 +52,12 @@ enum Command {
     Watch(watch::Args),
     /// Serve a web page that shows what workers do
     Console(console::Args),
+    /// Stop new starts of a lane, a bank, a user, or all of them
+    Pause(orders::PauseArgs),
+    /// End a pause
+    Resume(orders::ResumeArgs),
+    /// Show what is paused, by whom and since when
+    Paused,
     /// List, show, replay or discard messages that no worker could act on
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -107,6 +114,9 @@ impl Cli {
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
             Command::Console(args) => console::run(args, load(self.config)?).await,
+            Command::Pause(args) => orders::pause(args, &load(self.config)?).await,
+            Command::Resume(args) => orders::resume(args, &load(self.config)?).await,
+            Command::Paused => orders::paused(&load(self.config)?).await,
             Command::DeadLetters(command) => dead_letters::run(command, &load(self.config)?).await,
             Command::Topology(command) => topology::run(&command, &load(self.config)?).await,
             Command::Demo(args) => demo::run(args).await,

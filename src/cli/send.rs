@@ -168,7 +168,7 @@ async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), S
         match timeout_at(deadline, broker_events.recv()).await {
             Ok(Some(BrokerEvent::Connected { .. })) => return Ok(()),
             Ok(Some(BrokerEvent::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(BrokerEvent::Delivery(_))) => {}
+            Ok(Some(BrokerEvent::Delivery(_) | BrokerEvent::CaughtUp { .. })) => {}
             Ok(None) | Err(_) => return Err(format!("could not connect to the broker (amqp.url): {last}")),
         }
     }
@@ -202,7 +202,7 @@ async fn follow(
         };
         let delivery = match broker_event {
             Some(BrokerEvent::Delivery(delivery)) => delivery,
-            Some(BrokerEvent::Connected { .. }) => continue,
+            Some(BrokerEvent::Connected { .. } | BrokerEvent::CaughtUp { .. }) => continue,
             Some(BrokerEvent::Disconnected { reason, .. }) => {
                 return Err(format!(
                     "lost the broker ({reason}), so later events are not shown; the workers continue"

@@ -52,6 +52,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
                 print(&delivery.message, args.format)?;
                 left -= 1;
             }
+            Some(BrokerEvent::CaughtUp { .. }) => {}
             Some(BrokerEvent::Disconnected { reason, .. }) => {
                 let reason = plain(&reason);
                 eprintln!("lost the broker ({reason}); events are not shown until it is back");

@@ -43,11 +43,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
         body_max: BODY_BYTES_MAX,
         ..config.amqp.named("worker")
     };
-    let (rabbit, broker_events) = rabbit::connect(
-        amqp,
-        topology.clone(),
-        subscriptions(&topology, &config.worker, finapi.unproven().is_none()),
-    )?;
+    let (rabbit, broker_events) = rabbit::connect(amqp, topology.clone(), subscriptions(&topology, &config.worker))?;
     let broker = Broker::Rabbit(rabbit);
     if let Some(address) = config.callbacks.listen {
         let listener = TcpListener::bind(address).await?;

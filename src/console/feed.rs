@@ -22,6 +22,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, to
                 let reason = plain(&reason).into_owned();
                 shared.change(|memory| memory.feed = memory.feed.lost(reason, now));
             }
+            BrokerEvent::CaughtUp { .. } => {}
             BrokerEvent::Delivery(delivery) => take(&shared, &delivery, &topology, now),
         }
     }

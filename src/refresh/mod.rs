@@ -25,6 +25,7 @@ mod envelope;
 pub mod event;
 pub mod failure;
 pub mod model;
+pub mod order;
 mod policy;
 pub mod query;
 pub mod reading;
@@ -82,6 +83,8 @@ pub struct Refresh {
     pub doubts: Doubts,
     /// How often in a row the broker refused what was to be published.
     pub refusals: u32,
+    /// For how long pauses kept it from being started. It does not count towards its deadline.
+    pub paused_for: Duration,
     /// When what happened, for whoever watches it.
     pub times: Times,
 }
@@ -99,6 +102,7 @@ impl fmt::Debug for Refresh {
             .field("failures", &self.failures)
             .field("doubts", &self.doubts)
             .field("refusals", &self.refusals)
+            .field("paused_for", &self.paused_for)
             .finish_non_exhaustive()
     }
 }
@@ -250,6 +254,7 @@ impl Refresh {
             failures: 0,
             doubts: Doubts::default(),
             refusals: 0,
+            paused_for: Duration::ZERO,
             times: Times::default(),
         };
         refresh.phase = refresh.locating(false, None);
@@ -285,7 +290,7 @@ impl Refresh {
     }
 
     fn deadline(&self, policy: &Policy) -> Timestamp {
-        later(self.requested_at, policy.limits.refresh)
+        later(later(self.requested_at, policy.limits.refresh), self.paused_for)
     }
 
     fn locating(&self, locked: bool, asked: Option<Asked>) -> Phase {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::failure::Doubts;
+use super::order::PAUSED_MAX;
 use super::schedule::POLL_INTERVAL_MIN;
 use super::{Asked, Command, Envelope, InvalidCommand, Phase, Refresh, TaskRef, Update, later};
 use crate::limits::{CODE_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX, apart_max};
@@ -64,6 +65,7 @@ pub fn encode(refresh: &Refresh) -> Vec<u8> {
         not_found: refresh.doubts.not_found,
         token_refused: refresh.doubts.token_refused,
         refusals: refresh.refusals,
+        paused_for: from_duration(refresh.paused_for),
         times: Some(refresh.times.written()),
     }
     .encode_to_vec()
@@ -112,6 +114,7 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
             token_refused: state.token_refused,
         },
         refusals: state.refusals,
+        paused_for: paused_for(state.paused_for.as_ref())?,
         times: super::Times::read(state.times, times.last),
         command: command.into(),
     };
@@ -141,6 +144,23 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Refresh, Unreadable> {
         refresh.interrupted();
     }
     Ok(refresh)
+}
+
+/// Nothing where it was not paused.
+fn from_duration(duration: Duration) -> Option<prost_types::Duration> {
+    let duration = prost_types::Duration::try_from(duration).ok();
+    duration.filter(|duration| *duration != prost_types::Duration::default())
+}
+
+/// No longer than pauses can last one after the other while a message lives.
+fn paused_for(duration: Option<&prost_types::Duration>) -> Result<Duration, Unreadable> {
+    let Some(duration) = duration else {
+        return Ok(Duration::ZERO);
+    };
+    let duration = Duration::try_from(*duration).ok();
+    duration
+        .filter(|duration| *duration <= PAUSED_MAX)
+        .ok_or_else(|| wrong("paused_for"))
 }
 
 /// The URL of a web form is in no checkpoint, so its task is polled again, and that just happened.

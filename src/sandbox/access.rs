@@ -374,8 +374,9 @@ fn iban(account_number: &str) -> String {
     format!("DE{:02}{BANK_CODE}{account_number}", 98 - rest)
 }
 
-/// Banks of one name are one bank.
-fn bank_id(name: &str) -> i64 {
+/// finAPI's id of a bank. Banks of one name are one bank.
+#[must_use]
+pub fn bank_id(name: &str) -> i64 {
     280_001
         + name
             .bytes()

@@ -46,6 +46,7 @@ use axum::Router;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use access::bank_id;
 pub use asked::{Asked, AskedOfConnection, AskedOfTask, AskedOfUser, Imported};
 pub use body::BodyFault;
 pub use callbacks::Callback;

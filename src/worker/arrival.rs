@@ -40,6 +40,9 @@ impl Worker {
             }
             return;
         }
+        if delivery.queue == topology.control() {
+            return self.on_order(&delivery, now);
+        }
         self.watchdog.delivered(delivery.tag.subscription);
         context
             .metrics

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::finapi::FinApi;
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
+use crate::refresh::order::Orders;
 use crate::refresh::{Next, Policy, Refresh, Step};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::ProcessSpan;
@@ -39,6 +40,8 @@ pub(super) struct Context {
     /// How often the broker refused what a step led to.
     pub(super) refusals: AtomicU64,
     pub(super) starts: Starts,
+    /// What counts of the orders that were read.
+    pub(super) orders: Mutex<Orders>,
 }
 
 impl Context {

@@ -17,7 +17,7 @@ impl Worker {
             "the worker is stopping"
         );
         self.stop_runs.cancel();
-        for subscription in subscriptions(&self.context.topology, &self.settings, true) {
+        for subscription in subscriptions(&self.context.topology, &self.settings) {
             if let Subscription::Queue { name, .. } = subscription {
                 self.watchdog.paused(&name, true);
             }
@@ -69,6 +69,7 @@ impl Worker {
                 receipts.clear();
                 self.on_disconnected(&reason);
             }
+            BrokerEvent::CaughtUp { .. } => {}
             BrokerEvent::Connected { generation } => self.scheduler.on_connected(generation, self.now()),
         }
     }

@@ -5,6 +5,8 @@ mod arrival;
 mod context;
 mod drain;
 pub mod fate;
+mod lanes;
+mod orders;
 mod others;
 mod poll_planner;
 mod publication;
@@ -37,11 +39,13 @@ use crate::clock::Clock;
 use crate::finapi::passwords::ToOthers;
 use crate::finapi::{Control, FinApi, Outage, Proof};
 use crate::id::UserId;
-use crate::refresh::Policy;
 use crate::refresh::failure::Failure;
+use crate::refresh::{Policy, Refresh};
 use crate::telemetry::metrics::Metrics;
 use context::Context;
 use fate::Fate;
+use orders::Reading;
+pub use orders::{Counts, Paused, Pauses};
 use poll_planner::PollPlanner;
 pub use report::{REPORT_INTERVAL, REPORT_NAME, Report, report};
 use running_tasks::RunningTasks;
@@ -112,6 +116,9 @@ pub struct Worker {
     to_others: mpsc::Receiver<ToOthers>,
     watchdog: Arc<Watchdog>,
     taken: Taken,
+    reading: Reading,
+    /// No command is taken, because a host is down or the version of finAPI is not proven.
+    is_down: bool,
     /// Requests for the status.
     status_requests: mpsc::Receiver<oneshot::Sender<Status>>,
     handle: Handle,
@@ -132,7 +139,7 @@ impl Worker {
         } = parts;
         let (outage, version) = (finapi.watch_outage(), finapi.watch_version());
         let shares = Shares::of(&settings, finapi.calls_max());
-        let subscriptions = subscriptions(&topology, &settings, finapi.unproven().is_none());
+        let subscriptions = subscriptions(&topology, &settings);
         let (handle, status_requests) = mpsc::channel(16);
         let metrics = Metrics::default();
         // What has not happened yet is zero and not unknown.
@@ -157,6 +164,7 @@ impl Worker {
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
             refusals: AtomicU64::new(0),
             starts: Starts::new(fastrand::Rng::with_seed(seed).u64(..)),
+            orders: std::sync::Mutex::default(),
         });
         Self {
             context,
@@ -171,6 +179,8 @@ impl Worker {
             to_others,
             watchdog: Arc::new(Watchdog::new(&subscriptions)),
             taken: Taken::default(),
+            reading: Reading::default(),
+            is_down: true,
             status_requests,
             handle: Handle(handle),
         }
@@ -206,12 +216,14 @@ impl Worker {
         loop {
             let due = self.scheduler.next_due().map(|due| self.started + due);
             let trial = self.trials.next_due().map(|due| self.started + due);
+            let ordered = self.reading.due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(Ok(end)) = self.tasks.join_next() => self.on_task_end(end),
                 () = sleep_until(due) => self.scheduler.on_due(self.now()),
                 () = sleep_until(trial) => self.begin_trials(),
+                () = sleep_until(ordered) => self.on_orders_due(),
                 broker_event = broker_events.recv() => match broker_event {
                     Some(broker_event) => self.on_broker_event(broker_event),
                     None => return Err(WorkerError::BrokerEnded),
@@ -267,10 +279,12 @@ impl Worker {
                 self.stop_runs = CancellationToken::new();
                 self.scheduler.on_connected(generation, self.now());
                 self.watchdog.connected();
-                let listens = self.context.broker.is_complete();
+                let listens = self.context.broker.consumes(&self.context.topology.wake());
                 self.context.starts.listen(listens.then(|| self.now().time));
+                self.read_orders(self.now());
                 self.on_outage();
             }
+            BrokerEvent::CaughtUp { .. } => self.on_caught_up(),
             BrokerEvent::Disconnected { reason, .. } => self.on_disconnected(&reason),
             BrokerEvent::Delivery(delivery) => self.on_delivery(delivery),
         }
@@ -290,9 +304,14 @@ impl Worker {
     fn perform_all(&mut self) {
         self.perform_actions();
         let now = self.now();
-        while let Some(permit) = self.context.finapi.try_permit() {
-            let finapi = &self.context.finapi;
-            let Some(run) = self.scheduler.next_run(|refresh| finapi.has_token(refresh), now) else {
+        // Before it knows what is paused, nothing runs.
+        while self.reading.has_begun()
+            && let Some(permit) = self.context.finapi.try_permit()
+        {
+            let context = &self.context;
+            let has_token = |refresh: &Refresh| context.finapi.has_token(refresh);
+            let paused = |refresh: &Refresh| context.paused(refresh, now.time);
+            let Some(run) = self.scheduler.next_run(has_token, paused, now) else {
                 break;
             };
             self.start(run, permit);
@@ -352,26 +371,6 @@ impl Worker {
         self.context.broker.ack(tag);
         self.trials.on_acknowledge(tag);
         self.begin_trials();
-    }
-
-    /// While a host is down, or no version of finAPI is proven, commands stay in their queues.
-    fn on_outage(&mut self) {
-        let outage = *self.outage.borrow_and_update();
-        let proven = matches!(*self.version.borrow_and_update(), Proof::Proven(_));
-        if outage == Outage::None && proven {
-            self.scheduler.on_outage_end(self.now());
-        }
-        let down = outage == Outage::Lasting || !proven;
-        let topology = &self.context.topology;
-        for queue in [topology.interactive(), topology.background()] {
-            self.pause(&queue, down);
-        }
-        self.scheduler.on_outage(down, self.now());
-    }
-
-    fn pause(&self, queue: &str, paused: bool) {
-        self.context.broker.pause(queue, paused);
-        self.watchdog.paused(queue, paused);
     }
 }
 

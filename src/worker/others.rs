@@ -20,7 +20,7 @@ impl Context {
         let mut taken = Vec::new();
         while to_others.recv_many(&mut taken, AT_ONCE_MAX).await > 0 {
             // Without a queue of its own it would hear no objection.
-            let hears = self.broker.is_complete();
+            let hears = self.broker.consumes(&self.topology.wake());
             let said = taken.iter().flat_map(|to_others| &to_others.bodies);
             let messages = said.map(|body| Outgoing {
                 exchange: self.topology.wake(),

@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::orders::Stop;
 use super::publication::{Decision, Publication};
 use super::scheduler::{Run, RunEnd};
 use super::starts::Asker;
@@ -103,6 +104,7 @@ impl Context {
     ) -> Pause {
         let mut is_blocked = false;
         refresh.on_run(self.clock.now());
+        self.count_pauses(refresh, self.clock.now());
         loop {
             let now = self.clock.now();
             if refresh.due_at > now {
@@ -115,6 +117,21 @@ impl Context {
                 });
             }
             let query = refresh.query();
+            let stop = match &failure {
+                None if query == Query::Start => self.stop(refresh, now),
+                _ => Stop::None,
+            };
+            match stop {
+                Stop::None => {}
+                Stop::UnknownBank => {
+                    refresh.ask_for_bank();
+                    continue;
+                }
+                Stop::Paused(wait) => {
+                    refresh.pause(wait, now);
+                    return Pause::Waits;
+                }
+            }
             let asker = match &failure {
                 None if query == Query::Start => self.asker(refresh),
                 _ => Asker::Own,
@@ -207,11 +224,14 @@ impl Context {
 
     /// How long the update took, when finAPI says so.
     fn learn(&self, refresh: &Refresh, result: &QueryResult) {
-        let (Phase::Settling { update }, Ok(Response::Connection(connection))) = (&refresh.phase, result) else {
+        let Ok(Response::Connection(connection)) = result else {
             return;
         };
-        let id = refresh.command.connection_id();
-        self.planner().learn_bank(id, connection.bank_id);
+        self.planner()
+            .learn_bank(refresh.command.connection_id(), connection.bank_id);
+        let Phase::Settling { update } = &refresh.phase else {
+            return;
+        };
         let (UpdateOrigin::Silent, Some(task), Some(end)) = (update.origin, &update.task, connection.last_success_at())
         else {
             return;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Worker;
+use super::orders::{Counts, Pauses};
 use crate::finapi::Outage;
 use crate::finapi::body_budget::Bodies;
 use crate::finapi::concurrency::Calls;
@@ -33,6 +34,10 @@ pub struct Status {
     pub finapi_unproven: Option<String>,
     /// The broker has no ephemeral queue for this worker, so it sees no callbacks and finds out by its own polls.
     pub wake_ups_off: bool,
+    /// It could not read all orders, so it may not know what is paused.
+    pub orders_unknown: bool,
+    /// What is paused, as far as it knows.
+    pub paused: Pauses,
     /// A queue has messages and delivers none, although there is room for them.
     pub stuck: bool,
     /// Refreshes that run: each holds a permit for finAPI.
@@ -116,6 +121,19 @@ impl Status {
         gauges.finapi_down(self.finapi_down);
         gauges.draining(self.draining);
         gauges.wake_ups_off(self.wake_ups_off);
+        gauges.orders_unknown(self.orders_unknown);
+        let Counts {
+            everything,
+            lane,
+            bank,
+            user,
+        } = self.paused.counts;
+        gauges.paused([
+            ("everything", everything),
+            ("lane", lane),
+            ("bank", bank),
+            ("user", user),
+        ]);
     }
 }
 
@@ -127,7 +145,9 @@ impl Worker {
             draining: scheduler.is_draining(),
             finapi_down: *self.outage.borrow() != Outage::None,
             finapi_unproven: self.context.finapi.unproven(),
-            wake_ups_off: !self.context.broker.is_complete(),
+            wake_ups_off: !self.context.broker.consumes(&self.context.topology.wake()),
+            orders_unknown: !self.reading.is_up_to_date(),
+            paused: self.pauses(),
             stuck: self.watchdog.is_stuck(),
             running: scheduler.running(),
             runnable: scheduler.runnable(),

@@ -10,11 +10,11 @@ const STEPS_HEADROOM: u16 = 256;
 /// How many messages of the quarantine a worker has at once. Each of them comes back when one of them kills the worker.
 const TRIALS_MAX: u16 = 16;
 
-/// What a worker consumes. It takes no command at first where it is not known yet how finAPI is spoken to.
+/// What a worker consumes. It takes no command before it has read which lanes are paused.
 #[must_use]
-pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: bool) -> Vec<Subscription> {
+pub fn subscriptions(topology: &Topology, settings: &Settings) -> Vec<Subscription> {
     let queue = |name, prefetch, paused| Subscription::Queue { name, prefetch, paused };
-    let lane = |name| queue(name, settings.in_flight, !takes_commands);
+    let lane = |name| queue(name, settings.in_flight, true);
     vec![
         queue(
             topology.steps(),
@@ -33,6 +33,9 @@ pub fn subscriptions(topology: &Topology, settings: &Settings, takes_commands: b
             exchange: topology.wake(),
             keys: vec![String::new()],
             optional: true,
+        },
+        Subscription::Stream {
+            name: topology.control(),
         },
     ]
 }

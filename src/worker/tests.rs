@@ -1,6 +1,7 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
 mod life;
+mod paused;
 mod publishing;
 mod returned;
 
@@ -18,7 +19,7 @@ use super::scheduler::{DUPLICATE_WAIT, QUARANTINE_REDELIVERIES};
 use super::*;
 use crate::broker::memory::{Client, Server};
 use crate::broker::topology::DELAYS;
-use crate::broker::{Delivery, Header, Message, Outgoing, Properties, Tag};
+use crate::broker::{Delivery, Header, Message, Outgoing, Properties, Subscription, Tag};
 use crate::finapi::breaker;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::transport::Transport;
@@ -85,6 +86,19 @@ impl Alone {
         handle
     }
 
+    /// What others of this test consume, who are no workers: the lanes at once, and no orders.
+    fn consumed(&self, settings: &Settings) -> Vec<Subscription> {
+        let lanes = [self.topology.interactive(), self.topology.background()];
+        let mut all = subscriptions(&self.topology, settings);
+        all.retain(|it| !matches!(it, Subscription::Stream { .. }));
+        for subscription in &mut all {
+            if let Subscription::Queue { name, paused, .. } = subscription {
+                *paused &= !lanes.contains(name);
+            }
+        }
+        all
+    }
+
     /// A worker for a finAPI of one's own, which has not started yet.
     fn worker(&self, router: Router, credentials: Credentials, settings: Settings) -> (Worker, BrokerEvents) {
         let at_finapi = json!({
@@ -99,7 +113,7 @@ impl Alone {
             breaker::Settings::default(),
             None,
         );
-        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings, true));
+        let (client, broker_events) = self.server.connect(subscriptions(&self.topology, &settings));
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
         policy.retry.initial = POLL_INTERVAL_MIN;
@@ -282,7 +296,7 @@ async fn a_command_that_waits_for_room_when_its_worker_stops_goes_back_as_if_it_
     alone.start_until(answer, one_in_flight(), stop);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(alone.parked(), 1, "the one that was begun");
-    let other = subscriptions(&alone.topology, &one_in_flight(), true);
+    let other = alone.consumed(&one_in_flight());
     let (_other, mut broker_events) = alone.server.connect(other);
     assert!(matches!(
         broker_events.recv().await,

@@ -33,8 +33,10 @@ impl Watchdog {
         let queue = |subscription: &Subscription| {
             let (name, prefetch, paused) = match subscription {
                 Subscription::Queue { name, prefetch, paused } => (name.clone(), i64::from(*prefetch), *paused),
-                // Nobody waits in an ephemeral queue.
-                Subscription::Ephemeral { exchange, .. } => (exchange.clone(), 0, false),
+                // Nobody waits in an ephemeral queue, or in a stream.
+                Subscription::Ephemeral { .. } | Subscription::Stream { .. } => {
+                    (subscription.name().to_owned(), 0, false)
+                }
             };
             Queue {
                 name,

@@ -152,6 +152,7 @@ fn checkpoints() -> Vec<Vec<u8>> {
         }),
     ];
     let state = |phase| RefreshState {
+        paused_for: Some(prost_types::Duration { seconds: 60, nanos: 1 }),
         version: 1,
         command: Some(RefreshConnection {
             command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),

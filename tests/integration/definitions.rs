@@ -146,6 +146,8 @@ async fn each_user_may_do_its_part_and_no_more() {
     };
     let consume = |queue: String| {
         async move |channel: &Channel| {
+            // A stream takes no consumer without a prefetch.
+            channel.basic_qos(1, Default::default()).await?;
             let consumer = channel.basic_consume(
                 queue.as_str().into(),
                 "".into(),
@@ -180,14 +182,28 @@ async fn each_user_may_do_its_part_and_no_more() {
     };
     let of = |part: &str| ["events", "unhandled"].map(|queue| format!("{prefix}-{part}.{queue}"));
     let queues: Vec<String> = topology.queues().into_iter().map(|queue| queue.name).collect();
-    for part in ["worker", "sender", "watch", "console", "frontend", "bookkeeping"] {
+    for part in [
+        "worker",
+        "sender",
+        "operator",
+        "watch",
+        "console",
+        "frontend",
+        "bookkeeping",
+    ] {
         let url = login(rabbit, &prefix, part).await;
         let connection = Connection::connect(&url, ConnectionProperties::default())
             .await
             .expect("a connection");
         for exchange in topology.exchanges() {
             let expected = match part {
-                "worker" => ![topology.unrouted_steps(), topology.unrouted_events()].contains(&exchange.name),
+                "worker" => ![
+                    topology.unrouted_steps(),
+                    topology.unrouted_events(),
+                    topology.control(),
+                ]
+                .contains(&exchange.name),
+                "operator" => exchange.name == topology.control(),
                 "sender" => exchange.name == topology.commands(),
                 _ => false,
             };
@@ -202,8 +218,13 @@ async fn each_user_may_do_its_part_and_no_more() {
                 topology.background(),
                 topology.steps(),
                 topology.quarantine(),
+                topology.control(),
             ];
-            let expected = part == "worker" && takes.contains(&queue) || of(part).contains(&queue);
+            let expected = match part {
+                "worker" => takes.contains(&queue),
+                "operator" => queue == topology.control(),
+                _ => of(part).contains(&queue),
+            };
             let may = allowed(&connection, consume(queue.clone())).await;
             assert_eq!(may, expected, "{part} consumes {queue}");
             assert!(

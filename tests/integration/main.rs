@@ -23,6 +23,7 @@ mod memory;
 mod neighbours;
 mod notifications;
 mod operators;
+mod paused;
 mod secrets;
 mod sending;
 mod support;

@@ -96,8 +96,7 @@ impl<'a> Crew<'a> {
         let of_life = format!("worker/{slot}/{}", self.starts[slot]);
         let settings = self.scenario.settings.clone();
         let finapi = self.finapi();
-        let takes_commands = finapi.unproven().is_none();
-        let subscriptions = subscriptions(&self.topology, &settings, takes_commands);
+        let subscriptions = subscriptions(&self.topology, &settings);
         let (client, broker_events) = self.server.connect(subscriptions);
         let worker = Worker::new(WorkerParts {
             broker: Broker::Memory(client.clone()),

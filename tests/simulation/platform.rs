@@ -12,6 +12,8 @@ use crate::draw::{Draw, Source};
 
 pub(crate) const CLIENT_SECRET: &str = "the-clients-own-secret";
 pub(crate) const WEB_FORM_URL: &str = "https://webform.simulated.test";
+/// The bank of every connection, as the sandbox has it where nothing else is scripted.
+pub(crate) const BANK: &str = "Sandbox Bank";
 /// What a bank says to its customer, and nobody else.
 pub(crate) const BANK_MESSAGE: &str = "Ihre PIN ist falsch";
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bankrefresh::broker::memory::{Latency, PublishFault};
 use bankrefresh::finapi::breaker;
 use bankrefresh::finapi::version::ApiVersion;
+use bankrefresh::id::BankId;
 use bankrefresh::refresh::Policy;
+use bankrefresh::refresh::order::Target;
 use bankrefresh::sandbox::{self, Endpoint, FaultKind, SandboxConfig};
 use bankrefresh::worker;
 use jiff::Timestamp;
@@ -94,6 +96,10 @@ pub(crate) enum Act {
     BatchUpdate(i64, Duration),
     /// finAPI's client is bound to the other version of Access.
     SwitchVersion,
+    /// An operator pauses something, for a time or until it is resumed.
+    Pause(Target, Option<Duration>),
+    /// It is resumed.
+    Resume(Target),
     /// The strange act of this number begins.
     Begins(usize),
     /// It ends.
@@ -267,7 +273,7 @@ struct Trouble<'a> {
 type Goes = fn(&Trouble<'_>, &mut Draw, &mut Vec<(Duration, Act)>);
 
 /// Each kind of trouble: the most of it in one run, and how probable it is that there is any.
-const TROUBLE: [(&str, u32, f64, Goes); 10] = [
+const TROUBLE: [(&str, u32, f64, Goes); 11] = [
     ("worker ends", 5, 0.6, |trouble, draw, plan| {
         trouble.worker_ends(draw, plan)
     }),
@@ -296,6 +302,7 @@ const TROUBLE: [(&str, u32, f64, Goes); 10] = [
     ("switched version", 1, 0.1, |trouble, draw, plan| {
         trouble.switched_version(draw, plan)
     }),
+    ("pause", 2, 0.2, |trouble, draw, plan| trouble.pause(draw, plan)),
 ];
 
 impl Trouble<'_> {
@@ -369,6 +376,27 @@ impl Trouble<'_> {
 
     fn switched_version(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
         plan.push((draw.up_to(self.until), Act::SwitchVersion));
+    }
+
+    /// Some last longer than a refresh may take.
+    fn pause(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
+        let lasts = draw.pick(&[SECOND, 20 * SECOND, 90 * SECOND]);
+        let user = self.platform.user(draw).parse().expect("a user's id");
+        let target = draw.pick(&[
+            Target::Everything,
+            Target::Lane { interactive: true },
+            Target::Lane { interactive: false },
+            Target::Bank(BankId::from(sandbox::bank_id(platform::BANK))),
+            Target::User(user),
+        ]);
+        match draw.chance(0.5) {
+            true => plan.push((at, Act::Pause(target, Some(lasts)))),
+            false => {
+                plan.push((at, Act::Pause(target.clone(), None)));
+                plan.push((at + lasts, Act::Resume(target)));
+            }
+        }
     }
 
     fn batch_update(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {

@@ -12,9 +12,13 @@ use bankrefresh::broker::{Broker, Message, Outgoing};
 use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::finapi::version::ApiVersion;
+use bankrefresh::message;
+use bankrefresh::proto::{ResumeRefreshes, from_timestamp};
+use bankrefresh::refresh::order::Pause;
 use bankrefresh::sandbox::{Asked, Sandbox};
 use bankrefresh::worker::Status;
 use tokio::runtime::Builder;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -115,6 +119,9 @@ struct World<'a> {
     deaths: UnboundedReceiver<u64>,
     sender: Client,
     sending: JoinSet<()>,
+    clock: Clock,
+    /// Operators give one order after the other.
+    operator: Arc<Mutex<()>>,
     acts: Vec<(Instant, Act)>,
     /// What the broker saw so far.
     books: Vec<Seen>,
@@ -157,6 +164,8 @@ impl<'a> World<'a> {
             deaths,
             sender,
             sending: JoinSet::new(),
+            clock,
+            operator: Arc::default(),
             acts: Vec::new(),
             books: Vec::new(),
             effects: 0,
@@ -253,6 +262,26 @@ impl<'a> World<'a> {
                         .switch_api_version(self.scenario.sandbox.api_version.other());
                 }
             }
+            Act::Pause(target, lasts) => {
+                let now = self.clock.now();
+                let pause = Pause {
+                    target: target.clone(),
+                    since: now,
+                    until: lasts.map(|lasts| now + lasts),
+                    by: "operator".to_owned(),
+                    reason: String::new(),
+                };
+                self.order(message::pause(&self.topology, &pause.into(), now));
+            }
+            Act::Resume(target) => {
+                let now = self.clock.now();
+                let resume = ResumeRefreshes {
+                    target: Some(target.clone().into()),
+                    resumed_at: Some(from_timestamp(now)),
+                    by: "operator".to_owned(),
+                };
+                self.order(message::resume(&self.topology, &resume, now));
+            }
             Act::Begins(number) => {
                 if let Means::Fault(fault) = &self.scenario.strange[*number].means {
                     self.sandbox.add_fault(fault.clone());
@@ -264,6 +293,14 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    fn order(&mut self, outgoing: Outgoing) {
+        let (sender, operator) = (self.sender.clone(), Arc::clone(&self.operator));
+        self.sending.spawn(async move {
+            let _turn = operator.lock().await;
+            send(sender, outgoing).await;
+        });
     }
 
     async fn wait_until_quiet(&mut self) -> Option<Instant> {
@@ -302,7 +339,8 @@ impl<'a> World<'a> {
     }
 
     fn is_for_work(&self, queue: &str) -> bool {
-        ![self.topology.unrouted_events(), self.topology.dead_letters()].contains(&queue.to_owned())
+        let topology = &self.topology;
+        ![topology.unrouted_events(), topology.dead_letters(), topology.control()].contains(&queue.to_owned())
     }
 
     async fn history(mut self) -> History {

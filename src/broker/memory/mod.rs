@@ -7,11 +7,13 @@
 //! and no lost connection, a dead letter that finds no queue is dropped, no acknowledgement gets lost when a client closes, and
 //! nobody loses patience with what is not acknowledged.
 
+mod clients;
 mod faults;
 mod queue;
 mod routing;
 mod session;
 mod state;
+mod stream;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -90,6 +90,11 @@ impl Messages {
         !self.ready.is_empty()
     }
 
+    /// Whether it keeps its messages, whoever has read them.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.role, Some(Role::Stream { .. }))
+    }
+
     /// Hands out the first message: its place, how often it came back, and itself.
     pub(super) fn take(&mut self) -> Option<(u64, u32, Message)> {
         let (place, entry) = self.ready.pop_first()?;

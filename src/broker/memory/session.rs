@@ -39,7 +39,7 @@ impl Session {
         self.subscriptions.get(index).filter(|_| is_current)
     }
 
-    /// The place of a message that needs no acknowledgement.
+    /// The place of a message that needs no acknowledgement. It is gone then, but for one of a stream.
     pub(super) fn hand_over(&mut self, index: usize, taken: (u64, u32, Message)) -> Option<u64> {
         let (place, redeliveries, message) = taken;
         let generation = self.generation;
@@ -53,8 +53,8 @@ impl Session {
             number,
         };
         let queue = consuming.subscription.name().to_owned();
-        let ephemeral = matches!(consuming.subscription, Subscription::Ephemeral { .. });
-        if !ephemeral {
+        let is_queue = matches!(consuming.subscription, Subscription::Queue { .. });
+        if is_queue {
             consuming.unacked.insert(number, place);
         }
         self.notify(BrokerEvent::Delivery(Delivery {
@@ -64,7 +64,7 @@ impl Session {
             flaw: None,
             message,
         }));
-        ephemeral.then_some(place)
+        (!is_queue).then_some(place)
     }
 
     /// Pauses every queue.
@@ -95,6 +95,7 @@ impl Consuming {
         let (queue, paused) = match &subscription {
             Subscription::Queue { name, paused, .. } => (name.clone(), *paused),
             Subscription::Ephemeral { .. } => (format!("{EPHEMERAL}{client}.{index}"), false),
+            Subscription::Stream { name } => (name.clone(), false),
         };
         Self {
             subscription,
@@ -109,7 +110,7 @@ impl Consuming {
     pub(super) fn is_free(&self) -> bool {
         let room = match self.subscription {
             Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
-            Subscription::Ephemeral { .. } => true,
+            Subscription::Ephemeral { .. } | Subscription::Stream { .. } => true,
         };
         room && !self.paused && !self.dead
     }

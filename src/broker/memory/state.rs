@@ -3,28 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
-use super::session::{Consuming, EPHEMERAL, Session};
+use super::session::{EPHEMERAL, Session};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
-use crate::broker::{BrokerEvent, Message, Outgoing, PublishError, Subscription, Tag};
+use crate::broker::{Message, Outgoing, PublishError, Tag};
 
 pub(super) struct State {
-    routes: Routes,
-    queues: BTreeMap<String, Messages>,
-    clients: BTreeMap<u64, Session>,
-    next_client: u64,
-    outage: bool,
+    pub(super) routes: Routes,
+    pub(super) queues: BTreeMap<String, Messages>,
+    pub(super) clients: BTreeMap<u64, Session>,
+    pub(super) next_client: u64,
+    pub(super) outage: bool,
     lose_confirm: bool,
     /// What the next publishes meet, one each.
     pub(super) faults: VecDeque<PublishFault>,
     /// A client has lost its connection, and nobody was notified of it yet.
-    lost: bool,
+    pub(super) lost: bool,
     pub(super) watch: Watch,
     /// The next message to expire that the clock knows of.
     alarm: Option<Instant>,
@@ -50,21 +49,6 @@ impl State {
             alarm: None,
             sooner: None,
         }
-    }
-
-    pub(super) fn connect(&mut self, subscriptions: Vec<Subscription>, events: mpsc::Sender<BrokerEvent>) -> u64 {
-        let id = self.next_client;
-        self.next_client += 1;
-        let consuming = (0..).zip(subscriptions).map(|(index, s)| Consuming::new(id, index, s));
-        let session = Session {
-            broker_events: events,
-            generation: 0,
-            up: false,
-            subscriptions: consuming.collect(),
-        };
-        self.clients.insert(id, session);
-        self.bring_up(id);
-        id
     }
 
     /// How long messages take to the broker, how long their confirm takes back, and what they meet.
@@ -176,31 +160,6 @@ impl State {
         u32::try_from(ready).ok()
     }
 
-    pub(super) fn reconnect(&mut self, client: u64, reason: &str) {
-        self.take_down(client, reason);
-        self.bring_up(client);
-    }
-
-    pub(super) fn kill(&mut self, client: u64) {
-        // Gone first, so that it is not notified.
-        if let Some(session) = self.clients.remove(&client) {
-            self.lost = true;
-            self.release(client, session.subscriptions);
-        }
-    }
-
-    pub(super) fn set_outage(&mut self, outage: bool) {
-        self.outage = outage;
-        let clients: Vec<_> = self.clients.keys().copied().collect();
-        for client in clients {
-            if outage {
-                self.take_down(client, "the broker is away");
-            } else {
-                self.bring_up(client);
-            }
-        }
-    }
-
     pub(super) fn lose_next_confirm(&mut self) {
         self.lose_confirm = true;
     }
@@ -265,12 +224,15 @@ impl State {
                 self.watch.see(|| What::left(queue, message, "maxlen"));
             }
             self.sooner = [self.sooner, messages.expires()].into_iter().flatten().min();
+            if messages.is_stream() {
+                self.hand_on(queue, &message);
+            }
             self.dispatch(queue);
         }
         !queues.is_empty()
     }
 
-    fn bury(&mut self, dead: DeadLetter) {
+    pub(super) fn bury(&mut self, dead: DeadLetter) {
         let DeadLetter {
             queue,
             reason,
@@ -285,14 +247,14 @@ impl State {
 
     /// Hands out the messages of a queue, to its consumers in turn; to none while an outage takes one after the other
     /// down.
-    fn dispatch(&mut self, queue: &str) {
+    pub(super) fn dispatch(&mut self, queue: &str) {
         if self.outage {
             return;
         }
         let Some(messages) = self.queues.get_mut(queue) else {
             return;
         };
-        while messages.has_ready() {
+        while messages.has_ready() && !messages.is_stream() {
             let count = messages.consumers.len();
             let turns = (0..count).map(|offset| (messages.turn + offset) % count);
             let free = |turn: &usize| {
@@ -318,83 +280,6 @@ impl State {
             if let Some(place) = session.hand_over(index, taken) {
                 messages.ack(place);
             }
-        }
-    }
-
-    fn bring_up(&mut self, client: u64) {
-        let Some(session) = self.clients.get_mut(&client) else {
-            return;
-        };
-        if self.outage || session.up {
-            return;
-        }
-        session.up = true;
-        session.generation += 1;
-        let generation = session.generation;
-        session.notify(BrokerEvent::Connected { generation });
-        self.watch.see(|| What::Connected { client });
-        let mut queues = Vec::new();
-        for (index, consuming) in session.subscriptions.iter_mut().enumerate() {
-            consuming.deliveries = 0;
-            consuming.dead = false;
-            if let Subscription::Ephemeral { exchange, keys, .. } = &consuming.subscription {
-                let ephemeral = Messages::new(consuming.queue.clone(), None);
-                self.queues.insert(consuming.queue.clone(), ephemeral);
-                keys.iter()
-                    .for_each(|key| self.routes.bind(exchange, key, &consuming.queue));
-            }
-            if let Some(messages) = self.queues.get_mut(&consuming.queue) {
-                messages.consumers.push((client, index));
-            }
-            queues.push(consuming.queue.clone());
-        }
-        for queue in queues {
-            self.dispatch(&queue);
-        }
-    }
-
-    fn take_down(&mut self, client: u64, reason: &str) {
-        let Some(session) = self.clients.get_mut(&client).filter(|session| session.up) else {
-            return;
-        };
-        self.lost = true;
-        session.up = false;
-        let generation = session.generation;
-        let reason = reason.to_owned();
-        session.notify(BrokerEvent::Disconnected { generation, reason });
-        self.watch.see(|| What::Disconnected { client });
-        let emptied = session.subscriptions.iter_mut().map(Consuming::take).collect();
-        self.release(client, emptied);
-    }
-
-    /// Requeues what subscriptions of a lost connection had not acknowledged, and removes its ephemeral queues.
-    fn release(&mut self, client: u64, subscriptions: Vec<Consuming>) {
-        let mut queues = BTreeSet::new();
-        let mut dead = Vec::new();
-        for consuming in subscriptions {
-            if let Subscription::Ephemeral { .. } = consuming.subscription {
-                self.queues.remove(&consuming.queue);
-                self.routes.unbind(&consuming.queue);
-                continue;
-            }
-            let Some(messages) = self.queues.get_mut(&consuming.queue) else {
-                continue;
-            };
-            messages.consumers.retain(|(owner, _)| *owner != client);
-            messages.turn = 0;
-            for place in consuming.unacked.values() {
-                self.watch.see(|| What::Returned {
-                    client,
-                    queue: consuming.queue.clone(),
-                    message: messages.unacked(*place),
-                });
-                dead.extend(messages.put_back(*place));
-            }
-            queues.insert(consuming.queue);
-        }
-        dead.into_iter().for_each(|dead| self.bury(dead));
-        for queue in queues {
-            self.dispatch(&queue);
         }
     }
 }

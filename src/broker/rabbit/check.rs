@@ -26,11 +26,28 @@ pub async fn check(settings: &Settings, topology: &Topology) -> Result<Vec<Diffe
 /// Whether everything is there, where nothing is to be declared. What the user may not look at is taken to be.
 pub(super) async fn ensure_there(connection: &Connection, topology: &Topology) -> Result<(), Error> {
     let mut missing = compare(connection, topology, Depth::Names).await?;
-    missing.retain(|difference| !matches!(difference, Difference::Forbidden { .. }));
+    missing.retain(|difference| match difference {
+        Difference::Forbidden { .. } => false,
+        other => !topology.is_optional(other.name()),
+    });
     if missing.is_empty() {
         return Ok(());
     }
     Err(Error::Missing(missing))
+}
+
+/// Whether what a worker is of use without is there, as far as the user may look.
+pub(super) async fn is_optional_there(connection: &Connection, topology: &Topology) -> Result<bool, Error> {
+    for queue in topology
+        .queues()
+        .into_iter()
+        .filter(|it| topology.is_optional(&it.name))
+    {
+        if let Some(Difference::MissingQueue { .. }) = compare_queue(connection, queue, Depth::Names).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// How closely to look.

@@ -19,15 +19,19 @@ use uuid::Uuid;
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short, take_flaw};
 use super::status::Status;
+use super::stream::{self, CatchUp};
 use crate::broker::{BrokerEvent, Delivery, ROOM_PARTS, Subscription, Tag};
 
 /// How many messages of an ephemeral queue are on their way at a time.
 const EPHEMERAL_PREFETCH: u16 = 256;
 
-/// How many messages of an ephemeral queue one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`].
+/// The same of a stream, which is short and read as fast as it goes.
+const STREAM_PREFETCH: u16 = 1000;
+
+/// How many messages of those one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`].
 const EPHEMERAL_ACK_EVERY: u64 = 64;
 
-/// How long the last messages of an ephemeral queue wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
+/// How long the last of those messages wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
 const EPHEMERAL_ACK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many messages wait for an ephemeral subscription that can't keep up; then the oldest go.
@@ -63,6 +67,7 @@ pub(super) struct Consuming {
     /// What the broker sent and nobody has seen.
     held: VecDeque<AmqpDelivery>,
     acks: Acks,
+    catch_up: CatchUp,
     /// Who waits until nothing more comes.
     cancelled: Vec<oneshot::Sender<()>>,
     channels: ConsumerChannels,
@@ -76,10 +81,18 @@ struct Source {
     name: String,
     /// The broker's name of it.
     queue: String,
-    /// Whether deliveries are acknowledged as soon as they are handed over. An ephemeral subscription is not paused.
-    is_ephemeral: bool,
+    kind: Kind,
     /// The most deliveries that may be unacknowledged.
     prefetch: u16,
+}
+
+/// What is consumed. Deliveries of all but a queue are acknowledged as soon as they are handed over, and a blocked connection does not pause
+/// them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Queue,
+    Ephemeral,
+    Stream,
 }
 
 /// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
@@ -108,22 +121,26 @@ impl Consuming {
             // To AMQP, 0 means no limit.
             Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
             Subscription::Ephemeral { .. } => EPHEMERAL_PREFETCH,
+            Subscription::Stream { .. } => STREAM_PREFETCH,
         };
-        let (name, queue, is_ephemeral) = match subscription {
-            Subscription::Queue { name, .. } => (name, name.clone(), false),
+        let (name, queue, kind) = match subscription {
+            Subscription::Queue { name, .. } => (name, name.clone(), Kind::Queue),
             Subscription::Ephemeral { exchange, keys, .. } => {
-                (exchange, declare_ephemeral(&channel, exchange, keys).await?, true)
+                let queue = declare_ephemeral(&channel, exchange, keys).await?;
+                (exchange, queue, Kind::Ephemeral)
             }
+            Subscription::Stream { name } => (name, name.clone(), Kind::Stream),
         };
         let source = Source {
             generation,
             subscription: index,
             name: name.clone(),
             queue,
-            is_ephemeral,
+            kind,
             prefetch,
         };
         let mut consuming = Self {
+            catch_up: CatchUp::of(kind == Kind::Stream),
             source,
             channel,
             consumers: Consumers::default(),
@@ -146,6 +163,8 @@ impl Consuming {
         let mut commands = Vec::new();
         let mut ephemeral_acks = interval(EPHEMERAL_ACK_INTERVAL);
         ephemeral_acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ask = interval(stream::ASK_INTERVAL);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Whatever waits for room among the broker events never keeps an acknowledgement waiting.
             tokio::select! {
@@ -166,7 +185,10 @@ impl Consuming {
                     Some(Err(error)) => return Err(self.failed(&error)),
                     None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
                 },
-                _ = ephemeral_acks.tick(), if self.source.is_ephemeral => {
+                _ = ask.tick(), if self.catch_up.goes_on() && self.held.is_empty() => {
+                    self.ask_for_more().await.map_err(|error| self.failed(&error))?;
+                }
+                _ = ephemeral_acks.tick(), if self.source.kind != Kind::Queue => {
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
                 }
                 Ok(permit) = broker_events.reserve(), if !self.held.is_empty() => {
@@ -179,6 +201,22 @@ impl Consuming {
                 }
             }
         }
+    }
+
+    /// The answer comes after what the broker had to deliver. The consumer's own prefetch stays as it is.
+    async fn ask_for_more(&mut self) -> lapin::Result<()> {
+        self.send_acks().await?;
+        let options = BasicQosOptions { global: false };
+        self.channel.basic_qos(self.source.prefetch, options).await?;
+        while let Some(Some(Some(delivery))) = self.consumers.deliveries.next().now_or_never() {
+            self.hold(delivery?);
+        }
+        if self.held.is_empty() && self.catch_up.on_answer() {
+            let stream = self.source.name.clone();
+            // Nobody wants it who is gone.
+            let _ = self.channels.broker_events.send(BrokerEvent::CaughtUp { stream }).await;
+        }
+        Ok(())
     }
 
     /// Whether to finish.
@@ -219,7 +257,7 @@ impl Consuming {
 
     /// Consumes or stops to, as it should.
     async fn follow_pause(&mut self) -> lapin::Result<()> {
-        let blocked = self.channels.status.borrow_and_update().is_blocked() && !self.source.is_ephemeral;
+        let blocked = self.channels.status.borrow_and_update().is_blocked() && self.source.kind == Kind::Queue;
         let pause = *self.channels.paused.borrow_and_update() || blocked;
         if pause {
             self.cancel().await
@@ -242,12 +280,15 @@ impl Consuming {
         // Per consumer: a quorum queue refuses the global one by closing the connection.
         self.channel.basic_qos(room, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
-            exclusive: self.source.is_ephemeral,
+            exclusive: self.source.kind == Kind::Ephemeral,
             ..BasicConsumeOptions::default()
         };
         let queue = short(&self.source.queue);
-        let none = FieldTable::default();
-        let consumer = self.channel.basic_consume(queue, "".into(), options, none).await?;
+        let arguments = match self.source.kind {
+            Kind::Stream => stream::from_first(),
+            Kind::Queue | Kind::Ephemeral => FieldTable::default(),
+        };
+        let consumer = self.channel.basic_consume(queue, "".into(), options, arguments).await?;
         self.consumers.window += room;
         self.consumers.tags.push(consumer.tag());
         let deliveries = consumer.map(Some).chain(once(ready(None)));
@@ -272,11 +313,12 @@ impl Consuming {
 
     fn hold(&mut self, delivery: AmqpDelivery) {
         self.acks.open(delivery.delivery_tag);
+        self.catch_up.on_delivery();
         self.held.push_back(delivery);
     }
 
     async fn handed_over(&mut self, tag: u64) -> lapin::Result<()> {
-        if !self.source.is_ephemeral {
+        if self.source.kind == Kind::Queue {
             return Ok(());
         }
         self.acks.acknowledge(tag);

@@ -11,7 +11,7 @@ use super::connection::Purpose;
 use super::convert::short;
 use super::error::{Error, refused};
 use super::settings::Settings;
-use crate::broker::topology::{DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, Topology};
+use crate::broker::topology::{DISCONNECTED_TIMEOUT, Exchange, ExchangeKind, Queue, Role, Topology};
 
 /// The queue argument for [`DISCONNECTED_TIMEOUT`].
 pub(super) const DISCONNECTED_TIMEOUT_ARGUMENT: &str = "x-consumer-disconnected-timeout";
@@ -25,19 +25,24 @@ pub(super) const DISCONNECTED_TIMEOUT_ARGUMENT: &str = "x-consumer-disconnected-
 pub async fn declare(settings: &Settings, topology: &Topology) -> Result<(), Error> {
     let addresses = settings.addresses()?;
     let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
-    let outcome = declare_on(&connection, topology).await;
+    let outcome = declare_on(&connection, topology, |_| true).await;
     connection::close(&connection).await;
     outcome
 }
 
-pub(super) async fn declare_on(connection: &Connection, topology: &Topology) -> Result<(), Error> {
+/// Declares the exchanges and queues of these names.
+pub(super) async fn declare_on(
+    connection: &Connection,
+    topology: &Topology,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
     let channel = connection.create_channel().await;
     let channel = channel.map_err(|error| refused("a channel", &error))?;
-    for exchange in topology.exchanges() {
+    for exchange in topology.exchanges().into_iter().filter(|it| is_wanted(&it.name)) {
         let outcome = declare_exchange(&channel, &exchange, false).await;
         outcome.map_err(|error| refused(&format!("declaring exchange {:?}", exchange.name), &error))?;
     }
-    for queue in topology.queues() {
+    for queue in topology.queues().into_iter().filter(|it| is_wanted(&it.name)) {
         let outcome = declare_queue(&channel, &queue, false).await;
         outcome.map_err(|error| refused(&format!("declaring queue {:?}", queue.name), &error))?;
         let outcome = bind(&channel, &queue).await;
@@ -97,9 +102,21 @@ pub(super) fn exchange_arguments(exchange: &Exchange) -> FieldTable {
     arguments
 }
 
-/// A queue's arguments, as RabbitMQ's quorum queues document them.
+/// A queue's arguments, as RabbitMQ's quorum queues and streams document them.
 pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
+    if let Role::Stream {
+        bytes_max,
+        segment_bytes,
+        days,
+    } = queue.role
+    {
+        arguments.insert("x-queue-type".into(), text("stream"));
+        arguments.insert("x-max-length-bytes".into(), number(bytes_max));
+        arguments.insert("x-max-age".into(), text(&format!("{days}D")));
+        arguments.insert("x-stream-max-segment-size-bytes".into(), number(segment_bytes));
+        return arguments;
+    }
     arguments.insert("x-queue-type".into(), text("quorum"));
     if let Some(ttl) = queue.role.ttl() {
         arguments.insert("x-message-ttl".into(), milliseconds(ttl));

@@ -18,7 +18,13 @@ const NOTHING: &str = "^$";
 #[must_use]
 pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     let vhost = settings.url.vhost();
-    let mut users = vec![worker(topology), sender(topology), watch(topology), console(topology)];
+    let mut users = vec![
+        worker(topology),
+        sender(topology),
+        operator(topology),
+        watch(topology),
+        console(topology),
+    ];
     users.extend(CONSUMERS.iter().map(|consumer| consumer.user(topology)));
     let queues = topology.queues();
     let definitions = Definitions {
@@ -36,8 +42,8 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
     serde_json::to_string_pretty(&definitions).unwrap_or_else(|_| unreachable!("all keys are text"))
 }
 
-/// Takes commands and states, publishes states, events, dead letters, wake-ups and its status, requeues commands, and has a queue of
-/// its own for wake-ups.
+/// Takes commands and states, publishes states, events, dead letters, wake-ups and its status, requeues commands, reads orders, and has a
+/// queue of its own for wake-ups.
 fn worker(topology: &Topology) -> User {
     let own = consume::ephemeral_prefix(&topology.wake());
     let publishes = [
@@ -55,6 +61,7 @@ fn worker(topology: &Topology) -> User {
         topology.steps(),
         topology.quarantine(),
         topology.wake(),
+        topology.control(),
     ];
     User {
         name: topology.user("worker"),
@@ -71,6 +78,16 @@ fn sender(topology: &Topology) -> User {
         configure: NOTHING.to_owned(),
         write: pattern(&[topology.commands()], &[]),
         read: NOTHING.to_owned(),
+    }
+}
+
+/// Gives orders: pauses and resumes, and reads which there are.
+fn operator(topology: &Topology) -> User {
+    User {
+        name: topology.user("operator"),
+        configure: NOTHING.to_owned(),
+        write: pattern(&[topology.control()], &[]),
+        read: pattern(&[topology.control()], &[]),
     }
 }
 

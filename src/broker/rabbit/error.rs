@@ -95,6 +95,20 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// The name of the exchange or queue.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::MissingExchange { name }
+            | Self::MissingQueue { name }
+            | Self::DifferentExchange { name, .. }
+            | Self::DifferentQueue { name, .. }
+            | Self::Forbidden { name, .. } => name,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -17,8 +17,8 @@ pub(super) struct Shared {
     /// The generation that works, if one does.
     link: RwLock<Option<Arc<Link>>>,
     pub(super) status: watch::Sender<Status>,
-    /// Whether the optional subscriptions of this generation consume, too.
-    complete: AtomicBool,
+    /// The name of each subscription, and whether the broker refuses it in this generation.
+    refused: Vec<(String, AtomicBool)>,
     /// The name of each subscription, and whether it is paused.
     pub(super) paused: Vec<(String, watch::Sender<bool>)>,
 }
@@ -36,6 +36,7 @@ pub(super) struct Link {
 impl Shared {
     /// Before the first attempt to connect.
     pub(super) fn new(subscriptions: &[Subscription]) -> Self {
+        let names = subscriptions.iter().map(|subscription| subscription.name().to_owned());
         let paused = subscriptions.iter().map(|subscription| {
             let is_paused = matches!(subscription, Subscription::Queue { paused: true, .. });
             (subscription.name().to_owned(), watch::Sender::new(is_paused))
@@ -43,7 +44,7 @@ impl Shared {
         Self {
             link: RwLock::default(),
             status: watch::Sender::new(Status::Connecting { failure: None }),
-            complete: AtomicBool::new(true),
+            refused: names.map(|name| (name, AtomicBool::new(false))).collect(),
             paused: paused.collect(),
         }
     }
@@ -61,12 +62,15 @@ impl Shared {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Relaxed)
+    pub(super) fn consumes(&self, name: &str) -> bool {
+        let mut refused = self.refused.iter();
+        !refused.any(|(refused, is_refused)| refused == name && is_refused.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_complete(&self, complete: bool) {
-        self.complete.store(complete, Ordering::Relaxed);
+    pub(super) fn set_refused(&self, name: &str, refused: bool) {
+        for (_, is_refused) in self.refused.iter().filter(|(known, _)| known == name) {
+            is_refused.store(refused, Ordering::Relaxed);
+        }
     }
 
     /// An attempt to connect failed. The same failure again and again is one line in the log.

@@ -32,6 +32,7 @@ mod publish;
 mod session;
 mod settings;
 mod status;
+mod stream;
 mod supervisor;
 mod tls;
 
@@ -110,7 +111,7 @@ pub fn connect(
 fn prefetch(subscriptions: &[Subscription]) -> usize {
     let each = subscriptions.iter().map(|subscription| match subscription {
         Subscription::Queue { prefetch, .. } => usize::from(*prefetch),
-        Subscription::Ephemeral { .. } => 0,
+        Subscription::Ephemeral { .. } | Subscription::Stream { .. } => 0,
     });
     each.sum()
 }
@@ -193,10 +194,10 @@ impl Rabbit {
         link.map_or_else(|| Lease::new(Duration::ZERO), |link| link.lease.clone())
     }
 
-    /// As [`super::Broker::is_complete`].
+    /// As [`super::Broker::consumes`].
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.shared.is_complete()
+    pub fn consumes(&self, name: &str) -> bool {
+        self.shared.consumes(name)
     }
 
     /// As [`super::Broker::close`].

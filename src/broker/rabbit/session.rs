@@ -19,7 +19,7 @@ use super::optional::Starting;
 use super::publish::Publisher;
 use super::settings::Settings;
 use super::status::Status;
-use super::{check, connection, declare};
+use super::{check, connection, declare, optional};
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerEvent, Subscription};
 use crate::lease::{Lease, Moment};
@@ -148,7 +148,11 @@ impl Session {
         let link = Arc::clone(&self.link);
         let generation = link.generation;
         let blocked = None;
-        config.shared.set_complete(self.refused.is_empty());
+        for subscription in &config.subscriptions {
+            let is_it = |(refused, _): &(Starting, Mailbox)| refused.subscription.name() == subscription.name();
+            let is_refused = self.refused.iter().any(is_it);
+            config.shared.set_refused(subscription.name(), is_refused);
+        }
         config.shared.set_link(Some(Arc::clone(&link)));
         config.shared.status.send_replace(Status::Up { generation, blocked });
         tracing::info!(address = self.address, generation, "connected to RabbitMQ");
@@ -218,10 +222,12 @@ impl Session {
 }
 
 async fn set_topology(config: &SessionConfig, connection: &Connection) -> Result<(), Error> {
+    let topology = &config.topology;
     if config.settings.declare {
-        declare::declare_on(connection, &config.topology).await
+        declare::declare_on(connection, topology, |name| !topology.is_optional(name)).await?;
+        optional::declare_missing(connection, (&config.addresses, &config.settings), topology).await
     } else {
-        check::ensure_there(connection, &config.topology).await
+        check::ensure_there(connection, topology).await
     }
 }
 

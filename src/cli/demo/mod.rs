@@ -108,7 +108,7 @@ pub(super) async fn run(args: Args) -> Ended {
     for _ in 0..args.workers.max(1) {
         let settings = worker::Settings::default();
         let finapi = client(&url)?;
-        let consumed = subscriptions(&topology, &settings, finapi.unproven().is_none());
+        let consumed = subscriptions(&topology, &settings);
         let (broker, broker_events) = connect("demo worker", consumed)?;
         let reporter = broker.clone();
         let worker = Worker::new(WorkerParts {
@@ -216,7 +216,9 @@ async fn wait_until_up(broker_events: &mut BrokerEvents) -> Result<(), String> {
     match timeout_at(Instant::now() + Duration::from_secs(10), broker_events.recv()).await {
         Ok(Some(BrokerEvent::Connected { .. })) => Ok(()),
         Ok(Some(BrokerEvent::Disconnected { reason, .. })) => Err(format!("could not connect to the broker: {reason}")),
-        Ok(Some(BrokerEvent::Delivery(_)) | None) | Err(_) => Err("could not connect to the broker".to_owned()),
+        Ok(Some(BrokerEvent::Delivery(_) | BrokerEvent::CaughtUp { .. }) | None) | Err(_) => {
+            Err("could not connect to the broker".to_owned())
+        }
     }
 }
 
@@ -278,7 +280,7 @@ async fn follow(mut rows: Vec<Row>, broker_events: &mut BrokerEvents) -> Result<
         };
         let delivery = match broker_event {
             Some(BrokerEvent::Delivery(delivery)) => delivery,
-            Some(BrokerEvent::Connected { .. }) => continue,
+            Some(BrokerEvent::Connected { .. } | BrokerEvent::CaughtUp { .. }) => continue,
             Some(BrokerEvent::Disconnected { reason, .. }) => return Err(format!("lost the broker: {reason}")),
             None => return Err("the connection to the broker has ended".to_owned()),
         };

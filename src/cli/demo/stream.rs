@@ -48,7 +48,7 @@ pub(super) async fn run(
             }
             broker_event = broker_events.recv() => match broker_event {
                 Some(BrokerEvent::Delivery(delivery)) => print(&delivery.message),
-                Some(BrokerEvent::Connected { .. }) => {}
+                Some(BrokerEvent::Connected { .. } | BrokerEvent::CaughtUp { .. }) => {}
                 Some(BrokerEvent::Disconnected { reason, .. }) => eprintln!("lost the broker: {reason}"),
                 None => return Err("the connection to the broker has ended".into()),
             },

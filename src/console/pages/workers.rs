@@ -59,6 +59,7 @@ fn troubles(worker: &Worker) -> Markup {
         ul.troubles {
             @if status.finapi_down { li { "finAPI counts as down: the circuit breaker is open" } }
             @if let Some(why) = &status.finapi_unproven { li { "It takes no commands, because finAPI's version is not proven: " (plain(why)) } }
+            @if status.orders_unknown { li { "Pauses are not known: it can't read orders" } }
             @if status.wake_ups_off { li { "Wake-ups are off: the broker refuses its ephemeral queue" } }
             @if status.stuck { li { "A queue has messages and delivers none" } }
         }

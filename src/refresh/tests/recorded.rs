@@ -38,8 +38,10 @@ fn describe(refresh: &Refresh) -> String {
         failures,
         doubts: _,
         refusals,
+        paused_for,
         times: _,
     } = refresh;
+    assert_eq!(*paused_for, Duration::ZERO, "no release wrote it");
     let command = RefreshConnection::from(&**command);
     format!(
         "{phase:?} since {phase_since} due {due_at}, {polls} polls, {failures} failures, {refusals} refusals, of {requested_at}; \

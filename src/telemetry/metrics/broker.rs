@@ -14,6 +14,7 @@ pub(super) struct Messages {
     redeliveries: Counter<u64>,
     deliveries: Counter<u64>,
     connection_losses: Counter<u64>,
+    orders: Counter<u64>,
     processes: Histogram<f64>,
     consumed: Counter<u64>,
     sent: Counter<u64>,
@@ -33,6 +34,11 @@ impl Messages {
                 "bankrefresh.broker.connection_losses",
                 "{connection}",
                 "Times the broker was lost",
+            ),
+            orders: make.counter(
+                "bankrefresh.orders",
+                "{order}",
+                "Orders that were read, by what they are; those that were skipped are unreadable",
             ),
             processes: make.seconds(
                 "messaging.process.duration",
@@ -54,6 +60,9 @@ impl Messages {
         for counter in [&it.redeliveries, &it.connection_losses] {
             counter.add(0, &[]);
         }
+        for order in ["pause", "resume", "unreadable"] {
+            it.orders.add(0, &[KeyValue::new("order", order)]);
+        }
         it
     }
 }
@@ -72,6 +81,11 @@ impl Metrics {
 
     pub(crate) fn connection_lost(&self) {
         self.messages.connection_losses.add(1, &[]);
+    }
+
+    /// An order was read, again after each connection.
+    pub(crate) fn order(&self, order: &'static str) {
+        self.messages.orders.add(1, &[KeyValue::new("order", order)]);
     }
 
     /// A message was taken from a destination.

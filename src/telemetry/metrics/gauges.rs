@@ -15,6 +15,8 @@ pub struct Gauges {
     finapi_down: Gauge<u64>,
     draining: Gauge<u64>,
     wake_ups_off: Gauge<u64>,
+    orders_unknown: Gauge<u64>,
+    paused: Gauge<u64>,
 }
 
 impl Default for Gauges {
@@ -52,6 +54,16 @@ impl Gauges {
                 "",
                 "1 while the broker has no ephemeral queue for the worker's wake-ups",
             ),
+            orders_unknown: make.gauge(
+                "bankrefresh.orders_unknown",
+                "",
+                "1 while the worker can't read orders, so that it may not know what is paused",
+            ),
+            paused: make.gauge(
+                "bankrefresh.paused",
+                "",
+                "Pauses in force, by what is paused: everything, lane, bank, user",
+            ),
         }
     }
 
@@ -80,6 +92,17 @@ impl Gauges {
 
     pub(crate) fn wake_ups_off(&self, is_off: bool) {
         self.wake_ups_off.record(u64::from(is_off), &[]);
+    }
+
+    pub(crate) fn orders_unknown(&self, are_unknown: bool) {
+        self.orders_unknown.record(u64::from(are_unknown), &[]);
+    }
+
+    /// How many targets of each kind are paused.
+    pub(crate) fn paused(&self, counts: [(&'static str, usize); 4]) {
+        for (what, count) in counts {
+            self.paused.record(count as u64, &[KeyValue::new("what", what)]);
+        }
     }
 }
 

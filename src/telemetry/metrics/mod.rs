@@ -181,6 +181,9 @@ mod tests {
         gauges.finapi_down(false);
         gauges.draining(false);
         gauges.wake_ups_off(false);
+        gauges.orders_unknown(false);
+        gauges.paused(["everything", "lane", "bank", "user"].map(|what| (what, 0)));
+        metrics.order("pause");
         finapi.queried("task", "ok", moment);
         finapi.odd_code("task");
         finapi.unreadable("task", "createdAt");

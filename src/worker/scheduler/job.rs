@@ -127,6 +127,8 @@ pub(super) struct Job {
     pub(super) failure: Option<Failure>,
     /// It waits for a host that is down.
     pub(super) is_blocked: bool,
+    /// It is paused.
+    pub(super) is_paused: bool,
 }
 
 impl Job {
@@ -138,14 +140,17 @@ impl Job {
             renewals: 0,
             failure: None,
             is_blocked: false,
+            is_paused: false,
         }
     }
 
     /// What is published before it ran keeps its count, because it may be what kills workers.
     pub(super) fn redeliveries_to_keep(&self) -> u32 {
-        match self.is_tried || self.receipt.is_quarantined() {
-            true => 0,
-            false => self.receipt.redeliveries(),
+        match (self.is_tried, self.receipt.is_quarantined()) {
+            // It has not been tried, so it is no safer than before.
+            (false, true) if self.is_paused => QUARANTINE_REDELIVERIES,
+            (true, _) | (_, true) => 0,
+            (false, false) => self.receipt.redeliveries(),
         }
     }
 

@@ -34,6 +34,7 @@ use super::settings::Settings;
 use crate::broker::Tag;
 use crate::id::{CommandId, RefreshId, UserId};
 use crate::refresh::failure::Failure;
+use crate::refresh::order::PauseWait;
 use crate::refresh::{Progress, Refresh};
 pub(super) use action::{Action, PublishEnd, Run, RunEnd, RunId};
 pub(super) use admission::Content;
@@ -135,10 +136,20 @@ impl Scheduler {
     }
 
     /// The run that is to start next. The caller holds a permit for it. `has_token` says whether a refresh can be queried for without
-    /// fetching a token first.
-    pub(super) fn next_run(&mut self, has_token: impl Fn(&Refresh) -> bool, now: Now) -> Option<Run> {
+    /// fetching a token first, `paused` how long it waits because it is paused.
+    pub(super) fn next_run(
+        &mut self,
+        has_token: impl Fn(&Refresh) -> bool,
+        paused: impl Fn(&Refresh) -> Option<PauseWait>,
+        now: Now,
+    ) -> Option<Run> {
         loop {
             let job = self.runnable.pop()?;
+            if let Some(wait) = paused(&job.refresh) {
+                self.runnable.uncap(job.refresh.command.user_id());
+                self.park_paused(job, wait, now);
+                continue;
+            }
             if let Some(until) = self.waits_until(&job, now) {
                 self.runnable.uncap(job.refresh.command.user_id());
                 self.hold(job, until, now);
@@ -318,6 +329,13 @@ impl Scheduler {
         let refresh_id = Some(job.refresh.command.refresh_id().clone());
         let redeliveries = job.redeliveries_to_keep();
         self.publish(job.receipt, refresh_id, Publication::Park(job.refresh, redeliveries));
+    }
+
+    /// Not held, because others need the room. Of the quarantine it goes back there when it comes again.
+    fn park_paused(&mut self, mut job: Job, wait: PauseWait, now: Now) {
+        job.refresh.pause(wait, now.time);
+        job.is_paused = true;
+        self.park(job);
     }
 
     /// A lane has no count of redeliveries, because any sender could write one. What has a count to keep is parked.

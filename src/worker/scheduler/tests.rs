@@ -311,7 +311,7 @@ impl World {
         let has_token = |refresh: &Refresh| refresh.command.user_id().as_str() < "user-3";
         while self.running.len() < PERMITS {
             let before = self.runnable();
-            let Some(run) = self.scheduler.next_run(has_token, self.now) else {
+            let Some(run) = self.scheduler.next_run(has_token, |_| None, self.now) else {
                 let may_run = |(_, _, user_id): &(Tag, _, UserId)| !self.is_capped(user_id);
                 assert!(!self.runnable().iter().any(may_run), "there is a permit");
                 if self.scheduler.runnable() > 0 {

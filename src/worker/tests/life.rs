@@ -217,9 +217,7 @@ async fn redeliveries_after(alone: &Alone, stop: impl Future<Output = ()> + Send
     let (router, _) = panicking();
     let (worker, broker_events) = alone.worker(router, Credentials::default(), Settings::default());
     worker.run(broker_events, stop).await.expect("it was stopped");
-    let (_next, mut broker_events) = alone
-        .server
-        .connect(subscriptions(&alone.topology, &Settings::default(), true));
+    let (_next, mut broker_events) = alone.server.connect(alone.consumed(&Settings::default()));
     let mut redeliveries = Vec::new();
     while let Ok(Some(broker_event)) = tokio::time::timeout(Duration::from_secs(5), broker_events.recv()).await {
         if let BrokerEvent::Delivery(delivery) = broker_event {

@@ -1,7 +1,6 @@
 //! Deliveries that came back from a worker that died.
 
 use super::*;
-use crate::broker::Subscription;
 use crate::worker::scheduler::QUARANTINE_WAIT;
 
 /// To the broker a parked message is a new one. One that kills every worker would do so for ever if it did not keep its count.
@@ -15,7 +14,7 @@ async fn what_came_back_and_is_parked_before_it_runs_keeps_its_count() {
         ..Settings::default()
     };
     for _ in 0..2 {
-        let (dying, broker_events) = alone.server.connect(subscriptions(&alone.topology, &settings, true));
+        let (dying, broker_events) = alone.server.connect(alone.consumed(&settings));
         assert_eq!(alone.server.depths()[&lane], (0, 1));
         dying.kill();
         drop(broker_events);

@@ -212,7 +212,7 @@ impl Platform {
             };
             let delivery = match broker_event.expect("the broker client lives") {
                 BrokerEvent::Delivery(delivery) => delivery,
-                BrokerEvent::Connected { .. } => continue,
+                BrokerEvent::Connected { .. } | BrokerEvent::CaughtUp { .. } => continue,
                 BrokerEvent::Disconnected { reason, .. } => {
                     self.lost.push(reason);
                     continue;
@@ -495,7 +495,9 @@ impl Reader {
                 .expect("a message in time")
             {
                 Some(BrokerEvent::Delivery(delivery)) => return delivery,
-                Some(BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. }) => {}
+                Some(
+                    BrokerEvent::Connected { .. } | BrokerEvent::Disconnected { .. } | BrokerEvent::CaughtUp { .. },
+                ) => {}
                 None => panic!("the broker client has ended"),
             }
         }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use bankrefresh::broker::memory::{PublishFault, What};
+use bankrefresh::proto::RefreshState;
 use bankrefresh::refresh::event::EventKind;
 use bankrefresh::sandbox::Endpoint as Part;
+use prost::Message as _;
 
 use super::data::is_late;
 use super::findings::Findings;
@@ -82,6 +84,8 @@ impl Figures {
             Act::RevokeToken(_) => "token revoked",
             Act::BatchUpdate(..) => "batch update",
             Act::SwitchVersion => "switched version",
+            Act::Pause(..) => "pause",
+            Act::Resume(_) => "resumed",
             _ => return,
         };
         self.count(name, 1);
@@ -89,6 +93,12 @@ impl Figures {
 
     fn count_seen(&mut self, ledger: &Ledger<'_>, what: &What) {
         let topology = &ledger.topology;
+        if let What::Taken { queue, message } = what
+            && queue.starts_with(&topology.delay())
+            && RefreshState::decode(message.body.clone()).is_ok_and(|state| state.paused_for.is_some())
+        {
+            self.count("parked refresh that was paused", 1);
+        }
         let name = match what {
             What::Taken { queue, .. } if *queue == topology.quarantine() => "delivery quarantined",
             What::Taken { queue, .. } if queue.starts_with(&topology.delay()) => "refresh parked",

@@ -49,6 +49,8 @@ impl Disconnection {
 pub(crate) struct Refresh<'a> {
     pub(crate) id: &'a str,
     pub(crate) command: &'a RefreshConnection,
+    /// The lane by which it came.
+    pub(crate) interactive: bool,
     /// When the broker first had it.
     pub(crate) since: Option<Instant>,
     /// The message it is sent as.
@@ -84,7 +86,9 @@ impl<'a> Ledger<'a> {
         for planned in &scenario.commands {
             if let Is::Valid(command) = &planned.is {
                 let message = planned.outgoing(&world::topology()).message;
-                refreshes.insert(planned.id.clone(), Refresh::new(&planned.id, command, message));
+                let mut refresh = Refresh::new(&planned.id, command, message);
+                refresh.interactive = planned.interactive;
+                refreshes.insert(planned.id.clone(), refresh);
             }
         }
         let mut ledger = Self {
@@ -109,6 +113,7 @@ impl<'a> Ledger<'a> {
     pub(crate) fn is_for_work(&self, queue: &str) -> bool {
         queue != self.topology.unrouted_events()
             && queue != self.topology.dead_letters()
+            && queue != self.topology.control()
             && !queue.starts_with("ephemeral.")
     }
 
@@ -257,6 +262,7 @@ impl<'a> Refresh<'a> {
         Self {
             id,
             command,
+            interactive: false,
             since: None,
             message,
             duplicates: 0,

@@ -11,6 +11,7 @@ mod limits;
 mod lives;
 mod lost;
 mod outcomes;
+mod paused;
 mod polls;
 mod secrets;
 mod starts;
@@ -82,6 +83,11 @@ const CHECKS: &[Check] = &[
         "starts",
         "who knows of a running task starts none",
         starts::who_knows_of_a_running_task_starts_none,
+    ),
+    check(
+        "paused",
+        "who knows of a pause starts nothing that is paused",
+        paused::nothing_paused_is_started,
     ),
     check(
         "polls",

@@ -14,7 +14,7 @@ use super::findings::Findings;
 use super::ledger::{Ledger, Refresh};
 use super::strange;
 use crate::commands::Is;
-use crate::scenario::Scenario;
+use crate::scenario::{Act, Scenario};
 
 /// What was published as the outcome of a command: a failure, or the last part of a success.
 #[derive(Default)]
@@ -29,6 +29,8 @@ pub(super) const DEAD_AS_PLANNED: &str = "dead letter: a message that was planne
 
 /// Polls, waits for room and retries take no longer than this.
 const WHILE: Duration = Duration::from_secs(300);
+/// The longest wait of what was paused, after that is resumed.
+const PAUSED: Duration = Duration::from_secs(330);
 /// A command takes about as many calls.
 const CALLS_EACH: usize = 20;
 /// The longest time that an update takes in a scenario, without its web form.
@@ -202,9 +204,11 @@ pub(crate) fn outcomes_come_in_time(ledger: &Ledger<'_>, violated: &mut Findings
 /// Few calls at once to a slow finAPI are a bottleneck: where all workers together have one or two, and each call takes a second and a
 /// half, 25 commands take ten minutes whatever the worker does.
 fn allowed(scenario: &Scenario) -> Duration {
+    let is_paused = scenario.plan.iter().any(|(_, act)| matches!(act, Act::Pause(..)));
+    let paused = if is_paused { PAUSED } else { Duration::ZERO };
     let at_once = scenario.workers * scenario.calls_max;
     let calls = scenario.commands.len() * CALLS_EACH / at_once.max(1);
-    WHILE + scenario.finapi_latency * u32::try_from(calls).unwrap_or(u32::MAX)
+    WHILE + paused + scenario.finapi_latency * u32::try_from(calls).unwrap_or(u32::MAX)
 }
 
 /// Until when updates of its connection had kept a refresh, before it ended.

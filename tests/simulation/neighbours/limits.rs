@@ -25,9 +25,9 @@ impl Limits {
     fn of(scenario: &Scenario) -> Self {
         let prefetch = |subscription: &Subscription| match subscription {
             Subscription::Queue { prefetch, .. } => usize::from(*prefetch),
-            Subscription::Ephemeral { .. } => 0,
+            Subscription::Ephemeral { .. } | Subscription::Stream { .. } => 0,
         };
-        let consumed = subscriptions(&world::topology(), &scenario.settings, true);
+        let consumed = subscriptions(&world::topology(), &scenario.settings);
         let messages = consumed.iter().map(prefetch).sum();
         Self {
             calls: scenario.calls_max,

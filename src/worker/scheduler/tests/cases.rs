@@ -30,7 +30,7 @@ fn a_run_that_ends_after_its_connection_makes_room_for_the_backlog() {
         };
         let receipt = Receipt::new(tag, origin, 0, world.now);
         world.scheduler.on_delivery(receipt, content, world.now);
-        world.scheduler.next_run(|_| true, world.now)
+        world.scheduler.next_run(|_| true, |_| None, world.now)
     };
     let run = begin(1, Origin::Interactive, 1).expect("a run");
     assert!(begin(2, Origin::Background, 2).is_none());
@@ -74,7 +74,7 @@ fn what_came_back_twice_waits_for_the_quarantine_no_longer_than_it_may_be_held()
             world.scheduler.on_delivery(receipt, content, world.now);
         }
         world.scheduler.on_due(world.now);
-        if world.scheduler.next_run(|_| true, world.now).is_some() {
+        if world.scheduler.next_run(|_| true, |_| None, world.now).is_some() {
             ran_at = Some(second);
             break;
         }

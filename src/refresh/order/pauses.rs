@@ -1,0 +1,107 @@
+//! The pauses that there are and were.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Pause, Target};
+use crate::id::BankId;
+use crate::refresh::Refresh;
+
+/// The most targets that are paused at a time.
+pub(super) const PAUSES_MAX: usize = 1_000;
+
+/// How many pauses that are over are remembered, for the age of those that they kept waiting.
+const OVER_MAX: usize = 10_000;
+
+/// Pauses in force by target, and those that are over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pauses {
+    current: BTreeMap<Target, Pause>,
+    over: VecDeque<Over>,
+}
+
+/// A pause that is over.
+#[derive(Clone, Debug)]
+struct Over {
+    target: Target,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Pauses {
+    /// Whether there is room for it.
+    pub(super) fn pause(&mut self, pause: Pause) -> bool {
+        self.end(&pause.target, pause.since);
+        let fits = self.current.len() < PAUSES_MAX;
+        if fits {
+            self.current.insert(pause.target.clone(), pause);
+        }
+        fits
+    }
+
+    /// Ends the pause of a target.
+    pub(super) fn end(&mut self, target: &Target, at: Timestamp) {
+        if let Some(pause) = self.current.remove(target) {
+            let to = pause.ends_at().min(at);
+            self.over.push_back(Over {
+                from: pause.since,
+                target: pause.target,
+                to,
+            });
+            if self.over.len() > OVER_MAX {
+                self.over.pop_front();
+            }
+        }
+    }
+
+    /// Ends what is over by itself.
+    pub(super) fn end_overdue(&mut self, now: Timestamp) {
+        let overdue = self.current.values().filter(|pause| pause.ends_at() <= now);
+        let overdue: Vec<Target> = overdue.map(|pause| pause.target.clone()).collect();
+        for target in overdue {
+            self.end(&target, now);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_empty() && self.over.is_empty()
+    }
+
+    pub(super) fn in_force(&self, now: Timestamp) -> impl Iterator<Item = &Pause> {
+        let is_in_force = move |pause: &&Pause| now < pause.ends_at();
+        self.current.values().filter(is_in_force)
+    }
+
+    /// When the next of them is over.
+    pub(super) fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.in_force(now).map(Pause::ends_at).min()
+    }
+
+    /// How long pauses kept a refresh waiting, from one moment to another; two at once count once.
+    pub(super) fn kept_waiting(
+        &self,
+        refresh: &Refresh,
+        bank: Option<BankId>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Duration {
+        let over = self.over.iter().map(|over| (&over.target, over.from, over.to));
+        let current = self.current.values();
+        let current = current.map(|pause| (&pause.target, pause.since, pause.ends_at()));
+        let all = over.chain(current).filter(|(target, ..)| target.matches(refresh, bank));
+        let mut times: Vec<_> = all.map(|(_, begin, end)| (begin.max(from), end.min(to))).collect();
+        times.sort_unstable();
+        let mut sum = Duration::ZERO;
+        let mut counted = from;
+        for (begin, end) in times {
+            let begin = begin.max(counted);
+            if begin < end {
+                sum += Duration::try_from(end.duration_since(begin)).unwrap_or_default();
+                counted = end;
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,261 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::proto::{PauseRefreshes, PauseTarget, RefreshConnection, ResumeRefreshes, from_timestamp, pause_target};
+use crate::refresh::{Asked, Command, Envelope, Policy};
+
+const MINUTE: i64 = 60;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_772_438_400 + seconds).expect("a time")
+}
+
+fn refresh(user: &str, interactive: bool) -> Refresh {
+    let command = RefreshConnection {
+        command_id: uuid::Uuid::nil().to_string(),
+        user_id: user.into(),
+        bank_connection_id: 7,
+        ..RefreshConnection::default()
+    };
+    let envelope = Envelope {
+        interactive,
+        ..Envelope::default()
+    };
+    Refresh::new(Command::parse(command).expect("a command"), at(0), envelope, at(0))
+}
+
+fn pause(target: Target, since: i64, until: Option<i64>) -> Order {
+    Order::Pause(Pause {
+        target,
+        since: at(since),
+        until: until.map(at),
+        by: "anna@desk".into(),
+        reason: String::new(),
+    })
+}
+
+fn orders(all: impl IntoIterator<Item = Order>) -> Orders {
+    let mut orders = Orders::default();
+    for order in all {
+        assert!(orders.follow(order));
+    }
+    orders
+}
+
+fn user(id: &str) -> Target {
+    Target::User(id.parse().expect("a user"))
+}
+
+#[test]
+fn a_pause_stops_what_it_names_and_nothing_else() {
+    let targets = [
+        Target::Everything,
+        Target::Lane { interactive: false },
+        Target::Bank(5.into()),
+        user("anna"),
+    ];
+    let stopped = |target: &Target, refresh: &Refresh, bank: Option<i64>| {
+        let orders = orders([pause(target.clone(), 0, None)]);
+        orders.stop(refresh, bank.map(Into::into), at(1), 0.0).is_some()
+    };
+    let of = |refresh: &Refresh, bank| targets.each_ref().map(|target| stopped(target, refresh, bank));
+    assert_eq!(of(&refresh("anna", false), Some(5)), [true, true, true, true]);
+    assert_eq!(of(&refresh("bob", true), Some(6)), [true, false, false, false]);
+    assert_eq!(of(&refresh("bob", false), None), [true, true, false, false]);
+    let lanes = |target: &Target| {
+        let orders = orders([pause(target.clone(), 0, None)]);
+        [true, false].map(|interactive| orders.stop_lane(interactive, at(1)))
+    };
+    assert_eq!(
+        targets.each_ref().map(lanes),
+        [[true, true], [false, true], [false, false], [false, false]]
+    );
+}
+
+#[test]
+fn a_pause_ends_when_it_is_resumed_or_by_itself_and_the_newest_order_counts() {
+    let is_stopped = |all: Vec<Order>, now: i64| {
+        let orders = orders(all);
+        orders.stop(&refresh("anna", true), None, at(now), 0.0).is_some()
+    };
+    let resume = |at_second| Order::Resume {
+        target: Target::Everything,
+        at: at(at_second),
+    };
+    let everything = |since, until| pause(Target::Everything, since, until);
+    assert!(!is_stopped(vec![everything(0, None), resume(10)], 11));
+    assert!(is_stopped(
+        vec![everything(0, None), resume(10), everything(20, None)],
+        21
+    ));
+    assert!(is_stopped(vec![everything(0, Some(10))], 9));
+    assert!(!is_stopped(vec![everything(0, Some(10))], 10));
+    // A shorter pause takes the place of a longer one.
+    assert!(!is_stopped(vec![everything(0, None), everything(5, Some(10))], 10));
+    // The pause of a user is another one.
+    assert!(is_stopped(vec![pause(user("anna"), 0, None), resume(10)], 11));
+    let month = i64::try_from(PAUSE_MAX.as_secs()).expect("seconds");
+    assert!(is_stopped(vec![everything(0, None)], month - 1) && !is_stopped(vec![everything(0, None)], month));
+}
+
+#[test]
+fn paused_time_is_counted_once_and_makes_nobody_older() {
+    let refresh = refresh("anna", true);
+    let orders = orders([
+        pause(Target::Everything, -100, None),
+        pause(user("anna"), 10, Some(30)),
+        Order::Resume {
+            target: Target::Everything,
+            at: at(20),
+        },
+        pause(user("bob"), 0, None),
+        pause(Target::Bank(5.into()), 50, Some(60)),
+    ]);
+    let paused_for = |bank: Option<i64>, now| orders.paused_for(&refresh, bank.map(Into::into), at(now)).as_secs();
+    assert_eq!(
+        [paused_for(None, 15), paused_for(None, 25), paused_for(None, 100)],
+        [15, 25, 30]
+    );
+    assert_eq!([paused_for(Some(5), 55), paused_for(Some(5), 100)], [35, 40]);
+
+    let policy = Policy::default();
+    let mut late = refresh;
+    let deadline = at(i64::try_from(policy.limits.refresh.as_secs()).expect("seconds"));
+    assert!(late.failed(deadline, &policy).is_some());
+    late.was_paused(Duration::from_secs(40));
+    assert!(late.failed(deadline, &policy).is_none());
+    assert!(
+        late.failed(crate::refresh::later(deadline, Duration::from_secs(40)), &policy)
+            .is_some()
+    );
+}
+
+#[test]
+fn what_is_paused_waits_longer_and_longer_but_not_beyond_the_pause() {
+    let waits = |now: i64, until| {
+        let orders = orders([pause(Target::Everything, 0, until)]);
+        let wait = orders
+            .stop(&refresh("anna", true), None, at(now), 0.0)
+            .expect("it is paused");
+        wait.wait.as_secs()
+    };
+    assert_eq!(
+        [waits(0, None), waits(MINUTE, None), waits(60 * MINUTE, None)],
+        [5, 15, 300]
+    );
+    assert_eq!(waits(60 * MINUTE, Some(60 * MINUTE + 7)), 7);
+}
+
+#[test]
+fn what_may_have_a_task_is_not_paused() {
+    let mut refresh = refresh("anna", true);
+    assert!(!refresh.may_have_begun());
+    refresh.may_have_started(at(1), at(2));
+    assert!(refresh.may_have_begun());
+    assert_eq!(
+        match refresh.phase {
+            Phase::Locating { asked, .. } => asked,
+            _ => None,
+        },
+        Some(Asked {
+            first: at(1),
+            last: at(2)
+        })
+    );
+}
+
+#[test]
+fn a_refresh_that_waits_for_a_pause_looks_for_its_task_again_and_does_not_count_the_wait() {
+    let mut refresh = refresh("anna", true);
+    refresh.phase = Phase::Locating {
+        lookup: Lookup::Start,
+        locked: false,
+        asked: None,
+    };
+    let (paused_for, wait) = (Duration::from_secs(100), Duration::from_secs(25));
+    refresh.pause(PauseWait { paused_for, wait }, at(100));
+    assert_eq!((refresh.due_at, refresh.paused_for), (at(125), paused_for + wait));
+    assert!(matches!(
+        refresh.phase,
+        Phase::Locating {
+            lookup: Lookup::Find,
+            ..
+        }
+    ));
+    refresh.ask_for_bank();
+    assert_eq!(refresh.query(), crate::refresh::query::Query::Connection);
+}
+
+#[test]
+fn an_order_has_the_form_that_the_contract_says() {
+    let now = at(0);
+    let good = PauseRefreshes {
+        target: Some(Target::Everything.into()),
+        paused_at: Some(from_timestamp(now)),
+        until: Some(from_timestamp(at(60))),
+        by: "anna@desk".into(),
+        reason: "the bank is out of order".into(),
+    };
+    let parsed = |change: fn(&mut PauseRefreshes)| {
+        let mut order = good.clone();
+        change(&mut order);
+        Order::pause(order, now).map(|_| ()).map_err(|invalid| invalid.field)
+    };
+    fn target(target: pause_target::Target) -> Option<PauseTarget> {
+        Some(PauseTarget { target: Some(target) })
+    }
+    assert_eq!(parsed(|_| {}), Ok(()));
+    assert_eq!(parsed(|it| it.target = target(pause_target::Target::BankId(5))), Ok(()));
+    assert_eq!(parsed(|it| it.until = None), Ok(()));
+    for wrong in [
+        (|it| it.target = None) as fn(&mut PauseRefreshes),
+        |it| it.target = target(pause_target::Target::Everything(false)),
+        |it| it.target = target(pause_target::Target::Lane(0)),
+        |it| it.target = target(pause_target::Target::Lane(99)),
+        |it| it.target = target(pause_target::Target::BankId(0)),
+        |it| it.target = target(pause_target::Target::UserId(String::new())),
+        |it| it.target = target(pause_target::Target::UserId("x".repeat(37))),
+    ] {
+        assert_eq!(parsed(wrong), Err("target"));
+    }
+    assert_eq!(parsed(|it| it.paused_at = None), Err("paused_at"));
+    assert_eq!(
+        parsed(|it| it.paused_at = Some(from_timestamp(at(49 * 3600)))),
+        Err("paused_at")
+    );
+    assert_eq!(parsed(|it| it.until = it.paused_at), Err("until"));
+    assert_eq!(
+        parsed(|it| it.until = Some(from_timestamp(at(31 * 24 * 3600)))),
+        Err("until")
+    );
+    assert_eq!(parsed(|it| it.by.clear()), Err("by"));
+    assert_eq!(parsed(|it| it.by = "\u{1b}[2J".into()), Err("by"));
+    assert_eq!(parsed(|it| it.by = "x".repeat(101)), Err("by"));
+    assert_eq!(parsed(|it| it.reason = "x".repeat(201)), Err("reason"));
+    let resume = ResumeRefreshes {
+        target: good.target.clone(),
+        resumed_at: None,
+        by: good.by.clone(),
+    };
+    assert_eq!(
+        Order::resume(resume, now).map_err(|invalid| invalid.field),
+        Err("resumed_at")
+    );
+}
+
+#[test]
+fn there_is_an_end_to_pauses_at_a_time() {
+    let mut orders = Orders::default();
+    for id in 0..pauses::PAUSES_MAX {
+        assert!(orders.follow(pause(user(&id.to_string()), 0, None)));
+    }
+    assert!(!orders.follow(pause(user("one more"), 0, None)));
+    assert!(
+        orders.follow(pause(user("1"), 5, None)),
+        "it takes the place of another one"
+    );
+    orders.on_time(at(40 * 24 * 3600));
+    assert!(orders.follow(pause(user("one more"), 40 * 24 * 3600, None)));
+}
