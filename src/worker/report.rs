@@ -58,14 +58,20 @@ pub async fn report(worker: Handle, broker: Broker, topology: Topology) {
         let Some(status) = worker.status().await else { continue };
         report.status = status;
         report.queues = depths(&broker, &topology).await;
-        wait = match broker.publish(vec![message(&topology, &report)]).await {
-            // Nobody looks on.
-            Ok(()) | Err(PublishError::Unroutable { .. }) => REPORT_INTERVAL,
-            Err(error) => {
-                tracing::warn!(%error, "could not publish this worker's status to {:?}", topology.status());
-                REFUSED_WAIT_MAX.min(wait * 2)
-            }
-        };
+        let published = broker.publish(vec![message(&topology, &report)]).await;
+        wait = next_wait(wait, &published);
+        if let (true, Err(error)) = (wait > REPORT_INTERVAL, published) {
+            tracing::warn!(%error, "could not publish this worker's status to {:?}", topology.status());
+        }
+    }
+}
+
+/// How long to wait after a wait and what came of it.
+fn next_wait(wait: Duration, published: &Result<(), PublishError>) -> Duration {
+    match published {
+        // Nobody looks on.
+        Ok(()) | Err(PublishError::Unroutable { .. }) => REPORT_INTERVAL,
+        Err(_) => REFUSED_WAIT_MAX.min(wait * 2),
     }
 }
 
@@ -87,19 +93,47 @@ fn message(topology: &Topology, report: &Report) -> Outgoing {
 
 async fn depths(broker: &Broker, topology: &Topology) -> BTreeMap<Cow<'static, str>, u32> {
     let queues = [
-        ("commands.interactive", topology.interactive()),
-        ("commands.background", topology.background()),
-        ("steps", topology.steps()),
-        ("quarantine", topology.quarantine()),
-        ("dead-letters", topology.dead_letters()),
-        ("events.unrouted", topology.unrouted_events()),
+        ("commands.interactive", vec![topology.interactive()]),
+        ("commands.background", vec![topology.background()]),
+        ("quarantine", vec![topology.quarantine()]),
+        ("dead-letters", vec![topology.dead_letters()]),
+        ("delay", DELAYS.map(|(delay, _)| topology.delay_queue(delay)).into()),
     ];
-    let delays = DELAYS.map(|(delay, _)| ("delay", topology.delay_queue(delay)));
     let mut depths = BTreeMap::new();
-    for (name, queue) in queues.into_iter().chain(delays) {
-        if let Some(depth) = broker.ready(&queue).await {
-            *depths.entry(name.into()).or_default() += depth;
+    for (name, queues) in queues {
+        if let Some(depth) = depth(broker, &queues).await {
+            depths.insert(name.into(), depth);
         }
     }
     depths
+}
+
+/// Of some queues together; none where that of one is not known.
+async fn depth(broker: &Broker, queues: &[String]) -> Option<u32> {
+    let mut sum = 0;
+    for queue in queues {
+        sum += broker.ready(queue).await?;
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_after_failures_and_are_short_again_after_a_success() {
+        let mut wait = REPORT_INTERVAL;
+        let waits = [(); 9].map(|()| {
+            wait = next_wait(wait, &Err(PublishError::Down));
+            wait.as_secs()
+        });
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
+        assert_eq!(next_wait(wait, &Ok(())), REPORT_INTERVAL);
+        let nobody = Err(PublishError::Unroutable {
+            exchange: String::new(),
+            routing_key: String::new(),
+        });
+        assert_eq!(next_wait(wait, &nobody), REPORT_INTERVAL, "nobody looks on");
+    }
 }
