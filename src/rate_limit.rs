@@ -39,6 +39,13 @@ impl RateLimiter {
         }
     }
 
+    /// Whether one more would be admitted now. It takes nothing.
+    #[must_use]
+    pub fn would_admit(&self) -> bool {
+        let paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *paid_at <= Instant::now() + self.credit
+    }
+
     /// Whether one more is admitted now. One that is not takes nothing from the others.
     #[must_use]
     pub fn try_admit(&self) -> bool {
@@ -105,7 +112,9 @@ mod tests {
     async fn what_is_refused_takes_nothing_from_the_others() {
         let limiter = RateLimiter::bursting(3);
         let admitted = |count: usize| (0..count).filter(|_| limiter.try_admit()).count();
+        assert!(limiter.would_admit() && limiter.would_admit());
         assert_eq!(admitted(100), 3);
+        assert!(!limiter.would_admit());
         advance(Duration::from_millis(334)).await;
         assert_eq!(admitted(100), 1);
         advance(Duration::from_secs(60)).await;

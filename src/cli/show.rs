@@ -1,18 +1,10 @@
-//! Events as people and programs read them.
-
-use std::sync::LazyLock;
+//! Events as people read them.
 
 use anstyle::{AnsiColor, Style};
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde_json::Value;
 
 use crate::broker::Message;
 use crate::plain::plain;
 use crate::refresh::event::{Event, EventKind};
-
-/// Every message of the protocol. Decoding it takes far longer than decoding a message.
-static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =
-    LazyLock::new(|| DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice()));
 
 /// An event as it came, if it is one.
 pub(super) fn event(message: &Message) -> Option<Event> {
@@ -45,20 +37,6 @@ pub(super) fn style(event: &Event) -> Style {
         EventKind::UserActionRequired(_) => AnsiColor::Yellow.on_default(),
         EventKind::RefreshFailed(_) => AnsiColor::Red.on_default(),
     }
-}
-
-/// A protobuf message in its canonical JSON, with the names of the .proto files.
-pub(super) fn json(message_name: &str, body: &[u8]) -> Result<Value, Box<dyn std::error::Error>> {
-    let descriptor = DESCRIPTORS
-        .as_ref()
-        .map_err(ToString::to_string)?
-        .get_message_by_name(message_name)
-        .ok_or_else(|| format!("{message_name:?} is no message of this release"))?;
-    let message = DynamicMessage::decode(descriptor, body)?;
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .stringify_64_bit_integers(false);
-    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{Ended, show};
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerEvent, Delivery, Message, Subscription, rabbit};
 use crate::config::Config;
+use crate::message::json;
 use crate::plain::{plain, plain_json};
 
 #[derive(Debug, Parser)]
@@ -68,7 +69,7 @@ fn print(message: &Message, format: Format) -> Result<(), Box<dyn std::error::Er
     match (format, show::event(message)) {
         (Format::Text, Some(event)) => anstream::println!("{}", show::line(&event)),
         (Format::Json, Some(_)) => {
-            let event = serde_json::json!({"type": kind, "event": show::json(kind, &message.body)?});
+            let event = serde_json::json!({"type": kind, "event": json(kind, &message.body)?});
             println!("{}", plain_json(&event.to_string()));
         }
         (_, None) => eprintln!("skipped a message of type {kind:?}, which this release does not know as an event"),

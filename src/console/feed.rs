@@ -31,28 +31,18 @@ pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, to
 }
 
 fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestamp) {
-    if delivery.queue == topology.status() {
+    let taken = if delivery.queue == topology.status() {
         let report = report(delivery);
-        shared
-            .metrics
-            .taken(if report.is_some() { "report" } else { "unreadable" });
-        shared.change(|memory| match report {
-            Some(report) => memory.reported(report, now),
-            None => memory.unreadable += 1,
-        });
-        return;
-    }
-    let seen = match delivery.flaw {
-        None => event::read(&delivery.message),
-        Some(_) => None,
+        shared.change(|memory| memory.reported(report, now))
+    } else {
+        // Of what has a flaw, the body may be left out.
+        let seen = match delivery.flaw {
+            None => event::read(&delivery.message),
+            Some(_) => None,
+        };
+        shared.change(|memory| memory.seen(seen, now))
     };
-    shared
-        .metrics
-        .taken(if seen.is_some() { "event" } else { "unreadable" });
-    shared.change(|memory| match seen {
-        Some(seen) => memory.seen(seen, now),
-        None => memory.unreadable += 1,
-    });
+    shared.metrics.taken(taken);
 }
 
 fn report(delivery: &Delivery) -> Option<Report> {
@@ -71,9 +61,9 @@ mod tests {
     use crate::console::Settings;
 
     #[test]
-    fn what_is_no_report_is_counted() {
+    fn what_cannot_be_read_is_counted() {
         let (shared, topology) = (Shared::new(&Settings::default()), Topology::new("bankrefresh"));
-        let delivery = Delivery {
+        let mut delivery = Delivery {
             tag: Tag {
                 generation: 1,
                 subscription: 1,
@@ -85,6 +75,41 @@ mod tests {
             message: Message::default(),
         };
         take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
-        assert_eq!(shared.memory().unreadable, 1);
+        let counted = || {
+            let memory = shared.memory();
+            (memory.unreadable_events, memory.unreadable_reports)
+        };
+        assert_eq!(counted(), (0, 1));
+        delivery.queue = topology.events();
+        take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
+        assert_eq!(counted(), (1, 1), "no type");
+        delivery.message.properties.kind = Some("bankrefresh.v1.RefreshFailed".to_owned());
+        let failed = crate::proto::RefreshFailed {
+            refresh: Some(crate::proto::RefreshContext::default()),
+            ..Default::default()
+        };
+        delivery.message.body = prost::Message::encode_to_vec(&failed).into();
+        take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
+        assert_eq!(counted(), (2, 1), "of no command");
+        // As the broker client brings what it could not read all of.
+        let context = crate::proto::RefreshContext {
+            command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
+            ..Default::default()
+        };
+        let failed = crate::proto::RefreshFailed {
+            refresh: Some(context),
+            ..failed
+        };
+        delivery.message.body = prost::Message::encode_to_vec(&failed).into();
+        delivery.flaw = Some("a header is not UTF-8".to_owned());
+        take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
+        assert_eq!(counted(), (3, 1));
+        delivery.flaw = None;
+        take(&shared, &delivery, &topology, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            (counted(), shared.memory().refreshes.count()),
+            ((3, 1), 1),
+            "it is fine"
+        );
     }
 }

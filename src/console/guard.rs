@@ -1,30 +1,42 @@
 //! Who may see the console, and what a browser may do with its pages.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use super::Settings;
 use crate::http_server::Peer;
+use crate::rate_limit::RateLimiter;
+use crate::setting::HttpUrl;
 
 /// Nothing but the console's own files; no script, style or image within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
+/// How many wrong passwords an address may send a second. Then no password from there is looked at.
+const WRONG_PER_SECOND: u32 = 5;
+
+/// Of how many addresses wrong passwords are counted at once. With more of them, counting begins again.
+const ADDRESSES_MAX: usize = 1024;
+
 /// Lets visitors in.
 #[derive(Debug)]
 pub(super) struct Guard {
     settings: Settings,
+    wrong: Wrong,
     /// What a form of ours has and one of another site can't know.
     form_token: String,
 }
@@ -32,7 +44,11 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn new(settings: Settings) -> Self {
         let form_token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        Self { settings, form_token }
+        Self {
+            settings,
+            wrong: Wrong::default(),
+            form_token,
+        }
     }
 
     pub(super) fn form_token(&self) -> &str {
@@ -62,12 +78,51 @@ impl Guard {
             }
         }
         match password {
-            Some(password) if is_password(headers, password.expose()) => Ok(()),
-            Some(_) => Err(StatusCode::UNAUTHORIZED),
+            Some(password) => self.is_right(peer, headers, password.expose()),
             // A name that leads to loopback is a trick of another site's.
             None if is_loopback(headers) => Ok(()),
             None => Err(StatusCode::MISDIRECTED_REQUEST),
         }
+    }
+
+    fn is_right(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &str) -> Result<(), StatusCode> {
+        let Some(given) = given(headers) else {
+            return Err(StatusCode::UNAUTHORIZED);
+        };
+        let peer = peer.map(|peer| peer.to_canonical());
+        // Before it is looked at, or whoever guesses would only have to leave as soon as an answer takes long.
+        if !self.wrong.may_try(peer) {
+            return Err(StatusCode::TOO_MANY_REQUESTS);
+        }
+        if given.ct_eq(password.as_bytes()).into() {
+            return Ok(());
+        }
+        self.wrong.count(peer);
+        Err(StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// The wrong passwords of each address.
+#[derive(Debug, Default)]
+struct Wrong(Mutex<BTreeMap<Option<IpAddr>, RateLimiter>>);
+
+impl Wrong {
+    /// Whether an address may try another one.
+    fn may_try(&self, peer: Option<IpAddr>) -> bool {
+        let limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.get(&peer).is_none_or(RateLimiter::would_admit)
+    }
+
+    fn count(&self, peer: Option<IpAddr>) {
+        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if limiters.len() >= ADDRESSES_MAX && !limiters.contains_key(&peer) {
+            limiters.clear();
+        }
+        let limiter = limiters
+            .entry(peer)
+            .or_insert_with(|| RateLimiter::bursting(WRONG_PER_SECOND));
+        // It may be used up: then the next one is not looked at.
+        let _ = limiter.try_admit();
     }
 }
 
@@ -97,6 +152,9 @@ fn refusal(status: StatusCode) -> Response {
         StatusCode::FORBIDDEN => {
             "The console is reached through its proxy only (console.trusted_proxies, console.user_header).\n"
         }
+        StatusCode::TOO_MANY_REQUESTS => {
+            "Too many wrong passwords came from this address. Try again in some seconds.\n"
+        }
         _ => "Without a password the console answers to localhost and loopback addresses only.\n",
     };
     let mut response = (status, why).into_response();
@@ -104,49 +162,28 @@ fn refusal(status: StatusCode) -> Response {
         let basic = HeaderValue::from_static("Basic realm=\"bankrefresh console\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, basic);
     }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    }
     response
 }
 
-fn is_password(headers: &HeaderMap, password: &str) -> bool {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let encoded = value.and_then(|value| value.strip_prefix("Basic "));
-    let decoded = encoded.and_then(|encoded| decode(encoded.trim()));
+/// The password that a visitor sent; none where none was sent.
+fn given(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let decoded = BASE64_STANDARD.decode(value.strip_prefix("Basic ")?.trim()).ok()?;
     // The name may be any; it has no colon.
-    let given = decoded
-        .as_deref()
-        .and_then(|text| text.splitn(2, |byte| *byte == b':').nth(1));
-    given.is_some_and(|given| given.ct_eq(password.as_bytes()).into())
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[colon + 1..].to_vec())
 }
 
-/// Base64, as browsers write it.
-fn decode(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(text.len()), 0u32, 0u32);
-    for digit in text.trim_end_matches('=').bytes() {
-        let value = DIGITS.iter().position(|known| *known == digit)?;
-        held = (held << 6) | u32::try_from(value).ok()?;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
-}
-
+/// Whether the browser calls the console by a name of this machine's.
 fn is_loopback(headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let url = url::Url::parse(&format!("http://{host}/"));
-    match url.ok().as_ref().and_then(url::Url::host) {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let url = host.and_then(|host| format!("http://{host}/").parse::<HttpUrl>().ok());
+    url.is_some_and(|url| url.is_loopback())
 }
 
 #[cfg(test)]
@@ -202,6 +239,40 @@ mod tests {
             guard.admits(None, &headers(&[("host", "localhost")])),
             Err(StatusCode::UNAUTHORIZED)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_passwords_are_limited_for_each_address() {
+        let guard = Guard::new(Settings {
+            password: Some("a-password-of-ours".parse().expect("a secret")),
+            ..Settings::default()
+        });
+        // Of anna, the right one and a wrong one.
+        let [right, wrong] = [
+            "YW5uYTphLXBhc3N3b3JkLW9mLW91cnM=",
+            "YW5uYTphLXBhc3N3b3JkLW9mLXRoZWlycw==",
+        ];
+        let [right, wrong] = [right, wrong].map(|text| headers(&[("authorization", &format!("Basic {text}"))]));
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| Some(text.parse().expect("an address")));
+        for _ in 0..100 {
+            assert_eq!(guard.admits(one, &right), Ok(()), "a right one is not counted");
+            assert_eq!(guard.admits(one, &HeaderMap::new()), Err(StatusCode::UNAUTHORIZED));
+        }
+        let refused = (0..100).filter(|_| guard.admits(one, &wrong) == Err(StatusCode::UNAUTHORIZED));
+        assert_eq!(refused.count(), WRONG_PER_SECOND as usize);
+        assert_eq!(guard.admits(one, &right), Err(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(guard.admits(other, &right), Ok(()), "another address");
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(guard.admits(one, &right), Ok(()));
+    }
+
+    #[test]
+    fn addresses_without_end_take_no_memory() {
+        let wrong = Wrong::default();
+        for number in 0..10_000u32 {
+            wrong.count(Some(IpAddr::from(number.to_be_bytes())));
+        }
+        assert!(wrong.0.lock().expect("the addresses").len() <= ADDRESSES_MAX);
     }
 
     #[test]

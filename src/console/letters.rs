@@ -1,20 +1,29 @@
-//! Goes through the dead letters for a visitor, by the rules of `bankrefresh dead-letters`: what is replayed is confirmed first and acknowledged
-//! then, and what is not meant goes back.
+//! Goes through the dead letters for a visitor, by the rules of `bankrefresh dead-letters`, and remembers what became of each action.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::time::timeout;
+use uuid::Uuid;
 
-use crate::broker::rabbit::{self, DeadLetter, DeadLetters};
+use crate::broker::rabbit;
 use crate::broker::topology::Topology;
-use crate::dead_letters::{Row, refresh_of, replayed};
-use crate::plain::plain;
+use crate::dead_letters::{Found, Hidden, Row, Visit, VisitError, refresh_of, whole};
+use crate::plain::{plain, plain_json};
 
 /// How many are listed.
 const LISTED_MAX: usize = 100;
 
 /// How many are looked at for one that is meant.
-const READ_MAX: usize = 3000;
+pub(super) const READ_MAX: usize = 3000;
+
+/// How many actions are remembered, for the pages that say what became of them.
+const ACTIONS_MAX: usize = 100;
+
+/// How long a visitor waits for its turn, and then for the end of an action before a page says that it goes on. A request may take ten seconds.
+const WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// The way to the dead letters.
 #[derive(Debug)]
@@ -22,7 +31,8 @@ pub(super) struct Letters {
     settings: rabbit::Settings,
     topology: Topology,
     /// One after the other: two at once share the messages.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Turn<()>>,
+    actions: Mutex<VecDeque<Acted>>,
 }
 
 /// A dead letter as it is listed.
@@ -41,11 +51,47 @@ pub(super) struct List {
     pub(super) left: u32,
 }
 
+/// A dead letter with all that a page may show of it, as JSON for people.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) listed: Listed,
+    pub(super) json: String,
+}
+
 /// What to do with a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Replay,
     Discard,
+}
+
+/// An action of a visitor, by an id that only the server knows before.
+#[derive(Clone, Debug)]
+pub(super) struct Acted {
+    number: Uuid,
+    pub(super) action: Action,
+    /// The dead letter's id.
+    pub(super) id: String,
+    pub(super) fate: Fate,
+}
+
+/// What became of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on.
+    Open,
+    /// Nothing was done: others have their turn.
+    Busy,
+    /// All dead letters of this id are gone from the queue: so many.
+    Done(usize),
+    /// Nothing was done: there is none of this id.
+    Missing,
+    /// Nothing was done: there is none among those that were looked at, and there are more.
+    TooFar,
+    /// It stays, and why.
+    Stays(String),
+    /// It broke off, and why. Some of it may be done.
+    BrokenOff(String),
 }
 
 impl Letters {
@@ -54,115 +100,195 @@ impl Letters {
             settings: settings.named("console dead-letters"),
             topology,
             turn: Arc::default(),
+            actions: Mutex::default(),
         }
     }
 
     /// The first ones.
     pub(super) async fn list(self: Arc<Self>) -> Result<List, String> {
-        let turn = Arc::clone(&self.turn);
-        to_the_end(
-            turn,
-            async move { self.read().await.map_err(|error| said(error.as_ref())) },
-        )
-        .await
+        let turn = self.turn().await?;
+        to_the_end(turn, async move { self.read().await }).await
     }
 
-    /// Does something with those that have this id, and says how many these were.
-    pub(super) async fn act(self: Arc<Self>, id: String, action: Action) -> Result<usize, String> {
-        let turn = Arc::clone(&self.turn);
-        to_the_end(turn, async move {
-            let performed = self.perform(&id, action).await.map_err(|error| said(error.as_ref()));
+    /// The first one of this id; none where there is none among those that are looked at.
+    pub(super) async fn show(self: Arc<Self>, id: String) -> Result<Option<Shown>, String> {
+        let turn = self.turn().await?;
+        to_the_end(turn, async move { self.find(&id).await }).await
+    }
+
+    /// Does something with those that have this id. Answers with the action's number when it is over or takes long. What has begun goes on to its
+    /// end, also if the visitor leaves, and [`Letters::acted`] knows what became of it.
+    pub(super) async fn act(self: Arc<Self>, id: String, action: Action) -> Uuid {
+        let number = Uuid::new_v4();
+        let fate = |fate| Acted {
+            number,
+            action,
+            id: shortened(&id),
+            fate,
+        };
+        let Ok(turn) = self.turn().await else {
+            self.remember(fate(Fate::Busy));
+            return number;
+        };
+        self.remember(fate(Fate::Open));
+        let acting = tokio::spawn(async move {
+            let fate = self.perform(&id, action).await;
             // Here, because the request may be over by now.
-            match &performed {
-                Ok(0) => {}
-                Ok(count) => tracing::warn!(id, ?action, count, "a visitor of the console acted on a dead letter"),
-                Err(error) => tracing::warn!(
-                    id,
-                    ?action,
-                    error,
-                    "an action of a visitor on a dead letter was not finished"
-                ),
-            }
-            performed
-        })
-        .await
+            log(&id, action, &fate);
+            self.end(number, fate);
+            drop(turn);
+        });
+        // Whether it is over or not: the page asks.
+        let _ = timeout(WAIT_MAX, acting).await;
+        number
     }
 
-    async fn read(&self) -> Result<List, Box<dyn std::error::Error + Send + Sync>> {
-        let mut letters = DeadLetters::open(&self.settings, &self.topology).await?;
+    /// What became of an action, if it is remembered.
+    pub(super) fn acted(&self, number: Uuid) -> Option<Acted> {
+        let actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
+        actions.iter().find(|acted| acted.number == number).cloned()
+    }
+
+    fn remember(&self, acted: Acted) {
+        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
+        actions.push_back(acted);
+        while actions.len() > ACTIONS_MAX {
+            actions.pop_front();
+        }
+    }
+
+    fn end(&self, number: Uuid, fate: Fate) {
+        let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(acted) = actions.iter_mut().find(|acted| acted.number == number) {
+            acted.fate = fate;
+        }
+    }
+
+    /// Waits for its turn as long as the visitor does.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, String> {
+        let turn = timeout(WAIT_MAX, Arc::clone(&self.turn).lock_owned()).await;
+        turn.map_err(|_| "somebody else goes through them just now".to_owned())
+    }
+
+    async fn read(&self) -> Result<List, VisitError> {
+        let mut visit = Visit::open(&self.settings, &self.topology).await?;
         let mut list = List::default();
         while list.letters.len() < LISTED_MAX {
-            let page = letters.next_page().await?;
+            let page = visit.next_page().await?;
             if page.is_empty() {
                 break;
             }
-            list.letters.extend(page.iter().map(|letter| self.listed(letter)));
+            list.letters.extend(page.into_iter().map(listed));
         }
-        list.left = letters.left();
-        letters.close().await?;
+        list.left = visit.left();
+        visit.close().await?;
         Ok(list)
     }
 
-    fn listed(&self, letter: &DeadLetter) -> Listed {
-        Listed {
-            row: Row::of(letter, &self.topology),
-            size: letter.message.body.len(),
-            refresh: refresh_of(letter),
-        }
-    }
-
-    async fn perform(&self, id: &str, action: Action) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let mut letters = DeadLetters::open(&self.settings, &self.topology).await?;
-        let performed = self.go_through(&mut letters, id, action).await;
-        // Also after a failure: it goes back in order this way.
-        let closed = letters.close().await;
-        let count = performed?;
-        closed?;
-        Ok(count)
-    }
-
-    async fn go_through(
-        &self,
-        letters: &mut DeadLetters,
-        id: &str,
-        action: Action,
-    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let (mut read, mut count) = (0, 0);
-        while read < READ_MAX {
-            let page = letters.next_page().await?;
+    async fn find(&self, id: &str) -> Result<Option<Shown>, VisitError> {
+        let mut visit = Visit::open(&self.settings, &self.topology).await?;
+        let (mut read, mut found) = (0, None);
+        while found.is_none() && read < READ_MAX {
+            let page = visit.next_page().await?;
             if page.is_empty() {
                 break;
             }
             read += page.len();
-            let mut meant = Vec::new();
-            for letter in page {
-                let row = Row::of(&letter, &self.topology);
-                if row.id == id {
-                    if action == Action::Replay {
-                        letters.publish(vec![replayed(&letter, &row, &self.topology)?]).await?;
-                    }
-                    meant.push(letter);
-                }
-            }
-            letters.ack(&meant).await?;
-            count += meant.len();
+            found = page.into_iter().find(|(row, _)| row.id == id).map(shown);
         }
-        Ok(count)
+        visit.close().await?;
+        Ok(found)
+    }
+
+    async fn perform(&self, id: &str, action: Action) -> Fate {
+        let mut visit = match Visit::open(&self.settings, &self.topology).await {
+            Ok(visit) => visit,
+            Err(error) => return Fate::BrokenOff(said(&error)),
+        };
+        let fate = match go_through(&mut visit, id, action).await {
+            Ok(fate) => fate,
+            Err(error) => Fate::BrokenOff(said(&error)),
+        };
+        // Also after a failure: it goes back in order this way. If that fails, the broker requeues it by itself, and what was done is done.
+        if let Err(error) = visit.close().await {
+            tracing::debug!(%error, "lost the connection while dead letters were put back");
+        }
+        fate
     }
 }
 
-/// Waits for its turn as long as the visitor does; what has begun then goes on to its end.
+/// Acts on all of this id among the first [`READ_MAX`].
+async fn go_through(visit: &mut Visit, id: &str, action: Action) -> Result<Fate, VisitError> {
+    let (mut read, mut done, mut stays) = (0, 0, None);
+    while read < READ_MAX {
+        let page = visit.next_page().await?;
+        if page.is_empty() {
+            break;
+        }
+        read += page.len();
+        let meant: Vec<Found> = page.into_iter().filter(|(row, _)| row.id == id).collect();
+        match action {
+            _ if meant.is_empty() => {}
+            Action::Replay => {
+                let fates = visit.replay(meant).await?;
+                done += fates.replayed.len();
+                stays = fates.stay.into_iter().next().or(stays);
+            }
+            Action::Discard => {
+                visit.discard(&meant).await?;
+                done += meant.len();
+            }
+        }
+    }
+    Ok(match (done, stays) {
+        (_, Some((_, why))) => Fate::Stays(why),
+        (0, None) if visit.left() > 0 => Fate::TooFar,
+        (0, None) => Fate::Missing,
+        (done, None) => Fate::Done(done),
+    })
+}
+
+fn log(id: &str, action: Action, fate: &Fate) {
+    match fate {
+        Fate::Open | Fate::Busy | Fate::Missing | Fate::TooFar => {}
+        Fate::Done(count) => tracing::warn!(id, ?action, count, "a visitor of the console acted on a dead letter"),
+        Fate::Stays(why) => tracing::warn!(id, ?action, why, "a dead letter stays although a visitor acted on it"),
+        Fate::BrokenOff(why) => tracing::warn!(id, ?action, why, "an action of a visitor on a dead letter broke off"),
+    }
+}
+
+fn listed((row, letter): Found) -> Listed {
+    Listed {
+        row,
+        size: letter.message.body.len(),
+        refresh: refresh_of(&letter),
+    }
+}
+
+fn shown((row, letter): Found) -> Shown {
+    let json = whole(&row, &letter, Hidden::SecretsAndAccounts);
+    let json = plain_json(&format!("{json:#}")).into_owned();
+    Shown {
+        listed: listed((row, letter)),
+        json,
+    }
+}
+
+/// Does it to its end, also if nobody waits for that.
 async fn to_the_end<T: Send + 'static>(
-    turn: Arc<Mutex<()>>,
-    work: impl Future<Output = Result<T, String>> + Send + 'static,
+    turn: OwnedMutexGuard<()>,
+    work: impl Future<Output = Result<T, VisitError>> + Send + 'static,
 ) -> Result<T, String> {
-    let turn = turn.lock_owned().await;
     let ended = tokio::spawn(async move {
         let _turn = turn;
-        work.await
+        work.await.map_err(|error| said(&error))
     });
     let ended = ended.await;
     ended.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn shortened(id: &str) -> String {
+    plain(id).chars().take(64).collect()
 }
 
 /// An error with its causes, in one plain line.
@@ -178,20 +304,45 @@ fn said(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
+
+    fn letters() -> Arc<Letters> {
+        // Nobody listens there.
+        let settings = rabbit::Settings::new("amqp://127.0.0.1:9/%2f".parse().expect("a URL"));
+        Arc::new(Letters::new(&settings, Topology::new("bankrefresh")))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_visitor_who_leaves_waits_no_more() {
-        let letters = Arc::new(Letters::new(&rabbit::Settings::default(), Topology::new("bankrefresh")));
+        let letters = letters();
         let _turn = Arc::clone(&letters.turn).lock_owned().await;
-        let wait = Duration::from_secs(10);
+        let wait = Duration::from_secs(1);
         assert!(timeout(wait, Arc::clone(&letters).list()).await.is_err());
         let act = Arc::clone(&letters).act("an id".to_owned(), Action::Discard);
         assert!(timeout(wait, act).await.is_err());
         assert_eq!(Arc::strong_count(&letters), 1, "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_done_where_others_have_their_turn_for_long() {
+        let letters = letters();
+        let turn = Arc::clone(&letters.turn).lock_owned().await;
+        assert!(Arc::clone(&letters).list().await.is_err());
+        let number = Arc::clone(&letters).act("an id".to_owned(), Action::Discard).await;
+        drop(turn);
+        assert_eq!(letters.acted(number).expect("it is remembered").fate, Fate::Busy);
+    }
+
+    #[tokio::test]
+    async fn an_action_that_breaks_off_says_so_and_no_other_number_says_anything() {
+        let letters = letters();
+        let number = Arc::clone(&letters).act("an id".to_owned(), Action::Replay).await;
+        let acted = letters.acted(number).expect("it is remembered");
+        assert!(matches!(acted.fate, Fate::BrokenOff(_)), "{acted:?}");
+        assert!(letters.acted(Uuid::nil()).is_none());
+        for _ in 0..ACTIONS_MAX {
+            letters.remember(acted.clone());
+        }
+        assert_eq!(letters.actions.lock().expect("the actions").len(), ACTIONS_MAX);
     }
 }

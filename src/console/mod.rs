@@ -94,8 +94,9 @@ impl Shared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Memory)) {
-        change(&mut self.memory());
+    fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let changed = change(&mut self.memory());
         self.changed.send_modify(|version| *version += 1);
+        changed
     }
 }

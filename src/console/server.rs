@@ -27,7 +27,6 @@ use super::memory::{Refresh, Search};
 use super::pages::{self, Tab};
 use super::{Settings, Shared};
 use crate::http_server::{self, PerAddress};
-use crate::plain::plain;
 use crate::telemetry::metrics;
 
 /// The most pages that are kept up to date at once.
@@ -84,6 +83,7 @@ pub(super) async fn serve(listener: TcpListener, site: Site) -> Infallible {
         .route("/refreshes", get(refreshes))
         .route("/refreshes/{command_id}", get(timeline))
         .route("/dead-letters", get(list_letters).post(act_on_letter))
+        .route("/dead-letter", get(show_letter))
         .route("/live", get(live))
         .route("/metrics", get(show_metrics))
         .route("/assets/{name}", get(asset))
@@ -103,7 +103,7 @@ async fn overview(State(site): State<Arc<Site>>) -> Html<String> {
 async fn workers(State(site): State<Arc<Site>>) -> Html<String> {
     let memory = site.shared.memory();
     let now = Timestamp::now();
-    page(Tab::Workers, &pages::workers(&memory.workers, now), &memory, now)
+    page(Tab::Workers, &pages::workers(&memory, now), &memory, now)
 }
 
 fn page(tab: Tab, content: &maud::Markup, memory: &super::memory::Memory, now: Timestamp) -> Html<String> {
@@ -156,21 +156,34 @@ async fn timeline(State(site): State<Arc<Site>>, Path(command_id): Path<String>)
     (status, page(Tab::Refreshes, &content, &memory, now)).into_response()
 }
 
-/// What was done, as the page says after it.
-#[derive(Debug, Default, Deserialize)]
-struct Done {
+/// The number of the action that brought the visitor here.
+#[derive(Debug, Deserialize)]
+struct Brought {
     #[serde(default)]
-    done: String,
+    acted: String,
+}
+
+async fn list_letters(State(site): State<Arc<Site>>, Query(by): Query<Brought>) -> Html<String> {
+    let letters = site.letters.as_ref().zip(Uuid::parse_str(&by.acted).ok());
+    let acted = letters.and_then(|(letters, number)| letters.acted(number));
+    let list = site.read_letters(Letters::list).await;
+    site.letters_page(|now| pages::letters(&list, acted.as_ref(), now))
+}
+
+/// Which dead letter. Not in the path: an id may be `..`.
+#[derive(Debug, Deserialize)]
+struct OfLetter {
     #[serde(default)]
     id: String,
 }
 
-async fn list_letters(State(site): State<Arc<Site>>, Query(done): Query<Done>) -> Html<String> {
-    let note = match action(&done.done) {
-        Some(action) => pages::Note::Done(action, plain(&done.id).chars().take(64).collect()),
-        None => pages::Note::None,
+async fn show_letter(State(site): State<Arc<Site>>, Query(of): Query<OfLetter>) -> Response {
+    let letter = site.read_letters(|letters| letters.show(of.id)).await;
+    let status = match letter {
+        pages::Letters::Read(None, _) => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
     };
-    site.letters_page(&note).await
+    (status, site.letters_page(|now| pages::letter(&letter, now))).into_response()
 }
 
 /// A form of ours.
@@ -192,18 +205,8 @@ async fn act_on_letter(State(site): State<Arc<Site>>, Form(form): Form<Act>) -> 
         )
             .into_response();
     }
-    let why = match Arc::clone(letters).act(form.id.clone(), action).await {
-        Ok(0) => "it is not there any more".to_owned(),
-        Ok(_) => {
-            let done = url::form_urlencoded::Serializer::new(String::new())
-                .append_pair("done", &form.action)
-                .append_pair("id", &form.id)
-                .finish();
-            return Redirect::to(&format!("/dead-letters?{done}")).into_response();
-        }
-        Err(why) => why,
-    };
-    (StatusCode::CONFLICT, site.letters_page(&pages::Note::Failed(why)).await).into_response()
+    let number = Arc::clone(letters).act(form.id, action).await;
+    Redirect::to(&format!("/dead-letters?acted={number}")).into_response()
 }
 
 fn action(name: &str) -> Option<Action> {
@@ -215,22 +218,28 @@ fn action(name: &str) -> Option<Action> {
 }
 
 impl Site {
-    async fn letters_page(&self, note: &pages::Note) -> Html<String> {
-        let letters = match &self.letters {
+    async fn read_letters<T, F>(&self, read: impl FnOnce(Arc<Letters>) -> F) -> pages::Letters<T>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        match &self.letters {
             None if self.settings.actions => {
                 pages::Letters::Off("There is no RabbitMQ, and so no dead letters to go through.")
             }
             None => pages::Letters::Off(
-                "Actions are off. Set console.actions to list, replay and discard dead letters here, or use `bankrefresh dead-letters`.",
+                "Actions are off. Set console.actions to list, show, replay and discard dead letters here, or use `bankrefresh dead-letters`.",
             ),
-            Some(letters) => match Arc::clone(letters).list().await {
-                Ok(list) => pages::Letters::Read(list, self.guard.form_token().to_owned()),
+            Some(letters) => match read(Arc::clone(letters)).await {
+                Ok(read) => pages::Letters::Read(read, self.guard.form_token().to_owned()),
                 Err(why) => pages::Letters::Failed(why),
             },
-        };
+        }
+    }
+
+    fn letters_page(&self, content: impl FnOnce(Timestamp) -> maud::Markup) -> Html<String> {
         let memory = self.shared.memory();
         let now = Timestamp::now();
-        page(Tab::DeadLetters, &pages::letters(&letters, note, now), &memory, now)
+        page(Tab::DeadLetters, &content(now), &memory, now)
     }
 }
 

@@ -81,8 +81,8 @@ impl Section for Settings {
              or the password.",
         )
         .and(
-            self.user_header.is_some() == self.trusted_proxies.is_some(),
-            "given together with `console.trusted_proxies`",
+            self.user_header.is_some() == self.proxies().is_some(),
+            "given together with `console.trusted_proxies`, which names one at least",
         )
         .and(
             self.user_header.as_ref().is_none_or(|name| name.parse::<http::HeaderName>().is_ok()),
@@ -132,8 +132,13 @@ impl Settings {
         Err(NotSafe(address))
     }
 
-    pub(super) fn is_guarded(&self) -> bool {
-        self.password.is_some() || (self.user_header.is_some() && self.trusted_proxies.is_some())
+    /// Whether something keeps others out. A header alone does not: nobody would know whose counts.
+    fn is_guarded(&self) -> bool {
+        self.password.is_some() || (self.user_header.is_some() && self.proxies().is_some())
+    }
+
+    fn proxies(&self) -> Option<&Networks> {
+        self.trusted_proxies.as_ref().filter(|proxies| !proxies.is_empty())
     }
 }
 
@@ -159,6 +164,11 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(headed.check(all), Err(NotSafe(all)), "nobody knows whose header counts");
+        let by_nobody = Settings {
+            trusted_proxies: Some("".parse().expect("no networks")),
+            ..headed.clone()
+        };
+        assert_eq!(by_nobody.check(all), Err(NotSafe(all)));
         let behind = Settings {
             trusted_proxies: Some("10.0.0.0/8".parse().expect("networks")),
             ..headed

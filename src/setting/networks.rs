@@ -19,6 +19,12 @@ pub struct Networks(Vec<IpNet>);
 pub struct NotNetworks;
 
 impl Networks {
+    /// Whether no address is one of them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether an address is one of them.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use thirtyfour::{
-    By, CapabilitiesHelper as _, ChromeCapabilities, ChromiumLikeCapabilities as _, DesiredCapabilities, WebDriver,
+    By, CapabilitiesHelper as _, ChromeCapabilities, ChromiumLikeCapabilities as _, DesiredCapabilities, Key,
+    TypingData, WebDriver,
 };
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::guard::Guard;
 use crate::support::platform::{Log, PATIENCE, install_crypto};
@@ -19,9 +21,30 @@ const BROWSER: &str = "BANKREFRESH_TEST_BROWSER";
 /// Where `scripts/check` puts axe.
 const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/axe/axe.min.js");
 
-/// How contrast, labels and landmarks are checked: everything that axe finds, in a line each.
-const FIND_VIOLATIONS: &str = "const done = arguments[0]; axe.run().then(found => done(found.violations.map(one => \
+/// Ends the driver, and the browser that it started, which outlives it: every process with its profile.
+const END: &str = "kill -9 $1; for it in /proc/[0-9]*; do \
+     grep -qsF -- \"--user-data-dir=$2\" $it/cmdline && kill -9 ${it#/proc/}; done 2>/dev/null";
+
+/// How contrast, labels and landmarks are checked: everything that axe finds, in a line each. What axe can't decide of a contrast counts, too.
+const FIND_VIOLATIONS: &str = "const done = arguments[0]; axe.run().then(found => done([...found.violations, \
+     ...found.incomplete.filter(one => one.id === 'color-contrast')].map(one => \
      `${one.id}: ${one.nodes.map(node => node.html + ' ' + node.failureSummary).join(' | ')}`)), error => done([String(error)]))";
+
+/// Fields that have no label. To axe a placeholder is a name, but it is gone once something is typed.
+const FIND_UNLABELLED: &str = "return [...document.querySelectorAll('input:not([type=hidden]), select, textarea')] \
+     .filter(field => !field.labels.length && !field.getAttribute('aria-label') && !field.getAttribute('aria-labelledby')) \
+     .map(field => `no label: ${field.outerHTML}`)";
+
+/// What the page shows at a place that has the focus, by a selector, or why it can't be seen that it has.
+const FOCUS: &str = "const it = document.activeElement, style = getComputedStyle(it), box = it.getBoundingClientRect(); \
+     const isSeen = style.outlineStyle !== 'none' && box.width > 0 && box.height > 0 && box.right > 0 && box.bottom > 0; \
+     return [it !== document.body && it.matches(arguments[0]), it === document.body || isSeen, it.outerHTML.slice(0, 200)]";
+
+/// The schemes of colours that a page has.
+const SCHEMES: [&str; 2] = ["light", "dark"];
+
+/// The most steps from the start of a page to any place on it by the keyboard.
+const TABS_MAX: usize = 60;
 
 pub struct Browser {
     pub driver: WebDriver,
@@ -49,13 +72,14 @@ impl Browser {
             panic!("chromedriver: {error}. Install Debian's chromium and chromium-driver, or set {BROWSER}=none where they can't be had.")
         });
         let pid = chromedriver.id().expect("it runs").to_string();
-        let guard = Guard::new("kill -9 $1", &[&pid]);
+        let profile = tempfile::tempdir().expect("a directory");
+        let directory = profile.path().display().to_string();
+        let guard = Guard::new(END, &[&pid, &directory]);
         let mut log = Log::of(&mut chromedriver);
         log.until("successfully on port").await;
         let text = log.text();
         let port = text.split("successfully on port ").nth(1).expect("the port");
         let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        let profile = tempfile::tempdir().expect("a directory");
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path()))
             .await
             .expect("a session");
@@ -93,6 +117,31 @@ impl Browser {
         }
     }
 
+    /// Waits until an element is there and shows nothing.
+    pub async fn until_empty(&self, css: &str) {
+        let wait = async {
+            loop {
+                let found = self.driver.find(By::Css(css)).await;
+                let text = match found {
+                    Ok(element) => element.text().await.ok(),
+                    Err(_) => None,
+                };
+                if text.as_deref() == Some("") {
+                    return;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if timeout(PATIENCE, wait).await.is_err() {
+            panic!("{css} still shows {:?}", self.text(css).await);
+        }
+    }
+
+    pub async fn attribute(&self, css: &str, name: &str) -> String {
+        let element = self.driver.find(By::Css(css)).await.expect("the element");
+        element.attr(name).await.expect("an answer").expect("the attribute")
+    }
+
     /// Clicks the first element, also if it was just replaced.
     pub async fn click(&self, css: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -114,21 +163,86 @@ impl Browser {
         self.driver.source().await.expect("the source")
     }
 
-    /// Checks what can be checked of any page: labels, contrast and so on, light and dark, where axe is there.
+    /// Checks what can be checked of any page: labels, contrast and so on, light and dark.
     pub async fn assert_accessible(&self) {
-        let Ok(axe) = std::fs::read_to_string(AXE) else {
-            eprintln!("NOT TESTED: {AXE} is not there, so axe does not look at the page; scripts/check fetches it.");
-            return;
-        };
+        let violations = self.violations().await;
         let url = self.driver.current_url().await.expect("its address");
-        self.driver.execute(axe, Vec::new()).await.expect("axe runs");
-        let found = self
-            .driver
-            .execute_async(FIND_VIOLATIONS, Vec::new())
-            .await
-            .expect("axe runs");
-        let violations: Vec<String> = found.convert().expect("texts");
         assert!(violations.is_empty(), "{url}: {violations:#?}");
+    }
+
+    /// What is wrong with the page for whoever sees little or nothing of it.
+    pub async fn violations(&self) -> Vec<String> {
+        let axe = std::fs::read_to_string(AXE).unwrap_or_else(|error| {
+            panic!("{AXE}: {error}. scripts/check fetches it. Where that can't be, set {BROWSER}=none to leave out the browser.")
+        });
+        self.driver.execute(axe, Vec::new()).await.expect("axe runs");
+        let mut violations = self.texts(FIND_UNLABELLED).await;
+        for scheme in SCHEMES {
+            let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+            self.emulate("Emulation.setEmulatedMedia", json!({"features": features}))
+                .await;
+            let found = self.driver.execute_async(FIND_VIOLATIONS, Vec::new()).await;
+            let found: Vec<String> = found.expect("axe runs").convert().expect("texts");
+            violations.extend(found.iter().map(|one| format!("{scheme}: {one}")));
+        }
+        violations
+    }
+
+    pub async fn run(&self, script: &str) {
+        self.driver.execute(script, Vec::new()).await.expect("the script runs");
+    }
+
+    async fn texts(&self, script: &str) -> Vec<String> {
+        let found = self.driver.execute(script, Vec::new()).await;
+        found.expect("the script runs").convert().expect("texts")
+    }
+
+    async fn emulate(&self, command: &str, what: Value) {
+        self.driver.cdp().send_raw(command, what).await.expect("emulated");
+    }
+
+    /// Makes the window as wide as a phone's.
+    pub async fn be_a_phone(&self, width: u32) {
+        let size = json!({"width": width, "height": 740, "deviceScaleFactor": 2, "mobile": true});
+        self.emulate("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Nobody has to scroll sideways to see all of the page.
+    pub async fn assert_fits(&self, width: u32) {
+        let wide = self.wide(width).await;
+        let url = self.driver.current_url().await.expect("its address");
+        assert!(wide.is_empty(), "{url}: {wide:#?}");
+    }
+
+    /// What makes the page wider than this; nothing where it is not.
+    pub async fn wide(&self, width: u32) -> Vec<String> {
+        self.texts(&format!(
+            "const wide = [...document.querySelectorAll('body *')].filter(it => it.getBoundingClientRect().right > {width} + 1 \
+             && !it.closest('.scrolls')); const all = document.documentElement.scrollWidth; \
+             return all > {width} ? ['the page has ' + all, ...wide.map(it => it.outerHTML.slice(0, 200))] : []"
+        ))
+        .await
+    }
+
+    pub async fn press(&self, keys: impl Into<TypingData>) {
+        let chain = self.driver.action_chain().send_keys(keys.into());
+        chain.perform().await.expect("pressed");
+    }
+
+    /// Goes on by the keyboard until something has the focus. Whatever has it on the way shows that.
+    pub async fn tab_to(&self, css: &str) {
+        let mut way = Vec::new();
+        for _ in 0..TABS_MAX {
+            self.press(Key::Tab).await;
+            let found = self.driver.execute(FOCUS, vec![json!(css)]).await.expect("it runs");
+            let (is_there, is_seen, html): (bool, bool, String) = found.convert().expect("the focus");
+            assert!(is_seen, "nothing shows that this has the focus: {html}");
+            if is_there {
+                return;
+            }
+            way.push(html);
+        }
+        panic!("no way to {css} by the keyboard: {way:#?}");
     }
 
     /// Every address of the network that the browser has asked for since it was asked before. Fails where a page has complained.

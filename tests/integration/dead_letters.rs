@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::support::dead_letters::{command_message, dead, until_dead};
 use crate::support::platform::{PATIENCE, Platform, Reader, WorkerProcess, command, die_with, quick};
 
 const PLANTED: &str = "planted-token-51c7";
@@ -48,26 +49,6 @@ async fn dead_letters(platform: &Platform, arguments: &[&str]) -> Ran {
     }
 }
 
-/// A dead letter as a worker writes it.
-fn dead(platform: &Platform, message: Message, queue: &str, reason: &str, at: Timestamp) -> Outgoing {
-    let delivery = Delivery {
-        tag: bankrefresh::broker::Tag {
-            generation: 1,
-            subscription: 0,
-            number: 1,
-        },
-        queue: queue.to_owned(),
-        redeliveries: 0,
-        flaw: None,
-        message,
-    };
-    message::dead_letter(&platform.topology, &delivery, reason, at)
-}
-
-fn command_message(platform: &Platform, command: RefreshConnection) -> Message {
-    message::command(&platform.topology, command, &Envelope::default(), Timestamp::now()).message
-}
-
 /// Puts so many into the dead letters, as commands of the background lane, and says their ids.
 async fn fill(platform: &Platform, count: i64) -> Vec<String> {
     let background = platform.topology.background();
@@ -87,21 +68,6 @@ async fn fill(platform: &Platform, count: i64) -> Vec<String> {
     platform.broker.publish(messages.collect()).await.expect("published");
     until_dead(platform, count).await;
     ids
-}
-
-/// Waits until so many dead letters are ready and none is in anybody's hands. `rabbitmqctl` would be seconds behind.
-async fn until_dead(platform: &Platform, count: i64) {
-    let queue = platform.topology.dead_letters();
-    let expected = (u32::try_from(count).expect("a count"), 0);
-    let mut seen = (u32::MAX, 0);
-    let wait = async {
-        while seen != expected {
-            seen = platform.rabbit.depth(&queue).await;
-        }
-    };
-    if timeout(PATIENCE, wait).await.is_err() {
-        panic!("{queue} has (ready, consumers) {seen:?}, not {expected:?}");
-    }
 }
 
 /// Takes all messages of a queue out of it; there is one at least.

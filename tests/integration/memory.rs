@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,11 +16,10 @@ use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{After, Behaviour, Sandbox, SandboxConfig, Script};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::support::cgroup::Cgroup;
-use crate::support::platform::{Platform, WorkerProcess, command, free_address, quick, status};
+use crate::support::platform::{Platform, command, free_address, quick, status};
 
 const MANIFEST: &str = include_str!("../../deploy/k8s/base/deployment.yaml");
 
@@ -99,23 +97,6 @@ fn limit() -> u64 {
     mebibytes.parse::<u64>().expect("a number") * 1024 * 1024
 }
 
-/// A worker in a group.
-fn worker(platform: &Platform, group: &Cgroup, settings: &[(&str, &str)]) -> WorkerProcess {
-    let program = platform.program(&["worker"], settings);
-    let program = program.as_std();
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", "echo $$ > \"$1\" && exec \"$0\" worker"])
-        .args([program.get_program(), group.entrance().as_os_str()])
-        .env_clear()
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    WorkerProcess::start(&mut shell)
-}
-
 /// Notes the most bytes of answers that a worker had, and the most connections that waited for some.
 async fn watch(admin: String, most: Arc<Mutex<(u64, u64)>>) {
     loop {
@@ -142,7 +123,7 @@ async fn all_are_read(connections: i64, pages: usize, purpose: usize) {
         ("CREDENTIALS__URL", &credentials),
         ("ADMIN__LISTEN", &admin),
     ];
-    let mut worker = worker(&platform, &group, &settings);
+    let mut worker = platform.worker_after("echo $$ > \"$1\"", group.entrance(), &settings);
     // Peaks between two looks, and files, need room besides.
     worker.resident_kb_max = limit() / 1024 * 3 / 4;
     worker.log.until("connected to RabbitMQ").await;

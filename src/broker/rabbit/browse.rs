@@ -330,6 +330,17 @@ impl From<AmqpDelivery> for DeadLetter {
 }
 
 impl DeadLetter {
+    /// One that was in no queue, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(message: Message) -> Self {
+        Self {
+            message,
+            death: None,
+            flaw: None,
+            tag: 0,
+        }
+    }
+
     pub(super) fn read(body: Vec<u8>, properties: &BasicProperties, tag: u64) -> Self {
         let mut message = from_amqp(body, properties);
         Self {

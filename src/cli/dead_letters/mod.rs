@@ -1,9 +1,6 @@
 //! `bankrefresh dead-letters`
 
-#[cfg(feature = "fuzzing")]
-pub(super) mod fuzzing;
 mod operations;
-mod redact;
 mod selection;
 
 use std::collections::BTreeSet;
@@ -12,10 +9,9 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::Ended;
-use crate::broker::rabbit::{self, DeadLetters};
 use crate::broker::topology::Topology;
 use crate::config::Config;
-use crate::limits::BODY_BYTES_MAX;
+use crate::dead_letters::Visit;
 use operations::{Action, Run};
 use selection::{Format, Selected, Selection};
 
@@ -58,17 +54,13 @@ pub(super) async fn run(command: Command, config: &Config) -> Ended {
     if matches!(action, Action::List(_) | Action::Show) {
         selection.limit.get_or_insert(PRINTED_MAX);
     }
-    let settings = rabbit::Settings {
-        body_max: BODY_BYTES_MAX,
-        ..config.amqp.named("dead-letters")
-    };
-    let letters = DeadLetters::open(&settings, &topology).await?;
+    let visit = Visit::open(&config.amqp.named("dead-letters"), &topology).await?;
     let mut run = Run {
         topology,
         selection,
         action,
         now: Timestamp::now(),
-        letters,
+        visit,
         found: BTreeSet::new(),
         done: 0,
         failed: 0,
@@ -76,7 +68,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Ended {
     let went = run.through_all().await;
     // Also after a failure: it goes back in order this way.
     let code = run.summarize(went.is_ok());
-    let closed = run.letters.close().await;
+    let closed = run.visit.close().await;
     went?;
     closed?;
     Ok(code)

@@ -6,12 +6,10 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::redact::whole;
 use super::selection::{Format, Selection};
-use crate::broker::rabbit::{DeadLetter, DeadLetters};
+use crate::broker::Outgoing;
 use crate::broker::topology::Topology;
-use crate::broker::{Outgoing, PublishError};
-use crate::dead_letters::{Row, replayed};
+use crate::dead_letters::{Found, Hidden, Row, Visit, ways, whole};
 use crate::plain::plain_json;
 
 /// What to do with what is selected.
@@ -29,7 +27,7 @@ pub(super) struct Run {
     pub(super) selection: Selection,
     pub(super) action: Action,
     pub(super) now: Timestamp,
-    pub(super) letters: DeadLetters,
+    pub(super) visit: Visit,
     /// Which of the ids were there.
     pub(super) found: BTreeSet<String>,
     pub(super) done: usize,
@@ -39,13 +37,12 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn through_all(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         while self.room() > 0 {
-            let page = self.letters.next_page().await?;
+            let page = self.visit.next_page().await?;
             if page.is_empty() {
                 break;
             }
-            let mut selected: Vec<(Row, DeadLetter)> = Vec::new();
-            for letter in page {
-                let row = Row::of(&letter, &self.topology);
+            let mut selected: Vec<Found> = Vec::new();
+            for (row, letter) in page {
                 if selected.len() < self.room() && self.selection.takes(&row, self.now) {
                     self.found.insert(row.id.clone());
                     selected.push((row, letter));
@@ -67,7 +64,7 @@ impl Run {
         limit.saturating_sub(self.done + self.failed)
     }
 
-    fn list(&mut self, selected: &[(Row, DeadLetter)], format: Format) -> std::io::Result<()> {
+    fn list(&mut self, selected: &[Found], format: Format) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         for (row, letter) in selected {
             match format {
@@ -79,83 +76,39 @@ impl Run {
         Ok(())
     }
 
-    fn show(&mut self, selected: &[(Row, DeadLetter)]) -> Result<(), Box<dyn std::error::Error>> {
+    fn show(&mut self, selected: &[Found]) -> Result<(), Box<dyn std::error::Error>> {
         let mut out = std::io::stdout().lock();
         for (row, letter) in selected {
             writeln!(
                 out,
                 "{}",
-                plain_json(&serde_json::to_string_pretty(&whole(row, letter))?)
+                plain_json(&serde_json::to_string_pretty(&whole(row, letter, Hidden::Secrets))?)
             )?;
         }
         self.done += selected.len();
         Ok(())
     }
 
-    /// Confirmed first, then acknowledged: whenever this is cut short, a message is here, or there, or both.
-    async fn replay(
-        &mut self,
-        selected: Vec<(Row, DeadLetter)>,
-        dry_run: bool,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let mut ways = Vec::new();
-        for (row, letter) in selected {
-            match replayed(&letter, &row, &self.topology) {
-                Ok(outgoing) => ways.push((row, letter, outgoing)),
-                Err(why) => self.report_failure(&row, &why),
-            }
+    async fn replay(&mut self, selected: Vec<Found>, dry_run: bool) -> Result<(), Box<dyn std::error::Error>> {
+        let (did, fates) = match dry_run {
+            true => ("would replay", ways(selected, &self.topology)),
+            false => ("replayed", self.visit.replay(selected).await?),
+        };
+        for (row, why) in &fates.stay {
+            self.report_failure(row, why);
         }
-        if dry_run {
-            for (row, _, outgoing) in &ways {
-                self.report("would replay", row, Some(outgoing))?;
-            }
-            return Ok(());
-        }
-        if ways.is_empty() {
-            return Ok(());
-        }
-        let all = ways.iter().map(|(_, _, outgoing)| outgoing.clone()).collect();
-        match self.letters.publish(all).await {
-            Ok(()) => {}
-            Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error.into()),
-            // One of them is at fault; the others may be taken twice by this, which does no harm.
-            Err(_) => ways = self.replay_singly(ways).await?,
-        }
-        let letters: Vec<DeadLetter> = ways.iter().map(|(_, letter, _)| letter.clone()).collect();
-        self.letters.ack(&letters).await?;
-        for (row, _, outgoing) in &ways {
-            self.report("replayed", row, Some(outgoing))?;
+        for way in &fates.replayed {
+            self.report(did, &way.row, Some(&way.outgoing))?;
         }
         Ok(())
     }
 
-    /// Answers with those that were taken.
-    async fn replay_singly(
-        &mut self,
-        ways: Vec<(Row, DeadLetter, Outgoing)>,
-    ) -> Result<Vec<(Row, DeadLetter, Outgoing)>, PublishError> {
-        let mut taken = Vec::new();
-        for (row, letter, outgoing) in ways {
-            match self.letters.publish(vec![outgoing.clone()]).await {
-                Ok(()) => taken.push((row, letter, outgoing)),
-                Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error),
-                Err(error) => self.report_failure(&row, &error.to_string()),
-            }
-        }
-        Ok(taken)
-    }
-
-    async fn discard(
-        &mut self,
-        selected: Vec<(Row, DeadLetter)>,
-        dry_run: bool,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let (rows, letters): (Vec<Row>, Vec<DeadLetter>) = selected.into_iter().unzip();
+    async fn discard(&mut self, selected: Vec<Found>, dry_run: bool) -> Result<(), Box<dyn std::error::Error>> {
         if !dry_run {
-            self.letters.ack(&letters).await?;
+            self.visit.discard(&selected).await?;
         }
         let did = if dry_run { "would discard" } else { "discarded" };
-        for row in &rows {
+        for (row, _) in &selected {
             self.report(did, row, None)?;
         }
         Ok(())
@@ -185,7 +138,7 @@ impl Run {
         if !to_the_end {
             return ExitCode::FAILURE;
         }
-        let left = self.letters.left();
+        let left = self.visit.left();
         if left > 0 && self.room() > 0 {
             eprintln!("{left} were not read, because too many others lie before them");
             return ExitCode::FAILURE;

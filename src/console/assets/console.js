@@ -81,10 +81,8 @@ function found() {
 // The server ends each stream after some minutes; the browser connects again by itself, unless it was refused.
 function listen() {
   const events = new EventSource("/live");
-  events.addEventListener("open", () => {
-    found();
-    update();
-  });
+  // Only what was fetched proves that the page is up to date.
+  events.addEventListener("open", update);
   events.addEventListener("changed", update);
   events.addEventListener("error", () => {
     lost();

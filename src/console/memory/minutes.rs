@@ -37,13 +37,13 @@ pub(in crate::console) struct Minute {
     pub(in crate::console) sample: Option<Sample>,
 }
 
-/// How all workers and the queues were at one moment.
+/// How all workers and the queues were at one moment. A depth that nobody knows is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::console) struct Sample {
-    pub(in crate::console) interactive: u32,
-    pub(in crate::console) background: u32,
+    pub(in crate::console) interactive: Option<u32>,
+    pub(in crate::console) background: Option<u32>,
     pub(in crate::console) in_flight: u64,
-    pub(in crate::console) parked: u32,
+    pub(in crate::console) parked: Option<u32>,
     /// Calls of finAPI that run, and how many may.
     pub(in crate::console) calls: usize,
     pub(in crate::console) calls_limit: usize,

@@ -20,8 +20,9 @@ pub(super) struct Memory {
     pub(super) refreshes: Refreshes,
     pub(super) minutes: Minutes,
     pub(super) workers: Workers,
-    /// Messages that were no events and no reports of this release.
-    pub(super) unreadable: u64,
+    /// Messages that were no events, or no reports, of this release.
+    pub(super) unreadable_events: u64,
+    pub(super) unreadable_reports: u64,
 }
 
 /// Where the connection to the broker stands.
@@ -54,22 +55,29 @@ impl Memory {
             refreshes: Refreshes::new(refreshes_max),
             minutes: Minutes::default(),
             workers: Workers::default(),
-            unreadable: 0,
+            unreadable_events: 0,
+            unreadable_reports: 0,
         }
     }
 
-    /// An event came.
-    pub(super) fn seen(&mut self, seen: Seen, now: Timestamp) {
-        let Some(ended) = self.refreshes.seen(seen, now) else {
-            self.unreadable += 1;
-            return;
+    /// An event came; none where it was not readable. Answers with what it counts as.
+    pub(super) fn seen(&mut self, seen: Option<Seen>, now: Timestamp) -> &'static str {
+        let Some(change) = seen.and_then(|seen| self.refreshes.seen(seen, now)) else {
+            self.unreadable_events += 1;
+            return "unreadable_event";
         };
-        self.minutes.count(ended, now);
+        self.minutes.count(change, now);
+        "event"
     }
 
-    /// A worker reported.
-    pub(super) fn reported(&mut self, report: Report, now: Timestamp) {
+    /// A worker reported; the same.
+    pub(super) fn reported(&mut self, report: Option<Report>, now: Timestamp) -> &'static str {
+        let Some(report) = report else {
+            self.unreadable_reports += 1;
+            return "unreadable_report";
+        };
         self.workers.reported(report, now);
         self.minutes.sample(self.workers.sample(now), now);
+        "report"
     }
 }

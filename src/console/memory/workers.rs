@@ -20,7 +20,11 @@ const WORKERS_MAX: usize = 500;
 
 /// Every worker, by its id.
 #[derive(Debug, Default)]
-pub(in crate::console) struct Workers(BTreeMap<Uuid, Worker>);
+pub(in crate::console) struct Workers {
+    all: BTreeMap<Uuid, Worker>,
+    /// When a worker reported for which there was no room.
+    left_out_at: Option<Timestamp>,
+}
 
 /// A worker.
 #[derive(Clone, Debug)]
@@ -63,19 +67,27 @@ impl Worker {
 
 impl Workers {
     pub(super) fn reported(&mut self, report: Report, now: Timestamp) {
-        self.0.retain(|_, worker| worker.quiet(now) < SHOWN);
-        if self.0.len() < WORKERS_MAX || self.0.contains_key(&report.worker) {
-            self.0.insert(report.worker, Worker { report, seen_at: now });
+        self.all.retain(|_, worker| worker.quiet(now) < SHOWN);
+        if self.all.len() < WORKERS_MAX || self.all.contains_key(&report.worker) {
+            self.all.insert(report.worker, Worker { report, seen_at: now });
+        } else {
+            self.left_out_at = Some(now);
         }
     }
 
     pub(in crate::console) fn all(&self) -> impl Iterator<Item = &Worker> {
-        self.0.values()
+        self.all.values()
+    }
+
+    /// Whether there are more than are remembered.
+    pub(in crate::console) fn are_more(&self, now: Timestamp) -> bool {
+        let quiet = self.left_out_at.map(|at| now.duration_since(at));
+        quiet.is_some_and(|quiet| Duration::try_from(quiet).is_ok_and(|quiet| quiet <= QUIET_MAX))
     }
 
     /// Those that report.
     pub(in crate::console) fn living(&self, now: Timestamp) -> impl Iterator<Item = &Worker> {
-        self.0.values().filter(move |worker| worker.quiet(now) <= QUIET_MAX)
+        self.all.values().filter(move |worker| worker.quiet(now) <= QUIET_MAX)
     }
 
     /// The newest report of a worker that lives: what it says of queues holds for all.
@@ -90,12 +102,11 @@ impl Workers {
     }
 
     pub(super) fn sample(&self, now: Timestamp) -> Sample {
-        let depth = |queue| self.depth(queue, now).unwrap_or(0);
         Sample {
-            interactive: depth("commands.interactive"),
-            background: depth("commands.background"),
+            interactive: self.depth("commands.interactive", now),
+            background: self.depth("commands.background", now),
             in_flight: self.living(now).map(Worker::in_flight).sum(),
-            parked: depth("delay"),
+            parked: self.depth("delay", now),
             calls: self
                 .living(now)
                 .map(|worker| worker.report.status.finapi_calls.running)
@@ -111,6 +122,46 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_workers_than_there_is_room_for_are_said() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let mut workers = Workers::default();
+        for number in 0..=WORKERS_MAX {
+            assert!(!workers.are_more(at(100)));
+            let worker = Uuid::from_u128(number as u128);
+            workers.reported(
+                Report {
+                    worker,
+                    ..Report::default()
+                },
+                at(100),
+            );
+        }
+        assert_eq!(workers.all().count(), WORKERS_MAX);
+        assert!(workers.are_more(at(100)));
+        assert!(!workers.are_more(at(200)));
+    }
+
+    #[test]
+    fn a_depth_that_nobody_knows_is_not_zero() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut workers = Workers::default();
+        assert_eq!(workers.sample(now).interactive, None);
+        let queues = [("commands.interactive".into(), 0)].into();
+        workers.reported(
+            Report {
+                queues,
+                ..Report::default()
+            },
+            now,
+        );
+        let sample = workers.sample(now);
+        assert_eq!(
+            (sample.interactive, sample.background, sample.parked),
+            (Some(0), None, None)
+        );
+    }
 
     #[test]
     fn a_worker_that_is_quiet_is_gone_unless_it_said_so() {

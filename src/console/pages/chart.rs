@@ -7,13 +7,15 @@ use maud::{Markup, PreEscaped, html};
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 96.0;
 
-/// Room above the highest value, for its label.
-const TOP: f64 = 14.0;
+/// Room above the highest value, for the width of its line.
+const TOP: f64 = 2.0;
 
 /// One line or one layer of bars: its class in the style sheet, its name, and a value for each minute.
 pub(super) struct Series {
     pub(super) class: &'static str,
     pub(super) name: &'static str,
+    /// What it is called where there is no value at all.
+    pub(super) absent: &'static str,
     pub(super) values: Vec<Option<f64>>,
 }
 
@@ -36,15 +38,16 @@ pub(super) fn chart(title: &str, kind: Kind, series: &[Series], shown: fn(f64) -
                     @for one in series { span class={ "key " (one.class) } { (one.name) } }
                 }
             }
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ", the last " (minutes(series)) " minutes: " (says) } {
-                line.axis x1="0" x2=(WIDTH) y1=(HEIGHT - 1.0) y2=(HEIGHT - 1.0) {}
-                @if max > 0.0 {
+            // Texts are beside the picture, where their size does not depend on its own.
+            @if max > 0.0 {
+                p.mark aria-hidden="true" { (shown(max)) }
+                svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ", the last " (minutes(series)) " minutes: " (says) } {
+                    line.axis x1="0" x2=(WIDTH) y1=(HEIGHT - 1.0) y2=(HEIGHT - 1.0) {}
                     line.grid x1="0" x2=(WIDTH) y1=(TOP) y2=(TOP) {}
                     (drawn(kind, series, max))
-                    text.mark x="0" y=(TOP - 4.0) { (shown(max)) }
-                } @else {
-                    text.none x=(WIDTH / 2.0) y=(HEIGHT / 2.0) { @if has_values(series) { "none all the time" } @else { "nothing yet" } }
                 }
+            } @else {
+                p.none { (why_empty(series)) }
             }
             p.axis-label { span { (minutes(series)) " min ago" } span { "now" } }
         }
@@ -55,8 +58,12 @@ fn minutes(series: &[Series]) -> usize {
     series.iter().map(|one| one.values.len()).max().unwrap_or(0)
 }
 
-fn has_values(series: &[Series]) -> bool {
-    series.iter().any(|one| one.values.iter().any(Option::is_some))
+fn why_empty(series: &[Series]) -> &'static str {
+    let has_values = |one: &&Series| one.values.iter().any(Option::is_some);
+    match series.iter().find(|one| !has_values(one)) {
+        Some(one) => one.absent,
+        None => "none all the time",
+    }
 }
 
 fn highest(kind: Kind, series: &[Series]) -> f64 {
@@ -124,5 +131,27 @@ fn line(one: &Series, max: f64) -> Markup {
     html! {
         path class={ "line " (one.class) } d=(path) {}
         @if let Some((x, y)) = last { circle class=(one.class) cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="2.5" {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_not_drawn_as_nothing() {
+        let drawn = |values: [Option<f64>; 2]| {
+            let series = [Series {
+                class: "first",
+                name: "parked",
+                absent: "unknown",
+                values: values.into(),
+            }];
+            chart("Parked", Kind::Lines, &series, |value| value.to_string(), "").into_string()
+        };
+        let unknown = drawn([None, None]);
+        assert!(unknown.contains(">unknown<") && !unknown.contains("<path"), "{unknown}");
+        assert!(drawn([Some(0.0), None]).contains(">none all the time<"));
+        assert!(drawn([Some(1.0), None]).contains("<path"));
     }
 }

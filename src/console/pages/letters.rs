@@ -1,54 +1,90 @@
-//! The dead letters, and what can be done with them.
+//! The dead letters, what can be done with them, and what became of that.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use url::form_urlencoded::byte_serialize;
 
 use super::{age, number, time};
-use crate::console::letters::{Action, List, Listed};
+use crate::console::letters::{Acted, Action, Fate, List, Listed, READ_MAX, Shown};
 
-/// What the page says on top, after something was done.
-pub(in crate::console) enum Note {
-    None,
-    Done(Action, String),
-    Failed(String),
-}
-
-/// Of the list: there, not there, or not allowed.
-pub(in crate::console) enum Letters {
-    /// What was read, and the token for forms.
-    Read(List, String),
+/// What a page on dead letters can show: what was read with the token for forms, or why nothing could be.
+pub(in crate::console) enum Letters<T> {
+    Read(T, String),
     Failed(String),
     /// Actions are off, or there is no RabbitMQ.
     Off(&'static str),
 }
 
-pub(in crate::console) fn letters(letters: &Letters, note: &Note, now: Timestamp) -> Markup {
+/// The list, under what became of the visitor's last action.
+pub(in crate::console) fn letters(letters: &Letters<List>, acted: Option<&Acted>, now: Timestamp) -> Markup {
     html! {
         h1 { "Dead letters" }
         p { "What nobody can act on: messages that could not be understood, or that killed workers again and again." }
-        (noted(note))
+        @if let Some(acted) = acted { (said_of(acted)) }
         @match letters {
-            Letters::Off(why) => p.hint { (why) },
-            Letters::Failed(why) => p.alarm role="alert" {
-                strong { "The dead letters could not be read: " } (why)
-                span.quiet { "May the console's RabbitMQ user read the queue? The documents name the permissions it needs." }
-            },
             Letters::Read(list, token) => (read(list, token, now)),
+            Letters::Failed(why) => (failed(why)),
+            Letters::Off(why) => p.hint { (why) },
         }
     }
 }
 
-fn noted(note: &Note) -> Markup {
-    match note {
-        Note::None => html! {},
-        Note::Done(Action::Replay, id) => html! {
-            p.hint role="status" { strong { "Replayed." } " " code { (id) } " went back to where it came from." }
+/// One dead letter; none where it was not found.
+pub(in crate::console) fn letter(letter: &Letters<Option<Shown>>, now: Timestamp) -> Markup {
+    html! {
+        p { a href="/dead-letters" { "All dead letters" } }
+        h1 { "Dead letter" }
+        @match letter {
+            Letters::Read(Some(shown), token) => {
+                (card(&shown.listed, token, now))
+                h2 #message { "The message" }
+                p { "Secrets, what is of accounts, and headers of others are hidden. " code { "bankrefresh dead-letters show" } " prints more." }
+                pre.scrolls tabindex="0" role="region" aria-labelledby="message" { (shown.json) }
+            }
+            Letters::Read(None, _) => p.hint {
+                strong { "It is not there. " }
+                "It was replayed or discarded, or more than " (number(READ_MAX as u64)) " others lie before it."
+            },
+            Letters::Failed(why) => (failed(why)),
+            Letters::Off(why) => p.hint { (why) },
+        }
+    }
+}
+
+fn failed(why: &str) -> Markup {
+    html! {
+        p.alarm role="alert" {
+            strong { "The dead letters could not be read: " } (why)
+            span.quiet { "May the console's RabbitMQ user read the queue? The documents name the permissions it needs." }
+        }
+    }
+}
+
+fn said_of(acted: &Acted) -> Markup {
+    let id = html! { code { (acted.id) } };
+    let nothing = |why: Markup| html! { p.hint role="status" { strong { "Nothing was done. " } (why) } };
+    match (&acted.fate, acted.action) {
+        (Fate::Open, _) => html! {
+            p.hint role="status" { strong { "It goes on. " } "Load this page again to see what becomes of " (id) "." }
         },
-        Note::Done(Action::Discard, id) => html! {
-            p.hint role="status" { strong { "Discarded." } " " code { (id) } " is gone for good." }
+        (Fate::Done(_), Action::Replay) => html! {
+            p.hint role="status" { strong { "Replayed." } " " (id) " went back to where it came from." }
         },
-        Note::Failed(why) => html! {
-            p.alarm role="alert" { strong { "It was not finished: " } (why) ". Look at the list before you try again." }
+        (Fate::Done(_), Action::Discard) => html! {
+            p.hint role="status" { strong { "Discarded." } " " (id) " is gone for good." }
+        },
+        (Fate::Busy, _) => nothing(html! { "Somebody else goes through the dead letters just now. Try again." }),
+        (Fate::Missing, _) => nothing(html! { (id) " is not there any more." }),
+        (Fate::TooFar, _) => nothing(html! {
+            (id) " is not among the first " (number(READ_MAX as u64)) ". " code { "bankrefresh dead-letters" } " reaches further."
+        }),
+        (Fate::Stays(why), _) => html! {
+            p.alarm role="alert" { strong { "It stays: " } (why) ". This is about " (id) "." }
+        },
+        (Fate::BrokenOff(why), _) => html! {
+            p.alarm role="alert" {
+                strong { "It broke off: " } (why) ". " (id) " may be here, or where it came from, or both. Look at the list before you try again."
+            }
         },
     }
 }
@@ -71,7 +107,7 @@ fn card(letter: &Listed, token: &str, now: Timestamp) -> Markup {
         article.card.letter {
             h2 { (or_dash(&row.reason)) }
             dl.facts {
-                dt { "Id" } dd { code { (row.id) } }
+                dt { "Id" } dd { a href={ "/dead-letter?id=" (query(&row.id)) } { code { (row.id) } } }
                 dt { "Dead since" }
                 dd { @match row.died_at { Some(at) => { (time(at)) " (" (age(at, now)) ")" }, None => "–" } }
                 dt { "Came from" } dd { (or_dash(&row.queue)) }
@@ -82,18 +118,26 @@ fn card(letter: &Listed, token: &str, now: Timestamp) -> Markup {
                     dt { "Connection" } dd { (connection) }
                 }
             }
-            div.actions {
-                (button(&row.id, token, "replay", html! { button type="submit" { "Replay" } }))
-                details {
-                    summary { "Discard …" }
-                    (button(&row.id, token, "discard", html! { button.plain type="submit" { "Discard it for good" } }))
-                }
+            (actions(&row.id, token))
+        }
+    }
+}
+
+fn actions(id: &str, token: &str) -> Markup {
+    // Which one it is about, for whoever hears buttons apart from their card.
+    let label = |does: &str| format!("{does} {id}");
+    html! {
+        div.actions {
+            (form(id, token, "replay", html! { button type="submit" aria-label=(label("Replay")) { "Replay" } }))
+            details {
+                summary aria-label=(label("Discard …")) { "Discard …" }
+                (form(id, token, "discard", html! { button.plain type="submit" aria-label=(label("Discard it for good:")) { "Discard it for good" } }))
             }
         }
     }
 }
 
-fn button(id: &str, token: &str, action: &str, button: Markup) -> Markup {
+fn form(id: &str, token: &str, action: &str, button: Markup) -> Markup {
     html! {
         form method="post" action="/dead-letters" {
             input type="hidden" name="token" value=(token);
@@ -102,6 +146,10 @@ fn button(id: &str, token: &str, action: &str, button: Markup) -> Markup {
             (button)
         }
     }
+}
+
+fn query(id: &str) -> String {
+    byte_serialize(id.as_bytes()).collect()
 }
 
 fn or_dash(text: &str) -> &str {

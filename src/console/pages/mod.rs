@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::memory::Feed;
-pub(super) use letters::{Letters, Note, letters};
+pub(super) use letters::{Letters, letter, letters};
 pub(super) use overview::overview;
 pub(super) use refreshes::{List, refreshes};
 pub(super) use timeline::{no_refresh, timeline};

@@ -99,22 +99,22 @@ fn outcome_tiles(hour: &[Option<&Minute>]) -> Markup {
     };
     let share = match updated + failed {
         0 => String::new(),
-        all => format!(
-            "{:.1} % of {} in an hour",
-            failed as f64 * 100.0 / all as f64,
-            number(all)
-        ),
+        all => format!("{:.1} % of {}", failed as f64 * 100.0 / all as f64, number(all)),
     };
     html! {
-        (tile("Outcomes per minute", &number(per_minute), &format!("{} in the last hour", number(updated + failed)), ""))
+        (tile("Outcomes/minute", &number(per_minute), &format!("{} in the last hour", number(updated + failed)), ""))
         (tile("Failed", &number(failed), &share, ""))
-        (tile("Time to outcome", &times(0.5), &format!("95 %: {}", times(0.95)), ""))
+        (tile("Time to outcome", &times(0.5), &format!("p95 {}", times(0.95)), ""))
     }
+}
+
+/// A depth, or that nobody knows it: no worker reports, or the broker does not say.
+fn shown(depth: Option<u32>) -> String {
+    depth.map_or("unknown".to_owned(), |depth| number(depth.into()))
 }
 
 fn lane_tiles(workers: &Workers, now: Timestamp) -> Markup {
     let depth = |queue| workers.depth(queue, now);
-    let shown = |depth: Option<u32>| depth.map_or("–".to_owned(), |depth| number(depth.into()));
     let taken = |of: fn(&crate::worker::Taken) -> i64| {
         let ages = workers
             .living(now)
@@ -159,7 +159,6 @@ fn worker_tiles(workers: &Workers, now: Timestamp) -> Markup {
 
 fn stopped_tiles(workers: &Workers, now: Timestamp) -> Markup {
     let depth = |queue| workers.depth(queue, now);
-    let shown = |depth: Option<u32>| depth.map_or("–".to_owned(), |depth| number(depth.into()));
     let (letters, quarantine) = (depth("dead-letters"), depth("quarantine"));
     let is_bad = letters.unwrap_or(0) + quarantine.unwrap_or(0) > 0;
     let detail = format!("{} in quarantine", shown(quarantine));
@@ -175,6 +174,7 @@ fn charts(hour: &[Option<&Minute>]) -> Markup {
     let counts = |class, name, of: fn(&Minute) -> u64| Series {
         class,
         name,
+        absent: "nothing yet",
         values: hour
             .iter()
             .map(|minute| minute.map(|minute| of(minute) as f64))
@@ -183,17 +183,19 @@ fn charts(hour: &[Option<&Minute>]) -> Markup {
     let times = |class, name, share| Series {
         class,
         name,
+        absent: "nothing yet",
         values: hour
             .iter()
             .map(|minute| percentile(minute.iter().copied(), share))
             .collect(),
     };
-    let samples = |class, name, of: fn(Sample) -> f64| Series {
+    let samples = |class, name, of: fn(Sample) -> Option<f64>| Series {
         class,
         name,
+        absent: "unknown",
         values: hour
             .iter()
-            .map(|minute| minute.and_then(|minute| minute.sample).map(of))
+            .map(|minute| minute.and_then(|minute| minute.sample).and_then(of))
             .collect(),
     };
     let whole = |value: f64| number(value.round() as u64);
@@ -202,18 +204,18 @@ fn charts(hour: &[Option<&Minute>]) -> Markup {
         counts("failed", "failed", |it| it.failed),
     ];
     let asked = [counts("asked", "asked", |it| it.asked)];
-    let times = [times("first", "half", 0.5), times("second", "95 %", 0.95)];
+    let times = [times("first", "p50", 0.5), times("second", "p95", 0.95)];
     let lanes = [
-        samples("first", "interactive", |it| it.interactive.into()),
-        samples("second", "background", |it| it.background.into()),
+        samples("first", "interactive", |it| it.interactive.map(f64::from)),
+        samples("second", "background", |it| it.background.map(f64::from)),
     ];
     let owned = [
-        samples("first", "in flight", |it| it.in_flight as f64),
-        samples("second", "parked", |it| it.parked.into()),
+        samples("first", "in flight", |it| Some(it.in_flight as f64)),
+        samples("second", "parked", |it| it.parked.map(f64::from)),
     ];
     let calls = [
-        samples("first", "running", |it| it.calls as f64),
-        samples("second", "at most", |it| it.calls_limit as f64),
+        samples("first", "running", |it| Some(it.calls as f64)),
+        samples("second", "at most", |it| Some(it.calls_limit as f64)),
     ];
     html! {
         (chart("Outcomes per minute", Kind::Bars, &outcomes, whole, &says(&outcomes, whole)))
@@ -236,7 +238,7 @@ fn says(series: &[Series], shown: fn(f64) -> String) -> String {
             }),
         ) {
             (Some(last), Some(max)) => format!("{}: now {}, at most {}", series.name, shown(last), shown(max)),
-            _ => format!("{}: nothing", series.name),
+            _ => format!("{}: {}", series.name, series.absent),
         }
     };
     series.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -271,8 +273,9 @@ fn remembered(memory: &Memory, now: Timestamp) -> Markup {
     html! {
         "The console has looked on since " (super::time(memory.started_at)) " (" (super::age(memory.started_at, now)) ") and remembers "
         (number(memory.refreshes.count() as u64)) " refreshes."
-        @if memory.unreadable > 0 {
-            " " (number(memory.unreadable)) " messages were no events and no reports of this release."
+        @if memory.unreadable_events > 0 {
+            " " (number(memory.unreadable_events)) " messages were no events of this release, and are missing here."
         }
+        (super::workers::unreadable(memory.unreadable_reports))
     }
 }

@@ -6,18 +6,29 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{age, number, span, time};
-use crate::console::memory::{Life, Worker, Workers};
+use crate::console::memory::{Life, Memory, Worker};
 use crate::plain::plain;
 
-pub(in crate::console) fn workers(workers: &Workers, now: Timestamp) -> Markup {
-    let mut all: Vec<&Worker> = workers.all().collect();
+pub(in crate::console) fn workers(memory: &Memory, now: Timestamp) -> Markup {
+    let mut all: Vec<&Worker> = memory.workers.all().collect();
     all.sort_by_key(|worker| (worker.life(now) != Life::Works, Reverse(worker.report.started_at)));
     html! {
         h1 { "Workers" }
         div #workers data-live {
             @if all.is_empty() { (nobody()) }
-            div.cards { @for worker in all { (card(worker, now)) } }
+            div.cards { @for worker in &all { (card(worker, now)) } }
+            p.quiet {
+                @if memory.workers.are_more(now) { "More workers report than the " (number(all.len() as u64)) " that are shown." }
+                (unreadable(memory.unreadable_reports))
+            }
         }
+    }
+}
+
+/// How many reports could not be read, if any.
+pub(super) fn unreadable(reports: u64) -> Markup {
+    html! {
+        @if reports > 0 { " " (number(reports)) " reports of workers could not be read: they may be of another release." }
     }
 }
 

@@ -1,16 +1,14 @@
 //! Callers of the worker's listeners that are many, idle, slow, or not finAPI.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::neighbours::{Neighbours, swift};
-use crate::support::platform::{Platform, WorkerProcess, client, free_address};
+use crate::support::platform::{Platform, client, free_address};
 
 const SECRET: &str = "0123456789abcdef";
 
@@ -133,23 +131,6 @@ async fn callers_who_do_not_know_a_secret_cost_neither_a_body_nor_the_rate() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
-/// A worker that may have so few files open.
-fn with_few_files(platform: &Platform, settings: &[(&str, &str)]) -> WorkerProcess {
-    let program = platform.program(&["worker"], settings);
-    let program = program.as_std();
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", "ulimit -n 128; exec \"$0\" worker"])
-        .arg(program.get_program())
-        .env_clear()
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    WorkerProcess::start(&mut shell)
-}
-
 #[tokio::test]
 async fn many_callers_leave_file_descriptors_to_the_broker_and_finapi() {
     let (callbacks, admin) = (free_address(), free_address());
@@ -161,7 +142,7 @@ async fn many_callers_leave_file_descriptors_to_the_broker_and_finapi() {
         ("CALLBACKS__LISTEN", callbacks.as_str()),
         ("ADMIN__LISTEN", admin.as_str()),
     ];
-    neighbours.worker = with_few_files(&neighbours.platform, &listening);
+    neighbours.worker = neighbours.platform.worker_after("ulimit -n \"$1\"", "128", &listening);
     neighbours.worker.log.until("connected to RabbitMQ").await;
     let callers: Vec<_> = (0..400)
         .map(|n| {

@@ -2,6 +2,7 @@
 //! own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -160,6 +161,23 @@ impl Platform {
         WorkerProcess::start(&mut self.program(&["worker"], settings))
     }
 
+    /// Starts a worker in a shell that has run something before, with an argument of its own as `$1`.
+    pub fn worker_after(&self, before: &str, argument: impl AsRef<OsStr>, settings: &[(&str, &str)]) -> WorkerProcess {
+        let program = self.program(&["worker"], settings);
+        let program = program.as_std();
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &format!("{before} && exec \"$0\" worker")])
+            .args([program.get_program(), argument.as_ref()])
+            .env_clear()
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        WorkerProcess::start(&mut shell)
+    }
+
     /// Publishes a command and says its id.
     pub async fn send(&self, command: RefreshConnection) -> String {
         let id = command.command_id.clone();
@@ -243,6 +261,15 @@ impl Platform {
             let id = &event.context().command_id;
             let first = self.events[id].iter().filter(|(event, _)| event.is_last()).count() == 1;
             over += usize::from(event.is_last() && first);
+        }
+    }
+
+    /// Where the user of a command acts, who was asked.
+    pub fn web_form(&self, command_id: &str) -> String {
+        let (event, _) = &self.events[command_id][0];
+        match event.kind() {
+            EventKind::UserActionRequired(asked) => asked.web_form_url.clone(),
+            _ => panic!("{event:?}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What operators see of a dead letter: its id, since when it is dead, where it came from and why.
+//! A dead letter in one line: its id, since when it is dead, where it came from and why.
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -15,7 +15,7 @@ use crate::proto::{RefreshConnection, RefreshState};
 use crate::refresh::state;
 
 /// A dead letter as it is reported. Holds nothing of its body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// What it is called: its message id, else the id of its command, else a hash of its body.
     pub id: String,
@@ -98,15 +98,16 @@ impl Row {
 
 fn id(letter: &DeadLetter) -> String {
     let message = &letter.message;
-    // Whatever else a sender put there is not to be typed, and may be anything.
-    let is_fit = |id: &String| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
-        (1..=64).contains(&id.len()) && !id.starts_with('-') && id.chars().all(fits)
-    };
-    let named = message.properties.message_id.clone().filter(is_fit);
+    let named = message.properties.message_id.clone().filter(|id| is_fit(id));
     named
         .or_else(|| Some(command_of(message)?.command_id))
         .unwrap_or_else(|| hash(&[&message.body[..], letter.flaw.as_deref().unwrap_or_default().as_bytes()].concat()))
+}
+
+/// Whether an id can be typed. Whatever else a sender put there may be anything.
+fn is_fit(id: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+    (1..=64).contains(&id.len()) && !id.starts_with('-') && id.chars().all(fits)
 }
 
 /// Distinguishes bodies.
@@ -129,15 +130,19 @@ pub fn refresh_of(letter: &DeadLetter) -> Option<(String, String, i64)> {
     ))
 }
 
-/// The command in a message. A message without a `type` may be anything, and other things decode as a command, too: it has to have an id.
+/// The command in a message. What says by its `type` that it is one needs an id that can be typed; it may be dead because that is no UUID. A
+/// message without a `type` may be anything, and many other things decode as a command, too: such a one needs a UUID.
 fn command_of(message: &Message) -> Option<RefreshConnection> {
     let body = message.body.clone();
-    let command = match message.properties.kind.as_deref() {
-        Some(state::MESSAGE_NAME) => RefreshState::decode(body).ok()?.command?,
-        Some(COMMAND_NAME) | None => RefreshConnection::decode(body).ok()?,
+    let (command, is_typed) = match message.properties.kind.as_deref() {
+        Some(state::MESSAGE_NAME) => (RefreshState::decode(body).ok()?.command?, true),
+        Some(COMMAND_NAME) => (RefreshConnection::decode(body).ok()?, true),
+        None => (RefreshConnection::decode(body).ok()?, false),
         Some(_) => return None,
     };
-    Uuid::parse_str(&command.command_id).is_ok().then_some(command)
+    let id = &command.command_id;
+    let is_one = Uuid::parse_str(id).is_ok() || (is_typed && is_fit(id));
+    is_one.then_some(command)
 }
 
 /// A dead letter on its way back to where it came from.
@@ -188,6 +193,11 @@ mod tests {
             (Some(state::MESSAGE_NAME), state.encode_to_vec()),
         ] {
             assert_eq!(command_of(&message(kind, body)), Some(command(id)));
+        }
+        // What calls itself a command is one, also with an id that no worker takes.
+        let other = command("order-4711");
+        for (kind, expected) in [(Some(COMMAND_NAME), Some(other.clone())), (None, None)] {
+            assert_eq!(command_of(&message(kind, other.encode_to_vec())), expected);
         }
         // Many a message of others decodes as a command.
         for body in [command("a secret of others").encode_to_vec(), Vec::new()] {
