@@ -31,7 +31,7 @@ CMD ["worker"]
 ARG SOURCE REVISION
 LABEL org.opencontainers.image.title="bankrefresh" \
     org.opencontainers.image.description="Keeps finAPI bank connections fresh, driven by RabbitMQ" \
-    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.version="0.2.0" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0" \
     org.opencontainers.image.source="${SOURCE}" \
     org.opencontainers.image.revision="${REVISION}"

@@ -1,4 +1,4 @@
-"""Holds the Dockerfile, docker-compose.yml and the manifests against the sources and the program.
+"""Holds the Dockerfile, docker-compose.yml, the manifests and systemd's unit against the sources and the program.
 
 Every file they name is there, every command line and setting is one that the program takes, ports and names agree with each other.
 Arguments: the program, and the folder with what Compose and kustomize made of the files.
@@ -218,6 +218,27 @@ def worker_reads(container, pod, of_kind):
     return in_force
 
 
+def unit():
+    """The worker of the Debian package takes its settings and secrets, and has the time that it needs to stop."""
+    debian = ROOT / "deploy/debian"
+    lines = [line.partition("=") for line in (debian / "bankrefresh-worker.service").read_text().splitlines()]
+    of_key = lambda key: [value for name, _, value in lines if name == key]
+    environment = dict(value.split("=", 1) for value in of_key("Environment"))
+    [started] = of_key("ExecStart")
+    takes_arguments("the unit", started.split()[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        for credential in of_key("LoadCredential"):
+            name, _, source = credential.partition(":")
+            check(source == f"/etc/bankrefresh/secrets/{name}", f"the unit: {name} is at {source}")
+            (Path(folder) / name).write_text("amqp://guest@127.0.0.1" if name == "amqp-url" else name)
+        given = {name: value.replace("%d", folder) for name, value in environment.items()}
+        check(given["BANKREFRESH_CONFIG"] == "/etc/bankrefresh/bankrefresh.toml", "the unit: other settings than packed")
+        given["BANKREFRESH_CONFIG"] = str(debian / "bankrefresh.toml")
+        in_force = takes_settings("the unit", given)
+    drain = re.search(r'^drain_timeout = "(\d+)s"$', in_force, re.M)
+    check(drain and int(of_key("TimeoutStopSec")[0]) >= int(drain.group(1)) + 10, "the unit: the time to stop is too short")
+
+
 # What KEDA's kinds may hold, as far as they are used here; unknown keys are errors, as they would be for the API server.
 def only(properties, required=None):
     required = list(properties) if required is None else required
@@ -281,6 +302,7 @@ def scaled(deployment, container, of_kind):
 
 compose(dockerfile())
 kubernetes()
+unit()
 for problem in problems:
     print(problem, file=sys.stderr)
 print(f"{checked} things checked, {len(problems)} wrong")

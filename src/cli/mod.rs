@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, ConfigError, WithFinApi};
@@ -73,6 +73,12 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Show everything at once on this machine, with a simulated finAPI; needs no broker
     Demo(demo::Args),
+}
+
+/// What the program can be asked, for what describes it: manual pages, completions of shells.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program.
