@@ -14,8 +14,8 @@ COPY src src
 # What was compiled stays in the cache, so that the next build compiles what has changed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked --bin bankrefresh \
-    && cp target/release/bankrefresh /bankrefresh
+    cargo build --profile dist --locked --bin bankrefresh \
+    && cp target/dist/bankrefresh /bankrefresh
 
 FROM ${RUNTIME_IMAGE}
 COPY --from=build /bankrefresh /usr/local/bin/bankrefresh
