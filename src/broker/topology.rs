@@ -115,6 +115,13 @@ pub enum Role {
         /// How many days it keeps a message.
         days: u32,
     },
+    /// One batch reads its messages. When their bodies have too many bytes, the oldest go.
+    Batch {
+        /// How long it stays when nobody reads it.
+        expires: Duration,
+        /// How many bytes it keeps.
+        bytes_max: u32,
+    },
 }
 
 impl Role {
@@ -123,7 +130,9 @@ impl Role {
     pub fn ttl(&self) -> Option<Duration> {
         match self {
             Self::Delay { ttl, .. } => Some(*ttl),
-            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => None,
+            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } | Self::Batch { .. } => {
+                None
+            }
         }
     }
 
@@ -133,7 +142,7 @@ impl Role {
         match self {
             Self::Work { .. } => Some(DELIVERY_LIMIT),
             Self::Delay { .. } | Self::Stream { .. } => None,
-            Self::Kept { .. } | Self::Bounded { .. } => Some(RETURNS_MAX),
+            Self::Kept { .. } | Self::Bounded { .. } | Self::Batch { .. } => Some(RETURNS_MAX),
         }
     }
 
@@ -142,7 +151,7 @@ impl Role {
     pub fn dead_letter(&self) -> Option<&Binding> {
         match self {
             Self::Work { dead_letter } | Self::Delay { dead_letter, .. } => Some(dead_letter),
-            Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => None,
+            Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } | Self::Batch { .. } => None,
         }
     }
 
@@ -151,7 +160,9 @@ impl Role {
     pub fn length_max(&self) -> Option<u32> {
         match self {
             Self::Bounded { length_max } => Some(*length_max),
-            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Stream { .. } => None,
+            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Stream { .. } | Self::Batch { .. } => {
+                None
+            }
         }
     }
 
@@ -159,8 +170,21 @@ impl Role {
     #[must_use]
     pub fn bytes_max(&self) -> Option<u32> {
         match self {
-            Self::Kept { bytes_max } | Self::Stream { bytes_max, .. } => Some(*bytes_max),
+            Self::Kept { bytes_max } | Self::Stream { bytes_max, .. } | Self::Batch { bytes_max, .. } => {
+                Some(*bytes_max)
+            }
             Self::Work { .. } | Self::Delay { .. } | Self::Bounded { .. } => None,
+        }
+    }
+
+    /// How long the queue itself stays when nobody uses it.
+    #[must_use]
+    pub fn expires(&self) -> Option<Duration> {
+        match self {
+            Self::Batch { expires, .. } => Some(*expires),
+            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => {
+                None
+            }
         }
     }
 }
@@ -282,6 +306,12 @@ impl Topology {
     #[must_use]
     pub fn is_optional(&self, name: &str) -> bool {
         name == self.control()
+    }
+
+    /// The queue of a batch's events, by the batch's id. Declared by whoever sends the batch.
+    #[must_use]
+    pub fn outcomes(&self, batch: &str) -> String {
+        self.name(&format!("outcomes.{batch}"))
     }
 
     /// The name of the broker's user for one part of the platform.

@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand.
 
+mod batch;
 mod config;
 mod console;
 mod dead_letters;
 mod demo;
+mod doctor;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod healthcheck;
@@ -64,6 +66,8 @@ enum Command {
     /// Declare exchanges and queues, check them, or print them as definitions for RabbitMQ
     #[command(subcommand)]
     Topology(topology::Command),
+    /// Check with the worker's settings what can be checked without a refresh: broker, rights, queues, finAPI, clock, credentials
+    Doctor(doctor::Args),
     /// Check the settings, or print the reference of all settings
     #[command(subcommand)]
     Config(config::Command),
@@ -115,6 +119,7 @@ impl Cli {
         match self.command {
             Command::Sandbox(args) => sandbox::run(args).await,
             Command::Config(command) => config::run(&command, self.config),
+            Command::Doctor(args) => doctor::run(args, load(self.config)?).await,
             Command::Healthcheck(args) => healthcheck::run(args, &load(self.config)?).await,
             Command::Worker => worker::run(load_with_finapi(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,

@@ -84,7 +84,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
 }
 
 /// Receives each SIGTERM and SIGINT.
-fn stops() -> std::io::Result<mpsc::Receiver<()>> {
+pub(super) fn stops() -> std::io::Result<mpsc::Receiver<()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stops) = mpsc::channel(2);

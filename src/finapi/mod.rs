@@ -17,7 +17,7 @@ pub mod grant;
 mod host_clock;
 pub mod passwords;
 mod pipeline;
-mod probe;
+pub mod probe;
 pub mod request;
 mod settings;
 pub mod tokens;

@@ -7,11 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::breaker::Host;
 use super::client::FinApi;
 use super::error;
 use super::pipeline::{JSON, X_REQUEST_ID, ended, request_id};
 use super::transport::{HttpResponse, TransportError};
 use super::version::{AccessCall, PROBE_INTERVAL, Version};
+use crate::refresh::ClockOffset;
 use crate::telemetry::traces;
 
 /// What finAPI says of a client has some thousand bytes.
@@ -27,6 +29,18 @@ pub(super) enum Probed {
     /// Nothing.
     Unknown(String),
 }
+
+/// What operators learn of the client.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    /// The version of Access that it is bound to, or why that can't be known.
+    pub version: Result<Version, String>,
+    /// How far the clock of Access is ahead, if its responses say so.
+    pub offset: Option<ClockOffset>,
+}
+
+/// How many responses may be needed before a clock that is far away is believed.
+const RESPONSES_FOR_CLOCK: usize = 4;
 
 /// Whether the client itself is granted a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +64,25 @@ struct ClientToken {
 }
 
 impl FinApi {
+    /// Checks the client and finAPI's clock, with requests of the client's own.
+    pub async fn diagnose(&self) -> Diagnosis {
+        let version = match self.probe().await {
+            Probed::Bound(version) => Ok(version),
+            Probed::Refused(why) | Probed::Unknown(why) => Err(why),
+        };
+        if let Ok(version) = version {
+            for _ in 0..RESPONSES_FOR_CLOCK {
+                if self.clocks().access.is_some() {
+                    break;
+                }
+                // What it says of the version is known.
+                let _ = self.probe_version(version).await;
+            }
+        }
+        let offset = self.clocks().access;
+        Diagnosis { version, offset }
+    }
+
     /// Asks V2, and where that answers 403, V1.
     pub(super) async fn probe(&self) -> Probed {
         let mut forbidden = Vec::new();
@@ -118,10 +151,15 @@ impl FinApi {
         let span = traces::HttpSpan::begin(endpoint, request.url());
         let server = request.url().host_str().unwrap_or_default().to_owned();
         let started = Instant::now();
+        let sent = self.clocks.now();
         let result = self
             .transport
             .send(request, self.settings.timeout, PROBE_BYTES_MAX)
             .await;
+        if let Ok(response) = &result {
+            self.clocks
+                .observe(Host::Access, sent, response.status, &response.headers);
+        }
         let ended = ended(&result);
         span.end(&ended);
         self.metrics.requested(endpoint, server, &ended, started.elapsed());

@@ -28,6 +28,18 @@ pub enum ApiVersion {
     V2,
 }
 
+impl ApiVersion {
+    /// Whether a client that is bound to a version can be used with this setting.
+    #[must_use]
+    pub fn allows(self, version: Version) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::V1 => version == Version::V1,
+            Self::V2 => version == Version::V2,
+        }
+    }
+}
+
 /// One of the two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
 /// Every message of the protocol. Decoding it takes far longer than decoding a message.
@@ -29,13 +29,21 @@ pub enum NoJson {
 ///
 /// It is none of this release.
 pub fn json(message_name: &str, body: &[u8]) -> Result<Value, NoJson> {
-    let pool = DESCRIPTORS.as_ref();
-    let pool = pool.unwrap_or_else(|error| unreachable!("the build wrote them: {error}"));
-    let unknown = || NoJson::Unknown(message_name.to_owned());
-    let descriptor = pool.get_message_by_name(message_name).ok_or_else(unknown)?;
-    let message = DynamicMessage::decode(descriptor, body)?;
+    let message = DynamicMessage::decode(descriptor(message_name)?, body)?;
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false);
     Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+/// What the .proto files say of a message.
+///
+/// # Errors
+///
+/// It is none of this release.
+pub fn descriptor(message_name: &str) -> Result<MessageDescriptor, NoJson> {
+    let pool = DESCRIPTORS.as_ref();
+    let pool = pool.unwrap_or_else(|error| unreachable!("the build wrote them: {error}"));
+    let unknown = || NoJson::Unknown(message_name.to_owned());
+    pool.get_message_by_name(message_name).ok_or_else(unknown)
 }

@@ -18,7 +18,7 @@ pub use command::{COMMAND_NAME, back_to_its_lane, command};
 pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_command, dead_letter, died_at, replay};
 pub use event::event;
 pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries, revision};
-pub use json::{NoJson, json};
+pub use json::{NoJson, descriptor, json};
 pub use order::{order, pause, resume};
 pub use quarantine::{quarantine, quarantined_since};
 

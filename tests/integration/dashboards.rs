@@ -159,7 +159,7 @@ fn every_alert_says_what_to_do() {
         lines.map(str::to_owned).collect()
     };
     let alerts = named("- alert: ");
-    let runbooks = named("runbook: ");
+    let runbooks = named("runbook_url: ");
     let headings: Vec<&str> = docs
         .lines()
         .filter_map(|line| line.strip_prefix("## "))

@@ -186,6 +186,7 @@ async fn each_user_may_do_its_part_and_no_more() {
         "worker",
         "sender",
         "operator",
+        "batch",
         "watch",
         "console",
         "frontend",
@@ -204,7 +205,7 @@ async fn each_user_may_do_its_part_and_no_more() {
                 ]
                 .contains(&exchange.name),
                 "operator" => exchange.name == topology.control(),
-                "sender" => exchange.name == topology.commands(),
+                "sender" | "batch" => exchange.name == topology.commands(),
                 _ => false,
             };
             let may = allowed(&connection, publish(exchange.name.clone())).await;

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "nothing depends on a test")]
 
+mod batch;
 #[path = "../support/broken.rs"]
 mod broken;
 mod broker;
@@ -11,6 +12,7 @@ mod console;
 mod dashboards;
 mod dead_letters;
 mod definitions;
+mod doctor;
 mod ends;
 mod finapi;
 mod healthcheck;

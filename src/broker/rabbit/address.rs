@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
@@ -75,8 +76,18 @@ impl Addresses {
         self.all.iter().cycle().skip(turn % count).take(count)
     }
 
+    /// The user and the password.
+    #[must_use]
+    pub fn login(&self) -> (String, SecretString) {
+        let login = self.all.first().map(|address| &address.uri.authority.userinfo);
+        let login = login.map(|login| (login.username.clone(), login.password.clone()));
+        let (user, password) = login.unwrap_or_default();
+        (user, password.into())
+    }
+
     /// The name of the virtual host.
-    pub(super) fn vhost(&self) -> &str {
+    #[must_use]
+    pub fn vhost(&self) -> &str {
         self.all.first().map_or("/", |address| &address.uri.vhost)
     }
 }
@@ -151,7 +162,7 @@ impl Address {
     }
 
     /// Whether everybody on the way can read what is sent to it.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         let host = self.host();
         let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         !self.is_tls() && !is_loopback

@@ -59,7 +59,12 @@ pub(super) enum Depth {
     Arguments,
 }
 
-async fn compare(connection: &Connection, topology: &Topology, depth: Depth) -> Result<Vec<Difference>, Error> {
+/// Everything in which the broker differs from the topology.
+pub(super) async fn compare(
+    connection: &Connection,
+    topology: &Topology,
+    depth: Depth,
+) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for exchange in topology.exchanges() {
         differences.extend(compare_exchange(connection, exchange, depth).await?);

@@ -1,6 +1,7 @@
 //! Connections to RabbitMQ, and why one could not be made, in words for an operator.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_rs::TokioRuntime;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use super::address::{Address, Addresses};
 use super::error::{ACCESS_REFUSED, Error, NOT_ALLOWED};
-use super::filtered::{self, Filtered};
+use super::filtered::{self, Filtered, Greeting};
 use super::frames::Filter;
 use super::settings::Settings;
 use super::tls;
@@ -69,7 +70,7 @@ pub(super) async fn open<'a, const N: usize>(
 ) -> Result<(&'a Address, [Connection; N]), Error> {
     let mut failures = Vec::new();
     for address in addresses.in_turn(turn) {
-        let connecting = purposes.map(|purpose| open_one(address, settings, purpose));
+        let connecting = purposes.map(|purpose| open_one(address, settings, purpose, None));
         match try_join_all(connecting).await.map(<[Connection; N]>::try_from) {
             Ok(Ok(connections)) => return Ok((address, connections)),
             Ok(Err(_)) => unreachable!("there are as many connections as purposes"),
@@ -84,8 +85,32 @@ pub(super) async fn open<'a, const N: usize>(
     })
 }
 
+/// As [`open`], for one connection, with what the broker said first.
+pub(super) async fn open_and_greet<'a>(
+    addresses: &'a Addresses,
+    settings: &Settings,
+) -> Result<(&'a Address, Connection, Vec<u8>), Error> {
+    let mut failures = Vec::new();
+    for address in addresses.in_turn(0) {
+        let greeting = Greeting::default();
+        match open_one(address, settings, Purpose::Topology, Some(Arc::clone(&greeting))).await {
+            Ok(connection) => return Ok((address, connection, greeting.get().cloned().unwrap_or_default())),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(match failures.pop() {
+        Some(only) if failures.is_empty() => only,
+        last => Error::Nowhere(failures.into_iter().chain(last).collect()),
+    })
+}
+
 /// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
-async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> Result<Connection, Error> {
+async fn open_one(
+    address: &Address,
+    settings: &Settings,
+    purpose: Purpose,
+    greeting: Option<Greeting>,
+) -> Result<Connection, Error> {
     let tls = match address.is_tls() {
         true => Some(settings.tls().connector()?),
         false => None,
@@ -116,6 +141,7 @@ async fn open_one(address: &Address, settings: &Settings, purpose: Purpose) -> R
             match timeout(limit, stream).await {
                 Ok(stream) => {
                     let filtered = Filtered::new(stream?, Filter::new(frame_max, body_max));
+                    let filtered = filtered.with_greeting(greeting.clone());
                     Ok(AsyncTcpStream::Plain(filtered))
                 }
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),

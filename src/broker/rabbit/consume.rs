@@ -366,7 +366,7 @@ pub(super) fn ephemeral_prefix(exchange: &str) -> String {
 
 /// A queue that lives as long as this connection, paused or not, bound to the exchange. It is bounded and its messages are
 /// acknowledged, so that an ephemeral queue that is read slowly fills neither the broker's memory nor ours.
-async fn declare_ephemeral(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
+pub(super) async fn declare_ephemeral(channel: &Channel, exchange: &str, keys: &[String]) -> lapin::Result<String> {
     let name = format!("{}{}", ephemeral_prefix(exchange), Uuid::new_v4());
     let options = QueueDeclareOptions {
         exclusive: true,

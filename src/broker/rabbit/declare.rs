@@ -81,7 +81,8 @@ pub(super) async fn declare_queue(channel: &Channel, queue: &Queue, passive: boo
     declared.await.map(drop)
 }
 
-async fn bind(channel: &Channel, queue: &Queue) -> lapin::Result<()> {
+/// Binds a queue with all of its bindings.
+pub(super) async fn bind(channel: &Channel, queue: &Queue) -> lapin::Result<()> {
     for binding in &queue.bindings {
         let (name, exchange, key) = (&queue.name, &binding.exchange, &binding.key);
         let options = QueueBindOptions::default();
@@ -135,6 +136,9 @@ pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
     if let Some(length) = queue.role.length_max() {
         arguments.insert("x-max-length".into(), number(length));
         arguments.insert("x-overflow".into(), text("drop-head"));
+    }
+    if let Some(expires) = queue.role.expires() {
+        arguments.insert("x-expires".into(), milliseconds(expires));
     }
     if let Some(bytes) = queue.role.bytes_max() {
         arguments.insert("x-max-length-bytes".into(), number(bytes));

@@ -22,6 +22,7 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
         worker(topology),
         sender(topology),
         operator(topology),
+        batch(topology),
         watch(topology),
         console(topology),
     ];
@@ -46,7 +47,17 @@ pub fn definitions(settings: &Settings, topology: &Topology) -> String {
 /// queue of its own for wake-ups.
 fn worker(topology: &Topology) -> User {
     let own = consume::ephemeral_prefix(&topology.wake());
-    let publishes = [
+    User {
+        name: topology.user("worker"),
+        configure: pattern(&[], &[&own]),
+        write: pattern(&worker_publishes(topology), &[&own]),
+        read: pattern(&worker_reads(topology), &[&own]),
+    }
+}
+
+/// The exchanges that a worker publishes to.
+pub(super) fn worker_publishes(topology: &Topology) -> Vec<String> {
+    vec![
         topology.commands(),
         topology.steps(),
         topology.delay(),
@@ -54,21 +65,19 @@ fn worker(topology: &Topology) -> User {
         topology.dead_letters(),
         topology.wake(),
         topology.status(),
-    ];
-    let takes = [
+    ]
+}
+
+/// The queues that a worker takes messages from, and the exchange that it binds its own queue to.
+pub(super) fn worker_reads(topology: &Topology) -> Vec<String> {
+    vec![
         topology.interactive(),
         topology.background(),
         topology.steps(),
         topology.quarantine(),
         topology.wake(),
         topology.control(),
-    ];
-    User {
-        name: topology.user("worker"),
-        configure: pattern(&[], &[&own]),
-        write: pattern(&publishes, &[&own]),
-        read: pattern(&takes, &[&own]),
-    }
+    ]
 }
 
 /// Publishes commands and sees nothing.
@@ -88,6 +97,19 @@ fn operator(topology: &Topology) -> User {
         configure: NOTHING.to_owned(),
         write: pattern(&[topology.control()], &[]),
         read: pattern(&[topology.control()], &[]),
+    }
+}
+
+/// Runs `bankrefresh send --from`: publishes commands, and follows them by a queue of its own. Binding that takes writing to it and reading from
+/// the exchange.
+fn batch(topology: &Topology) -> User {
+    let own = topology.outcomes("");
+    let own: &[&str] = &[&own];
+    User {
+        name: topology.user("batch"),
+        configure: pattern(&[], own),
+        write: pattern(&[topology.commands()], own),
+        read: pattern(&[topology.events()], own),
     }
 }
 

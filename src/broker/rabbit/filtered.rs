@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,12 @@ pub(super) struct Filtered {
     /// What lapin is to see, and how much of it lapin has.
     output: Vec<u8>,
     taken: usize,
+    /// Where the first bytes go as well.
+    greeting: Option<Greeting>,
 }
+
+/// What a broker says first.
+pub(super) type Greeting = Arc<OnceLock<Vec<u8>>>;
 
 impl Filtered {
     pub(super) fn new(socket: Socket, filter: Filter) -> Self {
@@ -44,7 +50,13 @@ impl Filtered {
             input: vec![0; READ].into_boxed_slice(),
             output: Vec::new(),
             taken: 0,
+            greeting: None,
         }
+    }
+
+    /// The same, and the first bytes are kept.
+    pub(super) fn with_greeting(self, greeting: Option<Greeting>) -> Self {
+        Self { greeting, ..self }
     }
 }
 
@@ -58,6 +70,10 @@ impl AsyncRead for Filtered {
             let count = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut this.input))?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
+            }
+            if let Some(greeting) = this.greeting.take() {
+                // Nobody else sets it.
+                let _ = greeting.set(this.input[..count].to_vec());
             }
             this.filter.push(&this.input[..count], &mut this.output);
         }

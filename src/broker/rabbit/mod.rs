@@ -28,6 +28,7 @@ mod frames;
 pub(crate) mod fuzzing;
 mod link;
 mod optional;
+mod outcomes;
 mod publish;
 mod session;
 mod settings;
@@ -35,6 +36,7 @@ mod status;
 mod stream;
 mod supervisor;
 mod tls;
+mod visit;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,9 +50,11 @@ pub use self::check::check;
 pub use self::declare::declare;
 pub use self::definitions::definitions;
 pub use self::error::{Difference, Error};
+pub use self::outcomes::{OUTCOMES_EXPIRE, declare_outcomes, delete_outcomes};
 pub use self::settings::Settings;
 pub use self::status::Status;
 pub use self::tls::TlsFiles;
+pub use self::visit::{Visit, visit};
 
 use self::consume::ConsumerCommand;
 use self::link::Shared;

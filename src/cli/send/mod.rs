@@ -1,15 +1,18 @@
 //! `bankrefresh send`
 
+mod choices;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{Ended, show};
+use self::choices::{AccountType, Import, SavedSetting};
+use super::{Ended, batch, show};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, rabbit};
 use crate::config::Config;
@@ -21,23 +24,32 @@ use crate::refresh::{Command, Envelope};
 /// The exit code when a refresh failed.
 const FAILED: u8 = 1;
 /// The exit code when not every outcome came in time.
-const TIMED_OUT: u8 = 3;
+pub(super) const TIMED_OUT: u8 = 3;
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Exit codes: 0 the commands are published, and with --wait every connection was updated; 1 a refresh failed, or \
-    nothing could be published; 2 the command line is wrong; 3 not every outcome came in time."
+    group(ArgGroup::new("one").args(["user", "connections", "import_new_accounts", "account_types", "edit_saved_settings", "max_age",
+        "labels", "command_id", "every", "wait"]).multiple(true).conflicts_with("from")),
+    after_help = "Exit codes: 0 the commands are published, and with --wait or --from every connection was updated; 1 a refresh failed \
+    (with --wait), or it could not start or continue; 2 the command line is wrong; 3 not every outcome came in time, or it was stopped; \
+    4 with --from: every command has its outcome, and some failed or bad lines were skipped."
 )]
 pub(super) struct Args {
     /// The finAPI user who owns the connections. `{}` becomes the connection's id, for users who have one connection each
-    #[arg(long, value_name = "ID")]
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "from",
+        default_value = "",
+        hide_default_value = true
+    )]
     user: String,
     /// A bank connection to refresh, or a range of them (1-200). Each gets a command of its own
-    #[arg(long = "connection", value_name = "ID", required = true, value_parser = connections)]
+    #[arg(long = "connection", value_name = "ID", required_unless_present = "from", value_parser = connections)]
     connections: Vec<std::ops::RangeInclusive<i64>>,
-    /// The lane: interactive if a user waits, background if not
-    #[arg(long, value_enum, default_value_t = Lane::Interactive)]
-    lane: Lane,
+    /// The lane: interactive if a user waits, background if not [default: interactive; with --from: background]
+    #[arg(long, value_enum)]
+    lane: Option<Lane>,
     /// Import accounts that are new at the bank
     #[arg(long, value_enum, value_name = "MODE")]
     import_new_accounts: Option<Import>,
@@ -62,39 +74,26 @@ pub(super) struct Args {
     /// Show the events until every command has its outcome
     #[arg(long)]
     wait: bool,
-    /// The longest time to wait (with --wait)
+    /// The longest time to wait (with --wait); with --from, the longest in which nothing happens
     #[arg(long, value_name = "DURATION", value_parser = humantime, default_value = "30m")]
     timeout: Duration,
+    #[command(flatten)]
+    batch: batch::BatchArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Lane {
+pub(super) enum Lane {
     Interactive,
     Background,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Import {
-    Skip,
-    Conditional,
-    Forced,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AccountType {
-    Checking,
-    Savings,
-    CreditCard,
-    Security,
-    Loan,
-    Membership,
-    Bausparen,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SavedSetting {
-    Credentials,
-    DefaultTwoStepProcedure,
+impl Lane {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Background => "background",
+        }
+    }
 }
 
 fn connections(text: &str) -> Result<std::ops::RangeInclusive<i64>, String> {
@@ -119,6 +118,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: Args, config: &Config) -> Ended {
+    if let Some(from) = &args.batch.from {
+        let lane = args.lane.unwrap_or(Lane::Background);
+        return batch::run(&args.batch, from, lane, args.timeout, config).await;
+    }
     super::log_warnings(&config.telemetry);
     let commands = args.commands()?;
     let topology = Topology::new(&config.amqp.prefix);
@@ -161,7 +164,8 @@ async fn steadily(args: &Args, every: Duration, broker: &Broker, topology: &Topo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), String> {
+/// Waits for the first connection.
+pub(super) async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), String> {
     let mut last = "no answer".to_owned();
     let deadline = Instant::now() + timeout;
     loop {
@@ -245,7 +249,7 @@ impl Args {
 
     fn message(&self, topology: &Topology, command: RefreshConnection) -> Outgoing {
         let envelope = Envelope {
-            interactive: self.lane == Lane::Interactive,
+            interactive: self.lane != Some(Lane::Background),
             correlation_id: command.command_id.clone(),
             ..Envelope::default()
         };
@@ -272,38 +276,5 @@ impl Args {
         };
         Command::parse(command.clone()).map_err(|invalid| invalid.to_string())?;
         Ok(command)
-    }
-}
-
-impl From<Import> for proto::ImportNewAccounts {
-    fn from(import: Import) -> Self {
-        match import {
-            Import::Skip => Self::Skip,
-            Import::Conditional => Self::Conditional,
-            Import::Forced => Self::Forced,
-        }
-    }
-}
-
-impl From<AccountType> for proto::AccountType {
-    fn from(kind: AccountType) -> Self {
-        match kind {
-            AccountType::Checking => Self::Checking,
-            AccountType::Savings => Self::Savings,
-            AccountType::CreditCard => Self::CreditCard,
-            AccountType::Security => Self::Security,
-            AccountType::Loan => Self::Loan,
-            AccountType::Membership => Self::Membership,
-            AccountType::Bausparen => Self::Bausparen,
-        }
-    }
-}
-
-impl From<SavedSetting> for proto::SavedSetting {
-    fn from(setting: SavedSetting) -> Self {
-        match setting {
-            SavedSetting::Credentials => Self::Credentials,
-            SavedSetting::DefaultTwoStepProcedure => Self::DefaultTwoStepProcedure,
-        }
     }
 }
