@@ -1,7 +1,9 @@
-//! Secrets among the settings: never empty, and never shown.
+//! Secrets among the settings: never empty, and never shown. They may change while the process runs.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,9 +11,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// What is shown in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
 
-/// A secret of one character or more. Formats and serializes as [`HIDDEN`].
-#[derive(Clone, Debug)]
-pub struct Secret(SecretString);
+/// A secret of one character or more. Is never formatted, and serializes as [`HIDDEN`]. Every clone is the same secret, and changes with it
+/// ([`Secret::rotate`]).
+#[derive(Clone)]
+pub struct Secret(Arc<RwLock<Pair>>);
+
+/// The secret in use, and the one before it, as long as that is good.
+struct Pair {
+    current: SecretString,
+    previous: Option<SecretString>,
+}
+
+/// The text of a secret, for as long as it is needed.
+pub struct Exposed(SecretString);
+
+impl fmt::Debug for Exposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+impl Deref for Exposed {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
 
 /// A secret that is empty: a variable or a file that somebody forgot to fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +47,45 @@ pub struct Empty;
 impl Secret {
     /// The secret itself.
     #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+    pub fn expose(&self) -> Exposed {
+        Exposed(self.read(|pair| pair.current.clone()))
+    }
+
+    /// The one before it, until [`Secret::has_worked`].
+    #[must_use]
+    pub fn expose_previous(&self) -> Option<Exposed> {
+        self.read(|pair| pair.previous.clone()).map(Exposed)
+    }
+
+    /// Whether both are the same text now.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        *self.expose() == *other.expose()
+    }
+
+    /// Takes the text of another one into use. The text that was in use stays good.
+    pub fn rotate(&self, to: &Self) {
+        let text = to.read(|pair| pair.current.clone());
+        let mut pair = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut pair.current, text);
+        pair.previous = Some(before);
+    }
+
+    /// The text in use is accepted, so the one before it is not good any more.
+    pub fn has_worked(&self) {
+        if self.read(|pair| pair.previous.is_some()) {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).previous = None;
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Pair) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
     }
 }
 
@@ -32,7 +95,10 @@ impl TryFrom<SecretString> for Secret {
     fn try_from(secret: SecretString) -> Result<Self, Empty> {
         match secret.expose_secret() {
             "" => Err(Empty),
-            _ => Ok(Self(secret)),
+            _ => Ok(Self(Arc::new(RwLock::new(Pair {
+                current: secret,
+                previous: None,
+            })))),
         }
     }
 }
@@ -102,9 +168,20 @@ mod tests {
     fn a_secret_is_neither_empty_nor_shown() {
         assert_eq!("".parse::<Secret>().err(), Some(Empty));
         let secret: Secret = "s3cret".parse().expect("a secret");
-        assert_eq!(secret.expose(), "s3cret");
+        assert_eq!(&*secret.expose(), "s3cret");
         let shown = format!("{secret:?} {}", serde_json::to_string(&secret).expect("JSON"));
         assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn every_clone_rotates_and_the_old_text_is_good_until_the_new_one_has_worked() {
+        let secret: Secret = "old".parse().expect("a secret");
+        let clone = secret.clone();
+        clone.rotate(&"new".parse().expect("a secret"));
+        assert_eq!(&*secret.expose(), "new");
+        assert_eq!(secret.expose_previous().as_deref(), Some("old"));
+        secret.has_worked();
+        assert!(clone.expose_previous().is_none() && clone.is(&secret));
     }
 
     #[test]

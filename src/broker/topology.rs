@@ -28,8 +28,20 @@ pub const CONTROL_SEGMENT_BYTES: u32 = 2 * 1024 * 1024;
 /// How many days an order is kept: a pause lasts 30 at most, and so does a refresh.
 pub const CONTROL_DAYS: u32 = 31;
 
+/// How long dead letters are kept. They may hold anything that is personal, and operators have weeks to handle them.
+pub const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY);
+
 /// How many events that nobody has bound a queue for are kept; then the oldest go.
 pub const UNROUTED_EVENTS_MAX: u32 = 100_000;
+
+/// How many bytes of such events are kept; then the oldest go.
+pub const UNROUTED_EVENTS_BYTES_MAX: u32 = 256 * 1024 * 1024;
+
+/// How long such events are kept: until somebody who forgot to bind a queue has seen the alert and a weekend is over.
+pub const UNROUTED_EVENTS_KEPT: Duration = Duration::from_secs(7 * DAY);
+
+/// In seconds.
+const DAY: u64 = 24 * 3600;
 
 /// The delays a parked refresh can take, shortest first. Longer waits take the longest that fits, again and again.
 pub const DELAYS: [(&str, Duration); 6] = [
@@ -95,15 +107,15 @@ pub enum Role {
         /// Where it goes then.
         dead_letter: Binding,
     },
-    /// Operators go through its messages. When their bodies have too many bytes, the oldest go.
+    /// Operators go through its messages. Those that are too old go, and when there are too many, or their bodies have too many bytes, the
+    /// oldest.
     Kept {
+        /// How long it keeps a message.
+        ttl: Duration,
         /// How many bytes it keeps.
         bytes_max: u32,
-    },
-    /// Operators go through its messages. When there are too many, the oldest go.
-    Bounded {
-        /// How many it keeps.
-        length_max: u32,
+        /// How many messages it keeps, if their number is limited.
+        length_max: Option<u32>,
     },
     /// A stream: whoever reads it does so from the beginning, and uses nothing up. The oldest messages go when there are too many bytes of
     /// them, or after so many days. A worker is of use without it, because a broker may have none.
@@ -125,14 +137,12 @@ pub enum Role {
 }
 
 impl Role {
-    /// How long a message stays before it is dead-lettered.
+    /// How long a message stays before it is dead-lettered, or gone where there is no dead-lettering.
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
         match self {
-            Self::Delay { ttl, .. } => Some(*ttl),
-            Self::Work { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } | Self::Batch { .. } => {
-                None
-            }
+            Self::Delay { ttl, .. } | Self::Kept { ttl, .. } => Some(*ttl),
+            Self::Work { .. } | Self::Stream { .. } | Self::Batch { .. } => None,
         }
     }
 
@@ -142,7 +152,7 @@ impl Role {
         match self {
             Self::Work { .. } => Some(DELIVERY_LIMIT),
             Self::Delay { .. } | Self::Stream { .. } => None,
-            Self::Kept { .. } | Self::Bounded { .. } | Self::Batch { .. } => Some(RETURNS_MAX),
+            Self::Kept { .. } | Self::Batch { .. } => Some(RETURNS_MAX),
         }
     }
 
@@ -151,7 +161,7 @@ impl Role {
     pub fn dead_letter(&self) -> Option<&Binding> {
         match self {
             Self::Work { dead_letter } | Self::Delay { dead_letter, .. } => Some(dead_letter),
-            Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } | Self::Batch { .. } => None,
+            Self::Kept { .. } | Self::Stream { .. } | Self::Batch { .. } => None,
         }
     }
 
@@ -159,10 +169,8 @@ impl Role {
     #[must_use]
     pub fn length_max(&self) -> Option<u32> {
         match self {
-            Self::Bounded { length_max } => Some(*length_max),
-            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Stream { .. } | Self::Batch { .. } => {
-                None
-            }
+            Self::Kept { length_max, .. } => *length_max,
+            Self::Work { .. } | Self::Delay { .. } | Self::Stream { .. } | Self::Batch { .. } => None,
         }
     }
 
@@ -170,21 +178,10 @@ impl Role {
     #[must_use]
     pub fn bytes_max(&self) -> Option<u32> {
         match self {
-            Self::Kept { bytes_max } | Self::Stream { bytes_max, .. } | Self::Batch { bytes_max, .. } => {
+            Self::Kept { bytes_max, .. } | Self::Stream { bytes_max, .. } | Self::Batch { bytes_max, .. } => {
                 Some(*bytes_max)
             }
-            Self::Work { .. } | Self::Delay { .. } | Self::Bounded { .. } => None,
-        }
-    }
-
-    /// How long the queue itself stays when nobody uses it.
-    #[must_use]
-    pub fn expires(&self) -> Option<Duration> {
-        match self {
-            Self::Batch { expires, .. } => Some(*expires),
-            Self::Work { .. } | Self::Delay { .. } | Self::Kept { .. } | Self::Bounded { .. } | Self::Stream { .. } => {
-                None
-            }
+            Self::Work { .. } | Self::Delay { .. } => None,
         }
     }
 }
@@ -357,11 +354,15 @@ impl Topology {
             };
             queue(name, bindings, Role::Work { dead_letter })
         };
-        let unrouted = Role::Bounded {
-            length_max: UNROUTED_EVENTS_MAX,
+        let unrouted = Role::Kept {
+            ttl: UNROUTED_EVENTS_KEPT,
+            bytes_max: UNROUTED_EVENTS_BYTES_MAX,
+            length_max: Some(UNROUTED_EVENTS_MAX),
         };
         let kept = Role::Kept {
+            ttl: DEAD_LETTERS_KEPT,
             bytes_max: DEAD_LETTERS_BYTES_MAX,
+            length_max: None,
         };
         let mut queues = vec![
             queue(self.dead_letters(), bound(self.dead_letters(), ""), kept),

@@ -99,7 +99,7 @@ async fn notification(
     let known = listener
         .notification_secret
         .as_ref()
-        .is_some_and(|expected| same(expected.expose(), &secret));
+        .is_some_and(|expected| is_known(expected, &secret));
     if !known {
         return StatusCode::NOT_FOUND;
     }
@@ -124,6 +124,17 @@ async fn notification(
             StatusCode::BAD_REQUEST
         }
     }
+}
+
+/// After a rotation finAPI's rule may have the old secret until it is changed, too.
+fn is_known(expected: &Secret, given: &str) -> bool {
+    if same(&expected.expose(), given) {
+        expected.has_worked();
+        return true;
+    }
+    expected
+        .expose_previous()
+        .is_some_and(|previous| same(&previous, given))
 }
 
 /// Compares in a time that does not depend on where two texts differ.

@@ -1,11 +1,13 @@
 //! `bankrefresh console`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::net::TcpListener;
 
+use super::rotation::Rotation;
 use super::{Ended, reachable};
 use crate::broker::rabbit;
 use crate::broker::topology::Topology;
@@ -21,7 +23,7 @@ pub(super) struct Args {
     listen: Option<SocketAddr>,
 }
 
-pub(super) async fn run(args: Args, config: Config) -> Ended {
+pub(super) async fn run(args: Args, file: Option<PathBuf>, config: Config) -> Ended {
     super::log_warnings(&config.telemetry);
     let address = args.listen.unwrap_or(config.console.listen);
     // Before anybody can connect.
@@ -29,6 +31,7 @@ pub(super) async fn run(args: Args, config: Config) -> Ended {
     let listener = TcpListener::bind(address).await?;
     // Metrics end with it.
     let (registry, _metering) = metrics::start(&config.telemetry)?;
+    tokio::spawn(Rotation::new(file, &config, None).run());
     let topology = Topology::new(&config.amqp.prefix);
     let amqp = rabbit::Settings {
         body_max: EVENT_BYTES_MAX,

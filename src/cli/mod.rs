@@ -10,6 +10,7 @@ mod doctor;
 pub(crate) mod fuzzing;
 mod healthcheck;
 mod orders;
+mod rotation;
 mod sandbox;
 mod send;
 mod show;
@@ -121,10 +122,10 @@ impl Cli {
             Command::Config(command) => config::run(&command, self.config),
             Command::Doctor(args) => doctor::run(args, load(self.config)?).await,
             Command::Healthcheck(args) => healthcheck::run(args, &load(self.config)?).await,
-            Command::Worker => worker::run(load_with_finapi(self.config)?).await,
+            Command::Worker => worker::run(self.config.clone(), load_with_finapi(self.config)?).await,
             Command::Send(args) => send::run(args, &load(self.config)?).await,
             Command::Watch(args) => watch::run(args, &load(self.config)?).await,
-            Command::Console(args) => console::run(args, load(self.config)?).await,
+            Command::Console(args) => console::run(args, self.config.clone(), load(self.config)?).await,
             Command::Pause(args) => orders::pause(args, &load(self.config)?).await,
             Command::Resume(args) => orders::resume(args, &load(self.config)?).await,
             Command::Paused => orders::paused(&load(self.config)?).await,

@@ -1,5 +1,6 @@
 //! `bankrefresh worker`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
@@ -7,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Ended;
+use super::rotation::Rotation;
 use crate::admin;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, rabbit};
@@ -19,13 +21,14 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::telemetry::{self, logs, metrics, traces};
 use crate::worker::{self, Worker, WorkerParts, subscriptions};
 
-pub(super) async fn run(config: WithFinApi) -> Ended {
+pub(super) async fn run(file: Option<PathBuf>, config: WithFinApi) -> Ended {
     // First of all: a signal that comes early is to end it as well as any.
     let mut stops = stops()?;
     logs::start(&config.telemetry);
     let tracing = traces::start(&config.telemetry)?;
     let (registry, metering) = metrics::start(&config.telemetry)?;
     let policy = config.policy();
+    let rotation = Rotation::new(file, &config, Some(&config.finapi.client_secret));
     let transport = Transport::http(
         config.finapi.connect_timeout,
         config.finapi.http2,
@@ -38,6 +41,7 @@ pub(super) async fn run(config: WithFinApi) -> Ended {
         config.breaker,
         config.callbacks.signer(),
     );
+    tokio::spawn(rotation.with_offers(finapi.client_secret_offers()).run());
     let topology = Topology::new(&config.amqp.prefix);
     let amqp = rabbit::Settings {
         body_max: BODY_BYTES_MAX,

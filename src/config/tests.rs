@@ -60,7 +60,7 @@ fn the_environment_sets_every_type_and_keeps_digits_as_they_are() {
     ])
     .expect("settings");
     let finapi = config.finapi.expect("finapi");
-    assert_eq!(finapi.client_secret.expose(), "0123");
+    assert_eq!(&*finapi.client_secret.expose(), "0123");
     assert_eq!(finapi.calls_max, 7);
     assert_eq!(config.polling.max, Duration::from_secs(20));
 }

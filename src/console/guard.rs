@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::Settings;
 use crate::http_server::Peer;
 use crate::rate_limit::RateLimiter;
+use crate::secret::Secret;
 use crate::setting::HttpUrl;
 
 /// Nothing but the console's own files; no script, style or image within a page.
@@ -78,14 +79,14 @@ impl Guard {
             }
         }
         match password {
-            Some(password) => self.is_right(peer, headers, password.expose()),
+            Some(password) => self.is_right(peer, headers, password),
             // A name that leads to loopback is a trick of another site's.
             None if is_loopback(headers) => Ok(()),
             None => Err(StatusCode::MISDIRECTED_REQUEST),
         }
     }
 
-    fn is_right(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &str) -> Result<(), StatusCode> {
+    fn is_right(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &Secret) -> Result<(), StatusCode> {
         let Some(given) = given(headers) else {
             return Err(StatusCode::UNAUTHORIZED);
         };
@@ -94,7 +95,7 @@ impl Guard {
         if !self.wrong.may_try(peer) {
             return Err(StatusCode::TOO_MANY_REQUESTS);
         }
-        if given.ct_eq(password.as_bytes()).into() {
+        if is_known(&given, password) {
             return Ok(());
         }
         self.wrong.count(peer);
@@ -168,6 +169,16 @@ fn refusal(status: StatusCode) -> Response {
             .insert(RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
+}
+
+/// After a rotation visitors may know the old one only, until one has used the new one.
+fn is_known(given: &[u8], password: &Secret) -> bool {
+    let is = |text: &str| bool::from(given.ct_eq(text.as_bytes()));
+    if is(&password.expose()) {
+        password.has_worked();
+        return true;
+    }
+    password.expose_previous().is_some_and(|previous| is(&previous))
 }
 
 /// The password that a visitor sent; none where none was sent.

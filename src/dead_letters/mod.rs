@@ -8,5 +8,5 @@ mod row;
 mod visit;
 
 pub use redact::{Hidden, whole};
-pub use row::{Row, hash, refresh_of, replayed};
+pub use row::{Row, hash, is_about, refresh_of, replayed};
 pub use visit::{Fates, Found, Visit, VisitError, Way, ways};

@@ -130,6 +130,30 @@ pub fn refresh_of(letter: &DeadLetter) -> Option<(String, String, i64)> {
     ))
 }
 
+/// Whether a dead letter is about a user. What can be read says so itself; of anything else nobody can know more than whether the user's
+/// id is in its bytes.
+#[must_use]
+pub fn is_about(letter: &DeadLetter, user_id: &str) -> bool {
+    let message = &letter.message;
+    match command_of(message) {
+        Some(command) => command.user_id == user_id,
+        None => holds(&message.body, user_id),
+    }
+}
+
+/// Whether a text is among bytes and does not go on there: `anna` is not in `annabel`.
+fn holds(bytes: &[u8], text: &str) -> bool {
+    let is_part =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_');
+    let text = text.as_bytes();
+    !text.is_empty()
+        && bytes.windows(text.len()).enumerate().any(|(at, window)| {
+            window == text
+                && !is_part(at.checked_sub(1).and_then(|before| bytes.get(before)))
+                && !is_part(bytes.get(at + text.len()))
+        })
+}
+
 /// The command in a message. What says by its `type` that it is one needs an id that can be typed; it may be dead because that is no UUID. A
 /// message without a `type` may be anything, and many other things decode as a command, too: such a one needs a UUID.
 fn command_of(message: &Message) -> Option<RefreshConnection> {
@@ -172,6 +196,24 @@ mod tests {
             body: body.into(),
             properties,
         }
+    }
+
+    #[test]
+    fn a_dead_letter_is_about_its_user_and_what_cannot_be_read_about_whom_it_names() {
+        let letter = |message: Message| DeadLetter::of(message);
+        let command = RefreshConnection {
+            command_id: "0198c0de-0000-7000-8000-000000000001".to_owned(),
+            user_id: "anna".to_owned(),
+            bank_connection_id: 7,
+            labels: [("of".to_owned(), "bob".to_owned())].into(),
+            ..RefreshConnection::default()
+        };
+        let readable = letter(message(Some(COMMAND_NAME), command.encode_to_vec()));
+        assert!(is_about(&readable, "anna"));
+        assert!(!is_about(&readable, "bob") && !is_about(&readable, "ann") && !is_about(&readable, ""));
+        let unreadable = letter(message(Some("what?"), b"\xff{\"user\": \"anna\"} annabel".to_vec()));
+        assert!(is_about(&unreadable, "anna") && is_about(&unreadable, "annabel"));
+        assert!(!is_about(&unreadable, "nna") && !is_about(&unreadable, "bob") && !is_about(&unreadable, ""));
     }
 
     #[test]

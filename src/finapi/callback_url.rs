@@ -32,7 +32,7 @@ impl Signer {
     /// Where finAPI calls back for a command.
     #[must_use]
     pub fn callbacks(&self, command_id: CommandId) -> Callbacks {
-        let tag = hex::encode(mac(&self.key, &command_id.to_string()).finalize().into_bytes());
+        let tag = hex::encode(mac(&self.key.expose(), &command_id.to_string()).finalize().into_bytes());
         let base = self.public_url.as_str().trim_end_matches('/');
         let url = format!("{base}/callbacks/{command_id}/{tag}");
         Callbacks {
@@ -46,16 +46,19 @@ impl Signer {
         let Ok(tag) = hex::decode(tag) else {
             return false;
         };
-        let keys = std::iter::once(&self.key).chain(&self.previous_key);
+        // Updates that run when a key is rotated keep their URLs.
+        let keys = std::iter::once(self.key.expose())
+            .chain(self.key.expose_previous())
+            .chain(self.previous_key.as_ref().map(Secret::expose));
         // The comparison takes the same time wherever the tag differs.
         keys.fold(false, |known, key| {
-            known | mac(key, command_id).verify_slice(&tag).is_ok()
+            known | mac(&key, command_id).verify_slice(&tag).is_ok()
         })
     }
 }
 
-fn mac(key: &Secret, command_id: &str) -> HmacSha256 {
-    let mut mac = match HmacSha256::new_from_slice(key.expose().as_bytes()) {
+fn mac(key: &str, command_id: &str) -> HmacSha256 {
+    let mut mac = match HmacSha256::new_from_slice(key.as_bytes()) {
         Ok(mac) => mac,
         Err(_) => unreachable!("HMAC takes keys of any length"),
     };

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::body_budget::{Bodies, BodyBudget, Room};
 use super::breaker::{self, Breaker, Host, Outage};
 use super::callback_url::Signer;
+use super::client_secret::ClientSecretOffers;
 use super::concurrency::{Calls, ConcurrencyLimiter, Permit};
 use super::credentials::Credentials;
 use super::endpoints;
@@ -96,6 +97,8 @@ pub struct FinApi {
     /// Set, or by the first update that finAPI started.
     pub(super) names: OnceLock<Names>,
     pub(super) signer: Option<Signer>,
+    /// A secret of the client that is not in use yet.
+    pub(super) offers: ClientSecretOffers,
     pub(super) clocks: HostClocks,
     pub(super) metrics: FinApiMetrics,
 }
@@ -136,6 +139,7 @@ impl FinApi {
             settings,
             credentials,
             signer,
+            offers: ClientSecretOffers::default(),
             clocks: HostClocks::default(),
             metrics,
         }

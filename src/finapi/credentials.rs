@@ -13,7 +13,7 @@ use super::transport::Transport;
 use super::wire::Life;
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
-use crate::secret::{HIDDEN, Secret as SecretSetting};
+use crate::secret::{Exposed, HIDDEN, Secret as SecretSetting};
 use crate::setting::{Declared, HttpUrl, MINUTE, Section, Value};
 
 /// Where users' credentials come from (section `credentials`). A token in the command goes before any of them.
@@ -133,9 +133,9 @@ impl Value for Source {
     }
 }
 
-/// A bearer token, as the value of the header that carries it.
+/// A bearer token that a header can carry.
 #[derive(Clone, Debug)]
-pub struct Bearer(HeaderValue);
+pub struct Bearer(SecretSetting);
 
 /// A secret that no header can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,10 +146,22 @@ impl TryFrom<SecretSetting> for Bearer {
     type Error = NoToken;
 
     fn try_from(token: SecretSetting) -> Result<Self, NoToken> {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| NoToken)?;
-        value.set_sensitive(true);
-        Ok(Self(value))
+        header_value(&token.expose()).map(|_| Self(token))
     }
+}
+
+impl Bearer {
+    /// The token.
+    #[must_use]
+    pub fn secret(&self) -> &SecretSetting {
+        &self.0
+    }
+}
+
+fn header_value(token: &str) -> Result<HeaderValue, NoToken> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| NoToken)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl<'de> Deserialize<'de> for Bearer {
@@ -269,16 +281,24 @@ async fn from_service(
     let url = url
         .with_segment(user_id)
         .ok_or_else(|| unauthorized("the user id can't be asked for at credentials.url"))?;
-    let mut request = Request::new(Method::GET, url);
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if let Some(Bearer(bearer)) = bearer {
-        headers.insert(header::AUTHORIZATION, bearer.clone());
+    let ask = async |token: Option<Exposed>| {
+        let mut request = Request::new(Method::GET, url.clone());
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let bearer = token.and_then(|token| header_value(&token).ok());
+        headers.extend(bearer.map(|value| (header::AUTHORIZATION, value)));
+        let response = transport.send(request, timeout, SECRET_BYTES_MAX).await;
+        response.map_err(|error| unavailable(&format!("the credential service: {error}")))
+    };
+    let secret = bearer.map(Bearer::secret);
+    let mut response = ask(secret.map(SecretSetting::expose)).await?;
+    let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    match secret.map(|secret| (secret, secret.expose_previous())) {
+        // After a rotation the service may not know the new one yet.
+        Some((_, Some(previous))) if is_refused => response = ask(Some(previous)).await?,
+        Some((secret, _)) if response.status == StatusCode::OK => secret.has_worked(),
+        _ => {}
     }
-    let response = transport
-        .send(request, timeout, SECRET_BYTES_MAX)
-        .await
-        .map_err(|error| unavailable(&format!("the credential service: {error}")))?;
     match response.status {
         StatusCode::OK => understand(&response.body),
         StatusCode::NOT_FOUND => Err(unauthorized("the credential service knows no such user")),

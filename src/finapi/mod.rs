@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod callback_url;
 pub(crate) mod callers;
 pub mod client;
+pub mod client_secret;
 pub mod concurrency;
 mod connections;
 pub mod credentials;

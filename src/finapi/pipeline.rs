@@ -23,6 +23,7 @@ use super::version::{AccessCall, Forbidden, Version};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::schedule::POLL_INTERVAL_MIN;
+use crate::secret::Secret as ClientSecret;
 use crate::telemetry::metrics::TokenFrom;
 use crate::telemetry::{Ended, traces};
 
@@ -242,10 +243,20 @@ impl FinApi {
     }
 
     pub(super) fn token_request(&self, version: Version, own: &[(&str, &str)]) -> Request {
+        self.token_request_with(version, own, &self.settings.client_secret)
+    }
+
+    /// The same with a client's secret that is not in use.
+    pub(super) fn token_request_with(
+        &self,
+        version: Version,
+        own: &[(&str, &str)],
+        client_secret: &ClientSecret,
+    ) -> Request {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(own)
             .append_pair("client_id", &self.settings.client_id)
-            .append_pair("client_secret", self.settings.client_secret.expose())
+            .append_pair("client_secret", &client_secret.expose())
             .finish();
         let url = self.access_url(version.endpoint(AccessCall::Token));
         let mut request = Request::new(Method::POST, url);

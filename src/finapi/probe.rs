@@ -14,6 +14,7 @@ use super::pipeline::{JSON, X_REQUEST_ID, ended, request_id};
 use super::transport::{HttpResponse, TransportError};
 use super::version::{AccessCall, PROBE_INTERVAL, Version};
 use crate::refresh::ClockOffset;
+use crate::secret::Secret;
 use crate::telemetry::traces;
 
 /// What finAPI says of a client has some thousand bytes.
@@ -117,6 +118,16 @@ impl FinApi {
         };
         *last = Some((Instant::now(), granted));
         granted
+    }
+
+    /// Whether finAPI grants the client a token for a secret that is not in use.
+    pub(super) async fn grant_for(&self, version: Version, secret: &Secret) -> ClientGrant {
+        let request = self.token_request_with(version, &[("grant_type", "client_credentials")], secret);
+        match self.ask(version.endpoint(AccessCall::Token), request).await {
+            Ok(_) => ClientGrant::Granted,
+            Err(Answer::Forbidden(_) | Answer::Refused(_)) => ClientGrant::Refused,
+            Err(Answer::Bound | Answer::Unknown(_)) => ClientGrant::Unknown,
+        }
     }
 
     async fn probe_version(&self, version: Version) -> Result<(), Answer> {

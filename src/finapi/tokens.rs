@@ -13,6 +13,7 @@ use super::grant::{Denial, NoGrant};
 use super::passwords::{Judgement, NoTurn, Passwords, Refused, SendEnd};
 use crate::id::UserId;
 use crate::refresh::failure::{Failure, FailureClass};
+use crate::secret::Secret as ClientSecret;
 use crate::telemetry::metrics::{FinApiMetrics, TokenFrom};
 
 /// A token is not used any more so shortly before its end, or in the last tenth of a short lifetime.
@@ -123,6 +124,12 @@ impl Tokens {
         if let Some(token) = self.users().get_mut(user_id).and_then(|user| user.this(token)) {
             token.worked = true;
         }
+    }
+
+    /// The client has another secret, which finAPI has accepted.
+    pub(super) fn on_client_secret(&self, client_secret: &ClientSecret) {
+        self.passwords.rotate(client_secret);
+        *self.client_refused() = None;
     }
 
     /// They are all of a version of finAPI that the client is no longer bound to.

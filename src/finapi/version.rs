@@ -259,8 +259,12 @@ impl FinApi {
         self.versions.unproven()
     }
 
-    /// Proves the version whenever it is not proven, for ever.
+    /// Proves the version whenever it is not proven, and takes new secrets of the client into use, for ever.
     pub async fn keep_version(&self) {
+        tokio::join!(self.prove_version(), self.keep_client_secret());
+    }
+
+    async fn prove_version(&self) {
         let mut proof = self.versions.watch();
         let mut wait = BACKOFF;
         loop {

@@ -267,7 +267,10 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     platform.broker.publish(letters).await.expect("published");
     until_dead(&platform, 4).await;
     let ids = dead_letters(&platform, &["list"]).await.ids();
-    let cases: [(&[&str], &[usize]); 9] = [
+    let cases: [(&[&str], &[usize]); 11] = [
+        // A checkpoint's user is found as well.
+        (&["--user", "user-3"], &[2]),
+        (&["--user", "user"], &[]),
         (&["--reason", "bad"], &[0, 1]),
         (&["--reason", "bad", "--queue", "commands.background"], &[1]),
         (&["--queue", &topology.steps()], &[2]),
@@ -302,6 +305,14 @@ async fn every_filter_picks_what_it_says_and_nothing_goes_without_being_picked()
     assert_eq!(tried.lines(), ways);
     assert_eq!(tried.code, Some(1));
     until_dead(&platform, 4).await;
+
+    // Whoever is to be forgotten is, and nobody else.
+    let forgotten = dead_letters(&platform, &["discard", "--user", "user-2"]).await;
+    assert_eq!(
+        forgotten.lines(),
+        [format!("discarded {}", ids[1]), "1 discarded".to_owned()]
+    );
+    until_dead(&platform, 3).await;
 
     let replayed = dead_letters(&platform, &["replay", "--all"]).await;
     assert!(

@@ -26,6 +26,7 @@ mod neighbours;
 mod notifications;
 mod operators;
 mod paused;
+mod rotation;
 mod secrets;
 mod sending;
 mod support;

@@ -145,6 +145,27 @@ async fn a_worker_with_the_right_files_works_and_any_other_is_refused() {
     ]);
     let id = platform.send(command(1)).await;
     platform.outcome(&id).await;
+    // What is put into its files and can't be used changes nothing: a file that is no certificate, and one that the broker refuses.
+    let good = [&secured.client.certificate, &secured.client.key].map(|path| std::fs::read(path).expect("read"));
+    let foreign =
+        [&secured.foreigner.certificate, &secured.foreigner.key].map(|path| std::fs::read(path).expect("read"));
+    let put = |[certificate, key]: [&[u8]; 2]| {
+        std::fs::write(&secured.client.certificate, certificate).expect("written");
+        std::fs::write(&secured.client.key, key).expect("written");
+    };
+    for (connection, bad) in [(2, [b"junk", &good[1][..]]), (3, [&foreign[0], &foreign[1]])] {
+        put(bad);
+        let before = worker.log.text().matches("made with those before").count();
+        secured.rabbit.close_connections("bankrefresh worker").await;
+        let id = platform.send(command(connection)).await;
+        platform.outcome(&id).await;
+        assert!(
+            worker.log.text().matches("made with those before").count() > before,
+            "{}",
+            worker.log.text()
+        );
+    }
+    put([&good[0], &good[1]]);
     worker.signal("TERM").await;
     assert!(worker.ended().await.success());
 

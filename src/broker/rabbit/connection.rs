@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_rs::TokioRuntime;
 use futures_util::future::try_join_all;
 use lapin::protocol::AMQPError;
-use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, RustlsConnector};
 use lapin::uri::AMQPScheme;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
@@ -104,17 +104,46 @@ pub(super) async fn open_and_greet<'a>(
     })
 }
 
-/// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
+/// With what the files of TLS hold now. Where those are of no use or the broker refuses them, with what the last connection had.
 async fn open_one(
     address: &Address,
     settings: &Settings,
     purpose: Purpose,
     greeting: Option<Greeting>,
 ) -> Result<Connection, Error> {
-    let tls = match address.is_tls() {
-        true => Some(settings.tls().connector()?),
-        false => None,
+    if !address.is_tls() {
+        return connect(address, settings, purpose, greeting, None).await;
+    }
+    let error = match settings.tls().connector() {
+        Ok(new) => match connect(address, settings, purpose, greeting.clone(), Some(&new)).await {
+            Ok(connection) => {
+                settings.last_tls.set(&new);
+                return Ok(connection);
+            }
+            Err(error) => error,
+        },
+        Err(error) => error,
     };
+    let Some(last) = settings.last_tls.get() else {
+        return Err(error);
+    };
+    let connection = connect(address, settings, purpose, greeting, Some(&last)).await;
+    // Where the broker can't be reached at all, the files are not at fault.
+    let connection = connection.map_err(|_| error.clone())?;
+    settings.last_tls.keep();
+    tracing::warn!(%error, "the files of TLS can't be used, so the connection was made with those before");
+    Ok(connection)
+}
+
+/// Its recovery is off: what follows from a loss is decided in one place, the supervisor.
+async fn connect(
+    address: &Address,
+    settings: &Settings,
+    purpose: Purpose,
+    greeting: Option<Greeting>,
+    tls: Option<&RustlsConnector>,
+) -> Result<Connection, Error> {
+    let tls = tls.cloned();
     let uri = address.uri(settings.heartbeat, purpose.frame_max());
     let (frame_max, body_max) = (uri.query.frame_max, settings.body_max);
     let host = address.host().to_owned();

@@ -137,8 +137,8 @@ pub(super) fn queue_arguments(queue: &Queue) -> FieldTable {
         arguments.insert("x-max-length".into(), number(length));
         arguments.insert("x-overflow".into(), text("drop-head"));
     }
-    if let Some(expires) = queue.role.expires() {
-        arguments.insert("x-expires".into(), milliseconds(expires));
+    if let Role::Batch { expires, .. } = &queue.role {
+        arguments.insert("x-expires".into(), milliseconds(*expires));
     }
     if let Some(bytes) = queue.role.bytes_max() {
         arguments.insert("x-max-length-bytes".into(), number(bytes));

@@ -53,7 +53,7 @@ pub use self::error::{Difference, Error};
 pub use self::outcomes::{OUTCOMES_EXPIRE, declare_outcomes, delete_outcomes};
 pub use self::settings::Settings;
 pub use self::status::Status;
-pub use self::tls::TlsFiles;
+pub use self::tls::{LastTls, TlsFiles};
 pub use self::visit::{Visit, visit};
 
 use self::consume::ConsumerCommand;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Addresses;
 use super::error::Error;
-use super::tls::TlsFiles;
+use super::tls::{self, LastTls, TlsFiles};
 use crate::setting::{Declared, MINUTE, SECOND, Section};
 
 /// How to reach RabbitMQ (section `amqp`). For `amqps` the process must have installed a rustls crypto provider.
@@ -30,6 +30,9 @@ pub struct Settings {
     /// The name of the connections in the broker's management. Not for operators to set.
     #[serde(skip, default = "connection_name")]
     pub connection_name: String,
+    /// What the last connection with TLS was made with. Not for operators to set.
+    #[serde(skip)]
+    pub last_tls: LastTls,
     /// The longest wait between two attempts to connect, before a jitter of up to as much again. Not for operators to set.
     #[serde(skip, default = "reconnect_max")]
     pub reconnect_max: Duration,
@@ -77,6 +80,21 @@ impl Settings {
         Ok(self.url.clone())
     }
 
+    /// Whether the files of TLS can be used, and the connection was made with them.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting whose file is of no use.
+    pub fn check_tls_files(&self) -> Result<(), Error> {
+        if self.url.need_tls() && self.tls().given().is_some() {
+            drop(self.tls().connector()?);
+        }
+        match self.last_tls.is_old() {
+            true => Err(tls::refused_files()),
+            false => Ok(()),
+        }
+    }
+
     /// The defaults, for a broker.
     #[must_use]
     pub fn new(url: Addresses) -> Self {
@@ -91,6 +109,7 @@ impl Settings {
             confirm_timeout: Duration::from_secs(15),
             heartbeat: Duration::from_secs(15),
             connection_name: connection_name(),
+            last_tls: LastTls::default(),
             reconnect_max: reconnect_max(),
             body_max: body_max(),
         }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +23,45 @@ pub struct TlsFiles {
     pub client_certificate: Option<PathBuf>,
     /// Its private key.
     pub client_key: Option<PathBuf>,
+}
+
+/// What the last connection was made with, for those that follow: files that can't be used any more, or that the broker refuses, change
+/// nothing until they can. Cheap to clone; every clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct LastTls(Arc<Mutex<Last>>);
+
+#[derive(Debug, Default)]
+struct Last {
+    connector: Option<RustlsConnector>,
+    /// The files had something else by then.
+    is_old: bool,
+}
+
+impl LastTls {
+    pub(super) fn get(&self) -> Option<RustlsConnector> {
+        self.last().connector.clone()
+    }
+
+    /// A connection was made with what the files have now.
+    pub(super) fn set(&self, connector: &RustlsConnector) {
+        *self.last() = Last {
+            connector: Some(connector.clone()),
+            is_old: false,
+        };
+    }
+
+    /// A connection was made with what there was before.
+    pub(super) fn keep(&self) {
+        self.last().is_old = true;
+    }
+
+    pub(super) fn is_old(&self) -> bool {
+        self.last().is_old
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 const CA: &str = "amqp.ca_file";
@@ -68,6 +108,14 @@ impl TlsFiles {
             (None, Some(_)) => Err(unusable(CERTIFICATE, format!("it is required with {KEY}"))),
         }
     }
+}
+
+/// The broker refuses what the files have, so the connection has what they had before.
+pub(super) fn refused_files() -> Error {
+    unusable(
+        CA,
+        format!("the broker refuses it, or {CERTIFICATE} or {KEY}; the connection was made with what was there before"),
+    )
 }
 
 fn unusable(setting: &'static str, why: String) -> Error {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::super::send::{Lane, humantime};
+use crate::cli::send::{Lane, humantime};
 use crate::message::{self, COMMAND_NAME};
 use crate::proto::RefreshConnection;
 
@@ -327,7 +327,7 @@ mod tests {
             ("labels", json!({"a": 5}), "must be an object of texts"),
             ("user_metadata", json!("s3cret"), "must be an object"),
             ("lane", json!("s3cret"), "must be interactive or background"),
-            ("conection", json!(1), "is no field of a command"),
+            ("iban", json!(1), "is no field of a command"),
         ] {
             let error = asked(vec![(name.to_owned(), value)]).expect_err(name);
             assert!(error.contains(allowed) && error.contains(name), "{error}");

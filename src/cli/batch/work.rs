@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
-use super::super::send::Lane;
 use super::check;
 use super::fields::Asked;
 use super::input::{self, Lines};
@@ -19,6 +18,7 @@ use super::results::{Ending, Outcome, Record, Results};
 use super::state::{Entries, Phase};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, BrokerEvent, BrokerEvents, Delivery, Outgoing, PublishError, Tag, rabbit};
+use crate::cli::send::Lane;
 use crate::message;
 use crate::plain::plain;
 use crate::proto::{from_timestamp, timestamp};
@@ -272,6 +272,7 @@ impl Work {
                 }
                 Ok(())
             }
+            Some(BrokerEvent::CaughtUp { .. }) => Ok(()),
             None => Err("the connection to the broker has ended".into()),
         }
     }

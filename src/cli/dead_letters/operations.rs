@@ -43,7 +43,7 @@ impl Run {
             }
             let mut selected: Vec<Found> = Vec::new();
             for (row, letter) in page {
-                if selected.len() < self.room() && self.selection.takes(&row, self.now) {
+                if selected.len() < self.room() && self.selection.takes(&row, &letter, self.now) {
                     self.found.insert(row.id.clone());
                     selected.push((row, letter));
                 }

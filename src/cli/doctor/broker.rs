@@ -9,10 +9,11 @@ const OLDEST: (u32, u32) = (3, 10);
 
 pub(super) async fn check(settings: &rabbit::Settings) -> Vec<Finding> {
     let topology = Topology::new(&settings.prefix);
+    let optional = topology.control();
     match rabbit::visit(&settings.named("doctor"), &topology).await {
         Ok(visit) => [
             vec![connected(&visit), version(visit.version.as_deref()), rights(&visit)],
-            found(&visit, settings.declare),
+            found(&visit, settings.declare, &optional),
         ]
         .concat(),
         Err(error) => vec![Finding::wrong("broker", error)],
@@ -67,7 +68,7 @@ fn rights(visit: &Visit) -> Finding {
 }
 
 /// A worker that declares adds what is missing, and changes nothing that differs.
-fn found(visit: &Visit, declares: bool) -> Vec<Finding> {
+fn found(visit: &Visit, declares: bool, optional: &str) -> Vec<Finding> {
     let (forbidden, differences): (Vec<&Difference>, Vec<&Difference>) = visit
         .differences
         .iter()
@@ -75,6 +76,14 @@ fn found(visit: &Visit, declares: bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = differences
         .into_iter()
         .map(|difference| match difference {
+            Difference::MissingExchange { name } | Difference::MissingQueue { name }
+                if name == optional && !declares =>
+            {
+                Finding::note(
+                    "topology",
+                    format!("{difference}, so `bankrefresh pause` reaches no worker"),
+                )
+            }
             Difference::MissingExchange { .. } | Difference::MissingQueue { .. } if declares => {
                 Finding::note("topology", format!("{difference}; a worker declares it when it starts"))
             }

@@ -15,14 +15,14 @@ pub(in crate::finapi) fn message(body: &[u8]) {
         unreachable!("a secret and a user's id")
     };
     let passwords = Passwords::new(&secret, Some(&secret), Duration::from_millis(100));
-    let signature = passwords.keys.sign(0, body);
+    let signature = passwords.keys().sign(0, body);
     for body in [body.to_vec(), [body, &signature].concat()] {
-        if let Some(message) = Message::read(&passwords.keys, &body) {
-            assert_eq!(message.write(&passwords.keys), body, "is written another way");
+        if let Some(message) = Message::read(&passwords.keys(), &body) {
+            assert_eq!(message.write(&passwords.keys()), body, "is written another way");
         }
         passwords.on_message(&body);
     }
     // Whatever came, the memory can be asked.
-    let hash = passwords.keys.hash(&user, &SecretString::from("a password"));
+    let hash = passwords.keys().hash(&user, &SecretString::from("a password"));
     drop(passwords.protocol().advise(&hash, tokio::time::Instant::now()));
 }

@@ -43,10 +43,17 @@ impl Hashed {
     }
 }
 
-/// The keys in use: one, and during a rotation of the client's secret one more.
-#[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
+/// The keys in use: one, and during a rotation of the client's secret more. A key keeps its index.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    all: Vec<Key>,
+    current: usize,
+}
 
+/// How many keys there are at most. Then the oldest one that is not in use gives its place away, and what was said by it is forgotten.
+const KEYS_MAX: usize = 4;
+
+#[derive(Clone)]
 struct Key {
     hashes: HmacSha256,
     signs: HmacSha256,
@@ -61,7 +68,25 @@ impl fmt::Debug for Key {
 impl Keys {
     pub(super) fn new(client_secret: &Secret, previous: Option<&Secret>) -> Self {
         let secrets = std::iter::once(client_secret).chain(previous);
-        Self(secrets.map(Key::new).collect())
+        Self {
+            all: secrets.map(Key::new).collect(),
+            current: 0,
+        }
+    }
+
+    /// The same with a key for another secret, which is in use from now on.
+    pub(super) fn rotated(&self, client_secret: &Secret) -> Self {
+        let mut all = self.all.clone();
+        let current = match all.len() {
+            KEYS_MAX => (self.current + 1) % KEYS_MAX,
+            len => len,
+        };
+        let key = Key::new(client_secret);
+        match all.get_mut(current) {
+            Some(place) => *place = key,
+            None => all.push(key),
+        }
+        Self { all, current }
     }
 
     pub(super) fn hash(&self, user_id: &UserId, password: &SecretString) -> Hashed {
@@ -76,19 +101,23 @@ impl Keys {
             bytes.copy_from_slice(&mac.finalize().into_bytes()[..HASH_BYTES]);
             PasswordHash { key, bytes }
         };
-        Hashed(self.0.iter().enumerate().map(hash).collect())
+        let (before, from_current) = (
+            self.all.iter().enumerate().take(self.current),
+            self.all.iter().enumerate().skip(self.current),
+        );
+        Hashed(from_current.chain(before).map(hash).collect())
     }
 
     /// Signs a text with a key.
     pub(super) fn sign(&self, key: usize, text: &[u8]) -> Vec<u8> {
-        let mut mac = self.0[key].signs.clone();
+        let mut mac = self.all[key].signs.clone();
         mac.update(text);
         mac.finalize().into_bytes().to_vec()
     }
 
     /// The key that a text is signed with, if it is one of these.
     pub(super) fn signer(&self, text: &[u8], signature: &[u8]) -> Option<usize> {
-        self.0.iter().position(|Key { signs, .. }| {
+        self.all.iter().position(|Key { signs, .. }| {
             let mut mac = signs.clone();
             mac.update(text);
             mac.verify_slice(signature).is_ok()

@@ -8,7 +8,7 @@ mod protocol;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,7 +46,7 @@ pub struct ToOthers {
 /// What this worker knows of passwords, and its way to the others.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    keys: Keys,
+    keys: RwLock<Arc<Keys>>,
     protocol: Mutex<Protocol>,
     to_others: Mutex<Option<mpsc::Sender<ToOthers>>>,
     /// A message came.
@@ -77,11 +77,21 @@ impl Passwords {
     /// objections.
     pub(super) fn new(client_secret: &Secret, previous: Option<&Secret>, moment: Duration) -> Self {
         Self {
-            keys: Keys::new(client_secret, previous),
+            keys: RwLock::new(Arc::new(Keys::new(client_secret, previous))),
             protocol: Mutex::new(Protocol::new(moment)),
             to_others: Mutex::new(None),
             heard: Notify::new(),
         }
+    }
+
+    /// The client has another secret. What was said by the one before it still counts.
+    pub(super) fn rotate(&self, client_secret: &Secret) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *keys = Arc::new(keys.rotated(client_secret));
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on there are other workers, to whom this one has this number.
@@ -94,7 +104,7 @@ impl Passwords {
 
     /// What another worker published. What is not one of ours is ignored.
     pub(super) fn on_message(&self, body: &[u8]) {
-        let Some(message) = Message::read(&self.keys, body) else {
+        let Some(message) = Message::read(&self.keys(), body) else {
             return;
         };
         let replies = self.protocol().on_message(message, Instant::now());
@@ -109,7 +119,7 @@ impl Passwords {
         password: &SecretString,
         is_doubted: bool,
     ) -> Result<Turn<'_>, NoTurn> {
-        let password = self.keys.hash(user_id, password);
+        let password = self.keys().hash(user_id, password);
         if is_doubted {
             self.protocol().on_doubt(&password);
         }
@@ -153,7 +163,7 @@ impl Passwords {
         if let (Some(to_others), false) = (&*to_others, messages.is_empty()) {
             let bodies = messages
                 .iter()
-                .map(|message| message.write(&self.keys).into())
+                .map(|message| message.write(&self.keys()).into())
                 .collect();
             // When so many wait, the broker takes none, and this worker is alone.
             drop(to_others.try_send(ToOthers { bodies, done }));

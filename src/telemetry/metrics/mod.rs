@@ -7,6 +7,7 @@ mod console;
 mod finapi;
 mod gauges;
 mod refresh;
+mod secrets;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use console::ConsoleMetrics;
 pub use finapi::FinApiMetrics;
 pub(crate) use finapi::TokenFrom;
 pub use gauges::Gauges;
+pub use secrets::SecretMetrics;
 
 use super::{NoCollector, Settings, otlp};
 use banks::name_banks;
@@ -196,6 +198,7 @@ mod tests {
         console.taken("event");
         console.remembers(1, 1);
         console.pages(1);
+        SecretMetrics::new(&make).unused("console.password", false);
         metrics.left("updating", moment);
         metrics.delivered("a:b");
         metrics.processed("a:b", moment);
