@@ -10,11 +10,11 @@ use super::console;
 use crate::support::platform::{Platform, WorkerProcess, command, quick};
 
 /// How many refreshes a run has, and how many runs there are with a console and without.
-const REFRESHES: i64 = 1000;
+const REFRESHES: i64 = 200;
 const RUNS: usize = 2;
 
 /// Commands come evenly, so that a worker does not end early and then idles for longer in one of the runs.
-const PAUSE: Duration = Duration::from_millis(60);
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// With a console a refresh may take so much more.
 const RATIO_MAX: f64 = 1.02;
