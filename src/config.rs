@@ -157,15 +157,26 @@ impl Config {
 }
 
 impl<FinApi> Config<FinApi> {
-    /// The rules a refresh follows.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
+    /// The rules a refresh follows, without the name of the client.
+    fn rules(&self) -> Policy {
         Policy {
+            client: None,
             polling: self.polling.clone(),
             fallback_polling: self.callbacks.signer().map(|_| self.callbacks.polling(&self.polling)),
             retry: self.retry.clone(),
             limits: self.limits.clone(),
             events: self.events.clone(),
+        }
+    }
+}
+
+impl WithFinApi {
+    /// The rules a refresh follows.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            client: self.finapi.client_name.clone(),
+            ..self.rules()
         }
     }
 }

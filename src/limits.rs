@@ -45,6 +45,8 @@ pub const ACCESS_TOKEN_BYTES_MAX: usize = 8192;
 pub const LABELS_MAX: usize = 32;
 /// The most bytes of a label's key, and of its value.
 pub const LABEL_BYTES_MAX: usize = 255;
+/// The most characters of the name of a finAPI client.
+pub const CLIENT_NAME_CHARACTERS_MAX: usize = 64;
 /// The most entries of `account_types`: one of each.
 pub const ACCOUNT_TYPES_MAX: usize = 7;
 /// The most entries of `allowed_interfaces`: one of each.
@@ -93,6 +95,13 @@ pub const fn apart_max() -> Duration {
     Duration::from_secs(HOURS_APART_MAX * 3600)
 }
 
+/// Whether a text may be the name of a finAPI client: in commands, and in `finapi.client_name`.
+#[must_use]
+pub fn is_client_name(text: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=CLIENT_NAME_CHARACTERS_MAX).contains(&text.len()) && text.chars().all(is_fit)
+}
+
 /// A limit, as the documents have it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
@@ -113,7 +122,7 @@ const fn limit(what: &'static str, most: usize, unit: &'static str) -> Limit {
 }
 
 /// All limits, in the order of the documents.
-pub const ALL: [Limit; 45] = [
+pub const ALL: [Limit; 46] = [
     limit("body of a command", COMMAND_BYTES_MAX, "bytes"),
     limit("body of a checkpoint", CHECKPOINT_BYTES_MAX, "bytes"),
     limit("body of an event", EVENT_BYTES_MAX, "bytes"),
@@ -142,6 +151,7 @@ pub const ALL: [Limit; 45] = [
     limit("`labels`", LABELS_MAX, "entries"),
     limit("key of a label", LABEL_BYTES_MAX, "bytes"),
     limit("value of a label", LABEL_BYTES_MAX, "bytes"),
+    limit("`client`", CLIENT_NAME_CHARACTERS_MAX, "characters"),
     limit("`by` of an order", OPERATOR_CHARACTERS_MAX, "characters"),
     limit("`reason` of a pause", PAUSE_REASON_CHARACTERS_MAX, "characters"),
     limit("length of a pause", 30, "days"),

@@ -142,7 +142,7 @@ def takes_script(place, script):
 
 
 def kubernetes():
-    for folder in ["base", "example", "without-keda", "by-digest"]:
+    for folder in ["base", "example", "without-keda", "by-digest", "clients-live", "clients-sandbox"]:
         objects = [o for o in yaml.safe_load_all((WORK / f"k8s-{folder}.yaml").read_text()) if o]
         of_kind = lambda kind: [o for o in objects if o["kind"] == kind]
         [deployment] = of_kind("Deployment")
@@ -160,7 +160,7 @@ def kubernetes():
         reaches(folder, f'{in_force}\nurl = "{broker}"', of_kind("NetworkPolicy")[0]["spec"], container)
         pinned = r"@sha256:[0-9a-f]{64}$" if folder == "by-digest" else rf":{re.escape(of_manifest('version'))}$"
         check(re.search(pinned, container["image"]), f"{folder}: the image {container['image']} is not pinned")
-        if folder == "without-keda":
+        if folder in ["without-keda", "clients-live", "clients-sandbox"]:
             check(deployment["spec"].get("replicas", 0) > 1, "without KEDA nobody says how many workers there are")
             check(not of_kind("ScaledObject"), "without KEDA there is a ScaledObject")
         else:

@@ -13,7 +13,7 @@ MESSAGE = "".join(file.read_text() for file in sorted((ROOT / "src/message").glo
 EVENT = (ROOT / "src/refresh/event/mod.rs").read_text()
 TOPOLOGY = (ROOT / "src/broker/topology.rs").read_text()
 PROPERTIES = (ROOT / "src/broker/rabbit/convert.rs").read_text()
-PROTO = "".join((ROOT / "proto/bankrefresh/v1" / file).read_text() for file in ["commands.proto", "events.proto"])
+PROTO = "".join((ROOT / "proto/bankrefresh/v1" / file).read_text() for file in ["commands.proto", "control.proto", "events.proto"])
 API = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
 PREFIX = "bankrefresh"
 
@@ -66,14 +66,15 @@ class Sources:
 
     types, keys = arms("message_name"), arms("routing_key")
     command_type = const("COMMAND_NAME", MESSAGE)
-    all_types = [command_type, *types.values()]
+    order_types = [const(name, MESSAGE) for name in ["CANCEL_NAME", "PAUSE_NAME", "RESUME_NAME"]]
+    all_types = [command_type, *order_types, *types.values()]
     command_keys = re.findall(r'self\.commands\(\), "(\w+)"', TOPOLOGY)
     cloud_events = re.findall(r'"(cloudEvents_\w+)"', MESSAGE)
     trace = re.findall(r'\("(trace\w+)", &envelope', MESSAGE)
     dead_letter_headers = [const(name, MESSAGE) for name in ["REASON_HEADER", "QUEUE_HEADER", "DIED_AT_HEADER"]]
     content_type = [const("CONTENT_TYPE", MESSAGE)]
     places = {f"{PREFIX}.{rest}" for rest in re.findall(r'self\.name\("([^"]+)"\)', TOPOLOGY)}
-    public_places = {f"{PREFIX}.{rest}" for rest in ["commands", "events", "events.unrouted", "dead-letters"]}
+    public_places = {f"{PREFIX}.{rest}" for rest in ["commands", "control", "events", "events.unrouted", "dead-letters"]}
     kinds = dict(re.findall(r"exchange\(self\.(\w+)\(\), ExchangeKind::(\w+),", TOPOLOGY))
     unrouted_max = re.search(r"UNROUTED_EVENTS_MAX: u32 = ([\d_]+);", TOPOLOGY)[1].replace("_", ",")
 

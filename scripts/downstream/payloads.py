@@ -13,14 +13,22 @@ ROOT = Path(__file__).parents[2]
 PROTO = ROOT / "proto/bankrefresh/v1"
 ASYNCAPI = ROOT / "asyncapi.yaml"
 MARKER = "  # From here on made from proto/ by scripts/downstream/payloads.py --write.\n"
-MESSAGES = ["RefreshConnection", "TransactionsUpdated", "UserActionRequired", "RefreshFailed"]
+MESSAGES = [
+    "RefreshConnection",
+    "CancelRefresh",
+    "PauseRefreshes",
+    "ResumeRefreshes",
+    "TransactionsUpdated",
+    "UserActionRequired",
+    "RefreshFailed",
+]
 GOOGLE = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
 BLOCK = re.compile(r"(?:^//.*\n)*^(?:message|enum) (\w+) \{\n(?:.*\n)*?^\}\n", re.MULTILINE)
 
 
 def referred_to(name, blocks, found):
     found.append(name)
-    for word in re.findall(r"^  (?:repeated )?(\w+) \w+ = \d+;", blocks[name], re.MULTILINE):
+    for word in re.findall(r"^ +(?:repeated )?(\w+) \w+ = \d+;", blocks[name], re.MULTILINE):
         if word in blocks and word not in found:
             referred_to(word, blocks, found)
     return found
@@ -39,7 +47,7 @@ def schema(name, blocks):
 
 
 def main():
-    sources = "".join((PROTO / file).read_text() for file in ["commands.proto", "events.proto"])
+    sources = "".join((PROTO / file).read_text() for file in ["commands.proto", "control.proto", "events.proto"])
     blocks = {match[1]: match[0] for match in BLOCK.finditer(sources)}
     made = "  schemas:\n" + "".join(schema(name, blocks) for name in MESSAGES)
     head, marker, there = ASYNCAPI.read_text().partition(MARKER)

@@ -61,6 +61,8 @@ enum Command {
     Resume(orders::ResumeArgs),
     /// Show what is paused, by whom and since when
     Paused,
+    /// End the refresh of a command, or all of a user, wherever it waits
+    Cancel(orders::CancelArgs),
     /// List, show, replay or discard messages that no worker could act on
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -128,6 +130,7 @@ impl Cli {
             Command::Console(args) => console::run(args, self.config.clone(), load(self.config)?).await,
             Command::Pause(args) => orders::pause(args, &load(self.config)?).await,
             Command::Resume(args) => orders::resume(args, &load(self.config)?).await,
+            Command::Cancel(args) => orders::cancel(args, &load(self.config)?).await,
             Command::Paused => orders::paused(&load(self.config)?).await,
             Command::DeadLetters(command) => dead_letters::run(command, &load(self.config)?).await,
             Command::Topology(command) => topology::run(&command, &load(self.config)?).await,

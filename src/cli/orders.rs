@@ -1,4 +1,4 @@
-//! `bankrefresh pause`, `bankrefresh resume` and `bankrefresh paused`
+//! `bankrefresh pause`, `resume`, `paused` and `cancel`
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::Ended;
 use super::send::humantime;
@@ -14,7 +15,7 @@ use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, PublishError, S
 use crate::config::Config;
 use crate::id::UserId;
 use crate::message;
-use crate::proto::{ResumeRefreshes, from_timestamp};
+use crate::proto::{CancelRefresh, ResumeRefreshes, from_timestamp};
 use crate::refresh::later;
 use crate::refresh::order::{Order, Orders, Pause, Target};
 
@@ -43,6 +44,25 @@ pub(super) struct PauseArgs {
 pub(super) struct ResumeArgs {
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Each refresh ends with RefreshFailed (CANCELLED), and its web form is cancelled at finAPI. One that is parked ends \
+    when it comes back, after 30 minutes at the latest. Commands that are sent later are not cancelled."
+)]
+pub(super) struct CancelArgs {
+    /// The finAPI user whose refreshes end
+    #[arg(long, value_name = "ID")]
+    user: UserId,
+    /// End the refresh of this command alone
+    #[arg(long, value_name = "UUID", requires = "connection")]
+    command_id: Option<Uuid>,
+    /// The bank connection of that command
+    #[arg(long, value_name = "ID", requires = "command_id", value_parser = clap::value_parser!(i64).range(1..))]
+    connection: Option<i64>,
     #[command(flatten)]
     who: Who,
 }
@@ -124,6 +144,22 @@ pub(super) async fn resume(args: ResumeArgs, config: &Config) -> Ended {
     let topology = Topology::new(&config.amqp.prefix);
     publish(config, message::resume(&topology, &order, now)).await?;
     println!("resumed {}", named(&target));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn cancel(args: CancelArgs, config: &Config) -> Ended {
+    let now = Timestamp::now();
+    let order = CancelRefresh {
+        user_id: args.user.to_string(),
+        command_id: args.command_id.map(|id| id.to_string()).unwrap_or_default(),
+        bank_connection_id: args.connection.unwrap_or_default(),
+        requested_at: Some(from_timestamp(now)),
+        by: args.who.by,
+    };
+    Order::cancel(order.clone(), now).map_err(|invalid| invalid.to_string())?;
+    let topology = Topology::new(&config.amqp.prefix);
+    publish(config, message::cancel(&topology, &order, now)).await?;
+    println!("cancelled what user {} asked for until {now}", args.user);
     Ok(ExitCode::SUCCESS)
 }
 

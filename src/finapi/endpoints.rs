@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use http::Method;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::breaker::Host;
-use super::client::{FinApi, Interrupt, QueryContext};
+use super::client::{Control, FinApi, Interrupt, QueryContext};
 use super::error;
 use super::pipeline::{START_ENDPOINT, TASK_ENDPOINT, TASKS_ENDPOINT, UserRequest};
 use super::request::{self, Names};
@@ -14,10 +15,29 @@ use super::transport::HttpResponse;
 use super::version::AccessCall;
 use super::wire::{self, Content, Read, understand};
 use crate::id::{AccountId, TaskId, WebFormId};
-use crate::refresh::earlier;
 use crate::refresh::failure::{Failure, FailureClass};
 use crate::refresh::model::{Collected, Page, Task};
 use crate::refresh::query::{PageQuery, Response, Wanted};
+use crate::refresh::{Refresh, earlier};
+
+const CANCEL_ENDPOINT: &str = "POST /api/webForms/{id}/cancel";
+
+/// What came of cancelling a web form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormCancel {
+    /// finAPI has cancelled it.
+    Done,
+    /// finAPI does not: it is over, or there is none.
+    Refused,
+    /// Trouble on the way.
+    Failed,
+    /// As [`Outcome::NeedsToken`](super::Outcome::NeedsToken).
+    NeedsToken,
+    /// As [`Outcome::NeedsRoom`](super::Outcome::NeedsRoom).
+    NeedsRoom(Duration),
+    /// As [`Outcome::Stopped`](super::Outcome::Stopped).
+    Stopped,
+}
 
 /// A task that was created so long ago is over.
 const TASK_LIFE: Duration = Duration::from_secs(3600);
@@ -127,6 +147,35 @@ impl FinApi {
         let request = UserRequest::get(context, "GET /api/webForms/{id}", Host::WebForm, url);
         let form: Read<wire::WebForm> = self.read(request).await?;
         Ok(Response::WebForm(form.into()))
+    }
+
+    /// Cancels a web form, so that its user can no longer complete it.
+    pub async fn cancel_web_form(&self, refresh: &Refresh, id: &WebFormId, control: &Control) -> FormCancel {
+        if let Err(wait) = control.room.begin(0) {
+            return FormCancel::NeedsRoom(wait);
+        }
+        let started = Instant::now();
+        let context = QueryContext { refresh, control };
+        let mut url = Self::at_id(&self.settings.web_form_url, "api/webForms", id);
+        Self::add_id(&mut url, "cancel");
+        let request = UserRequest {
+            method: Method::POST,
+            ..UserRequest::get(context, CANCEL_ENDPOINT, Host::WebForm, url)
+        };
+        let sent = self.send_for_user(request).await;
+        let result = sent.and_then(|response| match response.status.is_success() {
+            true => Ok(()),
+            false => Err(error::classify(CANCEL_ENDPOINT, Host::WebForm.into(), &response).into()),
+        });
+        let (cancel, class) = match result {
+            Ok(()) => (FormCancel::Done, "ok"),
+            Err(Interrupt::Failed(failure)) if failure.class.is_final() => (FormCancel::Refused, failure.class.name()),
+            Err(Interrupt::Failed(failure)) => (FormCancel::Failed, failure.class.name()),
+            Err(Interrupt::NeedsToken) => return FormCancel::NeedsToken,
+            Err(Interrupt::Stopped) => return FormCancel::Stopped,
+        };
+        self.metrics.queried("cancel_web_form", class, started.elapsed());
+        cancel
     }
 
     pub(super) async fn connection(&self, context: QueryContext<'_>) -> Result<Response, Interrupt> {

@@ -34,5 +34,6 @@ mod tests;
 pub use breaker::Outage;
 pub use client::{Control, FinApi, Outcome};
 pub use concurrency::Permit;
+pub use endpoints::FormCancel;
 pub use settings::Settings;
 pub use version::Proof;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{Dialect, Language};
 use super::version::ApiVersion;
+use crate::limits::is_client_name;
 use crate::secret::Secret;
 use crate::setting::{Declared, HttpUrl, MINUTE, SECOND, Section, Value};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub allow_insecure: bool,
     #[serde(default)]
     pub use_proxy: bool,
+    #[serde(default)]
+    pub client_name: Option<String>,
     pub client_id: String,
     pub client_secret: Secret,
     #[serde(default)]
@@ -95,6 +98,7 @@ impl Settings {
             web_form_url,
             allow_insecure: false,
             use_proxy: false,
+            client_name: None,
             client_id: client_id.to_owned(),
             client_secret,
             previous_client_secret: None,
@@ -140,6 +144,17 @@ impl Settings {
             "use_proxy",
             &self.use_proxy,
             "Whether calls of finAPI and of the credential service take the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.",
+        );
+        let is_name = |name: &String| is_client_name(name);
+        list.any(
+            "client_name",
+            &self.client_name,
+            "The name of this client of finAPI, where several are served side by side. A command whose `client` is another name ends with \
+             an error that says so.",
+        )
+        .and(
+            self.client_name.as_ref().is_none_or(is_name),
+            "1 to 64 letters, digits, `.`, `_` and `-`",
         );
         list.any("client_id", &self.client_id, "The platform's client id.")
             .and(!self.client_id.is_empty(), "not empty")

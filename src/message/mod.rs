@@ -19,7 +19,7 @@ pub use dead_letter::{DIED_AT_HEADER, REASON_HEADER, dead_command, dead_letter, 
 pub use event::event;
 pub use headers::{APP_ID, CONTENT_TYPE, QUEUE_HEADER, forwarded, keep_redeliveries, redeliveries, revision};
 pub use json::{NoJson, descriptor, json};
-pub use order::{order, pause, resume};
+pub use order::{cancel, order, pause, resume};
 pub use quarantine::{quarantine, quarantined_since};
 
 use crate::broker::Delivery;

@@ -7,12 +7,13 @@ use super::headers::{APP_ID, CONTENT_TYPE};
 use crate::broker::topology::Topology;
 use crate::broker::{Delivery, Message, Outgoing, Properties};
 use crate::limits::ORDER_BYTES_MAX;
-use crate::proto::{PauseRefreshes, ResumeRefreshes};
+use crate::proto::{CancelRefresh, PauseRefreshes, ResumeRefreshes};
 use crate::refresh::order::Order;
 
 /// The full names of the messages.
 const PAUSE_NAME: &str = "bankrefresh.v1.PauseRefreshes";
 const RESUME_NAME: &str = "bankrefresh.v1.ResumeRefreshes";
+const CANCEL_NAME: &str = "bankrefresh.v1.CancelRefresh";
 
 /// Reads an order.
 ///
@@ -32,6 +33,7 @@ pub fn order(delivery: &Delivery, now: Timestamp) -> Result<Order, String> {
     let order = match message.properties.kind.as_deref() {
         Some(PAUSE_NAME) => PauseRefreshes::decode(body).map(|order| Order::pause(order, now)),
         Some(RESUME_NAME) => ResumeRefreshes::decode(body).map(|order| Order::resume(order, now)),
+        Some(CANCEL_NAME) => CancelRefresh::decode(body).map(|order| Order::cancel(order, now)),
         kind => return Err(format!("type: {:?} is no order", kind.unwrap_or_default())),
     };
     let order = order.map_err(|error| error.to_string())?;
@@ -48,6 +50,12 @@ pub fn pause(topology: &Topology, order: &PauseRefreshes, now: Timestamp) -> Out
 #[must_use]
 pub fn resume(topology: &Topology, order: &ResumeRefreshes, now: Timestamp) -> Outgoing {
     outgoing(topology, RESUME_NAME, order.encode_to_vec(), now)
+}
+
+/// A cancellation on its way to all workers.
+#[must_use]
+pub fn cancel(topology: &Topology, order: &CancelRefresh, now: Timestamp) -> Outgoing {
+    outgoing(topology, CANCEL_NAME, order.encode_to_vec(), now)
 }
 
 fn outgoing(topology: &Topology, name: &str, body: Vec<u8>, now: Timestamp) -> Outgoing {

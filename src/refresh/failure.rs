@@ -73,6 +73,28 @@ impl FailureClass {
         }
     }
 
+    /// Whether finAPI has said for good that it does not do what the call asked for.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Rejected
+            | Self::NotFound
+            | Self::NotSupported
+            | Self::UserUnauthorized
+            | Self::UserLocked
+            | Self::ClientUnauthorized => true,
+            Self::NotSent(_)
+            | Self::RateLimited(_)
+            | Self::Unavailable
+            | Self::MaybeDown
+            | Self::Unexpected
+            | Self::Foreign
+            | Self::TokenRefused
+            | Self::Locked
+            | Self::Internal => false,
+        }
+    }
+
     /// The class' name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -26,4 +26,6 @@ pub struct Policy {
     pub limits: Limits,
     /// What events say.
     pub events: Transactions,
+    /// The name of the finAPI client, where it has one.
+    pub client: Option<String>,
 }

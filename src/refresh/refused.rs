@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::event::{self, Event, EventKind};
 use super::failure::FailureDetails;
-use super::{Phase, Policy, Refresh, TaskRef, Times, later};
+use super::{Command, Phase, Policy, Refresh, TaskRef, Times, later};
 use crate::proto::{FailureReason, RefreshContext, timestamp};
 
 /// How long a refresh waits after the broker refused what it led to, for the first times and from then on: in the first ten minutes its events
@@ -28,6 +28,16 @@ fn wait_after_refusal(refusals: u32) -> Duration {
         .unwrap_or(WAIT_AFTER_REFUSAL_MAX)
 }
 
+fn wrong_client(command: &Command, policy: &Policy) -> FailureDetails {
+    let (of_command, of_worker) = (command.client().unwrap_or_default(), policy.client.as_deref());
+    let of_worker = match of_worker {
+        Some(name) => format!("serves the client {name:?}"),
+        None => "has no finapi.client_name".to_owned(),
+    };
+    let message = format!("the command is for the client {of_command:?}, and the worker that took it {of_worker}");
+    FailureDetails::of(FailureReason::WrongClient, &message, false)
+}
+
 fn task_of(context: &RefreshContext) -> Option<TaskRef> {
     Some(TaskRef {
         id: context.task_id.parse().ok()?,
@@ -36,11 +46,14 @@ fn task_of(context: &RefreshContext) -> Option<TaskRef> {
 }
 
 impl Refresh {
-    /// The outcome of a refresh that failed already, or is past its deadline. To be checked before every call.
+    /// The outcome of a refresh that failed already, is for another client of finAPI, or is past its deadline. To be checked before every call.
     #[must_use]
     pub fn failed(&self, now: Timestamp, policy: &Policy) -> Option<Event> {
         if let Phase::Failing { details, .. } = &self.phase {
             return Some(event::failed(self, now, details));
+        }
+        if self.is_of_other_client(policy) {
+            return Some(event::failed(self, now, &wrong_client(&self.command, policy)));
         }
         // Once something of the outcome may be out, the rest follows however late it is.
         if self.is_half_published() || self.refusals > 0 || now < self.deadline(policy) {
@@ -82,6 +95,13 @@ impl Refresh {
     #[must_use]
     pub fn needs_token(&self) -> bool {
         !matches!(self.phase, Phase::Failing { .. })
+    }
+
+    /// Whether it is for another client of finAPI than this worker's. What has begun was not.
+    #[must_use]
+    pub fn is_of_other_client(&self, policy: &Policy) -> bool {
+        let client = self.command.client();
+        client.is_some() && client != policy.client.as_deref() && !self.may_have_begun()
     }
 
     /// The outcome of a refresh that can't be published as it is, now or ever.

@@ -236,7 +236,7 @@ impl State {
             return;
         };
         match end {
-            FormEnd::Aborted | FormEnd::Expired => {}
+            FormEnd::Aborted | FormEnd::Cancelled | FormEnd::Expired => {}
             FormEnd::Failed(code) => {
                 connection.manual.push(LastUpdate {
                     at,

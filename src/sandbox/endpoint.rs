@@ -21,6 +21,8 @@ pub enum Endpoint {
     Task,
     /// `GET /api/webForms/{id}`
     WebForm,
+    /// `POST /api/webForms/{id}/cancel`
+    CancelWebForm,
     /// `GET /api/v1/bankConnections/{id}`, the same of V2
     BankConnection,
     /// `GET /api/v1/accounts`, the same of V2
@@ -43,13 +45,14 @@ pub(super) enum Surface {
 
 impl Endpoint {
     /// All that a worker calls.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Token,
         Self::ClientConfiguration,
         Self::StartUpdate,
         Self::Tasks,
         Self::Task,
         Self::WebForm,
+        Self::CancelWebForm,
         Self::BankConnection,
         Self::Accounts,
         Self::Transactions,
@@ -70,6 +73,7 @@ impl Endpoint {
             (Self::Tasks, _) => "/api/tasks",
             (Self::Task, _) => "/api/tasks/{id}",
             (Self::WebForm, _) => "/api/webForms/{id}",
+            (Self::CancelWebForm, _) => "/api/webForms/{id}/cancel",
             (Self::BankConnection, ApiVersion::V1) => "/api/v1/bankConnections/{id}",
             (Self::BankConnection, ApiVersion::V2) => "/api/v2/bankConnections/{id}",
             (Self::Accounts, ApiVersion::V1) => "/api/v1/accounts",
@@ -95,6 +99,7 @@ impl Endpoint {
             Self::Tasks => "tasks",
             Self::Task => "task",
             Self::WebForm => "web_form",
+            Self::CancelWebForm => "cancel_web_form",
             Self::BankConnection => "bank_connection",
             Self::Accounts => "accounts",
             Self::Transactions => "transactions",
@@ -105,7 +110,7 @@ impl Endpoint {
 
     pub(super) const fn method(self) -> Method {
         match self {
-            Self::Token | Self::StartUpdate | Self::NotificationRules => Method::POST,
+            Self::Token | Self::StartUpdate | Self::CancelWebForm | Self::NotificationRules => Method::POST,
             Self::ChangeClient => Method::PATCH,
             Self::ClientConfiguration
             | Self::Tasks
@@ -120,7 +125,7 @@ impl Endpoint {
     pub(super) const fn surface(self) -> Surface {
         match self {
             Self::Token => Surface::OAuth,
-            Self::StartUpdate | Self::Tasks | Self::Task | Self::WebForm => Surface::WebForm,
+            Self::StartUpdate | Self::Tasks | Self::Task | Self::WebForm | Self::CancelWebForm => Surface::WebForm,
             Self::ClientConfiguration
             | Self::BankConnection
             | Self::Accounts

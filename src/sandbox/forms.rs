@@ -36,6 +36,7 @@ pub(super) struct Form {
 pub(super) enum FormEnd {
     Completed,
     Aborted,
+    Cancelled,
     Expired,
     /// With this `errorCode`.
     Failed(String),
@@ -91,6 +92,7 @@ impl Form {
             return match self.end {
                 FormEnd::Completed => "COMPLETED",
                 FormEnd::Aborted => "ABORTED",
+                FormEnd::Cancelled => "CANCELLED",
                 FormEnd::Expired => "EXPIRED",
                 FormEnd::Failed(_) => "COMPLETED_WITH_ERROR",
             };
@@ -142,6 +144,24 @@ impl State {
         let form = self.forms.get(&id).filter(|form| form.created <= self.now);
         let form = form.ok_or_else(|| Refusal::not_found("The web form"))?;
         Ok(Reply::ok(&form.body(self.now)))
+    }
+
+    /// Ends a web form, whoever has it open. Nobody is called back.
+    pub(super) fn cancel_form(&mut self, call: &mut Call) -> Result<Reply, Refusal> {
+        let user = self.authorize(call)?;
+        let now = self.now;
+        let id = Uuid::try_parse(&call.id).unwrap_or_default();
+        let form = self.forms.get(&id);
+        let form = form.filter(|form| form.user == user && form.created <= now);
+        let connection = form.ok_or_else(|| Refusal::not_found("The web form"))?.connection;
+        self.faults(call, Some(connection))?;
+        let form = self.forms.get_mut(&id).filter(|form| form.created <= now);
+        let form = form.ok_or_else(|| Refusal::not_found("The web form"))?;
+        if form.ends <= now {
+            return Err(Refusal::new(422, "UNPROCESSABLE_ENTITY", "The web form is over."));
+        }
+        (form.ends, form.end) = (now, FormEnd::Cancelled);
+        Ok(Reply::ok(&form.body(now)))
     }
 
     /// The newest web forms that can be opened.

@@ -156,6 +156,7 @@ impl State {
             Endpoint::Tasks => self.list_tasks(call),
             Endpoint::Task => self.show_task(call),
             Endpoint::WebForm => self.show_form(call),
+            Endpoint::CancelWebForm => self.cancel_form(call),
             Endpoint::BankConnection => self.show_connection(call),
             Endpoint::Accounts => self.list_accounts(call),
             Endpoint::Transactions => self.list_transactions(call),

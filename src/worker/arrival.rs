@@ -122,6 +122,9 @@ impl Worker {
                 if delivery.redeliveries > 0 {
                     refresh.interrupted();
                 }
+                if context.orders().cancel(&refresh).is_some() {
+                    return Content::Cancelled(refresh);
+                }
                 let released_at = match delivery.redeliveries {
                     0 => message::quarantined_since(delivery, topology).map(|since| since.min(now.time)),
                     _ => Some(now.time),

@@ -2,6 +2,7 @@
 //! passes it on with the time, and performs the actions that follow. The fates of a delivery are in [`fate`].
 
 mod arrival;
+mod cancel;
 mod context;
 mod drain;
 pub mod fate;
@@ -231,7 +232,10 @@ impl Worker {
                 Ok(()) = self.outage.changed() => self.on_outage(),
                 Ok(()) = self.version.changed() => self.on_outage(),
                 Some(request) = self.status_requests.recv() => drop(request.send(self.status())),
-                _ = evict.tick() => self.scheduler.evict_overdue(self.now()),
+                _ = evict.tick() => {
+                    self.scheduler.evict_overdue(self.now());
+                    self.forget_orders();
+                }
             }
             self.take_in_more(&mut broker_events);
             self.perform_all();
@@ -309,7 +313,8 @@ impl Worker {
             && let Some(permit) = self.context.finapi.try_permit()
         {
             let context = &self.context;
-            let has_token = |refresh: &Refresh| context.finapi.has_token(refresh);
+            let has_token =
+                |refresh: &Refresh| context.finapi.has_token(refresh) || context.ends_without_token(refresh);
             let paused = |refresh: &Refresh| context.paused(refresh, now.time);
             let Some(run) = self.scheduler.next_run(has_token, paused, now) else {
                 break;

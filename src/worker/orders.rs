@@ -2,7 +2,7 @@
 //!
 //! Each generation reads them again from the beginning. Until it has read all, what was known before counts.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl Worker {
             None => context.orders().follow(order),
         };
         if !followed {
-            tracing::warn!("skipped a pause, because there are too many");
+            tracing::warn!("skipped an order, because there are too many");
         }
         if is_new {
             self.on_orders();
@@ -169,6 +169,15 @@ impl Worker {
         let left = next.map(|next| Duration::try_from(next.duration_since(now.time)).unwrap_or_default());
         self.reading.due = left.map(|left| now.since_start.saturating_add(left));
         self.switch_lanes();
+        let context = Arc::clone(&self.context);
+        self.scheduler
+            .end_waiting(|refresh| context.orders().cancel(refresh).is_some(), now);
+    }
+
+    /// Forgets what is over.
+    pub(super) fn forget_orders(&mut self) {
+        let now = self.now().time;
+        self.context.orders().forget(now, self.context.policy.limits.refresh);
     }
 
     /// The pauses in force.
@@ -195,10 +204,16 @@ impl Context {
 
     /// How long a refresh waits because it is paused and nothing of it has begun.
     pub(super) fn paused(&self, refresh: &Refresh, now: Timestamp) -> Option<PauseWait> {
-        match refresh.may_have_begun() {
+        match refresh.may_have_begun() || self.orders().cancel(refresh).is_some() {
             true => None,
             false => self.stopped(refresh, now),
         }
+    }
+
+    /// Whether a refresh ends without its user's token: it is for another client, or it is cancelled and has no web form.
+    pub(super) fn ends_without_token(&self, refresh: &Refresh) -> bool {
+        refresh.is_of_other_client(&self.policy)
+            || refresh.web_form().is_none() && self.orders().cancel(refresh).is_some()
     }
 
     fn stopped(&self, refresh: &Refresh, now: Timestamp) -> Option<PauseWait> {
@@ -237,6 +252,8 @@ fn log(order: &Order) {
             tracing::info!(until, "paused {target}");
         }
         Order::Resume { target, .. } => tracing::info!("resumed {target}"),
+        // Whose is personal, and the outcomes are logged.
+        Order::Cancel(_) => {}
     }
 }
 

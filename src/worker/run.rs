@@ -24,7 +24,7 @@ use crate::telemetry::traces::ProcessSpan;
 const PANIC_WAIT: Duration = Duration::from_secs(60);
 
 /// Where a run stops.
-enum Pause {
+pub(super) enum Pause {
     Waits,
     /// For a host that is down.
     Blocked,
@@ -106,6 +106,9 @@ impl Context {
         refresh.on_run(self.clock.now());
         self.count_pauses(refresh, self.clock.now());
         loop {
+            if let Some(pause) = self.end_cancelled(refresh, failure.as_ref(), control).await {
+                return pause;
+            }
             let now = self.clock.now();
             if refresh.due_at > now {
                 return if is_blocked { Pause::Blocked } else { Pause::Waits };

@@ -1,5 +1,7 @@
 //! What the whole of a worker does, with a broker and a finAPI in this process, in virtual time.
 
+mod cancelled;
+mod clients;
 mod life;
 mod paused;
 mod publishing;
@@ -117,6 +119,7 @@ impl Alone {
         let (broker, topology) = (Broker::Memory(client), self.topology.clone());
         let mut policy = Policy::default();
         policy.retry.initial = POLL_INTERVAL_MIN;
+        policy.client = Some("live".to_owned());
         let worker = Worker::new(WorkerParts {
             broker,
             finapi,

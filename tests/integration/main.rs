@@ -7,6 +7,7 @@ mod batch;
 mod broken;
 mod broker;
 mod browser;
+mod clients;
 mod cluster;
 mod console;
 mod dashboards;

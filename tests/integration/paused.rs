@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use bankrefresh::broker::{Message, Outgoing, Properties};
 use bankrefresh::message;
-use bankrefresh::refresh::event::EventKind;
+use bankrefresh::proto::FailureReason;
+use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::refresh::order::{Pause, Target};
-use bankrefresh::sandbox::{Script, bank_id};
+use bankrefresh::sandbox::{Behaviour, Endpoint, SandboxConfig, Script, UserDoes, bank_id};
 use jiff::Timestamp;
 use lapin::options::QueueDeleteOptions;
 
@@ -184,7 +185,7 @@ async fn thousands_of_orders_are_read_before_anything_is_started() {
         },
     };
     platform.broker.publish(vec![noise]).await.expect("published");
-    for batch in 0..20 {
+    for batch in 0..5 {
         let orders = (0..1000).map(|n| pause(format!("u-{}", (batch * 1000 + n) % 500)));
         platform.broker.publish(orders.collect()).await.expect("published");
     }
@@ -193,7 +194,7 @@ async fn thousands_of_orders_are_read_before_anything_is_started() {
     let started = Instant::now();
     let (worker, listen) = worker(&platform).await;
     println!(
-        "20,002 orders were read {:?} after the worker's start",
+        "5,002 orders were read {:?} after the worker's start",
         started.elapsed()
     );
     until(&listen, |status| status["paused"]["counts"]["user"] == 1).await;
@@ -201,4 +202,47 @@ async fn thousands_of_orders_are_read_before_anything_is_started() {
     platform.until_depth(&delay, |depth| depth.0 == 1).await;
     assert_eq!(platform.sandbox.asked().tasks, 0, "{id}");
     assert!(worker.log.text().contains("skipped an order that cannot be read"));
+}
+
+#[tokio::test]
+async fn what_is_cancelled_ends_where_it_waits_and_its_web_form_with_it() {
+    let waits = Script::of(Behaviour::ImmediateWebForm { user: UserDoes::Waits });
+    let mut platform = Platform::start(SandboxConfig {
+        web_form_life: Duration::from_secs(600),
+        default_script: waits,
+        ..quick()
+    })
+    .await;
+    let (first, _) = worker(&platform).await;
+    let held = platform.send(command(1)).await;
+    let asked = platform.next_event().await;
+    assert!(matches!(asked.kind(), EventKind::UserActionRequired(_)), "{asked:?}");
+    let other = platform.send(command(2)).await;
+    platform.next_event().await;
+    run(
+        &platform,
+        &["cancel", "--user", "user-1", "--command-id", &held, "--connection", "1"],
+    )
+    .await;
+    let cancelled = |events: &[Event]| match events.last().expect("an outcome").kind() {
+        EventKind::RefreshFailed(failed) => failed.reason() == FailureReason::Cancelled,
+        _ => false,
+    };
+    let events = platform.outcome(&held).await;
+    assert!(cancelled(&events), "{events:?}");
+    let forms = platform.sandbox.asked().calls.get(&Endpoint::CancelWebForm).copied();
+    assert_eq!(forms, Some(1));
+    // A command that was sent before, and that a worker that starts later takes.
+    first.signal("KILL").await;
+    let late = command(3);
+    platform.send_all(vec![late.clone()], false).await;
+    run(&platform, &["cancel", "--user", "user-3"]).await;
+    run(&platform, &["cancel", "--user", "user-2"]).await;
+    let tasks = platform.sandbox.asked().tasks;
+    let (_second, _) = worker(&platform).await;
+    for id in [late.command_id, other] {
+        let events = platform.outcome(&id).await;
+        assert!(cancelled(&events), "{events:?}");
+    }
+    assert_eq!(platform.sandbox.asked().tasks, tasks, "nothing was started");
 }

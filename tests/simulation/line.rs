@@ -98,6 +98,7 @@ pub(crate) enum Endpoint {
     FindTask,
     Task(String),
     WebForm(String),
+    CancelWebForm(String),
     Connection(i64),
     Accounts(i64),
     Transactions(i64),
@@ -253,6 +254,9 @@ fn read(path: &str, query: &str, body: &Bytes) -> Endpoint {
         "/api/v1/accounts" => Endpoint::Accounts(number(query, "bankConnectionIds")),
         "/api/v1/transactions" => Endpoint::Transactions(number(query, "accountIds") / 1000),
         _ if path.starts_with("/api/tasks/") => Endpoint::Task(last.to_owned()),
+        _ if path.ends_with("/cancel") => {
+            Endpoint::CancelWebForm(path.rsplit('/').nth(1).unwrap_or_default().to_owned())
+        }
         _ if path.starts_with("/api/webForms/") => Endpoint::WebForm(last.to_owned()),
         _ if path.starts_with("/sandbox/credentials/") => Endpoint::Credentials,
         _ => Endpoint::Connection(last.parse().unwrap_or_default()),

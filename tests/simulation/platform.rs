@@ -122,11 +122,12 @@ pub(crate) fn outages() -> Vec<FaultKind> {
 /// What goes down together: all of finAPI, one of its hosts, or a part of one.
 pub(crate) fn hosts() -> Vec<Vec<Endpoint>> {
     use Endpoint::{
-        Accounts, BankConnection, ClientConfiguration, StartUpdate, Task, Tasks, Token, Transactions, WebForm,
+        Accounts, BankConnection, CancelWebForm, ClientConfiguration, StartUpdate, Task, Tasks, Token, Transactions,
+        WebForm,
     };
     vec![
         Endpoint::ALL.to_vec(),
-        vec![StartUpdate, Tasks, Task, WebForm],
+        vec![StartUpdate, Tasks, Task, WebForm, CancelWebForm],
         vec![Token, ClientConfiguration, BankConnection, Accounts, Transactions],
         vec![Accounts, Transactions],
     ]

@@ -100,6 +100,8 @@ pub(crate) enum Act {
     Pause(Target, Option<Duration>),
     /// It is resumed.
     Resume(Target),
+    /// A platform cancels the command of this number, or every one of its user.
+    Cancel(usize, bool),
     /// The strange act of this number begins.
     Begins(usize),
     /// It ends.
@@ -130,6 +132,7 @@ impl Scenario {
             platform: &platform,
             workers,
             until: load.span + whole.up_to(60 * SECOND),
+            commands: load.count,
         };
         let mut plan = published(&commands);
         plan.extend(trouble.draw());
@@ -267,13 +270,14 @@ struct Trouble<'a> {
     platform: &'a Platform,
     workers: usize,
     until: Duration,
+    commands: usize,
 }
 
 /// Puts one thing that goes wrong into the plan.
 type Goes = fn(&Trouble<'_>, &mut Draw, &mut Vec<(Duration, Act)>);
 
 /// Each kind of trouble: the most of it in one run, and how probable it is that there is any.
-const TROUBLE: [(&str, u32, f64, Goes); 11] = [
+const TROUBLE: [(&str, u32, f64, Goes); 12] = [
     ("worker ends", 5, 0.6, |trouble, draw, plan| {
         trouble.worker_ends(draw, plan)
     }),
@@ -303,6 +307,7 @@ const TROUBLE: [(&str, u32, f64, Goes); 11] = [
         trouble.switched_version(draw, plan)
     }),
     ("pause", 2, 0.2, |trouble, draw, plan| trouble.pause(draw, plan)),
+    ("cancel", 3, 0.2, |trouble, draw, plan| trouble.cancel(draw, plan)),
 ];
 
 impl Trouble<'_> {
@@ -397,6 +402,16 @@ impl Trouble<'_> {
                 plan.push((at + lasts, Act::Resume(target)));
             }
         }
+    }
+
+    /// Also twice, before the command is sent, and after its outcome.
+    fn cancel(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {
+        let at = draw.up_to(self.until);
+        let cancel = Act::Cancel(draw.usize(0..=self.commands - 1), draw.chance(0.3));
+        if draw.chance(0.3) {
+            plan.push((at + draw.up_to(20 * SECOND), cancel.clone()));
+        }
+        plan.push((at, cancel));
     }
 
     fn batch_update(&self, draw: &mut Draw, plan: &mut Vec<(Duration, Act)>) {

@@ -13,7 +13,7 @@ use bankrefresh::callbacks;
 use bankrefresh::clock::Clock;
 use bankrefresh::finapi::version::ApiVersion;
 use bankrefresh::message;
-use bankrefresh::proto::{ResumeRefreshes, from_timestamp};
+use bankrefresh::proto::{CancelRefresh, ResumeRefreshes, from_timestamp};
 use bankrefresh::refresh::order::Pause;
 use bankrefresh::sandbox::{Asked, Sandbox};
 use bankrefresh::worker::Status;
@@ -281,6 +281,22 @@ impl<'a> World<'a> {
                     by: "operator".to_owned(),
                 };
                 self.order(message::resume(&self.topology, &resume, now));
+            }
+            Act::Cancel(number, all) => {
+                let Is::Valid(command) = &self.scenario.commands[*number].is else {
+                    return;
+                };
+                let now = self.clock.now();
+                let one = (command.command_id.clone(), command.bank_connection_id);
+                let (command_id, bank_connection_id) = if *all { Default::default() } else { one };
+                let cancel = CancelRefresh {
+                    user_id: command.user_id.clone(),
+                    command_id,
+                    bank_connection_id,
+                    requested_at: Some(from_timestamp(now)),
+                    by: String::new(),
+                };
+                self.order(message::cancel(&self.topology, &cancel, now));
             }
             Act::Begins(number) => {
                 if let Means::Fault(fault) = &self.scenario.strange[*number].means {

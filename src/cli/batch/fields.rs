@@ -253,6 +253,7 @@ mod tests {
             access_token: "s3cret".to_owned(),
             labels: [("tenant".to_owned(), "blue".to_owned())].into(),
             transactions_since: Some(from_timestamp(at("2026-11-18T11:06:40Z"))),
+            client: "live".to_owned(),
         }
     }
 
@@ -288,6 +289,7 @@ mod tests {
             ("access_token", "s3cret"),
             ("labels.tenant", "blue"),
             ("transactions_since", "2026-11-18T11:06:40Z"),
+            ("client", "live"),
             ("lane", "interactive"),
         ];
         for (column, _) in cells {

@@ -42,6 +42,8 @@ pub(in crate::console) fn reason_name(reason: FailureReason) -> &'static str {
         FailureReason::UnexpectedResponse => "unexpected response",
         FailureReason::TimedOut => "timed out",
         FailureReason::Internal => "internal",
+        FailureReason::Cancelled => "cancelled",
+        FailureReason::WrongClient => "wrong client",
         FailureReason::Unspecified => "failed",
     }
 }
@@ -71,6 +73,10 @@ fn advice_text(reason: FailureReason) -> &'static str {
         FailureReason::UnexpectedResponse => "Try later. If it stays, ask finAPI with `finapi_request_id`.",
         FailureReason::TimedOut => "Try later.",
         FailureReason::Internal => "Try later. Inform bankrefresh's operator, with `command_id`.",
+        FailureReason::WrongClient => {
+            "The command's `client` is another one than that of the worker that took it: correct the sender's `amqp.prefix` or its `client`. finAPI was asked nothing."
+        }
+        FailureReason::Cancelled => "Nothing: somebody cancelled it. To refresh after all, send a new command.",
         FailureReason::Unspecified => "",
     }
 }

@@ -57,7 +57,9 @@ impl Full {
             Endpoint::BankConnection => Query::Connection,
             Endpoint::Accounts => all_accounts(),
             Endpoint::Transactions => page_of(accounts, start(), 1),
-            Endpoint::ChangeClient | Endpoint::NotificationRules => unreachable!("no worker calls it"),
+            Endpoint::CancelWebForm | Endpoint::ChangeClient | Endpoint::NotificationRules => {
+                unreachable!("no worker asks it")
+            }
         }
     }
 
@@ -101,7 +103,9 @@ async fn body(endpoint: Endpoint) -> Value {
         Endpoint::BankConnection => path(endpoint).replace("{id}", "1"),
         Endpoint::Accounts => path(endpoint),
         Endpoint::Transactions => path(endpoint) + "?view=bankView",
-        Endpoint::ChangeClient | Endpoint::NotificationRules => unreachable!("no worker calls it"),
+        Endpoint::CancelWebForm | Endpoint::ChangeClient | Endpoint::NotificationRules => {
+            unreachable!("no worker asks it")
+        }
     };
     call(&router, http::Method::GET, &path, "", &bearer).await
 }

@@ -39,6 +39,7 @@ pub struct Command {
     wait_for_categorization: bool,
     access_token: Option<SecretString>,
     labels: BTreeMap<String, String>,
+    client: Option<String>,
 }
 
 /// The user's device; none of it is empty.
@@ -169,6 +170,12 @@ impl Command {
     #[must_use]
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.labels
+    }
+
+    /// The finAPI client that it is for, by name; any where it names none.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
     }
 
     /// Whether the user is to edit saved settings, which always takes a web form.

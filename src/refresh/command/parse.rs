@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{AccountType, BankingInterface, Command, Download, ImportNewAccounts, SavedSetting, UserMetadata};
 use crate::id::{ConnectionId, RefreshId};
+use crate::limits::is_client_name;
 use crate::limits::{
     ACCESS_TOKEN_BYTES_MAX, ACCOUNT_TYPES_MAX, DEVICE_CHARACTERS_MAX, INTERFACES_MAX, IP_ADDRESS_CHARACTERS_MAX,
     LABEL_BYTES_MAX, LABELS_MAX, MAX_AGE_SECONDS_MAX, PROFILE_ID_CHARACTERS, SAVED_SETTINGS_MAX, URL_CHARACTERS_MAX,
@@ -68,6 +69,7 @@ impl Command {
             wait_for_categorization: command.wait_for_categorization,
             access_token: access_token(command.access_token)?,
             labels: labels(command.labels)?,
+            client: client(command.client)?,
         })
     }
 }
@@ -260,6 +262,16 @@ fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
     ))
 }
 
+fn client(text: String) -> Result<Option<String>, InvalidCommand> {
+    match text.is_empty() || is_client_name(&text) {
+        true => Ok(given(text)),
+        false => Err(InvalidCommand::new(
+            "client",
+            "at most 64 letters, digits, `.`, `_` and `-`",
+        )),
+    }
+}
+
 /// What [`Command::parse`] reads as the same command: for checkpoints, and for the way back to a lane.
 impl From<&Command> for RefreshConnection {
     fn from(command: &Command) -> Self {
@@ -284,6 +296,7 @@ impl From<&Command> for RefreshConnection {
             wait_for_categorization: command.wait_for_categorization,
             access_token: exposed(command.access_token.as_ref()),
             labels: command.labels.clone(),
+            client: command.client.clone().unwrap_or_default(),
         }
     }
 }

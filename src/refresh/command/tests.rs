@@ -49,6 +49,7 @@ fn full() -> RefreshConnection {
         wait_for_categorization: true,
         access_token: "planted-token".into(),
         labels: [("tenant".to_owned(), "t-1".to_owned())].into(),
+        client: "live.2_a-b".into(),
     }
 }
 
@@ -60,7 +61,7 @@ fn invalid(spoil: Spoil) -> InvalidCommand {
 
 #[test]
 fn every_field_out_of_bounds_is_named() {
-    let spoilt: [(&str, Spoil); 46] = [
+    let spoilt: [(&str, Spoil); 49] = [
         ("transactions_since", |c| {
             c.transactions_since = Some(prost_types::Timestamp {
                 seconds: i64::MIN,
@@ -144,6 +145,9 @@ fn every_field_out_of_bounds_is_named() {
         ("labels", |c| {
             c.labels.insert("k".repeat(256), "v".into());
         }),
+        ("client", |c| c.client = "x".repeat(65)),
+        ("client", |c| c.client = "li ve".into()),
+        ("client", |c| c.client = "lïve".into()),
         ("labels", |c| {
             c.labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
         }),
@@ -174,6 +178,7 @@ fn the_largest_command_fits_a_message() {
         redirect_url: format!("https://example.org/{}", "b".repeat(2028)),
         access_token: "t".repeat(8192),
         labels: (0..32).map(label).collect(),
+        client: "x".repeat(64),
         ..full()
     };
     let parsed = Command::parse(command.clone());

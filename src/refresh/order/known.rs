@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cancels::Cancels;
 use super::pauses::Pauses;
 use super::{Order, Pause, Target};
 use crate::id::BankId;
-use crate::refresh::Refresh;
+use crate::refresh::{Refresh, earlier, later};
 
 /// The shortest and the longest wait of what is paused. A quarter of the time that it has waited is between them.
 const WAIT_MIN: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// As long as the stream keeps them.
+const PAUSES_KEPT: Duration = Duration::from_secs(31 * 24 * 3600);
+
 /// All orders that are known.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     pauses: Pauses,
+    cancels: Cancels,
 }
 
 /// How long a refresh waits because of a pause.
@@ -37,12 +42,26 @@ impl Orders {
                 self.pauses.end(&target, at);
                 true
             }
+            Order::Cancel(cancel) => self.cancels.cancel(cancel),
         }
     }
 
     /// Time has passed.
     pub fn on_time(&mut self, now: Timestamp) {
         self.pauses.end_overdue(now);
+    }
+
+    /// Forgets cancellations when what they are about is over. That takes as much longer as anything was paused in the last 31 days.
+    pub fn forget(&mut self, now: Timestamp, refresh_max: Duration) {
+        let paused = self.pauses.kept_any_waiting(earlier(now, PAUSES_KEPT), now);
+        let kept = refresh_max.saturating_add(paused);
+        self.cancels.retain(|requested_at| now <= later(requested_at, kept));
+    }
+
+    /// When it was asked for that a refresh is cancelled, where it was.
+    #[must_use]
+    pub fn cancel(&self, refresh: &Refresh) -> Option<Timestamp> {
+        self.cancels.of(refresh).filter(|_| refresh.may_be_cancelled())
     }
 
     /// The pauses in force.

@@ -1,6 +1,7 @@
 //! Orders: what operators, and platforms that may, want of all workers. [`Order::parse`] is the edge, and [`Orders`] is what a worker
 //! knows of them.
 
+mod cancels;
 mod known;
 mod parse;
 mod pauses;
@@ -15,8 +16,11 @@ use jiff::Timestamp;
 pub use known::{Orders, PauseWait};
 pub use parse::InvalidOrder;
 
+use super::event::{self, Event};
+use super::failure::FailureDetails;
 use super::{Lookup, Phase, Refresh};
-use crate::id::{BankId, UserId};
+use crate::id::{BankId, RefreshId, UserId, WebFormId};
+use crate::proto::FailureReason;
 
 /// The longest pause. One that nobody ends is over then.
 pub const PAUSE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -36,6 +40,26 @@ pub enum Order {
         /// When.
         at: Timestamp,
     },
+    /// End refreshes.
+    Cancel(Cancel),
+}
+
+/// A cancellation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// Which refreshes.
+    pub whose: Whose,
+    /// Only commands that were sent no later than this.
+    pub requested_at: Timestamp,
+}
+
+/// Which refreshes are cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All of a user.
+    User(UserId),
+    /// One.
+    Refresh(RefreshId),
 }
 
 /// A pause.
@@ -76,6 +100,7 @@ impl Order {
         match self {
             Self::Pause(_) => "pause",
             Self::Resume { .. } => "resume",
+            Self::Cancel(_) => "cancel",
         }
     }
 }
@@ -118,6 +143,38 @@ impl Refresh {
     #[must_use]
     pub fn may_have_begun(&self) -> bool {
         !matches!(self.phase, Phase::Locating { asked: None, .. })
+    }
+
+    /// Whether it can be cancelled: its outcome is not known to anybody.
+    #[must_use]
+    pub fn may_be_cancelled(&self) -> bool {
+        !self.is_half_published() && self.refusals == 0 && !matches!(self.phase, Phase::Failing { .. })
+    }
+
+    /// The web form that its user has, or is about to get.
+    #[must_use]
+    pub fn web_form(&self) -> Option<&WebFormId> {
+        match &self.phase {
+            Phase::NotifyingUser { form, .. } => Some(&form.id),
+            Phase::AwaitingUser { web_form_id, .. } => Some(web_form_id),
+            Phase::Locating { .. }
+            | Phase::Updating { .. }
+            | Phase::Settling { .. }
+            | Phase::Collecting(_)
+            | Phase::Failing { .. } => None,
+        }
+    }
+
+    /// Its outcome when it is cancelled, and whether its web form is, where it has one.
+    #[must_use]
+    pub fn cancelled(&self, now: Timestamp, is_form_cancelled: bool) -> Event {
+        let message = match (self.web_form(), is_form_cancelled) {
+            (Some(_), true) => "the refresh was cancelled, and its web form with it",
+            (Some(_), false) => "the refresh was cancelled; finAPI did not cancel its web form, which ends by itself",
+            (None, _) => "the refresh was cancelled",
+        };
+        let details = FailureDetails::of(FailureReason::Cancelled, message, false);
+        event::failed(self, now, &details)
     }
 
     /// Before it is started, its connection is read, which says which bank it is to.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Order, PAUSE_MAX, Pause, Target};
+use super::{Cancel, Order, PAUSE_MAX, Pause, Target, Whose};
+use crate::id::RefreshId;
 use crate::limits::{OPERATOR_CHARACTERS_MAX, PAUSE_REASON_CHARACTERS_MAX, apart_max};
 use crate::plain::is_plain;
-use crate::proto::{self, Lane, PauseRefreshes, PauseTarget, ResumeRefreshes, pause_target, timestamp};
+use crate::proto::{self, CancelRefresh, Lane, PauseRefreshes, PauseTarget, ResumeRefreshes, pause_target, timestamp};
 use crate::refresh::later;
 
 /// Why an order can't be followed: the field and what is allowed.
@@ -50,6 +51,39 @@ impl Order {
             target: target(order.target)?,
             at: moment("resumed_at", order.resumed_at, now)?,
         })
+    }
+}
+
+impl Order {
+    /// Reads a cancellation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pause`].
+    pub fn cancel(order: CancelRefresh, now: Timestamp) -> Result<Self, InvalidOrder> {
+        if !order.by.is_empty() {
+            operator(order.by)?;
+        }
+        let user_id = order.user_id.parse();
+        let user_id = user_id.map_err(|_| invalid("user_id", "must have 1 to 36 characters that can be printed"))?;
+        let whose = match (order.command_id.as_str(), order.bank_connection_id) {
+            ("", 0) => Whose::User(user_id),
+            (command_id, 1..) => Whose::Refresh(RefreshId {
+                command_id: command_id
+                    .parse()
+                    .map_err(|_| invalid("command_id", "must be a UUID with hyphens and small letters"))?,
+                user_id,
+                connection_id: order.bank_connection_id.into(),
+            }),
+            _ => {
+                return Err(invalid(
+                    "bank_connection_id",
+                    "must be greater than zero, or 0 without command_id",
+                ));
+            }
+        };
+        let requested_at = moment("requested_at", order.requested_at, now)?;
+        Ok(Self::Cancel(Cancel { whose, requested_at }))
     }
 }
 

@@ -87,10 +87,19 @@ impl Pauses {
         from: Timestamp,
         to: Timestamp,
     ) -> Duration {
+        self.lasted(|target| target.matches(refresh, bank), from, to)
+    }
+
+    /// The same of any refresh.
+    pub(super) fn kept_any_waiting(&self, from: Timestamp, to: Timestamp) -> Duration {
+        self.lasted(|_| true, from, to)
+    }
+
+    fn lasted(&self, matches: impl Fn(&Target) -> bool, from: Timestamp, to: Timestamp) -> Duration {
         let over = self.over.iter().map(|over| (&over.target, over.from, over.to));
         let current = self.current.values();
         let current = current.map(|pause| (&pause.target, pause.since, pause.ends_at()));
-        let all = over.chain(current).filter(|(target, ..)| target.matches(refresh, bank));
+        let all = over.chain(current).filter(|(target, ..)| matches(target));
         let mut times: Vec<_> = all.map(|(_, begin, end)| (begin.max(from), end.min(to))).collect();
         times.sort_unstable();
         let mut sum = Duration::ZERO;

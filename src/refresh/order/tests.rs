@@ -3,7 +3,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::proto::{PauseRefreshes, PauseTarget, RefreshConnection, ResumeRefreshes, from_timestamp, pause_target};
+use crate::proto::{
+    CancelRefresh, PauseRefreshes, PauseTarget, RefreshConnection, ResumeRefreshes, from_timestamp, pause_target,
+};
 use crate::refresh::{Asked, Command, Envelope, Policy};
 
 const MINUTE: i64 = 60;
@@ -258,4 +260,92 @@ fn there_is_an_end_to_pauses_at_a_time() {
     );
     orders.on_time(at(40 * 24 * 3600));
     assert!(orders.follow(pause(user("one more"), 40 * 24 * 3600, None)));
+}
+
+fn cancelled(whose: Whose, until: i64) -> Order {
+    let requested_at = at(until);
+    Order::Cancel(Cancel { whose, requested_at })
+}
+
+#[test]
+fn a_cancellation_is_about_what_it_names_and_what_was_sent_until_then() {
+    let refresh = refresh("anna", true);
+    let id = refresh.command.refresh_id().clone();
+    let other = RefreshId {
+        connection_id: 8.into(),
+        ..id.clone()
+    };
+    let is_cancelled = |whose, until| orders([cancelled(whose, until)]).cancel(&refresh).is_some();
+    let anna = || Whose::User("anna".parse().expect("a user"));
+    assert!(is_cancelled(Whose::Refresh(id.clone()), 0) && is_cancelled(anna(), 5));
+    assert!(!is_cancelled(Whose::Refresh(id), -1) && !is_cancelled(anna(), -1));
+    assert!(!is_cancelled(Whose::Refresh(other), 5));
+    assert!(!is_cancelled(Whose::User("bob".parse().expect("a user")), 5));
+    // An older one that comes later takes nothing back.
+    assert!(
+        orders([cancelled(anna(), 5), cancelled(anna(), -9)])
+            .cancel(&refresh)
+            .is_some()
+    );
+}
+
+#[test]
+fn what_has_published_a_part_or_failed_already_is_not_cancelled() {
+    let mut refused = refresh("anna", true);
+    refused.refusals = 1;
+    let mut failing = refresh("anna", true);
+    failing.phase = Phase::Failing {
+        task: None,
+        part: 1,
+        details: FailureDetails::of(FailureReason::TimedOut, "", true),
+    };
+    for refresh in [refused, failing] {
+        assert!(!refresh.may_be_cancelled());
+        assert_eq!(
+            orders([cancelled(Whose::User("anna".parse().expect("a user")), 5)]).cancel(&refresh),
+            None
+        );
+    }
+}
+
+#[test]
+fn a_cancellation_is_forgotten_when_no_refresh_of_it_can_go_on_however_long_it_was_paused() {
+    let refresh_max = Duration::from_secs(7200);
+    let cancel = || cancelled(Whose::User("anna".parse().expect("a user")), 0);
+    let is_known = |all: Vec<Order>, now| {
+        let mut orders = orders(all);
+        orders.forget(at(now), refresh_max);
+        orders.cancel(&refresh("anna", true)).is_some()
+    };
+    assert!(is_known(vec![cancel()], 7200) && !is_known(vec![cancel()], 7201));
+    let paused = || pause(Target::Lane { interactive: false }, 100, Some(1100));
+    assert!(is_known(vec![cancel(), paused()], 8200) && !is_known(vec![cancel(), paused()], 8201));
+}
+
+#[test]
+fn a_cancellation_has_the_form_that_the_contract_says() {
+    let good = CancelRefresh {
+        user_id: "anna".into(),
+        command_id: uuid::Uuid::nil().to_string(),
+        bank_connection_id: 7,
+        requested_at: Some(from_timestamp(at(0))),
+        by: String::new(),
+    };
+    let parsed = |change: fn(&mut CancelRefresh)| {
+        let mut order = good.clone();
+        change(&mut order);
+        Order::cancel(order, at(0)).map(|_| ()).map_err(|invalid| invalid.field)
+    };
+    assert_eq!(parsed(|_| {}), Ok(()));
+    assert_eq!(
+        parsed(|it| (it.command_id, it.bank_connection_id) = Default::default()),
+        Ok(())
+    );
+    assert_eq!(parsed(|it| it.command_id.clear()), Err("command_id"));
+    assert_eq!(parsed(|it| it.command_id = "{}".into()), Err("command_id"));
+    assert_eq!(parsed(|it| it.bank_connection_id = 0), Err("bank_connection_id"));
+    assert_eq!(parsed(|it| it.bank_connection_id = -1), Err("bank_connection_id"));
+    assert_eq!(parsed(|it| it.user_id.clear()), Err("user_id"));
+    assert_eq!(parsed(|it| it.requested_at = None), Err("requested_at"));
+    assert_eq!(parsed(|it| it.by = "\n".into()), Err("by"));
 }

@@ -60,7 +60,7 @@ impl Messages {
         for counter in [&it.redeliveries, &it.connection_losses] {
             counter.add(0, &[]);
         }
-        for order in ["pause", "resume", "unreadable"] {
+        for order in ["pause", "resume", "cancel", "unreadable"] {
             it.orders.add(0, &[KeyValue::new("order", order)]);
         }
         it

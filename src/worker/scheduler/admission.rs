@@ -29,6 +29,8 @@ pub(in crate::worker) enum Content {
         /// Until when another worker may have worked on it, if one may have.
         released_at: Option<Timestamp>,
     },
+    /// A refresh that is cancelled: it ends as soon as it runs.
+    Cancelled(Box<Refresh>),
     /// A command that does not say when it was sent. Its `requested_at` has to be published before anything else happens.
     MissingRequestedAt(Box<Refresh>),
     /// A message that is only forwarded.
@@ -52,11 +54,33 @@ impl Scheduler {
                 };
                 self.publish(receipt, None, publication);
             }
+            Content::Cancelled(mut refresh) => {
+                refresh.due_at = refresh.due_at.min(now.time);
+                let is_cancelled = true;
+                let job = Job::new(refresh, receipt);
+                self.on_refresh(Job { is_cancelled, ..job }, now);
+            }
             Content::Refresh { refresh, released_at } => {
                 let mut job = Job::new(refresh, receipt);
                 delay_after_release(&mut job.refresh, released_at);
                 self.on_refresh(job, now);
             }
+        }
+    }
+
+    /// Orders have changed: what waits here and is to end runs next.
+    pub(in crate::worker) fn end_waiting(&mut self, is_over: impl Fn(&Refresh) -> bool, now: Now) {
+        if self.draining {
+            return;
+        }
+        let mut over = self.held.take_if(&is_over);
+        over.extend(take_if(&mut self.backlog, |job| is_over(&job.refresh)));
+        for waiting in self.awaiting_token.values_mut() {
+            over.extend(waiting.extract_if(.., |job| is_over(&job.refresh)));
+        }
+        for mut job in over {
+            job.refresh.due_at = job.refresh.due_at.min(now.time);
+            self.runnable.push(job);
         }
     }
 
@@ -73,6 +97,8 @@ impl Scheduler {
         let is_above_share = self.enter(&job) && !has_begun(&job) && !job.receipt.is_quarantined();
         if is_command && self.draining {
             self.requeue(job);
+        } else if job.is_cancelled {
+            self.place(job, now);
         } else if is_above_share {
             self.park_in_line(job, now);
         } else if waits_for_room {

@@ -78,6 +78,19 @@ impl Held {
         Some(job)
     }
 
+    pub(super) fn take_if(&mut self, is_taken: impl Fn(&Refresh) -> bool) -> Vec<Job> {
+        let taken = self.slots.iter().filter(|(_, waiter)| is_taken(&waiter.job.refresh));
+        let taken: Vec<Slot> = taken.map(|(slot, _)| *slot).collect();
+        let mut jobs = Vec::new();
+        for slot in taken {
+            if let Some(Waiter { job, .. }) = self.slots.remove(&slot) {
+                self.vacate(slot, &job);
+                jobs.push(job);
+            }
+        }
+        jobs
+    }
+
     fn vacate(&mut self, slot: Slot, job: &Job) {
         let command_id = job.refresh.command.id();
         if let Some(slots) = self.places.get_mut(&command_id) {

@@ -129,6 +129,8 @@ pub(super) struct Job {
     pub(super) is_blocked: bool,
     /// It is paused.
     pub(super) is_paused: bool,
+    /// It is to end, for which it needs no room and no share.
+    pub(super) is_cancelled: bool,
 }
 
 impl Job {
@@ -141,6 +143,7 @@ impl Job {
             failure: None,
             is_blocked: false,
             is_paused: false,
+            is_cancelled: false,
         }
     }
 

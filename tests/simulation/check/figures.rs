@@ -61,6 +61,8 @@ impl Figures {
         // Those that workers make when they start are no refresh's.
         let of_refreshes = history.calls.iter().filter(|call| call.endpoint != Endpoint::Client);
         self.count("calls of finAPI", of_refreshes.count());
+        let is_cancel = |call: &&crate::line::Call| matches!(call.endpoint, Endpoint::CancelWebForm(_));
+        self.count("web form cancelled", history.calls.iter().filter(is_cancel).count());
         let is_start = |call: &&crate::line::Call| matches!(call.endpoint, Endpoint::Start { made: Some(_), .. });
         self.count("tasks started", history.calls.iter().filter(is_start).count());
         let minutes = history.quiet_at.map(|at| ledger.time(at).as_secs() / 60);
@@ -86,6 +88,8 @@ impl Figures {
             Act::SwitchVersion => "switched version",
             Act::Pause(..) => "pause",
             Act::Resume(_) => "resumed",
+            Act::Cancel(_, false) => "command cancelled",
+            Act::Cancel(_, true) => "user's commands cancelled",
             _ => return,
         };
         self.count(name, 1);

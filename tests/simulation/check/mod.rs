@@ -10,8 +10,8 @@ mod ledger;
 mod limits;
 mod lives;
 mod lost;
+mod orders;
 mod outcomes;
-mod paused;
 mod polls;
 mod secrets;
 mod starts;
@@ -85,9 +85,9 @@ const CHECKS: &[Check] = &[
         starts::who_knows_of_a_running_task_starts_none,
     ),
     check(
-        "paused",
-        "who knows of a pause starts nothing that is paused",
-        paused::nothing_paused_is_started,
+        "orders",
+        "who knows of a pause or a cancellation starts nothing of it",
+        orders::nothing_stopped_is_started,
     ),
     check(
         "polls",

@@ -100,7 +100,8 @@ fn is_said(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published, re
         FailureReason::BankRejected | FailureReason::UpdateFailed | FailureReason::WebFormFailed => {
             task_failed() || form(&["COMPLETED_WITH_ERROR"])
         }
-        FailureReason::UserAborted => form(&["ABORTED"]) || is_gone(&calls),
+        // Another command that waited for the form may have been cancelled.
+        FailureReason::UserAborted => form(&["ABORTED", "CANCELLED"]) || is_gone(&calls),
         // A status that is new counts as open, until the form's time is over.
         FailureReason::WebFormExpired => form(&["EXPIRED"]) || is_gone(&calls) || is_odd(&calls),
         FailureReason::RequestRejected => says(&[400, 422]),
@@ -110,11 +111,13 @@ fn is_said(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published, re
         FailureReason::UserLocked => says(&[423]),
         FailureReason::ClientUnauthorized => says(&[401, 403]),
         FailureReason::ConnectionLocked => says(&[423]),
-        // Those are about trouble and time.
+        // Those are about trouble, time and orders.
         FailureReason::FinapiUnavailable
         | FailureReason::UnexpectedResponse
         | FailureReason::TimedOut
         | FailureReason::Internal
+        | FailureReason::Cancelled
+        | FailureReason::WrongClient
         | FailureReason::Unspecified => true,
     }
 }

@@ -8,6 +8,7 @@ use super::ledger::{Ledger, Published, Refresh};
 use crate::line::Endpoint;
 
 pub(super) const GAVE_UP: &str = "web form nobody was notified of: the refresh failed before";
+pub(super) const CANCELLED: &str = "web form nobody was notified of: the refresh was cancelled before";
 pub(super) const VANISHED: &str = "web form nobody was notified of: finAPI no longer knew the task";
 
 /// Before an outcome that a user made, the user was notified; and who made a task notifies its user of the web form, unless it gave up
@@ -54,6 +55,8 @@ pub(crate) fn the_user_is_notified_first(ledger: &Ledger<'_>, violated: &mut Fin
             }
             if gave_up(refresh) || ledger.was_given_up_as_planned(refresh) {
                 violated.excuse(GAVE_UP);
+            } else if failed_by(refresh, FailureReason::Cancelled) {
+                violated.excuse(CANCELLED);
             } else if vanished(ledger, refresh, task) {
                 violated.excuse(VANISHED);
             } else {
@@ -82,16 +85,19 @@ fn is_made_by_user(event: &Event) -> bool {
 
 /// Whether it failed because finAPI itself said that there is no such task. Who can't poll a task knows of no web form.
 fn vanished(ledger: &Ledger<'_>, refresh: &Refresh<'_>, task: &str) -> bool {
-    let is_not_found = |published: &Published| match published.event.kind() {
-        EventKind::RefreshFailed(event) => event.reason() == FailureReason::NotFound,
-        _ => false,
-    };
     let mut calls = ledger.history.calls.iter();
-    refresh.events.iter().any(is_not_found)
+    failed_by(refresh, FailureReason::NotFound)
         && calls.any(|call| {
             let is_missing = call.answered.is_some_and(|(_, status)| status == 404) && !call.is_changed();
             is_missing && call.endpoint == Endpoint::Task(task.to_owned())
         })
+}
+
+fn failed_by(refresh: &Refresh<'_>, reason: FailureReason) -> bool {
+    refresh.events.iter().any(|published| match published.event.kind() {
+        EventKind::RefreshFailed(event) => event.reason() == reason,
+        _ => false,
+    })
 }
 
 /// Whether it stopped for finAPI's sake or for time's.

@@ -1,4 +1,4 @@
-//! Pauses: what a worker knows of them, it obeys.
+//! Orders: what a worker knows of them, it obeys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,8 +39,8 @@ impl Known {
     }
 }
 
-/// A worker starts nothing that is paused as far as it knew just before.
-pub(crate) fn nothing_paused_is_started(ledger: &Ledger<'_>, findings: &mut Findings) {
+/// A worker starts nothing that is paused or cancelled as far as it knew just before.
+pub(crate) fn nothing_stopped_is_started(ledger: &Ledger<'_>, findings: &mut Findings) {
     let mut known = Known::default();
     let mut seen = ledger.history.broker.iter().peekable();
     let mut calls: Vec<&Call> = ledger.history.calls.iter().collect();
@@ -58,7 +58,7 @@ pub(crate) fn nothing_paused_is_started(ledger: &Ledger<'_>, findings: &mut Find
         if is_stopped(ledger, orders, refresh, time(ledger, call.sent)) {
             let at = ledger.time(call.sent);
             findings.push(format!(
-                "command {command} was started at {at:?} by worker {}, and is paused",
+                "command {command} was started at {at:?} by worker {}, and is paused or cancelled",
                 call.life
             ));
         }
@@ -74,10 +74,12 @@ fn is_stopped(ledger: &Ledger<'_>, orders: &Orders, refresh: &Refresh<'_>, now: 
         interactive: refresh.interactive,
         ..Envelope::default()
     };
-    let refresh = refresh::Refresh::new(command, now, envelope, now);
+    // What a command without a date counts as is not known here.
+    let requested_at = command.requested_at().unwrap_or(now);
+    let refresh = refresh::Refresh::new(command, requested_at, envelope, now);
     let bank = BankId::from(bank_id(BANK));
     let bank = Some(bank).filter(|_| ledger.scenario.strange.is_empty());
-    orders.stop(&refresh, bank, now, 0.0).is_some()
+    orders.stop(&refresh, bank, now, 0.0).is_some() || orders.cancel(&refresh).is_some()
 }
 
 fn order(message: &Message, now: Timestamp) -> Option<refresh::order::Order> {

@@ -1,0 +1,56 @@
+//! How a cancelled refresh ends: its web form is cancelled, if it has one, and then its outcome is published.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::run::Pause;
+use crate::finapi::{Control, FormCancel};
+use crate::refresh::failure::Failure;
+use crate::refresh::{Next, Refresh, Step, later};
+
+/// How long after it was cancelled a refresh waits for finAPI to cancel its web form. The form ends by itself after 20 minutes.
+const FORM_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it waits before finAPI is asked again.
+const FORM_WAIT: Duration = Duration::from_secs(5);
+
+impl Context {
+    /// Ends a refresh if it is cancelled. With a failure its user's token could not be fetched.
+    pub(super) async fn end_cancelled(
+        &self,
+        refresh: &mut Refresh,
+        failure: Option<&Failure>,
+        control: &Control,
+    ) -> Option<Pause> {
+        let now = self.clock.now();
+        let cancelled_at = self.orders().cancel(refresh)?;
+        let Some(form) = refresh.web_form() else {
+            return Some(ends(refresh, now, false));
+        };
+        let cancel = match failure {
+            Some(_) => FormCancel::Failed,
+            None => self.finapi.cancel_web_form(refresh, form, control).await,
+        };
+        let now = self.clock.now();
+        Some(match cancel {
+            FormCancel::Done => ends(refresh, now, true),
+            FormCancel::Failed if now < later(cancelled_at, FORM_PATIENCE) => {
+                refresh.due_at = later(now, FORM_WAIT);
+                Pause::Waits
+            }
+            FormCancel::Failed | FormCancel::Refused => ends(refresh, now, false),
+            FormCancel::NeedsToken => Pause::NeedsToken,
+            FormCancel::NeedsRoom(wait) => Pause::NeedsRoom(wait),
+            FormCancel::Stopped => Pause::Stopped,
+        })
+    }
+}
+
+fn ends(refresh: &Refresh, now: Timestamp, is_form_cancelled: bool) -> Pause {
+    Pause::Publishes(Step {
+        events: vec![refresh.cancelled(now, is_form_cancelled)],
+        next: Next::Done,
+    })
+}

@@ -1,0 +1,42 @@
+//! Several clients of finAPI: a command that reaches the wrong one.
+
+use super::*;
+use crate::proto::{FailureReason, RefreshFailed};
+
+async fn ends_of(client: &str) -> (Vec<FailureReason>, u64, String) {
+    let alone = Alone::new();
+    alone.start(NOT_FOUND);
+    let command = RefreshConnection {
+        client: client.to_owned(),
+        access_token: String::new(),
+        ..command(1)
+    };
+    let outgoing = message::command(&alone.topology, command, &Envelope::default(), alone.clock.now());
+    alone.publish("interactive", outgoing.message).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let events = alone.server.peek(&alone.topology.unrouted_events());
+    let failed = events
+        .iter()
+        .map(|event| RefreshFailed::decode(event.body.clone()).expect("it failed"));
+    let failed: Vec<_> = failed.collect();
+    let message = failed.first().map(|failed| failed.message.clone()).unwrap_or_default();
+    (
+        failed.iter().map(RefreshFailed::reason).collect(),
+        alone.calls(),
+        message,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_for_another_client_ends_with_an_error_that_says_so_and_finapi_is_asked_nothing() {
+    let (reasons, calls, message) = ends_of("sandbox").await;
+    assert_eq!((reasons, calls), (vec![FailureReason::WrongClient], 0));
+    assert!(
+        message.contains("\"sandbox\"") && message.contains("\"live\""),
+        "{message}"
+    );
+    for own in ["live", ""] {
+        let (reasons, _, _) = ends_of(own).await;
+        assert_ne!(reasons, [FailureReason::WrongClient], "{own:?}");
+    }
+}
