@@ -29,8 +29,8 @@ pub enum FormCancel {
     Done,
     /// finAPI does not: it is over, or there is none.
     Refused,
-    /// Trouble on the way.
-    Failed,
+    /// Trouble on the way. finAPI is not to be asked again before this wait is over.
+    Failed(Duration),
     /// As [`Outcome::NeedsToken`](super::Outcome::NeedsToken).
     NeedsToken,
     /// As [`Outcome::NeedsRoom`](super::Outcome::NeedsRoom).
@@ -170,7 +170,11 @@ impl FinApi {
         let (cancel, class) = match result {
             Ok(()) => (FormCancel::Done, "ok"),
             Err(Interrupt::Failed(failure)) if failure.class.is_final() => (FormCancel::Refused, failure.class.name()),
-            Err(Interrupt::Failed(failure)) => (FormCancel::Failed, failure.class.name()),
+            Err(Interrupt::Failed(failure)) => {
+                let class = failure.class.name();
+                let wait = asked_wait::<()>(&Err(failure.into())).unwrap_or_default();
+                (FormCancel::Failed(wait), class)
+            }
             Err(Interrupt::NeedsToken) => return FormCancel::NeedsToken,
             Err(Interrupt::Stopped) => return FormCancel::Stopped,
         };

@@ -29,18 +29,27 @@ impl Context {
         let Some(form) = refresh.web_form() else {
             return Some(ends(refresh, now, false));
         };
+        let gives_up_at = later(cancelled_at, FORM_PATIENCE);
+        if refresh.failures > 0 && refresh.due_at > now {
+            // finAPI may have asked for this wait.
+            return Some(match refresh.due_at < gives_up_at {
+                true => Pause::Waits,
+                false => ends(refresh, now, false),
+            });
+        }
         let cancel = match failure {
-            Some(_) => FormCancel::Failed,
+            Some(_) => FormCancel::Failed(FORM_WAIT),
             None => self.finapi.cancel_web_form(refresh, form, control).await,
         };
         let now = self.clock.now();
         Some(match cancel {
             FormCancel::Done => ends(refresh, now, true),
-            FormCancel::Failed if now < later(cancelled_at, FORM_PATIENCE) => {
-                refresh.due_at = later(now, FORM_WAIT);
+            FormCancel::Failed(wait) if later(now, wait) < gives_up_at => {
+                refresh.due_at = later(now, wait.max(FORM_WAIT));
+                refresh.failures = refresh.failures.saturating_add(1);
                 Pause::Waits
             }
-            FormCancel::Failed | FormCancel::Refused => ends(refresh, now, false),
+            FormCancel::Failed(_) | FormCancel::Refused => ends(refresh, now, false),
             FormCancel::NeedsToken => Pause::NeedsToken,
             FormCancel::NeedsRoom(wait) => Pause::NeedsRoom(wait),
             FormCancel::Stopped => Pause::Stopped,

@@ -79,7 +79,8 @@ impl Transition<'_> {
         let polls = refresh.polls.saturating_sub(1);
         let wait = polling.wait(polls, max, self.context.jitter);
         let due_at = later(self.context.now, wait).max(refresh.due_at);
-        let failures = 0;
+        // finAPI asked for a wait just before the user was notified. Who cancels the refresh sees by this that it is to be obeyed.
+        let failures = u32::from(refresh.due_at > self.context.now);
         self.schedule(Refresh {
             due_at,
             failures,

@@ -55,7 +55,7 @@ impl Scheduler {
                 self.publish(receipt, None, publication);
             }
             Content::Cancelled(mut refresh) => {
-                refresh.due_at = refresh.due_at.min(now.time);
+                hasten(&mut refresh, now);
                 let is_cancelled = true;
                 let job = Job::new(refresh, receipt);
                 self.on_refresh(Job { is_cancelled, ..job }, now);
@@ -79,7 +79,7 @@ impl Scheduler {
             over.extend(waiting.extract_if(.., |job| is_over(&job.refresh)));
         }
         for mut job in over {
-            job.refresh.due_at = job.refresh.due_at.min(now.time);
+            hasten(&mut job.refresh, now);
             self.runnable.push(job);
         }
     }
@@ -221,4 +221,11 @@ fn take_if(queue: &mut VecDeque<Job>, taken: impl Fn(&Job) -> bool) -> VecDeque<
     let (over, kept) = std::mem::take(queue).into_iter().partition(taken);
     *queue = kept;
     over
+}
+
+/// A cancelled refresh ends at once, unless finAPI is to cancel its web form and may have asked for the wait.
+fn hasten(refresh: &mut Refresh, now: Now) {
+    if refresh.web_form().is_none() || refresh.failures == 0 {
+        refresh.due_at = refresh.due_at.min(now.time);
+    }
 }

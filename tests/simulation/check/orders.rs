@@ -39,7 +39,7 @@ impl Known {
     }
 }
 
-/// A worker starts nothing that is paused or cancelled as far as it knew just before.
+/// A worker starts nothing that is paused or cancelled as far as it knew just before and at that moment.
 pub(crate) fn nothing_stopped_is_started(ledger: &Ledger<'_>, findings: &mut Findings) {
     let mut known = Known::default();
     let mut seen = ledger.history.broker.iter().peekable();
@@ -55,7 +55,15 @@ pub(crate) fn nothing_stopped_is_started(ledger: &Ledger<'_>, findings: &mut Fin
         let (Some(refresh), Some(orders)) = (ledger.refreshes.get(command), known.0.get(&call.life)) else {
             continue;
         };
-        if is_stopped(ledger, orders, refresh, time(ledger, call.sent)) {
+        let is_stopped = |orders: &Orders| is_stopped(ledger, orders, refresh, time(ledger, call.sent));
+        // What it was handed at this very moment it may have known already.
+        let mut then = Known(BTreeMap::from([(call.life, orders.clone())]));
+        let moment = seen.clone().take_while(|seen| seen.at == call.sent);
+        let knew_better = moment.into_iter().any(|seen| {
+            then.enter(ledger, seen.at, &seen.what);
+            then.0.get(&call.life).is_some_and(|orders| !is_stopped(orders))
+        });
+        if is_stopped(orders) && !knew_better {
             let at = ledger.time(call.sent);
             findings.push(format!(
                 "command {command} was started at {at:?} by worker {}, and is paused or cancelled",
