@@ -16,6 +16,8 @@ pub(super) struct Messages {
     role: Option<Role>,
     /// By their place in the queue, which a message keeps while it is handed out, so that it returns to where it was.
     ready: BTreeMap<u64, Entry>,
+    /// How long their bodies are together.
+    ready_bytes: usize,
     unacked: BTreeMap<u64, Entry>,
     next: u64,
     /// The subscriptions that consume it, in turn.
@@ -52,6 +54,7 @@ impl Messages {
             name,
             role,
             ready: BTreeMap::new(),
+            ready_bytes: 0,
             unacked: BTreeMap::new(),
             next: 0,
             consumers: Vec::new(),
@@ -67,11 +70,11 @@ impl Messages {
             redeliveries: 0,
             expires: self.ttl().map(|ttl| now + ttl),
         };
-        self.ready.insert(self.next, entry);
+        self.insert(self.next, entry);
         self.next += 1;
         let mut dropped = Vec::new();
         while self.is_too_full()
-            && let Some((_, oldest)) = self.ready.pop_first()
+            && let Some((_, oldest)) = self.pop()
         {
             dropped.push(oldest.message);
         }
@@ -81,9 +84,19 @@ impl Messages {
     fn is_too_full(&self) -> bool {
         let Some(role) = &self.role else { return false };
         let most = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
-        let bytes = || self.ready.values().map(|entry| entry.message.body.len()).sum::<usize>();
         role.length_max().is_some_and(|max| self.ready.len() > most(max))
-            || role.bytes_max().is_some_and(|max| bytes() > most(max))
+            || role.bytes_max().is_some_and(|max| self.ready_bytes > most(max))
+    }
+
+    fn insert(&mut self, place: u64, entry: Entry) {
+        self.ready_bytes += entry.message.body.len();
+        self.ready.insert(place, entry);
+    }
+
+    fn pop(&mut self) -> Option<(u64, Entry)> {
+        let first = self.ready.pop_first()?;
+        self.ready_bytes -= first.1.message.body.len();
+        Some(first)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -97,7 +110,7 @@ impl Messages {
 
     /// Hands out the first message: its place, how often it came back, and itself.
     pub(super) fn take(&mut self) -> Option<(u64, u32, Message)> {
-        let (place, entry) = self.ready.pop_first()?;
+        let (place, entry) = self.pop()?;
         let (count, mut message) = (entry.redeliveries, entry.message.clone());
         self.unacked.insert(place, entry);
         if count > 0 {
@@ -126,17 +139,17 @@ impl Messages {
         if limit.is_some_and(|limit| entry.redeliveries > limit) {
             return Some(self.dead_letter(entry, "delivery_limit"));
         }
-        self.ready.insert(place, entry);
+        self.insert(place, entry);
         None
     }
 
     /// Takes out the first message if its time is over. Those behind it came later, so they expire later.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<DeadLetter> {
-        let first = self.ready.first_entry()?;
-        if first.get().expires.is_none_or(|expires| expires > now) {
+        let expires = self.ready.first_key_value()?.1.expires;
+        if expires.is_none_or(|expires| expires > now) {
             return None;
         }
-        let entry = first.remove();
+        let (_, entry) = self.pop()?;
         Some(self.dead_letter(entry, "expired"))
     }
 
