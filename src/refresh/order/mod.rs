@@ -1,5 +1,5 @@
-//! Orders: what operators, and platforms that may, want of all workers. [`Order::parse`] is the edge, and [`Orders`] is what a worker
-//! knows of them.
+//! Orders: what operators, and platforms that may, want of all workers. They are checked where they become an [`Order`], and [`Orders`] is
+//! what a worker knows of them.
 
 mod cancels;
 mod known;
