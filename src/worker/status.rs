@@ -146,7 +146,8 @@ impl Worker {
             finapi_down: *self.outage.borrow() != Outage::None,
             finapi_unproven: self.context.finapi.unproven(),
             wake_ups_off: !self.context.broker.consumes(&self.context.topology.wake()),
-            orders_unknown: !self.reading.is_up_to_date(),
+            // While it reads them at first, it runs nothing.
+            orders_unknown: self.reading.has_begun() && !self.reading.is_up_to_date(),
             paused: self.pauses(),
             stuck: self.watchdog.is_stuck(),
             running: scheduler.running(),
