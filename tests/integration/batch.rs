@@ -13,9 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::support::platform::{Platform, WorkerProcess, quick, silent};
+use crate::support::platform::{PATIENCE, Platform, WorkerProcess, quick, silent};
 use crate::support::rabbitmq::{self, RabbitMq};
 
 /// A folder with an input.
@@ -293,9 +293,14 @@ async fn standard_input_is_kept_until_the_night_is_over_also_when_a_signal_ends_
     let lines = "{\"user_id\":\"anna\",\"bank_connection_id\":1}\n\n{\"user_id\":\"anna\",\"bank_connection_id\":2,\"max_age\":\"4h\"}\n";
     stdin.write_all(lines.as_bytes()).await.expect("written");
     drop(stdin);
-    while records(&results, "published").len() < 2 {
-        sleep(Duration::from_millis(50)).await;
-    }
+    let are_published = async {
+        while records(&results, "published").len() < 2 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, are_published)
+        .await
+        .expect("both are published in time");
     let pid = first.id().expect("it runs").to_string();
     assert!(
         Command::new("kill")
@@ -365,6 +370,12 @@ async fn a_broker_that_is_lost_in_the_middle_and_a_queue_that_is_gone_cost_nothi
         said.err
     );
     assert_eq!(night.records("outcome").len(), 60);
+    // A run that is killed then leaves it to the next one.
+    assert_eq!(
+        night.records("forgotten").len(),
+        1,
+        "that the queue was gone is written down"
+    );
     assert_eq!(platform.updates_per_connection_max(), 1, "no bank was asked twice");
 }
 

@@ -50,7 +50,7 @@ pub use self::check::check;
 pub use self::declare::declare;
 pub use self::definitions::definitions;
 pub use self::error::{Difference, Error};
-pub use self::outcomes::{OUTCOMES_EXPIRE, declare_outcomes, delete_outcomes};
+pub use self::outcomes::{OUTCOMES_EXPIRE, declare_outcomes, delete_outcomes, has_outcomes};
 pub use self::settings::Settings;
 pub use self::status::Status;
 pub use self::tls::{LastTls, TlsFiles};

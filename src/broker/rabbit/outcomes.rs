@@ -19,16 +19,28 @@ pub const OUTCOMES_EXPIRE: Duration = Duration::from_secs(24 * 3600);
 /// How many bytes of events wait for a batch that does not run; then the oldest go. It rejects nothing, so no refresh waits for it.
 const OUTCOMES_BYTES_MAX: u32 = 1024 * 1024 * 1024;
 
-/// Declares the queue and binds it to an exchange, and says whether it was there.
+/// Whether the queue is there.
+///
+/// # Errors
+///
+/// As [`declare_outcomes`].
+pub async fn has_outcomes(settings: &Settings, name: &str) -> Result<bool, Error> {
+    let connection = connect(settings).await?;
+    let found = find(&connection, &queue(name, "", &[])).await;
+    connection::close(&connection).await;
+    found.map_err(|error| refused(&format!("looking for queue {name:?}"), &error))
+}
+
+/// Declares the queue and binds it to an exchange.
 ///
 /// # Errors
 ///
 /// There is no connection, or the user may not do it.
-pub async fn declare_outcomes(settings: &Settings, name: &str, exchange: &str, keys: &[&str]) -> Result<bool, Error> {
+pub async fn declare_outcomes(settings: &Settings, name: &str, exchange: &str, keys: &[&str]) -> Result<(), Error> {
     let connection = connect(settings).await?;
-    let outcome = declare_on(&connection, &queue(name, exchange, keys)).await;
+    let declared = declare_on(&connection, &queue(name, exchange, keys)).await;
     connection::close(&connection).await;
-    outcome.map_err(|error| refused(&format!("declaring queue {name:?}"), &error))
+    declared.map_err(|error| refused(&format!("declaring queue {name:?}"), &error))
 }
 
 /// Deletes the queue. One that is not there is as good.
@@ -69,16 +81,17 @@ fn queue(name: &str, exchange: &str, keys: &[&str]) -> Queue {
     }
 }
 
-async fn declare_on(connection: &Connection, queue: &Queue) -> lapin::Result<bool> {
-    // The broker closes the channel of who asks for what is not there.
-    let asking = connection.create_channel().await?;
-    let was_there = match declare::declare_queue(&asking, queue, true).await {
-        Ok(()) => true,
-        Err(error) if matches!(refusal(&error), Some((NOT_FOUND, _))) => false,
-        Err(error) => return Err(error),
-    };
+async fn find(connection: &Connection, queue: &Queue) -> lapin::Result<bool> {
+    let channel = connection.create_channel().await?;
+    match declare::declare_queue(&channel, queue, true).await {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(refusal(&error), Some((NOT_FOUND, _))) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn declare_on(connection: &Connection, queue: &Queue) -> lapin::Result<()> {
     let channel: Channel = connection.create_channel().await?;
     declare::declare_queue(&channel, queue, false).await?;
-    declare::bind(&channel, queue).await?;
-    Ok(was_there)
+    declare::bind(&channel, queue).await
 }

@@ -63,17 +63,14 @@ pub(super) struct BatchArgs {
 
 pub(super) async fn run(args: &BatchArgs, from: &Path, lane: Lane, timeout: Duration, config: &Config) -> Ended {
     super::log_warnings(&config.telemetry);
-    let mut stops = super::worker::stops()?;
     let opened = args.open(from, lane, config)?;
     let Opened { begin, counts, .. } = &opened;
     if counts.done + counts.failed == begin.commands {
-        if let Some(source) = &opened.source {
-            source.forget();
-        }
+        source::forget_kept(from, opened.results.path());
         return Ok(summary(*counts, begin, &opened.results, &Stop::Over));
     }
     let Opened {
-        results,
+        mut results,
         begin,
         mut entries,
         source: Some(source),
@@ -85,17 +82,19 @@ pub(super) async fn run(args: &BatchArgs, from: &Path, lane: Lane, timeout: Dura
     let topology = Topology::new(&config.amqp.prefix);
     let settings = config.amqp.named("send");
     let queue = topology.outcomes(&begin.run.to_string());
-    // Bound before the first command.
-    let was_there = declare(&settings, &topology, &queue).await?;
-    if args.republish || !was_there {
-        entries.forget_published();
+    if args.republish {
+        forget(&mut entries, &mut results)?;
     }
+    // Bound before the first command.
+    declare(&settings, &topology, &queue, &mut entries, &mut results).await?;
     let subscription = Subscription::Queue {
         name: queue.clone(),
         prefetch: PREFETCH,
         paused: false,
     };
     let connect_timeout = settings.connect_timeout;
+    // Not sooner: what ends it until here is the operating system, at once.
+    let mut stops = super::worker::stops()?;
     let (rabbit, mut broker_events) = rabbit::connect(settings.clone(), topology.clone(), vec![subscription])?;
     up(&mut broker_events, connect_timeout).await?;
     let mut work = Work {
@@ -128,8 +127,27 @@ pub(super) async fn run(args: &BatchArgs, from: &Path, lane: Lane, timeout: Dura
     Ok(summary(counts, &begin, &work.results, &stop))
 }
 
-async fn declare(settings: &rabbit::Settings, topology: &Topology, queue: &str) -> Result<bool, rabbit::Error> {
-    rabbit::declare_outcomes(settings, queue, &topology.events(), &KEYS).await
+/// Declares the queue of events. Where there is none, what it had is lost, so what has no outcome is to be published again; that is written
+/// down before there is one, because nobody can tell afterwards.
+async fn declare(
+    settings: &rabbit::Settings,
+    topology: &Topology,
+    queue: &str,
+    entries: &mut Entries,
+    results: &mut Results,
+) -> Result<(), Box<dyn std::error::Error>> {
+    if !rabbit::has_outcomes(settings, queue).await? {
+        forget(entries, results)?;
+    }
+    Ok(rabbit::declare_outcomes(settings, queue, &topology.events(), &KEYS).await?)
+}
+
+fn forget(entries: &mut Entries, results: &mut Results) -> std::io::Result<()> {
+    if entries.forget_published() {
+        results.add([&Record::Forgotten])?;
+        results.sync()?;
+    }
+    Ok(())
 }
 
 fn summary(counts: Counts, begin: &Begin, results: &Results, stop: &Stop) -> ExitCode {

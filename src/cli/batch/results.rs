@@ -39,6 +39,8 @@ pub(super) enum Record {
     UserNeeded { line: u64, at: Timestamp },
     /// It is over.
     Outcome(Outcome),
+    /// Events may be lost: whatever has no outcome here is to be published again.
+    Forgotten,
 }
 
 /// What a batch is.
@@ -106,6 +108,8 @@ pub(super) struct Results {
     path: PathBuf,
     /// Written and not synced.
     unsynced: bool,
+    /// Something was not written or synced. Nobody can know what the disk has of it, so nothing more is relied on.
+    is_broken: bool,
 }
 
 impl Results {
@@ -130,6 +134,7 @@ impl Results {
             file,
             path: path.to_owned(),
             unsynced: false,
+            is_broken: false,
         };
         let records = results.read()?;
         results.sync_folder().map_err(|error| wrong(&error.to_string()))?;
@@ -179,27 +184,41 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// They can't be written.
+    /// They can't be written, or something before them could not.
     pub(super) fn add<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) -> io::Result<()> {
         let mut text = Vec::new();
         for record in records {
             serde_json::to_writer(&mut text, record)?;
             text.push(b'\n');
         }
-        self.unsynced |= !text.is_empty();
-        self.file.write_all(&text)
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.unsynced = true;
+        self.trying(|file| file.write_all(&text))
     }
 
     /// Everything that was added survives the loss of power from now on.
     ///
     /// # Errors
     ///
-    /// The disk does not confirm it.
+    /// The disk does not confirm it, or did not confirm something before it: an operating system may say of a second try that all is
+    /// well, and have dropped what the first one was about.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.unsynced) {
-            self.file.sync_data()?;
+        if self.unsynced {
+            self.trying(|file| file.sync_data())?;
+            self.unsynced = false;
         }
         Ok(())
+    }
+
+    fn trying(&mut self, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier record could not be written"));
+        }
+        let written = write(&mut self.file);
+        self.is_broken = written.is_err();
+        written
     }
 
     /// A file that was created survives, too.
@@ -280,6 +299,33 @@ mod tests {
             assert!(fs::read(&path).expect("text") == text || whole == 0, "cut at {cut}");
             assert_eq!(Results::open(&path).expect("opened").1.len(), all.len(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn after_a_write_that_failed_nothing_is_confirmed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("results");
+        let (mut results, _) = Results::open(&path).expect("created");
+        let first = begin();
+        results.add([&first]).expect("added");
+        let good = std::mem::replace(
+            &mut results.file,
+            File::open(&path).expect("a file that can't be written"),
+        );
+        assert!(results.add(&[command(2)]).is_err());
+        // Were it tried again, it would succeed now.
+        results.file = good;
+        assert!(
+            results.sync().is_err() && results.sync().is_err(),
+            "what is not there is confirmed"
+        );
+        assert!(
+            results.add(&[command(3)]).is_err(),
+            "it would come behind a record that is cut"
+        );
+        drop(results);
+        let (_, records) = Results::open(&path).expect("opened");
+        assert_eq!(records, [first]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the lines of a batch are: a file, or what came by standard input, which is kept for later runs.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ impl Source {
         if !is_standard_input(from) {
             return Self::file(from);
         }
-        let kept = with_ending(results, ".input");
+        let kept = kept_for(results);
         let wrong = |error: io::Error| format!("{}: {error}", kept.display());
         let file = match begun_with {
             None => keep(&kept).map_err(wrong)?,
@@ -63,9 +63,28 @@ impl Source {
     /// Whatever it has of users is not needed any more.
     pub(super) fn forget(&self) {
         if let Some(kept) = &self.kept {
-            // Somebody may have removed it already.
-            let _ = fs::remove_file(kept);
+            remove(kept);
         }
+    }
+}
+
+/// As [`Source::forget`], of a batch that is over: a run may have been killed just before it did that.
+pub(super) fn forget_kept(from: &Path, results: &Path) {
+    if is_standard_input(from) {
+        remove(&kept_for(results));
+    }
+}
+
+fn kept_for(results: &Path) -> PathBuf {
+    with_ending(results, ".input")
+}
+
+fn remove(kept: &Path) {
+    match fs::remove_file(kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "{} is not needed any more and could not be removed", kept.display());
+        }
+        _ => {}
     }
 }
 
@@ -77,9 +96,22 @@ fn keep(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path)?;
-    io::copy(&mut io::stdin().lock().take(BYTES_MAX), &mut file)?;
-    file.sync_all()?;
-    Ok(file)
+    let read = copy(io::stdin().lock(), &mut file, BYTES_MAX).and_then(|()| file.sync_all());
+    if read.is_err() {
+        remove(path);
+    }
+    read.map(|()| file)
+}
+
+/// Copies all of it, or none that anybody would take for all.
+fn copy(from: impl Read, to: &mut File, bytes_max: u64) -> io::Result<()> {
+    let copied = io::copy(&mut from.take(bytes_max.saturating_add(1)), to)?;
+    match copied > bytes_max {
+        true => Err(io::Error::other(format!(
+            "standard input has more than {bytes_max} bytes; split it"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Whether standard input has nothing, or what the batch began with.
@@ -92,5 +124,22 @@ pub(super) fn is_same(begun_with: &str) -> Result<(), String> {
     match given == begun_with || given == sha256(&mut io::empty()).unwrap_or_default() {
         true => Ok(()),
         false => Err(super::CHANGED.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_input_is_kept_whole_or_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copied = |text: &str| {
+            let path = folder.path().join("kept");
+            let mut file = File::create(&path).expect("created");
+            copy(text.as_bytes(), &mut file, 5).map(|()| fs::read_to_string(&path).expect("text"))
+        };
+        assert_eq!(copied("12345").expect("it fits"), "12345");
+        assert!(copied("123456").is_err_and(|error| error.to_string().contains("more than 5 bytes")));
     }
 }

@@ -59,6 +59,10 @@ impl Entries {
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), String> {
         let line = match record {
             Record::Begin(_) => return Err("it begins twice".to_owned()),
+            Record::Forgotten => {
+                self.forget_published();
+                return Ok(());
+            }
             Record::Command { line, .. } | Record::Published { line } | Record::UserNeeded { line, .. } => *line,
             Record::Outcome(outcome) => outcome.line,
         };
@@ -73,7 +77,7 @@ impl Entries {
             Record::Published { .. } => self.advance(index, Phase::Published),
             Record::UserNeeded { .. } => self.advance(index, Phase::UserNeeded),
             Record::Outcome(outcome) => self.advance(index, Phase::Over(outcome.outcome)),
-            Record::Begin(_) => {}
+            Record::Begin(_) | Record::Forgotten => {}
         }
         Ok(())
     }
@@ -98,13 +102,16 @@ impl Entries {
         }
     }
 
-    /// What has no outcome is to be published again.
-    pub(super) fn forget_published(&mut self) {
+    /// What has no outcome is to be published again. Says whether anything was published.
+    pub(super) fn forget_published(&mut self) -> bool {
+        let mut forgotten = false;
         for entry in &mut self.all {
             if matches!(entry.phase, Phase::Published | Phase::UserNeeded) {
                 entry.phase = Phase::Unconfirmed;
+                forgotten = true;
             }
         }
+        forgotten
     }
 
     /// The command that an event is about.
@@ -193,12 +200,13 @@ mod tests {
             None,
             "somebody else used the id"
         );
-        entries.forget_published();
+        entries.apply(&Record::Forgotten).expect("it is about all lines");
         let phases: Vec<Phase> = entries.all.iter().map(|entry| entry.phase).collect();
         assert_eq!(
             phases,
             [Phase::Unconfirmed, Phase::Over(Ending::Failed), Phase::Unconfirmed]
         );
+        assert!(!entries.forget_published(), "there is nothing left to forget");
         assert!(entries.apply(&Record::Published { line: 4 }).is_err());
     }
 }

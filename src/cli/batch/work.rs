@@ -73,6 +73,8 @@ struct Course {
     published: usize,
     moved_at: Instant,
     is_connected: bool,
+    /// When the queue of events, which is gone, is declared again. Nothing is published until it is there and bound.
+    declares_at: Option<Instant>,
     /// Deliveries whose outcomes are to be synced before they are acknowledged.
     unacked: Vec<Tag>,
 }
@@ -99,12 +101,15 @@ impl Work {
             published: 0,
             moved_at: now,
             is_connected: true,
+            declares_at: None,
             unacked: Vec::new(),
         };
         let stop = self.until_stopped(&mut course, broker_events, stops).await;
-        // Whatever the reason, what came is kept.
-        self.sync(&mut course)?;
-        stop
+        // Whatever the reason, what came is kept. Why it stopped comes first.
+        let synced = self.sync(&mut course);
+        let stop = stop?;
+        synced?;
+        Ok(stop)
     }
 
     async fn until_stopped(
@@ -116,12 +121,14 @@ impl Work {
         let mut ticks = interval(SYNC_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let may_publish = course.is_connected && !(course.is_read && course.group.is_empty());
+            let may_publish =
+                course.is_connected && course.declares_at.is_none() && !(course.is_read && course.group.is_empty());
             let next = self.next_at(course);
             let quiet_at = course.moved_at.max(if may_publish { next } else { course.moved_at }) + self.timeout;
             tokio::select! {
                 _ = stops.recv() => return Ok(Stop::Signal),
-                event = broker_events.recv() => self.on_broker_event(course, event).await?,
+                event = broker_events.recv() => self.on_broker_event(course, event)?,
+                () = until(course.declares_at) => self.declare_again(course).await?,
                 () = sleep_until(next), if may_publish => self.publish(course).await?,
                 _ = ticks.tick() => {
                     self.sync(course)?;
@@ -253,7 +260,7 @@ impl Work {
         message::command(&self.topology, command, &envelope, requested_at)
     }
 
-    async fn on_broker_event(&mut self, course: &mut Course, event: Option<BrokerEvent>) -> Result<(), Failed> {
+    fn on_broker_event(&mut self, course: &mut Course, event: Option<BrokerEvent>) -> Result<(), Failed> {
         match event {
             Some(BrokerEvent::Delivery(delivery)) => self.on_delivery(course, delivery),
             Some(BrokerEvent::Connected { .. }) => {
@@ -268,7 +275,7 @@ impl Work {
                         .say(&format!("lost the broker ({}); waiting for it", plain(&reason)));
                 }
                 if reason.contains(&self.queue) {
-                    self.declare_again(course).await?;
+                    course.declares_at.get_or_insert(Instant::now());
                 }
                 Ok(())
             }
@@ -279,15 +286,25 @@ impl Work {
 
     /// The queue of events is gone, and with it what was in it: what has no outcome is published again.
     async fn declare_again(&mut self, course: &mut Course) -> Result<(), Failed> {
-        let declared = super::declare(&self.settings, &self.topology, &self.queue).await;
-        if let Ok(false) = declared {
+        // What came is written down before anything is forgotten.
+        self.sync(course)?;
+        let was_published = self.entries.counts().published;
+        let (settings, topology) = (&self.settings, &self.topology);
+        let declared = super::declare(settings, topology, &self.queue, &mut self.entries, &mut self.results).await;
+        if self.entries.counts().published < was_published {
             self.progress
                 .say("the queue of this batch was gone; commands without an outcome are published again");
-            self.entries.forget_published();
             course.group.clear();
             course.lines = input::open(&self.file)?;
             (course.next, course.is_read) = (0, false);
         }
+        course.declares_at = match declared {
+            Ok(()) => None,
+            Err(error) => {
+                self.progress.say(&format!("{error}; trying again"));
+                Some(Instant::now() + AGAIN_AFTER)
+            }
+        };
         Ok(())
     }
 
@@ -356,6 +373,13 @@ impl Work {
             self.broker.ack(tag);
         }
         Ok(())
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
