@@ -4,7 +4,7 @@ use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
 use std::time::{Duration, Instant};
 
-use crate::support::platform::{Platform, WorkerProcess, assert_one_good_outcome_each, command, slow};
+use crate::support::platform::{PATIENCE, Platform, WorkerProcess, assert_one_good_outcome_each, command, slow};
 use crate::support::rabbitmq::{self, RabbitMq};
 
 /// How many commands there are when the node is killed, and how many come after that.
@@ -36,12 +36,17 @@ async fn a_cluster_that_loses_its_leader_under_load_loses_nothing() {
     let [a, b, c] = [leader, third, ours].map(|node| format!("127.0.0.1:{}", node.port()));
     let url = format!("amqp://guest:guest@{a},{b},{c}/%2f");
     // One waits at the leader's node, with its refreshes parked; the other one wherever it comes to be.
-    let mut at_leader = loop {
-        let worker = worker(&platform, &url, "0s").await;
-        if worker.log.text().contains(&a) {
-            break worker;
+    let comes_there = async {
+        loop {
+            let worker = worker(&platform, &url, "0s").await;
+            if worker.log.text().contains(&a) {
+                return worker;
+            }
         }
     };
+    let mut at_leader = tokio::time::timeout(PATIENCE, comes_there)
+        .await
+        .expect("one of some workers comes to the leader's node");
     let _other = worker(&platform, &url, "30s").await;
     platform.send_all((1..=BEFORE).map(command).collect(), false).await;
     platform.until_asked(|asked| asked.tasks >= 100).await;

@@ -3,7 +3,7 @@
 use bankrefresh::broker::topology::Topology;
 use tokio::process::Command;
 
-use crate::support::platform::{Platform, client, free_address, free_port, quick};
+use crate::support::platform::{PATIENCE, Platform, client, free_address, free_port, quick};
 use crate::support::rabbitmq::{self, RabbitMq, Setup};
 
 /// What it prints, and its exit code.
@@ -160,21 +160,31 @@ async fn a_policy_that_would_lose_commands_is_found() {
     let platform = Platform::on(rabbit, quick()).await;
     let management = format!("http://127.0.0.1:{port}");
     // It may take a moment until the plugin listens.
-    while client().get(&management).send().await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let listens = async {
+        while client().get(&management).send().await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listens)
+        .await
+        .expect("the plugin listens in time");
     let (text, code) = doctor(&platform, &["--management", &management], &[]).await;
     assert_eq!(code, Some(0), "{text}");
     assert_says(&text, "ok", "policies", "none on our queues");
     rabbit.set_policy("short", ".*", r#"{"max-length":10}"#).await;
     let background = platform.topology.background();
-    for _ in 0..100 {
-        let (text, code) = doctor(&platform, &["--management", &management], &[]).await;
-        if code == Some(1) {
-            assert_says(&text, "wrong", "policies", &format!("max-length on {background}"));
-            rabbit.crash().await;
-            return;
+    // The plugin shows what queues said of themselves some seconds ago.
+    let is_seen = async {
+        loop {
+            let (text, code) = doctor(&platform, &["--management", &management], &[]).await;
+            if code == Some(1) {
+                return text;
+            }
         }
-    }
-    panic!("the policy is not seen");
+    };
+    let text = tokio::time::timeout(PATIENCE, is_seen)
+        .await
+        .expect("the policy is seen in time");
+    assert_says(&text, "wrong", "policies", &format!("max-length on {background}"));
+    rabbit.crash().await;
 }

@@ -8,7 +8,7 @@ use bankrefresh::broker::topology::Topology;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::support::platform::{Platform, command, install_crypto, quick};
+use crate::support::platform::{PATIENCE, Platform, command, install_crypto, quick};
 use crate::support::rabbitmq::{self, ADDRESS, RabbitMq, Setup};
 
 /// The broker's name in its certificate.
@@ -73,9 +73,14 @@ impl Secured {
         };
         // It listens for TLS a moment later than without.
         let settings = secured.settings(HOST, secured.tls());
-        while rabbit::check(&settings, &Topology::new("t")).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let listens = async {
+            while rabbit::check(&settings, &Topology::new("t")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listens)
+            .await
+            .expect("it listens for TLS in time");
         secured
     }
 

@@ -3,7 +3,7 @@
 use bankrefresh::sandbox::{ApiVersion, Endpoint, FaultKind, SandboxConfig};
 
 use crate::support::platform::{
-    Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick,
+    PATIENCE, Platform, assert_one_good_outcome_each, client, command, commands, free_address, quick,
 };
 
 fn bound_to(api_version: ApiVersion) -> SandboxConfig {
@@ -53,12 +53,19 @@ async fn as_long_as_no_version_is_proven_commands_wait_and_readyz_says_why() {
         let answer = client().get(format!("http://{listen}/readyz")).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.expect("a text")))
     };
-    let until = async |status: u16| loop {
-        match ready().await {
-            // Before the first probe has ended, it says only that.
-            Some((is, text)) if is == status && (is == 200 || text.contains("answered")) => return text,
-            _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-        }
+    let until = async |status: u16| {
+        let answers = async {
+            loop {
+                match ready().await {
+                    // Before the first probe has ended, it says only that.
+                    Some((is, text)) if is == status && (is == 200 || text.contains("answered")) => return text,
+                    _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answers)
+            .await
+            .expect("its readiness in time")
     };
     let why = until(503).await;
     assert!(why.contains("GET /api/v2/clientConfiguration answered 500"), "{why}");

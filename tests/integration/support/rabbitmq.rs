@@ -8,7 +8,9 @@
 mod container;
 mod node;
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
@@ -28,8 +30,14 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// In the lines of `rabbitmq.conf`: what a broker listens on so that this process reaches it.
 pub const ADDRESS: &str = "ADDRESS";
 
+/// How long until it says of itself what has happened to it.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Takes messages as large as RabbitMQ 3.10 does by default. Those that 4.x takes by default are smaller.
 const LARGE: &str = "max_message_size = 134217728\n";
+
+/// How many seconds all tests of this binary may take together.
+const LIMIT: &str = "BANKREFRESH_TEST_LIMIT";
 
 /// Which of the two there is to be.
 const CHOICE: &str = "BANKREFRESH_TEST_BROKER";
@@ -53,6 +61,25 @@ pub struct Setup {
 enum Backend {
     Node(Box<Node>),
     Container(Box<Container>),
+}
+
+/// Ends this process after so long: who waits for it learns which test hangs, because that one "has been running for over 60 seconds". Long
+/// runs set the limit to a longer one.
+fn end_in_time() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        let seconds = std::env::var(LIMIT).map(|seconds| seconds.parse().expect("a number of seconds"));
+        let limit = Duration::from_secs(seconds.unwrap_or(40 * 60));
+        std::thread::spawn(move || {
+            std::thread::sleep(limit);
+            // Not by a macro, whose text would be kept with the output of the test that came first.
+            let _ = writeln!(
+                std::io::stderr(),
+                "the tests were not over after {limit:?}, so they end here"
+            );
+            std::process::exit(1);
+        });
+    });
 }
 
 /// The broker that the tests of this binary share, each under a prefix of its own.
@@ -100,6 +127,7 @@ impl RabbitMq {
 
     /// Starts one with this.
     pub async fn with(setup: Setup) -> Self {
+        end_in_time();
         match programs() {
             Some(programs) => Self::of(Node::start(programs, &setup).await),
             None => Self::contained(Container::start(&setup).await),
@@ -199,7 +227,9 @@ impl RabbitMq {
                [catch rabbit_networking:close_connection(Pid, "by a test") || Pid <- Found],
                length(Found)."#
         );
-        while self.ctl(&["eval", &expression]).await.trim() == "0" {}
+        let closed = async { while self.ctl(&["eval", &expression]).await.trim() == "0" {} };
+        let in_time = timeout(SEEN_TIMEOUT, closed).await;
+        in_time.unwrap_or_else(|_| panic!("there is no connection {name}"));
     }
 
     /// The ready messages and the consumers of a queue. `rabbitmqctl` would be seconds behind.
@@ -217,7 +247,9 @@ impl RabbitMq {
 
     /// Waits until nobody is sent anything of a queue, though what it was sent may not be acknowledged.
     pub async fn cancelled(&self, queue: &str) {
-        while self.ctl(&["list_consumers"]).await.contains(queue) {}
+        let gone = async { while self.ctl(&["list_consumers"]).await.contains(queue) {} };
+        let in_time = timeout(SEEN_TIMEOUT, gone).await;
+        in_time.unwrap_or_else(|_| panic!("{queue} still has consumers"));
     }
 
     /// A connection for what the product does not do.
