@@ -55,8 +55,7 @@ impl Refresh {
         if self.is_of_other_client(policy) {
             return Some(event::failed(self, now, &wrong_client(&self.command, policy)));
         }
-        // Once something of the outcome may be out, the rest follows however late it is.
-        if self.is_half_published() || self.refusals > 0 || now < self.deadline(policy) {
+        if !self.is_overdue(now, policy) {
             return None;
         }
         let reason = match self.phase {
@@ -69,6 +68,25 @@ impl Refresh {
             now,
             &FailureDetails::of(reason, "the refresh's deadline has passed", true),
         ))
+    }
+
+    /// Once something of the outcome may be out, the rest follows however late it is.
+    fn is_overdue(&self, now: Timestamp, policy: &Policy) -> bool {
+        !self.is_half_published() && self.refusals == 0 && now >= self.deadline(policy)
+    }
+
+    /// The refresh comes from the quarantine. If its time was up there, that is not for want of an answer: it fails with INTERNAL.
+    pub fn leave_quarantine(&mut self, now: Timestamp, policy: &Policy) {
+        if matches!(self.phase, Phase::Failing { .. }) || !self.is_overdue(now, policy) {
+            return;
+        }
+        let why = "the refresh's deadline passed while it was kept apart, because workers had died with it";
+        self.phase = Phase::Failing {
+            task: self.task().cloned(),
+            part: self.next_part(),
+            details: FailureDetails::of(FailureReason::Internal, why, true),
+        };
+        self.phase_since = now;
     }
 
     /// The refresh as it waits after the broker refused what a step led to. The waits grow: those consumers that have it already are sent

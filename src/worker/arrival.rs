@@ -122,6 +122,9 @@ impl Worker {
                 if delivery.redeliveries > 0 {
                     refresh.interrupted();
                 }
+                if receipt.origin() == Origin::Quarantine {
+                    refresh.leave_quarantine(now.time, &context.policy);
+                }
                 if context.orders().cancel(&refresh).is_some() {
                     return Content::Cancelled(refresh);
                 }

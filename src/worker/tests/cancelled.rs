@@ -19,7 +19,7 @@ impl Alone {
     }
 
     /// The reason of each failure, by connection.
-    fn failures(&self) -> Vec<(i64, FailureReason)> {
+    pub(super) fn failures(&self) -> Vec<(i64, FailureReason)> {
         let events = self.server.peek(&self.topology.unrouted_events());
         let failed = events
             .iter()

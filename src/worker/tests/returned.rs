@@ -1,6 +1,7 @@
 //! Deliveries that came back from a worker that died.
 
 use super::*;
+use crate::proto::FailureReason;
 use crate::worker::scheduler::QUARANTINE_WAIT;
 
 /// To the broker a parked message is a new one. One that kills every worker would do so for ever if it did not keep its count.
@@ -82,4 +83,17 @@ async fn the_quarantine_is_not_consumed_while_others_go_there() {
     tokio::time::sleep(2 * slow + QUARANTINE_WAIT).await;
     assert_eq!(alone.server.depths()[&lane], (0, 0));
     assert!(alone.calls() > 0);
+}
+
+/// It waited for us and not for finAPI, which `TIMED_OUT` would say.
+#[tokio::test(start_paused = true)]
+async fn what_was_in_the_quarantine_until_its_time_was_up_ends_as_our_failure() {
+    let alone = Alone::new();
+    alone.quarantine().await;
+    tokio::time::sleep(Policy::default().limits.refresh + Duration::from_secs(60)).await;
+    alone.start(NOT_FOUND);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(alone.failures(), [(1, FailureReason::Internal)]);
+    assert_eq!(alone.calls(), 0);
+    assert_eq!(alone.server.depths()[&alone.topology.quarantine()], (0, 0));
 }
