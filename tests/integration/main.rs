@@ -34,5 +34,6 @@ mod support;
 mod telemetry;
 mod tls;
 mod unworkable;
+mod upgrade;
 mod use_cases;
 mod versions;

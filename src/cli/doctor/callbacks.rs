@@ -1,7 +1,5 @@
 //! The URL by which finAPI calls back.
 
-use std::net::IpAddr;
-
 use url::Host;
 
 use super::Finding;
@@ -36,7 +34,7 @@ fn reach(url: &HttpUrl) -> Finding {
     }
     let is_private = match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
-        Some(Host::Ipv6(ip)) => is_private_v6(IpAddr::V6(ip)),
+        Some(Host::Ipv6(ip)) => ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
         Some(Host::Domain(name)) => {
             !name.trim_end_matches('.').contains('.')
                 || [".local", ".internal", ".svc"].iter().any(|end| name.ends_with(end))
@@ -53,11 +51,6 @@ fn reach(url: &HttpUrl) -> Finding {
             format!("{shown} has a form that finAPI can reach; whether it does shows in bankrefresh_callbacks_total"),
         ),
     }
-}
-
-fn is_private_v6(ip: IpAddr) -> bool {
-    let IpAddr::V6(ip) = ip else { return false };
-    ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
 }
 
 #[cfg(test)]

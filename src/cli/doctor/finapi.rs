@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::probe::Diagnosis;
 use crate::finapi::transport::Transport;
-use crate::finapi::{FinApi, Settings};
+use crate::finapi::FinApi;
 use crate::id::UserId;
 use crate::refresh::ClockOffset;
 use crate::refresh::failure::FailureClass;
@@ -15,7 +15,7 @@ use crate::refresh::failure::FailureClass;
 /// Whom the credential service is asked about. It should not know this user.
 const STRANGER: &str = "bankrefresh-doctor";
 
-/// finAPI's clock and ours may be so far apart before people should look at it. The worker copes with more.
+/// finAPI's clock and ours may be so far apart before it is called wrong. The worker copes with more.
 const APART_MAX: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
@@ -31,10 +31,9 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     let mut findings = vec![credentials(&config.credentials, &transport).await];
     let (access_url, api_version) = (settings.access_url.shown(), settings.api_version);
-    let client: Settings = settings;
     let finapi = FinApi::new(
         transport,
-        client,
+        settings,
         config.credentials.clone(),
         config.breaker.clone(),
         None,

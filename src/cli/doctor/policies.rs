@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Request;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -29,26 +31,26 @@ struct Described {
     effective_policy_definition: Value,
 }
 
-pub(super) async fn check(args: &Args, settings: &rabbit::Settings) -> Result<Finding, String> {
+pub(super) async fn check(args: &Args, settings: &rabbit::Settings) -> Finding {
     let Some(url) = &args.management else {
-        let words = "not checked, because AMQP does not show them; give --management URL, or look at `rabbitmqctl list_policies` and \
-                     `list_operator_policies`";
-        return Ok(Finding::note(ABOUT, words));
+        let words = "not checked, because AMQP does not show them; give --management URL, or read what `rabbitmqctl list_policies` and \
+                     `rabbitmqctl list_operator_policies` print";
+        return Finding::note(ABOUT, words);
     };
     let login = match (&args.management_user, &args.management_password_file) {
-        (Some(user), Some(file)) => {
-            let password = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            (
+        (Some(user), Some(file)) => match std::fs::read_to_string(file) {
+            Ok(password) => (
                 user.clone(),
                 SecretString::from(password.trim_end_matches(['\r', '\n'])),
-            )
-        }
+            ),
+            Err(error) => return Finding::wrong(ABOUT, format!("{}: {error}", file.display())),
+        },
         _ => settings.url.login(),
     };
-    Ok(match described(url, settings.url.vhost(), login).await {
+    match described(url, settings.url.vhost(), login).await {
         Ok(queues) => judge(&queues, &Topology::new(&settings.prefix)),
         Err(why) => Finding::wrong(ABOUT, format!("{}: {why}", url.shown())),
-    })
+    }
 }
 
 async fn described(
@@ -62,20 +64,10 @@ async fn described(
         .pop_if_empty()
         .push(vhost);
     url.set_query(Some("columns=name,effective_policy_definition"));
-    let request = reqwest::Client::new()
-        .get(url.clone())
-        .basic_auth(user, Some(password.expose_secret()))
-        .build();
-    let authorization = request
-        .ok()
-        .and_then(|request| request.headers().get(header::AUTHORIZATION).cloned());
     let mut request = Request::new(Method::GET, url);
-    request
-        .headers_mut()
-        .insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    request
-        .headers_mut()
-        .extend(authorization.map(|value| (header::AUTHORIZATION, value)));
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::AUTHORIZATION, basic(&user, &password));
     let transport = Transport::http(TIMEOUT, false, false).map_err(|error| error.to_string())?;
     let response = transport
         .send(request, TIMEOUT, BYTES_MAX)
@@ -89,6 +81,14 @@ async fn described(
         }
         status => Err(format!("it answered {}", status.as_u16())),
     }
+}
+
+/// RFC 7617.
+fn basic(user: &str, password: &SecretString) -> HeaderValue {
+    let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+    let mut value = HeaderValue::from_str(&format!("Basic {pair}")).expect("base64 is visible ASCII");
+    value.set_sensitive(true);
+    value
 }
 
 fn judge(queues: &[Described], topology: &Topology) -> Finding {
@@ -124,9 +124,10 @@ fn judge(queues: &[Described], topology: &Topology) -> Finding {
 /// Whether a policy may not say this about a queue. What only operators look at may be shortened.
 fn breaks(role: &Role, key: &str) -> bool {
     match key {
-        "message-ttl" | "max-length" | "max-length-bytes" | "overflow" => {
-            matches!(role, Role::Work { .. } | Role::Delay { .. })
-        }
+        "message-ttl" | "max-length" | "overflow" => matches!(role, Role::Work { .. } | Role::Delay { .. }),
+        // In a stream the orders are lost: what is paused starts again.
+        "max-length-bytes" => matches!(role, Role::Work { .. } | Role::Delay { .. } | Role::Stream { .. }),
+        "max-age" => matches!(role, Role::Stream { .. }),
         "expires" => true,
         "delivery-limit" | "dead-letter-exchange" | "dead-letter-routing-key" | "dead-letter-strategy" => {
             matches!(role, Role::Work { .. } | Role::Delay { .. })
@@ -154,6 +155,9 @@ mod tests {
             ("quarantine", r#"{"message-ttl":1000}"#, Verdict::Wrong),
             ("delay.5m", r#"{"message-ttl":1000}"#, Verdict::Wrong),
             ("dead-letters", r#"{"expires":1000}"#, Verdict::Wrong),
+            ("control", r#"{"max-length-bytes":1000}"#, Verdict::Wrong),
+            ("control", r#"{"max-age":"1h"}"#, Verdict::Wrong),
+            ("control", r#"{"max-length":10}"#, Verdict::Ok),
             ("events.unrouted", r#"{"max-length":10}"#, Verdict::Ok),
             ("steps", "{}", Verdict::Ok),
             ("steps", "[]", Verdict::Ok),
