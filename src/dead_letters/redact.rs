@@ -19,8 +19,8 @@ const HIDDEN: &str = "(hidden)";
 pub enum Hidden {
     /// Whatever is named like a secret, for an administrator at a terminal.
     Secrets,
-    /// The same, and what is of accounts or of the person: for a page, which shows none of that anywhere. Also every header that is neither ours
-    /// nor of a standard, because it may hold anything.
+    /// The same, and what is of accounts or of the person: for a page, which shows none of that anywhere. Also every header that neither we nor
+    /// a standard nor RabbitMQ define, because it may hold anything.
     SecretsAndAccounts,
 }
 
@@ -68,10 +68,11 @@ pub fn whole(row: &Row, letter: &DeadLetter, hidden: Hidden) -> Value {
     whole
 }
 
-/// A header that we or a standard define.
+/// A header that we, a standard or RabbitMQ define. Not everything that begins with `x-`: a sender's own header may, too.
 fn is_known(name: &str) -> bool {
-    let starts = ["bankrefresh_", "cloudEvents_", "x-"];
-    name == "traceparent" || starts.iter().any(|start| name.starts_with(start))
+    let starts = ["bankrefresh_", "cloudEvents_", "x-first-death-", "x-last-death-"];
+    let names = ["traceparent", "x-delivery-count", "x-acquired-count"];
+    names.contains(&name) || starts.iter().any(|start| name.starts_with(start))
 }
 
 /// Hides every value whose name says that it is to be hidden.
@@ -185,7 +186,7 @@ mod tests {
         };
         let properties = Properties {
             kind: Some(state::MESSAGE_NAME.to_owned()),
-            headers: texts(&["remark", "iban"]),
+            headers: texts(&["remark", "iban", "x-iban", "X-Delivery-Count"]),
             ..Properties::default()
         };
         let letter = DeadLetter::of(Message {
@@ -197,6 +198,6 @@ mod tests {
         assert!(!page.contains("planted"), "{page}");
         assert!(page.contains("anna") && page.contains("A_CODE"), "{page}");
         let terminal = whole(&row, &letter, Hidden::Secrets).to_string();
-        assert_eq!(terminal.matches("planted").count(), 6, "{terminal}");
+        assert_eq!(terminal.matches("planted").count(), 8, "{terminal}");
     }
 }
