@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use subtle::ConstantTimeEq as _;
 
 /// What is shown in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -16,7 +17,7 @@ pub const HIDDEN: &str = "(hidden)";
 #[derive(Clone)]
 pub struct Secret(Arc<RwLock<Pair>>);
 
-/// The secret in use, and the one before it, as long as that is good.
+/// The text in use and, until that has worked, the last one that did.
 struct Pair {
     current: SecretString,
     previous: Option<SecretString>,
@@ -51,7 +52,7 @@ impl Secret {
         Exposed(self.read(|pair| pair.current.clone()))
     }
 
-    /// The one before it, until [`Secret::has_worked`].
+    /// The last text that worked, until the one in use [has worked](Secret::has_worked).
     #[must_use]
     pub fn expose_previous(&self) -> Option<Exposed> {
         self.read(|pair| pair.previous.clone()).map(Exposed)
@@ -63,24 +64,51 @@ impl Secret {
         *self.expose() == *other.expose()
     }
 
-    /// Takes the text of another one into use. The text that was in use stays good.
+    /// Takes the text of another one into use. The last text that worked stays good: where the one that was in use never did, because somebody
+    /// made a mistake and corrected it, that is the one before it.
     pub fn rotate(&self, to: &Self) {
         let text = to.read(|pair| pair.current.clone());
         let mut pair = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut pair.current, text);
-        pair.previous = Some(before);
+        pair.previous.get_or_insert(before);
     }
 
-    /// The text in use is accepted, so the one before it is not good any more.
-    pub fn has_worked(&self) {
-        if self.read(|pair| pair.previous.is_some()) {
-            self.0.write().unwrap_or_else(PoisonError::into_inner).previous = None;
+    /// A text of this secret worked. If that is the one in use, the one before it is not good any more. It may have changed since the text was
+    /// read: then nothing follows.
+    pub fn has_worked(&self, text: &[u8]) {
+        let is_settled = |pair: &Pair| pair.previous.is_some() && is_same(&pair.current, text);
+        if self.read(is_settled) {
+            let mut pair = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if is_settled(&pair) {
+                pair.previous = None;
+            }
         }
+    }
+
+    /// Whether what somebody gave is this secret: the text in use or, as long as nobody has given that, the one before it. The time that this
+    /// takes does not say where a text differs.
+    #[must_use]
+    pub fn is_known(&self, given: &[u8]) -> bool {
+        let (is_current, is_previous) = self.read(|pair| {
+            let previous = pair.previous.as_ref();
+            (
+                is_same(&pair.current, given),
+                previous.is_some_and(|previous| is_same(previous, given)),
+            )
+        });
+        if is_current {
+            self.has_worked(given);
+        }
+        is_current || is_previous
     }
 
     fn read<T>(&self, read: impl FnOnce(&Pair) -> T) -> T {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn is_same(text: &SecretString, given: &[u8]) -> bool {
+    text.expose_secret().as_bytes().ct_eq(given).into()
 }
 
 impl fmt::Debug for Secret {
@@ -180,8 +208,33 @@ mod tests {
         clone.rotate(&"new".parse().expect("a secret"));
         assert_eq!(&*secret.expose(), "new");
         assert_eq!(secret.expose_previous().as_deref(), Some("old"));
-        secret.has_worked();
+        secret.has_worked(b"old");
+        assert!(clone.expose_previous().is_some(), "the old one did");
+        secret.has_worked(b"new");
         assert!(clone.expose_previous().is_none() && clone.is(&secret));
+    }
+
+    #[test]
+    fn of_two_rotations_in_a_row_the_last_text_that_worked_stays_good() {
+        let secret: Secret = "worked".parse().expect("a secret");
+        secret.rotate(&"mistyped".parse().expect("a secret"));
+        secret.rotate(&"right".parse().expect("a secret"));
+        // The answer to what was sent before the second rotation.
+        secret.has_worked(b"mistyped");
+        assert_eq!(&*secret.expose(), "right");
+        assert_eq!(secret.expose_previous().as_deref(), Some("worked"));
+    }
+
+    #[test]
+    fn what_somebody_gives_is_known_as_the_old_text_until_it_is_the_new_one() {
+        let secret: Secret = "old".parse().expect("a secret");
+        let is_known = |given: &str| secret.is_known(given.as_bytes());
+        assert!(is_known("old") && !is_known("new") && !is_known("ol") && !is_known(""));
+        secret.rotate(&"new".parse().expect("a secret"));
+        assert!(is_known("old") && is_known("old") && !is_known("other"));
+        assert!(is_known("new") && is_known("new"));
+        assert!(!is_known("old"));
+        assert!(!secret.is_known(b"\xff"));
     }
 
     #[test]

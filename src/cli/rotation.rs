@@ -28,6 +28,9 @@ const TLS_FILES: &str = "amqp.tls";
 /// finAPI has to accept this one before it is used.
 const CLIENT_SECRET: &str = "finapi.client_secret";
 
+/// This one signs, which works from the beginning.
+const CALLBACKS_KEY: &str = "callbacks.key";
+
 /// The secrets of settings, by their names.
 type Secrets = BTreeMap<&'static str, Secret>;
 
@@ -42,8 +45,8 @@ pub(super) struct Rotation {
     /// What was read the last time and is not in use: a file that is being written is not read again as it was.
     seen: Secrets,
     metrics: SecretMetrics,
-    /// The last failure that was logged.
-    failure: Option<String>,
+    /// The failures that were logged last, by what can't be used.
+    failures: BTreeMap<&'static str, String>,
 }
 
 impl Rotation {
@@ -55,7 +58,7 @@ impl Rotation {
             amqp: config.amqp.clone(),
             seen: Secrets::new(),
             metrics: SecretMetrics::default(),
-            failure: None,
+            failures: BTreeMap::new(),
         }
     }
 
@@ -107,23 +110,38 @@ impl Rotation {
             Err(_) => return,
         };
         let tls = self.amqp.check_tls_files().map_err(|error| error.to_string());
-        self.metrics.unused(SETTINGS, settings.is_err());
-        self.metrics.unused(TLS_FILES, tls.is_err());
-        self.report(settings.and(tls).err());
+        self.report(SETTINGS, settings.err());
+        self.report(TLS_FILES, tls.err());
     }
 
     /// What can't be used changes nothing, and is logged once.
-    fn report(&mut self, failure: Option<String>) {
-        if let Some(error) = failure
-            .as_ref()
-            .filter(|failure| self.failure.as_ref() != Some(failure))
-        {
-            tracing::warn!(
-                error,
-                "what the files of settings have now can't be used, so every secret stays as it is"
-            );
+    fn report(&mut self, what: &'static str, failure: Option<String>) {
+        self.metrics.unused(what, failure.is_some());
+        match self.news(what, failure) {
+            Some(error) if what == TLS_FILES => {
+                tracing::warn!(
+                    error,
+                    "the files of TLS can't be used as they are now, so new connections are made with the old ones"
+                );
+            }
+            Some(error) => {
+                tracing::warn!(
+                    error,
+                    "what the files of settings have now can't be used, so every secret stays as it is"
+                );
+            }
+            None => {}
         }
-        self.failure = failure;
+    }
+
+    /// The failure, if it is another one than the last of the same files. One failure does not hide another.
+    fn news(&mut self, what: &'static str, failure: Option<String>) -> Option<String> {
+        let Some(failure) = failure else {
+            self.failures.remove(what);
+            return None;
+        };
+        let before = self.failures.insert(what, failure.clone());
+        Some(failure).filter(|failure| before.as_ref() != Some(failure))
     }
 
     fn on_settings(&mut self, config: &Config) {
@@ -157,6 +175,10 @@ impl Rotation {
                 self.metrics.unused(name, true);
             }
             _ => {
+                if name == CALLBACKS_KEY {
+                    // Running updates have URLs that the key in use signed, so that is the one that stays good.
+                    used.has_worked(used.expose().as_bytes());
+                }
                 used.rotate(new);
                 self.metrics.unused(name, false);
                 tracing::info!(
@@ -177,7 +199,7 @@ fn secrets<FinApi>(config: &Config<FinApi>, client_secret: Option<&Secret>) -> S
     [
         (CLIENT_SECRET, client_secret),
         ("credentials.bearer", bearer),
-        ("callbacks.key", callbacks.key.as_ref()),
+        (CALLBACKS_KEY, callbacks.key.as_ref()),
         ("callbacks.previous_key", callbacks.previous_key.as_ref()),
         ("callbacks.notification_secret", callbacks.notification_secret.as_ref()),
         ("console.password", config.console.password.as_ref()),
@@ -216,6 +238,44 @@ mod tests {
         rotation.on_settings(&Config::default());
         rotation.on_settings(&Config::default());
         assert_eq!(&*used.expose(), "the new key, whole", "a secret that is gone stays");
+    }
+
+    #[test]
+    fn a_key_that_signed_stays_good_after_it_and_a_password_that_nobody_used_does_not() {
+        let start = Config {
+            console: crate::console::Settings {
+                password: Some("password 1".parse().expect("a secret")),
+                ..Default::default()
+            },
+            ..config("a key at the start")
+        };
+        let key = start.callbacks.key.clone().expect("a key");
+        let password = start.console.password.clone().expect("a password");
+        let mut rotation = Rotation::new(None, &start, None);
+        for number in [2, 3] {
+            let config = Config {
+                console: crate::console::Settings {
+                    password: Some(format!("password {number}").parse().expect("a secret")),
+                    ..Default::default()
+                },
+                ..config(&format!("a later key: {number}"))
+            };
+            rotation.on_settings(&config);
+            rotation.on_settings(&config);
+        }
+        let previous = |secret: &Secret| secret.expose_previous().map(|text| text.to_owned());
+        assert_eq!(previous(&key).as_deref(), Some("a later key: 2"));
+        assert_eq!(previous(&password).as_deref(), Some("password 1"));
+    }
+
+    #[test]
+    fn each_failure_is_logged_once_and_none_hides_another() {
+        let mut rotation = Rotation::new(None, &<Config>::default(), None);
+        let mut is_news = |what, failure: Option<&str>| rotation.news(what, failure.map(str::to_owned)).is_some();
+        assert!(is_news(SETTINGS, Some("a key")) && is_news(TLS_FILES, Some("a file")));
+        assert!(!is_news(SETTINGS, Some("a key")) && !is_news(TLS_FILES, Some("a file")));
+        assert!(!is_news(SETTINGS, None) && is_news(SETTINGS, Some("a key")));
+        assert!(!is_news(TLS_FILES, Some("a file")) && is_news(TLS_FILES, Some("another file")));
     }
 
     #[test]

@@ -27,17 +27,17 @@ use crate::setting::HttpUrl;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-/// How many wrong passwords an address may send a second. Then no password from there is looked at.
+/// How many wrong passwords an address may send a second. Beyond that, no password from there is compared.
 const WRONG_PER_SECOND: u32 = 5;
 
-/// Of how many addresses wrong passwords are counted at once. With more of them, counting begins again.
+/// The most addresses whose wrong passwords are counted at a time. With one more, counting begins again for all.
 const ADDRESSES_MAX: usize = 1024;
 
 /// Lets visitors in.
 #[derive(Debug)]
 pub(super) struct Guard {
     settings: Settings,
-    wrong: Wrong,
+    wrong_passwords: WrongPasswords,
     /// What a form of ours has and one of another site can't know.
     form_token: String,
 }
@@ -47,7 +47,7 @@ impl Guard {
         let form_token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         Self {
             settings,
-            wrong: Wrong::default(),
+            wrong_passwords: WrongPasswords::default(),
             form_token,
         }
     }
@@ -79,36 +79,37 @@ impl Guard {
             }
         }
         match password {
-            Some(password) => self.is_right(peer, headers, password),
-            // A name that leads to loopback is a trick of another site's.
+            Some(password) => self.check_password(peer, headers, password),
+            // Another site may have a name that leads to loopback, so that a browser sends that site's requests here.
             None if is_loopback(headers) => Ok(()),
             None => Err(StatusCode::MISDIRECTED_REQUEST),
         }
     }
 
-    fn is_right(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &Secret) -> Result<(), StatusCode> {
-        let Some(given) = given(headers) else {
+    fn check_password(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &Secret) -> Result<(), StatusCode> {
+        let Some(given) = password_of(headers) else {
             return Err(StatusCode::UNAUTHORIZED);
         };
         let peer = peer.map(|peer| peer.to_canonical());
-        // Before it is looked at, or whoever guesses would only have to leave as soon as an answer takes long.
-        if !self.wrong.may_try(peer) {
+        // Before the password is compared: who guesses too often does not learn whether one is right.
+        if !self.wrong_passwords.may_try(peer) {
             return Err(StatusCode::TOO_MANY_REQUESTS);
         }
-        if is_known(&given, password) {
+        // After a rotation visitors may know the old one only, until one has used the new one.
+        if password.is_known(&given) {
             return Ok(());
         }
-        self.wrong.count(peer);
+        self.wrong_passwords.count(peer);
         Err(StatusCode::UNAUTHORIZED)
     }
 }
 
 /// The wrong passwords of each address.
 #[derive(Debug, Default)]
-struct Wrong(Mutex<BTreeMap<Option<IpAddr>, RateLimiter>>);
+struct WrongPasswords(Mutex<BTreeMap<Option<IpAddr>, RateLimiter>>);
 
-impl Wrong {
-    /// Whether an address may try another one.
+impl WrongPasswords {
+    /// Whether an address may try another password.
     fn may_try(&self, peer: Option<IpAddr>) -> bool {
         let limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         limiters.get(&peer).is_none_or(RateLimiter::would_admit)
@@ -122,7 +123,7 @@ impl Wrong {
         let limiter = limiters
             .entry(peer)
             .or_insert_with(|| RateLimiter::bursting(WRONG_PER_SECOND));
-        // It may be used up: then the next one is not looked at.
+        // When it is used up, the next password is not compared.
         let _ = limiter.try_admit();
     }
 }
@@ -171,18 +172,8 @@ fn refusal(status: StatusCode) -> Response {
     response
 }
 
-/// After a rotation visitors may know the old one only, until one has used the new one.
-fn is_known(given: &[u8], password: &Secret) -> bool {
-    let is = |text: &str| bool::from(given.ct_eq(text.as_bytes()));
-    if is(&password.expose()) {
-        password.has_worked();
-        return true;
-    }
-    password.expose_previous().is_some_and(|previous| is(&previous))
-}
-
 /// The password that a visitor sent; none where none was sent.
-fn given(headers: &HeaderMap) -> Option<Vec<u8>> {
+fn password_of(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let decoded = BASE64_STANDARD.decode(value.strip_prefix("Basic ")?.trim()).ok()?;
     // The name may be any; it has no colon.
@@ -190,7 +181,7 @@ fn given(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(decoded[colon + 1..].to_vec())
 }
 
-/// Whether the browser calls the console by a name of this machine's.
+/// Whether the browser calls the console by a name of the machine that it runs on.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let url = host.and_then(|host| format!("http://{host}/").parse::<HttpUrl>().ok());
@@ -279,7 +270,7 @@ mod tests {
 
     #[test]
     fn addresses_without_end_take_no_memory() {
-        let wrong = Wrong::default();
+        let wrong = WrongPasswords::default();
         for number in 0..10_000u32 {
             wrong.count(Some(IpAddr::from(number.to_be_bytes())));
         }

@@ -54,6 +54,8 @@ impl FinApi {
     /// Tries what is handed in, for ever.
     pub(super) async fn keep_client_secret(&self) {
         let mut offered = self.offers.0.subscribe();
+        // What operators were warned of last. It is tried again every few seconds, and says nothing new until something changes.
+        let mut warned = None;
         loop {
             let secret = match offered.wait_for(Option::is_some).await {
                 Ok(secret) => secret.clone(),
@@ -61,32 +63,56 @@ impl FinApi {
                 Err(_) => return,
             };
             let Some(secret) = secret else { continue };
-            if self.try_client_secret(&secret).await {
-                self.settings.client_secret.rotate(&secret);
-                self.settings.client_secret.has_worked();
-                self.tokens.on_client_secret(&secret);
-                self.offers.offer(None);
-                tracing::info!("finAPI accepts the new finapi.client_secret, which is in use from now on");
+            let granted = self.try_client_secret(&secret).await;
+            if granted == ClientGrant::Granted {
+                self.use_client_secret(&secret).await;
+                warned = None;
                 continue;
+            }
+            if warned != Some(granted) {
+                warn(granted);
+                warned = Some(granted);
             }
             tokio::select! {
                 () = tokio::time::sleep(AGAIN_AFTER) => {}
                 // An error says that the sender is gone, which is this one's.
-                _ = offered.changed() => {}
+                _ = offered.changed() => warned = None,
             }
         }
     }
 
-    /// Whether finAPI grants a token for it.
-    async fn try_client_secret(&self, secret: &Secret) -> bool {
+    async fn use_client_secret(&self, secret: &Secret) {
+        self.settings.client_secret.rotate(secret);
+        self.settings.client_secret.has_worked(secret.expose().as_bytes());
+        // What finAPI said of the old one says nothing of this one.
+        *self.versions.last_client_grant.lock().await = None;
+        self.tokens.on_client_secret(secret);
+        self.offers.offer(None);
+        tracing::info!("finAPI accepts the new finapi.client_secret, which is in use from now on");
+    }
+
+    /// Whether finAPI grants a token for it, in one version or the other.
+    async fn try_client_secret(&self, secret: &Secret) -> ClientGrant {
         for version in [Version::V2, Version::V1] {
             match self.grant_for(version, secret).await {
-                ClientGrant::Granted => return true,
                 ClientGrant::Refused => {}
-                ClientGrant::Unknown => return false,
+                granted => return granted,
             }
         }
-        tracing::warn!("finAPI refuses the new finapi.client_secret, so the old one stays in use");
-        false
+        ClientGrant::Refused
+    }
+}
+
+fn warn(granted: ClientGrant) {
+    match granted {
+        ClientGrant::Granted => {}
+        ClientGrant::Refused => {
+            tracing::warn!("finAPI refuses the new finapi.client_secret, so the old one stays in use");
+        }
+        ClientGrant::Unknown => {
+            tracing::warn!(
+                "finAPI does not say whether it accepts the new finapi.client_secret, so the old one stays in use"
+            );
+        }
     }
 }

@@ -281,23 +281,29 @@ async fn from_service(
     let url = url
         .with_segment(user_id)
         .ok_or_else(|| unauthorized("the user id can't be asked for at credentials.url"))?;
-    let ask = async |token: Option<Exposed>| {
+    let ask = async |token: Option<&Exposed>| {
         let mut request = Request::new(Method::GET, url.clone());
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let bearer = token.and_then(|token| header_value(&token).ok());
+        let bearer = token.and_then(|token| header_value(token).ok());
         headers.extend(bearer.map(|value| (header::AUTHORIZATION, value)));
         let response = transport.send(request, timeout, SECRET_BYTES_MAX).await;
         response.map_err(|error| unavailable(&format!("the credential service: {error}")))
     };
     let secret = bearer.map(Bearer::secret);
-    let mut response = ask(secret.map(SecretSetting::expose)).await?;
-    let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    match secret.map(|secret| (secret, secret.expose_previous())) {
-        // After a rotation the service may not know the new one yet.
-        Some((_, Some(previous))) if is_refused => response = ask(Some(previous)).await?,
-        Some((secret, _)) if response.status == StatusCode::OK => secret.has_worked(),
-        _ => {}
+    let token = secret.map(SecretSetting::expose);
+    let mut response = ask(token.as_ref()).await?;
+    if let (Some(secret), Some(token)) = (secret, token) {
+        match response.status {
+            StatusCode::OK => secret.has_worked(token.as_bytes()),
+            // After a rotation the service may not know the new one yet.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                if let Some(previous) = secret.expose_previous() {
+                    response = ask(Some(&previous)).await?;
+                }
+            }
+            _ => {}
+        }
     }
     match response.status {
         StatusCode::OK => understand(&response.body),

@@ -110,17 +110,14 @@ impl FinApi {
         {
             return granted;
         }
-        let request = self.token_request(version, &[("grant_type", "client_credentials")]);
-        let granted = match self.ask(version.endpoint(AccessCall::Token), request).await {
-            Ok(_) => ClientGrant::Granted,
-            Err(Answer::Forbidden(_) | Answer::Refused(_)) => ClientGrant::Refused,
-            Err(Answer::Bound | Answer::Unknown(_)) => return ClientGrant::Unknown,
-        };
-        *last = Some((Instant::now(), granted));
+        let granted = self.grant_for(version, &self.settings.client_secret).await;
+        if granted != ClientGrant::Unknown {
+            *last = Some((Instant::now(), granted));
+        }
         granted
     }
 
-    /// Whether finAPI grants the client a token for a secret that is not in use.
+    /// Whether finAPI grants the client a token for this secret, which need not be the one in use.
     pub(super) async fn grant_for(&self, version: Version, secret: &Secret) -> ClientGrant {
         let request = self.token_request_with(version, &[("grant_type", "client_credentials")], secret);
         match self.ask(version.endpoint(AccessCall::Token), request).await {

@@ -1,5 +1,6 @@
 //! The client against the sandbox, in process and in virtual time; and, in `over_http`, over real connections.
 
+mod client_secret;
 mod credentials;
 mod dialects;
 mod endpoints;
