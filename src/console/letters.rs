@@ -1,9 +1,11 @@
 //! Goes through the dead letters for a visitor, by the rules of `bankrefresh dead-letters`, and remembers what became of each action.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use crate::plain::{plain, plain_json};
 /// How many are listed.
 const LISTED_MAX: usize = 100;
 
-/// How many are looked at for one that is meant.
+/// How many are looked at to find one by its id.
 pub(super) const READ_MAX: usize = 3000;
 
 /// How many actions are remembered, for the pages that say what became of them.
@@ -82,13 +84,13 @@ pub(super) enum Fate {
     Open,
     /// Nothing was done: others have their turn.
     Busy,
-    /// All dead letters of this id are gone from the queue: so many.
+    /// All dead letters of this id that were looked at are gone from the queue: so many.
     Done(usize),
     /// Nothing was done: there is none of this id.
     Missing,
     /// Nothing was done: there is none among those that were looked at, and there are more.
     TooFar,
-    /// It stays, and why.
+    /// Nothing was done: it stays, and why.
     Stays(String),
     /// It broke off, and why. Some of it may be done.
     BrokenOff(String),
@@ -107,13 +109,17 @@ impl Letters {
     /// The first ones.
     pub(super) async fn list(self: Arc<Self>) -> Result<List, String> {
         let turn = self.turn().await?;
-        to_the_end(turn, async move { self.read().await }).await
+        to_the_end(turn, async move { self.visit(read).await }).await
     }
 
     /// The first one of this id; none where there is none among those that are looked at.
     pub(super) async fn show(self: Arc<Self>, id: String) -> Result<Option<Shown>, String> {
         let turn = self.turn().await?;
-        to_the_end(turn, async move { self.find(&id).await }).await
+        to_the_end(
+            turn,
+            async move { self.visit(async |visit| find(visit, &id).await).await },
+        )
+        .await
     }
 
     /// Does something with those that have this id. Answers with the action's number when it is over or takes long. What has begun goes on to its
@@ -132,7 +138,8 @@ impl Letters {
         };
         self.remember(fate(Fate::Open));
         let acting = tokio::spawn(async move {
-            let fate = self.perform(&id, action).await;
+            let performed = self.visit(async |visit| perform(visit, &id, action).await).await;
+            let fate = performed.unwrap_or_else(Fate::BrokenOff);
             // Here, because the request may be over by now.
             log(&id, action, &fate);
             self.end(number, fate);
@@ -170,82 +177,91 @@ impl Letters {
         turn.map_err(|_| "somebody else goes through them just now".to_owned())
     }
 
-    async fn read(&self) -> Result<List, VisitError> {
-        let mut visit = Visit::open(&self.settings, &self.topology).await?;
-        let mut list = List::default();
-        while list.letters.len() < LISTED_MAX {
-            let page = visit.next_page().await?;
-            if page.is_empty() {
-                break;
-            }
-            list.letters.extend(page.into_iter().map(listed));
-        }
-        list.left = visit.left();
-        visit.close().await?;
-        Ok(list)
-    }
-
-    async fn find(&self, id: &str) -> Result<Option<Shown>, VisitError> {
-        let mut visit = Visit::open(&self.settings, &self.topology).await?;
-        let (mut read, mut found) = (0, None);
-        while found.is_none() && read < READ_MAX {
-            let page = visit.next_page().await?;
-            if page.is_empty() {
-                break;
-            }
-            read += page.len();
-            found = page.into_iter().find(|(row, _)| row.id == id).map(shown);
-        }
-        visit.close().await?;
-        Ok(found)
-    }
-
-    async fn perform(&self, id: &str, action: Action) -> Fate {
-        let mut visit = match Visit::open(&self.settings, &self.topology).await {
-            Ok(visit) => visit,
-            Err(error) => return Fate::BrokenOff(said(&error)),
-        };
-        let fate = match go_through(&mut visit, id, action).await {
-            Ok(fate) => fate,
-            Err(error) => Fate::BrokenOff(said(&error)),
-        };
-        // Also after a failure: it goes back in order this way. If that fails, the broker requeues it by itself, and what was done is done.
+    /// Goes through the dead letters. What nobody acted on goes back, also after an error or a panic.
+    async fn visit<T>(&self, go: impl AsyncFnOnce(&mut Visit) -> Result<T, VisitError>) -> Result<T, String> {
+        let opened = Visit::open(&self.settings, &self.topology).await;
+        let mut visit = opened.map_err(|error| said(&error))?;
+        let went = caught(go(&mut visit)).await;
+        // It goes back in order this way. If that fails, the broker requeues it by itself, and what was done is done.
         if let Err(error) = visit.close().await {
             tracing::debug!(%error, "lost the connection while dead letters were put back");
         }
-        fate
+        went
     }
 }
 
-/// Acts on all of this id among the first [`READ_MAX`].
-async fn go_through(visit: &mut Visit, id: &str, action: Action) -> Result<Fate, VisitError> {
-    let (mut read, mut done, mut stays) = (0, 0, None);
-    while read < READ_MAX {
+/// A panic counts as an error: the page says that the action broke off, and does not say for ever that it goes on.
+async fn caught<T>(going: impl Future<Output = Result<T, VisitError>>) -> Result<T, String> {
+    match AssertUnwindSafe(going).catch_unwind().await {
+        Ok(went) => went.map_err(|error| said(&error)),
+        Err(_) => Err("the console panicked, which is a bug".to_owned()),
+    }
+}
+
+async fn read(visit: &mut Visit) -> Result<List, VisitError> {
+    let mut list = List::default();
+    while list.letters.len() < LISTED_MAX {
         let page = visit.next_page().await?;
         if page.is_empty() {
             break;
         }
-        read += page.len();
-        let meant: Vec<Found> = page.into_iter().filter(|(row, _)| row.id == id).collect();
+        list.letters.extend(page.into_iter().map(listed));
+    }
+    list.left = visit.left();
+    Ok(list)
+}
+
+/// The first one of this id among the first [`READ_MAX`].
+async fn find(visit: &mut Visit, id: &str) -> Result<Option<Shown>, VisitError> {
+    let mut looked_at = 0;
+    while looked_at < READ_MAX {
+        let page = visit.next_page().await?;
+        if page.is_empty() {
+            break;
+        }
+        looked_at += page.len();
+        if let Some(found) = page.into_iter().find(|(row, _)| row.id == id) {
+            return Ok(Some(shown(found)));
+        }
+    }
+    Ok(None)
+}
+
+/// Acts on all of this id among the first [`READ_MAX`].
+async fn perform(visit: &mut Visit, id: &str, action: Action) -> Result<Fate, VisitError> {
+    let (mut looked_at, mut done, mut stays) = (0, 0, None);
+    while looked_at < READ_MAX {
+        let page = visit.next_page().await?;
+        if page.is_empty() {
+            break;
+        }
+        looked_at += page.len();
+        let of_id: Vec<Found> = page.into_iter().filter(|(row, _)| row.id == id).collect();
         match action {
-            _ if meant.is_empty() => {}
+            _ if of_id.is_empty() => {}
             Action::Replay => {
-                let fates = visit.replay(meant).await?;
+                let fates = visit.replay(of_id).await?;
                 done += fates.replayed.len();
                 stays = fates.stay.into_iter().next().or(stays);
             }
             Action::Discard => {
-                visit.discard(&meant).await?;
-                done += meant.len();
+                visit.discard(&of_id).await?;
+                done += of_id.len();
             }
         }
     }
-    Ok(match (done, stays) {
-        (_, Some((_, why))) => Fate::Stays(why),
-        (0, None) if visit.left() > 0 => Fate::TooFar,
+    Ok(fate(done, stays.map(|(_, why)| why), visit.left()))
+}
+
+/// What became of an action on so many dead letters, of which one may stay, while so many others were not looked at.
+fn fate(done: usize, stays: Option<String>, left: u32) -> Fate {
+    match (done, stays) {
+        (0, Some(why)) => Fate::Stays(why),
+        (done, Some(why)) => Fate::BrokenOff(format!("{done} with this id went back, and another one stays: {why}")),
+        (0, None) if left > 0 => Fate::TooFar,
         (0, None) => Fate::Missing,
         (done, None) => Fate::Done(done),
-    })
+    }
 }
 
 fn log(id: &str, action: Action, fate: &Fate) {
@@ -277,11 +293,11 @@ fn shown((row, letter): Found) -> Shown {
 /// Does it to its end, also if nobody waits for that.
 async fn to_the_end<T: Send + 'static>(
     turn: OwnedMutexGuard<()>,
-    work: impl Future<Output = Result<T, VisitError>> + Send + 'static,
+    work: impl Future<Output = Result<T, String>> + Send + 'static,
 ) -> Result<T, String> {
     let ended = tokio::spawn(async move {
         let _turn = turn;
-        work.await.map_err(|error| said(&error))
+        work.await
     });
     let ended = ended.await;
     ended.unwrap_or_else(|error| Err(error.to_string()))
@@ -344,5 +360,20 @@ mod tests {
             letters.remember(acted.clone());
         }
         assert_eq!(letters.actions.lock().expect("the actions").len(), ACTIONS_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_way_breaks_an_action_off() {
+        let why = caught::<Fate>(async { panic!("for a test") }).await;
+        assert!(why.is_err_and(|why| why.contains("panicked")));
+    }
+
+    #[test]
+    fn only_what_is_wholly_done_counts_as_done() {
+        let why = || Some("why".to_owned());
+        assert_eq!(fate(2, None, 0), Fate::Done(2));
+        assert_eq!(fate(0, why(), 0), Fate::Stays("why".to_owned()));
+        assert!(matches!(fate(1, why(), 0), Fate::BrokenOff(text) if text.contains("why")));
+        assert_eq!((fate(0, None, 1), fate(0, None, 0)), (Fate::TooFar, Fate::Missing));
     }
 }

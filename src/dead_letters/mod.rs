@@ -9,4 +9,4 @@ mod visit;
 
 pub use redact::{Hidden, whole};
 pub use row::{Row, hash, is_about, refresh_of, replayed};
-pub use visit::{Fates, Found, Visit, VisitError, Way, ways};
+pub use visit::{Fates, Found, Route, Visit, VisitError, routes};

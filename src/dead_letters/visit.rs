@@ -1,5 +1,5 @@
-//! Going through the queue of dead letters. What is replayed is confirmed first and acknowledged then; what nobody acted on goes back in its
-//! order.
+//! Going through the queue of dead letters. What is replayed is published and confirmed first, and acknowledged then. What nobody acted on goes
+//! back in its order.
 
 use super::{Row, replayed};
 use crate::broker::rabbit::{self, DeadLetter, DeadLetters};
@@ -7,10 +7,10 @@ use crate::broker::topology::Topology;
 use crate::broker::{Outgoing, PublishError};
 use crate::limits::BODY_BYTES_MAX;
 
-/// A dead letter, and what is reported of it.
+/// A dead letter that was read, and what is reported of it.
 pub type Found = (Row, DeadLetter);
 
-/// One pass over the dead letters that there are when it begins. Whoever begins one has to [close](Visit::close) it.
+/// One pass over the dead letters that there are when it begins. Whoever begins one has to [close](Visit::close) it, also after an error.
 #[derive(Debug)]
 pub struct Visit {
     letters: DeadLetters,
@@ -23,14 +23,14 @@ pub enum VisitError {
     /// The queue can't be read.
     #[error(transparent)]
     Read(#[from] rabbit::Error),
-    /// Nobody knows whether the broker took what was replayed, so it is there, or here, or both.
+    /// Nobody knows whether the broker took what was replayed. So it is where it came from, or still a dead letter, or both.
     #[error("it is not known whether the replayed messages arrived: {0}")]
     Publish(#[from] PublishError),
 }
 
 /// A dead letter and where a replay sends it.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct Route {
     /// What is reported of it.
     pub row: Row,
     /// Where it goes.
@@ -42,18 +42,18 @@ pub struct Way {
 #[derive(Clone, Debug, Default)]
 pub struct Fates {
     /// Those that are back where they came from.
-    pub replayed: Vec<Way>,
+    pub replayed: Vec<Route>,
     /// Those that stay, each with the reason.
     pub stay: Vec<(Row, String)>,
 }
 
 /// Where dead letters would go, and which of them would stay.
 #[must_use]
-pub fn ways(found: Vec<Found>, topology: &Topology) -> Fates {
+pub fn routes(found: Vec<Found>, topology: &Topology) -> Fates {
     let mut fates = Fates::default();
     for (row, letter) in found {
         match replayed(&letter, &row, topology) {
-            Ok(outgoing) => fates.replayed.push(Way { row, outgoing, letter }),
+            Ok(outgoing) => fates.replayed.push(Route { row, outgoing, letter }),
             Err(why) => fates.stay.push((row, why)),
         }
     }
@@ -77,13 +77,13 @@ impl Visit {
         Ok(Self { letters, topology })
     }
 
-    /// How many have not been read.
+    /// How many of them have not been read.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.letters.left()
     }
 
-    /// The next ones; none at the end, or where so many are held that no more should be.
+    /// The next ones. None at the end, and none where so many are held already that no more should be.
     ///
     /// # Errors
     ///
@@ -96,34 +96,35 @@ impl Visit {
         Ok(found.collect())
     }
 
-    /// Sends dead letters of the newest page back to where they came from. Whenever this is cut short, a message is here, or there, or both.
+    /// Sends dead letters of the newest page back to where they came from. If this is interrupted, each of them is there, or still a dead letter,
+    /// or both.
     ///
     /// # Errors
     ///
     /// The broker did not answer.
     pub async fn replay(&mut self, found: Vec<Found>) -> Result<Fates, VisitError> {
-        let mut fates = ways(found, &self.topology);
+        let mut fates = routes(found, &self.topology);
         if fates.replayed.is_empty() {
             return Ok(fates);
         }
-        let all = fates.replayed.iter().map(|way| way.outgoing.clone()).collect();
+        let all = fates.replayed.iter().map(|route| route.outgoing.clone()).collect();
         match self.letters.publish(all).await {
             Ok(()) => {}
             Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error.into()),
-            // One of them is at fault; the others may be taken twice by this, which does no harm.
+            // The broker refuses one of them. The others may arrive twice because they are sent again, which does no harm.
             Err(_) => self.replay_singly(&mut fates).await?,
         }
-        let letters: Vec<DeadLetter> = fates.replayed.iter().map(|way| way.letter.clone()).collect();
+        let letters: Vec<DeadLetter> = fates.replayed.iter().map(|route| route.letter.clone()).collect();
         self.letters.ack(&letters).await?;
         Ok(fates)
     }
 
     async fn replay_singly(&self, fates: &mut Fates) -> Result<(), PublishError> {
-        for way in std::mem::take(&mut fates.replayed) {
-            match self.letters.publish(vec![way.outgoing.clone()]).await {
-                Ok(()) => fates.replayed.push(way),
+        for route in std::mem::take(&mut fates.replayed) {
+            match self.letters.publish(vec![route.outgoing.clone()]).await {
+                Ok(()) => fates.replayed.push(route),
                 Err(error @ (PublishError::Down | PublishError::TimedOut)) => return Err(error),
-                Err(error) => fates.stay.push((way.row, error.to_string())),
+                Err(error) => fates.stay.push((route.row, error.to_string())),
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::selection::{Format, Selection};
 use crate::broker::Outgoing;
 use crate::broker::topology::Topology;
-use crate::dead_letters::{Found, Hidden, Row, Visit, ways, whole};
+use crate::dead_letters::{Found, Hidden, Row, Visit, routes, whole};
 use crate::plain::plain_json;
 
 /// What to do with what is selected.
@@ -91,14 +91,14 @@ impl Run {
 
     async fn replay(&mut self, selected: Vec<Found>, dry_run: bool) -> Result<(), Box<dyn std::error::Error>> {
         let (did, fates) = match dry_run {
-            true => ("would replay", ways(selected, &self.topology)),
+            true => ("would replay", routes(selected, &self.topology)),
             false => ("replayed", self.visit.replay(selected).await?),
         };
         for (row, why) in &fates.stay {
             self.report_failure(row, why);
         }
-        for way in &fates.replayed {
-            self.report(did, &way.row, Some(&way.outgoing))?;
+        for route in &fates.replayed {
+            self.report(did, &route.row, Some(&route.outgoing))?;
         }
         Ok(())
     }
@@ -116,8 +116,8 @@ impl Run {
 
     fn report(&mut self, did: &str, row: &Row, to: Option<&Outgoing>) -> std::io::Result<()> {
         self.done += 1;
-        let way = to.map(|to| format!(" to {} ({})", to.exchange, to.routing_key));
-        writeln!(std::io::stdout(), "{did} {}{}", row.id, way.unwrap_or_default())
+        let route = to.map(|to| format!(" to {} ({})", to.exchange, to.routing_key));
+        writeln!(std::io::stdout(), "{did} {}{}", row.id, route.unwrap_or_default())
     }
 
     fn report_failure(&mut self, row: &Row, why: &str) {
