@@ -115,11 +115,12 @@ impl Refresh {
         !matches!(self.phase, Phase::Failing { .. })
     }
 
-    /// Whether it is for another client of finAPI than this worker's. What has begun was not.
+    /// Whether it is for another client of finAPI than this worker's. A refresh that has a task is not: whoever started it was its client's. One
+    /// that may have a task still is, because this worker would search for it, and start another one, with the wrong client.
     #[must_use]
     pub fn is_of_other_client(&self, policy: &Policy) -> bool {
         let client = self.command.client();
-        client.is_some() && client != policy.client.as_deref() && !self.may_have_begun()
+        client.is_some() && client != policy.client.as_deref() && matches!(self.phase, Phase::Locating { .. })
     }
 
     /// The outcome of a refresh that can't be published as it is, now or ever.
@@ -132,6 +133,36 @@ impl Refresh {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::RefreshConnection;
+    use crate::refresh::Envelope;
+
+    #[test]
+    fn only_what_has_no_task_is_of_another_client_also_where_it_may_have_one() {
+        let command = RefreshConnection {
+            command_id: uuid::Uuid::nil().to_string(),
+            user_id: "anna".to_owned(),
+            bank_connection_id: 1,
+            client: "live".to_owned(),
+            ..RefreshConnection::default()
+        };
+        let command = Command::parse(command).expect("a command");
+        let now = Timestamp::UNIX_EPOCH;
+        let mut refresh = Refresh::new(command, now, Envelope::default(), now);
+        let of = |client: &str| Policy {
+            client: Some(client.to_owned()),
+            ..Policy::default()
+        };
+        assert!(refresh.is_of_other_client(&of("sandbox")) && !refresh.is_of_other_client(&of("live")));
+        refresh.interrupted();
+        refresh.may_have_started(now, now);
+        assert!(refresh.is_of_other_client(&of("sandbox")), "it would start another one");
+        let task = TaskRef {
+            id: "0190f1c0-0000-7000-8000-000000000002".into(),
+            created_at: now,
+        };
+        refresh.phase = Phase::Updating { task };
+        assert!(!refresh.is_of_other_client(&of("sandbox")));
+    }
 
     #[test]
     fn what_is_refused_is_repeated_five_times_in_ten_minutes_at_most_and_then_once() {

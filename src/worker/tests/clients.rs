@@ -28,6 +28,26 @@ async fn ends_of(client: &str) -> (Vec<FailureReason>, u64, String) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_for_another_client_that_comes_back_from_a_worker_is_not_searched_for_either() {
+    let alone = Alone::new();
+    let command = RefreshConnection {
+        client: "sandbox".to_owned(),
+        ..command(1)
+    };
+    let outgoing = message::command(&alone.topology, command, &Envelope::default(), alone.clock.now());
+    alone.publish("interactive", outgoing.message).await;
+    alone.server.connect(alone.consumed(&Settings::default())).0.kill();
+    alone.start(NOT_FOUND);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let events = alone.server.peek(&alone.topology.unrouted_events());
+    let failed = events
+        .iter()
+        .map(|event| RefreshFailed::decode(event.body.clone()).expect("it failed").reason());
+    assert_eq!(failed.collect::<Vec<_>>(), [FailureReason::WrongClient]);
+    assert_eq!(alone.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_for_another_client_ends_with_an_error_that_says_so_and_finapi_is_asked_nothing() {
     let (reasons, calls, message) = ends_of("sandbox").await;
     assert_eq!((reasons, calls), (vec![FailureReason::WrongClient], 0));
