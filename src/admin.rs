@@ -104,13 +104,14 @@ fn readiness(broker: &Broker, status: Option<&Status>) -> (StatusCode, &'static 
     match status {
         None => (StatusCode::SERVICE_UNAVAILABLE, "the worker does not answer\n"),
         Some(status) if status.draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-        Some(status) if status.wake_ups_off => (
-            StatusCode::OK,
-            "ok, but wake-ups are off: the broker refuses the ephemeral queue\n",
-        ),
         Some(status) if status.orders_unknown => (
             StatusCode::OK,
             "ok, but pauses are not known: the worker can't read the stream of orders\n",
+        ),
+        // After the orders: without wake-ups a worker is only slower.
+        Some(status) if status.wake_ups_off => (
+            StatusCode::OK,
+            "ok, but wake-ups are off: the broker refuses the ephemeral queue\n",
         ),
         Some(status) if status.paused.counts.everything > 0 => (StatusCode::OK, "ok, but everything is paused\n"),
         Some(_) => (StatusCode::OK, "ok\n"),

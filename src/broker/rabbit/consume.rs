@@ -183,10 +183,10 @@ impl Consuming {
                 Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => match item {
                     Some(Ok(delivery)) => self.hold(delivery),
                     Some(Err(error)) => return Err(self.failed(&error)),
-                    None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
+                    None => return Err(self.ended()),
                 },
                 _ = ask.tick(), if self.catch_up.goes_on() && self.held.is_empty() => {
-                    self.ask_for_more().await.map_err(|error| self.failed(&error))?;
+                    self.ask_for_more().await?;
                 }
                 _ = ephemeral_acks.tick(), if self.source.kind != Kind::Queue => {
                     self.send_acks().await.map_err(|error| self.failed(&error))?;
@@ -204,12 +204,20 @@ impl Consuming {
     }
 
     /// The answer comes after what the broker had to deliver. The consumer's own prefetch stays as it is.
-    async fn ask_for_more(&mut self) -> lapin::Result<()> {
-        self.send_acks().await?;
-        let options = BasicQosOptions { global: false };
-        self.channel.basic_qos(self.source.prefetch, options).await?;
-        while let Some(Some(Some(delivery))) = self.consumers.deliveries.next().now_or_never() {
-            self.hold(delivery?);
+    async fn ask_for_more(&mut self) -> Result<(), String> {
+        let asking = async {
+            self.send_acks().await?;
+            let options = BasicQosOptions { global: false };
+            self.channel.basic_qos(self.source.prefetch, options).await
+        };
+        asking.await.map_err(|error| self.failed(&error))?;
+        while let Some(Some(item)) = self.consumers.deliveries.next().now_or_never() {
+            match item {
+                Some(Ok(delivery)) => self.hold(delivery),
+                Some(Err(error)) => return Err(self.failed(&error)),
+                // The broker says this once. Nothing would come after it, and nobody would know.
+                None => return Err(self.ended()),
+            }
         }
         if self.held.is_empty() && self.catch_up.on_answer() {
             let stream = self.source.name.clone();
@@ -334,6 +342,10 @@ impl Consuming {
     async fn finish(self) -> Result<(), String> {
         let closing = self.channel.close(200, "OK".into());
         closing.await.map_err(|error| self.failed(&error))
+    }
+
+    fn ended(&self) -> String {
+        format!("the broker ended consuming {:?}", self.source.queue)
     }
 
     fn failed(&self, error: &lapin::Error) -> String {
