@@ -190,10 +190,13 @@ async fn read(config: &Config) -> Result<Orders, Box<dyn std::error::Error>> {
     let deadline = Instant::now() + READ_MAX;
     loop {
         match timeout_at(deadline, broker_events.recv()).await {
-            Ok(Some(BrokerEvent::Delivery(delivery))) => match message::order(&delivery, Timestamp::now()) {
-                Ok(order) => drop(orders.follow(order)),
-                Err(reason) => eprintln!("skipped an order that cannot be read ({reason})"),
-            },
+            Ok(Some(BrokerEvent::Delivery(delivery))) => {
+                let now = Timestamp::now();
+                match message::order(&delivery, now) {
+                    Ok(order) => drop(orders.follow(order, now)),
+                    Err(reason) => eprintln!("skipped an order that cannot be read ({reason})"),
+                }
+            }
             Ok(Some(BrokerEvent::CaughtUp { .. })) => break,
             Ok(Some(BrokerEvent::Connected { .. })) => {}
             Ok(Some(BrokerEvent::Disconnected { reason, .. })) => return Err(reason.into()),

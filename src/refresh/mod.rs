@@ -289,7 +289,9 @@ impl Refresh {
         }
     }
 
-    fn deadline(&self, policy: &Policy) -> Timestamp {
+    /// When its time is up.
+    #[must_use]
+    pub fn deadline(&self, policy: &Policy) -> Timestamp {
         later(later(self.requested_at, policy.limits.refresh), self.paused_for)
     }
 

@@ -17,6 +17,10 @@ impl Worker {
     }
 
     pub(super) fn switch_lanes(&self) {
+        // A worker that stops has cancelled its consumers, and an order that it still reads begins none.
+        if self.scheduler.is_draining() {
+            return;
+        }
         let (context, now) = (&self.context, self.now());
         let lanes = [
             (context.topology.interactive(), true),

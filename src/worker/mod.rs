@@ -306,6 +306,7 @@ impl Worker {
 
     /// Performs everything that the last input led to, then starts runs as long as there are permits.
     fn perform_all(&mut self) {
+        self.end_cancelled_waiting();
         self.perform_actions();
         let now = self.now();
         // Before it knows what is paused, nothing runs.

@@ -1,6 +1,7 @@
 //! Orders: what this worker has read of them, and what follows from that.
 //!
-//! Each generation reads them again from the beginning. Until it has read all, what was known before counts.
+//! Each generation reads them again from the beginning. Until it has read all, what was known before counts. A worker that starts knows nothing
+//! before: it keeps what it reads at once, so that this counts also where it can't read all in time.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,12 +26,14 @@ const NAMED_MAX: usize = 20;
 /// What a worker has read of orders.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// What this generation has read; none before it reads, and once it has read all.
+    /// What this generation has read and what does not count yet: none where the worker starts, and once all is read.
     read: Option<Orders>,
     /// All orders were read in this generation.
     is_up_to_date: bool,
     /// Orders are not waited for any more.
     has_begun: bool,
+    /// Cancellations have come, and what waits for something else has not ended by them yet.
+    cancels: bool,
     /// When something follows by itself: orders were waited for long enough, or a pause is over.
     due: Option<Duration>,
 }
@@ -104,8 +107,11 @@ impl Reading {
 impl Worker {
     /// A generation begins, and reads orders if the broker has any.
     pub(super) fn read_orders(&mut self, now: Now) {
-        self.reading.read = Some(Orders::default());
         self.reading.is_up_to_date = false;
+        match self.reading.has_begun {
+            true => self.reading.read = Some(Orders::default()),
+            false => *self.context.orders() = Orders::default(),
+        }
         if !self.context.broker.consumes(&self.context.topology.control()) {
             self.reading.has_begun = true;
         }
@@ -124,13 +130,14 @@ impl Worker {
             }
         };
         context.metrics.order(order.name());
-        let is_new = self.reading.read.is_none();
+        let is_new = self.reading.is_up_to_date;
         if is_new {
             log(&order);
         }
+        self.reading.cancels |= matches!(order, Order::Cancel(_));
         let followed = match &mut self.reading.read {
-            Some(read) => read.follow(order),
-            None => context.orders().follow(order),
+            Some(read) => read.follow(order, now.time),
+            None => context.orders().follow(order, now.time),
         };
         if !followed {
             tracing::warn!("skipped an order, because there are too many");
@@ -153,7 +160,9 @@ impl Worker {
     /// Something that orders say, or when, has come.
     pub(super) fn on_orders_due(&mut self) {
         if !self.reading.has_begun {
-            tracing::warn!("orders could not be read in time, so this worker knows of no pause");
+            tracing::warn!(
+                "orders could not be read in time, so this worker may not know of every pause and cancellation"
+            );
             self.reading.has_begun = true;
         }
         self.on_orders();
@@ -169,9 +178,18 @@ impl Worker {
         let left = next.map(|next| Duration::try_from(next.duration_since(now.time)).unwrap_or_default());
         self.reading.due = left.map(|left| now.since_start.saturating_add(left));
         self.switch_lanes();
-        let context = Arc::clone(&self.context);
+    }
+
+    /// What waits here and is cancelled ends before anything else is done with it.
+    pub(super) fn end_cancelled_waiting(&mut self) {
+        // Those of a state that does not count yet are looked at when it does.
+        if self.reading.read.is_some() || !std::mem::take(&mut self.reading.cancels) {
+            return;
+        }
+        let (context, now) = (Arc::clone(&self.context), self.now());
+        let orders = context.orders();
         self.scheduler
-            .end_waiting(|refresh| context.orders().cancel(refresh).is_some(), now);
+            .end_waiting(|refresh| orders.cancel(refresh).is_some(), now);
     }
 
     /// Forgets what is over.
@@ -237,7 +255,9 @@ impl Context {
 
     /// The time in which a refresh was paused is no time that it took.
     pub(super) fn count_pauses(&self, refresh: &mut Refresh, now: Timestamp) {
-        if let Phase::Locating { .. } = refresh.phase {
+        if let Phase::Locating { .. } = refresh.phase
+            && self.orders().knows_pauses()
+        {
             let bank = self.planner().bank_of(refresh.command.connection_id());
             let paused_for = self.orders().paused_for(refresh, bank, now);
             refresh.was_paused(paused_for);

@@ -24,8 +24,10 @@ use crate::telemetry::traces::ProcessSpan;
 const PANIC_WAIT: Duration = Duration::from_secs(60);
 
 /// Where a run stops.
-pub(super) enum Pause {
+pub(super) enum RunStop {
     Waits,
+    /// For the end of a pause.
+    Paused,
     /// For a host that is down.
     Blocked,
     Publishes(Step),
@@ -50,8 +52,8 @@ impl Context {
         let advancing = self.advance(&process, &mut refresh, run.failure, &control);
         let advanced = AssertUnwindSafe(process.instrument(advancing)).catch_unwind().await;
         drop(permit);
-        let pause = match advanced {
-            Ok(pause) => pause,
+        let stop = match advanced {
+            Ok(stop) => stop,
             Err(_) => self.after_panic(&mut refresh),
         };
         let end = |state: &'static str| {
@@ -59,33 +61,38 @@ impl Context {
             self.metrics.processed(destination, started.elapsed());
             process.end(state, None);
         };
-        match pause {
-            Pause::Waits => {
+        match stop {
+            RunStop::Waits => {
                 end("waits");
                 RunEnd::Waits(refresh)
             }
-            Pause::Blocked => {
+            RunStop::Paused => {
+                end("paused");
+                // Not held, because others need the room: like what is paused before it runs.
+                RunEnd::Publishes(Publication::Park(refresh, 0))
+            }
+            RunStop::Blocked => {
                 end("blocked");
                 RunEnd::Blocked(refresh)
             }
-            Pause::AnnouncesStart => {
+            RunStop::AnnouncesStart => {
                 end("announces_start");
                 RunEnd::Publishes(Publication::Start(refresh))
             }
-            Pause::NeedsToken => {
+            RunStop::NeedsToken => {
                 end("needs_token");
                 RunEnd::NeedsToken(refresh, run.renewals)
             }
-            Pause::NeedsRoom(wait) => {
+            RunStop::NeedsRoom(wait) => {
                 end("needs_room");
                 refresh.due_at = later(self.clock.now(), wait.mul_f64(1.0 + self.random() / 2.0));
                 RunEnd::Waits(refresh)
             }
-            Pause::Stopped => {
+            RunStop::Stopped => {
                 end("stopped");
                 RunEnd::Stopped(refresh)
             }
-            Pause::Publishes(step) => RunEnd::Publishes(Publication::Step(Box::new(Decision {
+            RunStop::Publishes(step) => RunEnd::Publishes(Publication::Step(Box::new(Decision {
                 before: refresh,
                 step,
                 process,
@@ -101,20 +108,20 @@ impl Context {
         refresh: &mut Box<Refresh>,
         mut failure: Option<Failure>,
         control: &Control,
-    ) -> Pause {
+    ) -> RunStop {
         let mut is_blocked = false;
         refresh.on_run(self.clock.now());
         self.count_pauses(refresh, self.clock.now());
         loop {
-            if let Some(pause) = self.end_cancelled(refresh, failure.as_ref(), control).await {
-                return pause;
+            if let Some(stop) = self.end_cancelled(refresh, failure.as_ref(), control).await {
+                return stop;
             }
             let now = self.clock.now();
             if refresh.due_at > now {
-                return if is_blocked { Pause::Blocked } else { Pause::Waits };
+                return if is_blocked { RunStop::Blocked } else { RunStop::Waits };
             }
             if let Some(event) = refresh.failed(now, &self.policy) {
-                return Pause::Publishes(Step {
+                return RunStop::Publishes(Step {
                     events: vec![event],
                     next: Next::Done,
                 });
@@ -132,7 +139,7 @@ impl Context {
                 }
                 Stop::Paused(wait) => {
                     refresh.pause(wait, now);
-                    return Pause::Waits;
+                    return RunStop::Paused;
                 }
             }
             let asker = match &failure {
@@ -141,7 +148,7 @@ impl Context {
             };
             match asker {
                 Asker::Own => {}
-                Asker::Unannounced => return Pause::AnnouncesStart,
+                Asker::Unannounced => return RunStop::AnnouncesStart,
                 Asker::NotOwn => {
                     self.starts.forget(refresh);
                     refresh.interrupted();
@@ -155,21 +162,21 @@ impl Context {
                     self.on_start(refresh, &query, &outcome);
                     match outcome {
                         Outcome::Response(result) => result,
-                        Outcome::NeedsToken => return Pause::NeedsToken,
-                        Outcome::NeedsRoom(wait) => return Pause::NeedsRoom(wait),
-                        Outcome::Stopped => return Pause::Stopped,
+                        Outcome::NeedsToken => return RunStop::NeedsToken,
+                        Outcome::NeedsRoom(wait) => return RunStop::NeedsRoom(wait),
+                        Outcome::Stopped => return RunStop::Stopped,
                     }
                 }
             };
             is_blocked = result.as_ref().is_err_and(Failure::is_not_sent);
             let step = self.decide(refresh, result);
             if !step.events.is_empty() {
-                return Pause::Publishes(step);
+                return RunStop::Publishes(step);
             }
             self.report_step(process, &step, refresh, self.clock.now());
             match step.next {
                 Next::Continue(next) => *refresh = next,
-                Next::Checkpoint(_) | Next::Done => return Pause::Publishes(step),
+                Next::Checkpoint(_) | Next::Done => return RunStop::Publishes(step),
             }
         }
     }
@@ -194,18 +201,23 @@ impl Context {
         let runs_for = refresh.task().map(|task| now.duration_since(task.created_at));
         let runs_for = runs_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
         let next_poll = self.planner().next_poll(refresh.command.connection_id(), runs_for);
+        // Nothing else asks for a start.
+        let announced = match refresh.phase {
+            Phase::Locating { .. } => self.starts.of(refresh),
+            _ => None,
+        };
         let context = StepContext {
             now,
             jitter: self.random(),
             next_poll,
             clocks: self.finapi.clocks(),
-            announced: self.starts.of(refresh),
+            announced,
         };
         refresh.clone().step(result, context, &self.policy)
     }
 
     /// A refresh whose run panicked as often as retries are allowed ends with `RefreshFailed(INTERNAL)`.
-    fn after_panic(&self, refresh: &mut Box<Refresh>) -> Pause {
+    fn after_panic(&self, refresh: &mut Box<Refresh>) -> RunStop {
         let failure = Failure::new(FailureClass::Internal, "a panic while the refresh ran");
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.decide(refresh, Err(failure))));
         match decided {
@@ -214,13 +226,13 @@ impl Context {
                 next: Next::Continue(next),
             }) if events.is_empty() => {
                 *refresh = next;
-                Pause::Waits
+                RunStop::Waits
             }
-            Ok(step) => Pause::Publishes(step),
+            Ok(step) => RunStop::Publishes(step),
             Err(_) => {
                 refresh.failures = refresh.failures.saturating_add(1);
                 refresh.due_at = later(self.clock.now(), PANIC_WAIT);
-                Pause::Waits
+                RunStop::Waits
             }
         }
     }

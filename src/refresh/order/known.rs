@@ -35,9 +35,9 @@ pub struct PauseWait {
 
 impl Orders {
     /// The next order in the order in which they were given. False where there is no room for it.
-    pub fn follow(&mut self, order: Order) -> bool {
+    pub fn follow(&mut self, order: Order, now: Timestamp) -> bool {
         match order {
-            Order::Pause(pause) => self.pauses.pause(pause),
+            Order::Pause(pause) => self.pauses.pause(pause, now),
             Order::Resume { target, at } => {
                 self.pauses.end(&target, at);
                 true
@@ -51,14 +51,17 @@ impl Orders {
         self.pauses.end_overdue(now);
     }
 
-    /// Forgets cancellations when what they are about is over. That takes as much longer as anything was paused in the last 31 days.
+    /// Forgets pauses that were over 31 days ago, as the stream does, and cancellations when what they are about is over. That takes as much longer
+    /// as anything was paused in those 31 days.
     pub fn forget(&mut self, now: Timestamp, refresh_max: Duration) {
-        let paused = self.pauses.kept_any_waiting(earlier(now, PAUSES_KEPT), now);
+        let kept_since = earlier(now, PAUSES_KEPT);
+        self.pauses.forget(kept_since);
+        let paused = self.pauses.kept_any_waiting(kept_since, now);
         let kept = refresh_max.saturating_add(paused);
         self.cancels.retain(|requested_at| now <= later(requested_at, kept));
     }
 
-    /// When it was asked for that a refresh is cancelled, where it was.
+    /// Since when it is known that a refresh is to be cancelled, where it is: when that was asked for, or when it was read, if that is earlier.
     #[must_use]
     pub fn cancel(&self, refresh: &Refresh) -> Option<Timestamp> {
         self.cancels.of(refresh).filter(|_| refresh.may_be_cancelled())
@@ -89,12 +92,15 @@ impl Orders {
         self.pauses(now).any(|pause| matches!(pause.target, Target::Bank(_)))
     }
 
+    /// Whether it knows of any pause, in force or over.
+    #[must_use]
+    pub fn knows_pauses(&self) -> bool {
+        !self.pauses.is_empty()
+    }
+
     /// How long pauses have kept a refresh from being started.
     #[must_use]
     pub fn paused_for(&self, refresh: &Refresh, bank: Option<BankId>, now: Timestamp) -> Duration {
-        if self.pauses.is_empty() {
-            return Duration::ZERO;
-        }
         self.pauses.kept_waiting(refresh, bank, refresh.requested_at, now)
     }
 

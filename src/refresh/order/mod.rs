@@ -51,6 +51,8 @@ pub struct Cancel {
     pub whose: Whose,
     /// Only commands that were sent no later than this.
     pub requested_at: Timestamp,
+    /// Since when this worker knows: that time, or when it read the order if that is earlier. A sender's clock may be far ahead.
+    pub since: Timestamp,
 }
 
 /// Which refreshes are cancelled.

@@ -83,7 +83,11 @@ impl Order {
             }
         };
         let requested_at = moment("requested_at", order.requested_at, now)?;
-        Ok(Self::Cancel(Cancel { whose, requested_at }))
+        Ok(Self::Cancel(Cancel {
+            whose,
+            requested_at,
+            since: requested_at.min(now),
+        }))
     }
 }
 

@@ -31,9 +31,12 @@ struct Over {
 }
 
 impl Pauses {
-    /// Whether there is room for it.
-    pub(super) fn pause(&mut self, pause: Pause) -> bool {
+    /// Whether there is room for it, beside those that are in force.
+    pub(super) fn pause(&mut self, pause: Pause, now: Timestamp) -> bool {
         self.end(&pause.target, pause.since);
+        if self.current.len() >= PAUSES_MAX {
+            self.end_overdue(now);
+        }
         let fits = self.current.len() < PAUSES_MAX;
         if fits {
             self.current.insert(pause.target.clone(), pause);
@@ -63,6 +66,11 @@ impl Pauses {
         for target in overdue {
             self.end(&target, now);
         }
+    }
+
+    /// Forgets what was over before a moment.
+    pub(super) fn forget(&mut self, before: Timestamp) {
+        self.over.retain(|over| before <= over.to);
     }
 
     pub(super) fn is_empty(&self) -> bool {

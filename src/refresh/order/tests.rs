@@ -41,7 +41,7 @@ fn pause(target: Target, since: i64, until: Option<i64>) -> Order {
 fn orders(all: impl IntoIterator<Item = Order>) -> Orders {
     let mut orders = Orders::default();
     for order in all {
-        assert!(orders.follow(order));
+        assert!(orders.follow(order, at(0)));
     }
     orders
 }
@@ -251,20 +251,91 @@ fn an_order_has_the_form_that_the_contract_says() {
 fn there_is_an_end_to_pauses_at_a_time() {
     let mut orders = Orders::default();
     for id in 0..pauses::PAUSES_MAX {
-        assert!(orders.follow(pause(user(&id.to_string()), 0, None)));
+        assert!(orders.follow(pause(user(&id.to_string()), 0, None), at(0)));
     }
-    assert!(!orders.follow(pause(user("one more"), 0, None)));
+    assert!(!orders.follow(pause(user("one more"), 0, None), at(0)));
     assert!(
-        orders.follow(pause(user("1"), 5, None)),
+        orders.follow(pause(user("1"), 5, None), at(5)),
         "it takes the place of another one"
     );
     orders.on_time(at(40 * 24 * 3600));
-    assert!(orders.follow(pause(user("one more"), 40 * 24 * 3600, None)));
+    assert!(orders.follow(pause(user("one more"), 40 * 24 * 3600, None), at(40 * 24 * 3600)));
+}
+
+#[test]
+fn pauses_that_are_over_make_room_for_one_more_and_still_count_as_waits() {
+    let mut orders = Orders::default();
+    orders.follow(pause(user("anna"), 0, Some(60)), at(0));
+    for id in 1..pauses::PAUSES_MAX {
+        orders.follow(pause(user(&id.to_string()), 0, None), at(0));
+    }
+    // A worker that starts reads it later, together with all others.
+    assert!(!orders.follow(pause(Target::Everything, 70, Some(100)), at(59)));
+    assert!(orders.follow(pause(Target::Everything, 70, Some(100)), at(80)));
+    let refresh = refresh("anna", true);
+    assert_eq!(orders.paused_for(&refresh, None, at(80)).as_secs(), 60 + 10);
+}
+
+#[test]
+fn pauses_are_forgotten_31_days_after_their_end_and_those_in_force_are_not() {
+    let day = 24 * 3600;
+    let refresh = refresh("anna", true);
+    let mut orders = orders([pause(user("anna"), 10, Some(20)), pause(user("bob"), 0, Some(20 * day))]);
+    assert!(orders.knows_pauses() && !Orders::default().knows_pauses());
+    orders.on_time(at(20));
+    let mut paused_for = |now| {
+        orders.forget(at(now), Duration::ZERO);
+        orders.paused_for(&refresh, None, at(now)).as_secs()
+    };
+    assert_eq!([paused_for(20 + 31 * day), paused_for(21 + 31 * day)], [10, 0]);
+    assert!(orders.knows_pauses(), "Bob's");
+    orders.on_time(at(32 * day));
+    orders.forget(at(52 * day), Duration::ZERO);
+    assert!(!orders.knows_pauses());
+}
+
+#[test]
+fn a_cancellation_given_before_the_command_was_sent_does_not_end_it_and_the_latest_one_counts() {
+    let refresh = refresh("anna", true);
+    let id = refresh.command.refresh_id().clone();
+    let anna = || Whose::User("anna".parse().expect("a user"));
+    let since = |all: Vec<Order>| orders(all).cancel(&refresh);
+    assert_eq!(
+        since(vec![cancelled(anna(), -1), cancelled(Whose::Refresh(id.clone()), -1)]),
+        None
+    );
+    assert_eq!(
+        since(vec![cancelled(anna(), -1), cancelled(Whose::Refresh(id.clone()), 3)]),
+        Some(at(3))
+    );
+    assert_eq!(
+        since(vec![cancelled(anna(), 5), cancelled(Whose::Refresh(id), 3)]),
+        Some(at(5))
+    );
+}
+
+#[test]
+fn a_cancellation_that_is_dated_ahead_is_known_since_it_was_read() {
+    let order = |requested_at: i64| CancelRefresh {
+        user_id: "anna".into(),
+        requested_at: Some(from_timestamp(at(requested_at))),
+        ..CancelRefresh::default()
+    };
+    let refresh = refresh("anna", true);
+    let since = |requested_at| {
+        let order = Order::cancel(order(requested_at), at(10)).expect("an order");
+        orders([order]).cancel(&refresh)
+    };
+    assert_eq!(since(48 * 3600), Some(at(10)));
+    assert_eq!(since(3), Some(at(3)));
 }
 
 fn cancelled(whose: Whose, until: i64) -> Order {
-    let requested_at = at(until);
-    Order::Cancel(Cancel { whose, requested_at })
+    Order::Cancel(Cancel {
+        whose,
+        requested_at: at(until),
+        since: at(until),
+    })
 }
 
 #[test]

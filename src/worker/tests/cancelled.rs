@@ -5,13 +5,17 @@ use crate::proto::{CancelRefresh, FailureReason, RefreshFailed};
 
 impl Alone {
     async fn cancel(&self, connection: Option<i64>) {
+        self.cancel_as_of(connection, self.clock.now()).await;
+    }
+
+    async fn cancel_as_of(&self, connection: Option<i64>, requested_at: Timestamp) {
         let now = self.clock.now();
         let command = connection.map(command).unwrap_or_default();
         let order = CancelRefresh {
             user_id: "user".to_owned(),
             command_id: command.command_id,
             bank_connection_id: command.bank_connection_id,
-            requested_at: Some(from_timestamp(now)),
+            requested_at: Some(from_timestamp(requested_at)),
             by: String::new(),
         };
         let cancel = message::cancel(&self.topology, &order, now);
@@ -159,6 +163,42 @@ async fn a_web_form_that_finapi_does_not_cancel_keeps_the_outcome_for_a_minute_a
     refused.start(NOT_FOUND);
     seconds(2).await;
     assert_eq!((refused.failures(), refused.calls()), (vec![(1, CANCELLED)], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_form_keeps_the_outcome_as_long_whatever_the_date_of_the_cancellation_says() {
+    let ahead = Alone::new();
+    ahead.with_form(1, Duration::ZERO).await;
+    ahead.start(StatusCode::SERVICE_UNAVAILABLE);
+    seconds(1).await;
+    let requested_at = ahead.clock.now() + Duration::from_secs(47 * 3600);
+    ahead.cancel_as_of(Some(1), requested_at).await;
+    seconds(30).await;
+    assert_eq!(ahead.failures(), []);
+    seconds(40).await;
+    assert_eq!(ahead.failures(), [(1, CANCELLED)]);
+
+    // It was cancelled while no worker ran: the form is cancelled all the same, if finAPI does it at once.
+    let long_ago = Alone::new();
+    let requested_at = long_ago.clock.now();
+    long_ago.with_form(1, Duration::ZERO).await;
+    seconds(600).await;
+    long_ago.cancel_as_of(Some(1), requested_at).await;
+    long_ago.start(StatusCode::SERVICE_UNAVAILABLE);
+    seconds(2).await;
+    assert_eq!((long_ago.failures(), long_ago.calls()), (vec![(1, CANCELLED)], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_form_that_is_cancelled_just_before_the_refresh_is_over_keeps_it_no_longer() {
+    let alone = Alone::new();
+    let limit = Policy::default().limits.refresh;
+    alone.with_form(1, Duration::ZERO).await;
+    tokio::time::sleep(limit - Duration::from_secs(20)).await;
+    alone.start(StatusCode::SERVICE_UNAVAILABLE);
+    alone.cancel(Some(1)).await;
+    seconds(21).await;
+    assert_eq!(alone.failures(), [(1, CANCELLED)]);
 }
 
 #[tokio::test(start_paused = true)]

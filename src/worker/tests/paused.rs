@@ -93,6 +93,31 @@ async fn a_paused_user_waits_parked_and_is_no_older_when_it_continues() {
     assert_eq!(reasons, [crate::proto::FailureReason::NotFound; 2]);
 }
 
+/// The worker has to ask for the bank, so it is a run that finds out.
+#[tokio::test(start_paused = true)]
+async fn what_turns_out_to_be_paused_while_it_runs_is_parked_and_not_held() {
+    let alone = Alone::new();
+    let bank = Target::Bank(5.into());
+    alone.pause(&bank).await;
+    // A list of tasks, and a connection.
+    let answer = json!({"items": [], "paging": {"page": 1, "pageCount": 1}, "id": 1, "bank": {"id": 5}});
+    let handle = alone.start(axum::Json(answer));
+    alone.send("interactive", 1).await;
+    seconds(2).await;
+    let status = handle.status().await.expect("it lives");
+    assert_eq!((status.held.len(), alone.parked()), (0, 1));
+    let calls = alone.calls();
+    seconds(3600).await;
+    assert_eq!(
+        (alone.calls(), alone.parked()),
+        (calls, 1),
+        "it waits and costs nothing"
+    );
+    alone.resume(&bank).await;
+    seconds(340).await;
+    assert!(alone.calls() > calls);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pause_for_a_time_ends_by_itself() {
     let alone = Alone::new();
@@ -189,4 +214,54 @@ async fn what_is_no_order_is_skipped_and_the_status_names_the_pauses() {
         .collect();
     // A user's id is personal.
     assert_eq!(named, [("bank 5", "anna@desk"), ("a user", "anna@desk")]);
+}
+
+/// An order as the stream delivers it.
+fn delivered(alone: &Alone, order: Outgoing) -> Delivery {
+    Delivery {
+        tag: Tag {
+            generation: 1,
+            subscription: 0,
+            number: 1,
+        },
+        queue: alone.topology.control(),
+        redeliveries: 0,
+        flaw: None,
+        message: order.message,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_that_starts_has_read_counts_at_once_and_later_only_when_all_is_read() {
+    let alone = Alone::new();
+    let (mut worker, _events) = alone.worker(Router::new(), Credentials::default(), Settings::default());
+    let order = alone.pause_order(&user(), None);
+    let pause = delivered(&alone, message::pause(&alone.topology, &order, alone.clock.now()));
+    worker.read_orders(worker.now());
+    worker.on_order(&pause, worker.now());
+    seconds(30).await;
+    // It can't read the rest in time.
+    worker.on_orders_due();
+    assert!(worker.reading.has_begun() && !worker.reading.is_up_to_date());
+    assert_eq!(worker.pauses().counts.user, 1);
+    // It lost the broker, and the stream has nothing any more.
+    worker.read_orders(worker.now());
+    assert_eq!(worker.pauses().counts.user, 1, "what was known before");
+    worker.on_caught_up();
+    assert_eq!(worker.pauses().counts.user, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_does_not_have_a_worker_that_stops_take_commands_again() {
+    for (drains, depth) in [(false, (0, 1)), (true, (1, 0))] {
+        let alone = Alone::new();
+        let (mut worker, _events) = alone.worker(Router::new(), Credentials::default(), Settings::default());
+        worker.is_down = false;
+        if drains {
+            worker.scheduler.drain(worker.now());
+        }
+        worker.on_caught_up();
+        alone.send("interactive", 1).await;
+        assert_eq!(alone.depth(&alone.topology.interactive()), depth, "drains: {drains}");
+    }
 }

@@ -31,7 +31,7 @@ impl Known {
                 client, queue, message, ..
             } if *queue == ledger.topology.control() => {
                 if let Some(order) = order(message, time(ledger, at)) {
-                    self.0.entry(*client).or_default().follow(order);
+                    self.0.entry(*client).or_default().follow(order, time(ledger, at));
                 }
             }
             _ => {}
