@@ -36,7 +36,7 @@ impl Figures {
             figures.count_seen(ledger, &seen.what);
         }
         figures.count_refreshes(ledger);
-        for (name, count) in findings.excused() {
+        for (name, count) in findings.excused().iter().chain(findings.met()) {
             *figures.0.entry((*name).to_owned()).or_default() += count;
         }
         figures

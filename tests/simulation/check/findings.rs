@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// What was violated, and what was excused.
+/// What was violated, what was excused, and what there was to check.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     violated: Vec<String>,
     excused: BTreeMap<&'static str, u64>,
+    met: BTreeMap<&'static str, u64>,
 }
 
 impl Findings {
@@ -15,9 +16,14 @@ impl Findings {
         self.violated.push(what);
     }
 
-    /// Something that may be, as often as [`super::figures::EXCUSED`] allows.
+    /// Something that may be, as often as [`super::limits::EXCUSED`] allows.
     pub(super) fn excuse(&mut self, name: &'static str) {
         *self.excused.entry(name).or_default() += 1;
+    }
+
+    /// Something that a check is about. It must happen as often as [`super::limits::SCENARIOS`] says, or the check shows nothing.
+    pub(super) fn meet(&mut self, name: &'static str) {
+        *self.met.entry(name).or_default() += 1;
     }
 
     pub(super) fn take_violated(&mut self) -> Vec<String> {
@@ -26,5 +32,9 @@ impl Findings {
 
     pub(super) fn excused(&self) -> &BTreeMap<&'static str, u64> {
         &self.excused
+    }
+
+    pub(super) fn met(&self) -> &BTreeMap<&'static str, u64> {
+        &self.met
     }
 }

@@ -1,6 +1,6 @@
 //! The limits of a sweep, per 1,000 seeds. Whoever adds a scenario or an excuse adds a line.
 
-use super::{outcomes, polls, starts, user};
+use super::{orders, outcomes, polls, starts, user};
 
 /// What is counted and has no limit.
 pub(super) const FIGURES: &[&str] = &[
@@ -35,6 +35,7 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("command cancelled", 170),
     ("user's commands cancelled", 90),
     ("web form cancelled", 40),
+    (orders::KNOWN, 450),
     ("parked refresh that was paused", 2500),
     ("command sent again", 859),
     ("command requeued", 859),
@@ -134,6 +135,8 @@ pub(super) const EXCUSED: &[(&str, u64)] = &[
     (starts::CHANGED_LIST, 2),
     (polls::ON_ITS_WAY, 7),
     (polls::TWO_DUPLICATES, 750),
+    (orders::AT_ONCE, 4),
+    (outcomes::PAUSED_LONG, 1),
     (outcomes::GIVEN_UP, 30),
     (outcomes::DEAD_AS_PLANNED, 30),
     (user::GAVE_UP, 26),

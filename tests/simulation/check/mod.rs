@@ -90,6 +90,11 @@ const CHECKS: &[Check] = &[
         orders::nothing_stopped_is_started,
     ),
     check(
+        "cancelled",
+        "only an order cancels a refresh or a web form",
+        orders::only_orders_cancel,
+    ),
+    check(
         "polls",
         "a refresh polls its task once a second at most",
         polls::polls_are_a_second_apart,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::data::is_late;
 use super::findings::Findings;
 use super::ledger::{Ledger, Published, Refresh};
+use super::orders::knew_of_cancel;
 use super::{Check, check};
 use crate::line::{Call, Endpoint};
 use crate::strange::{Means, Strange};
@@ -100,8 +101,10 @@ fn is_said(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published, re
         FailureReason::BankRejected | FailureReason::UpdateFailed | FailureReason::WebFormFailed => {
             task_failed() || form(&["COMPLETED_WITH_ERROR"])
         }
-        // Another command that waited for the form may have been cancelled.
-        FailureReason::UserAborted => form(&["ABORTED", "CANCELLED"]) || is_gone(&calls),
+        FailureReason::UserAborted => {
+            let is_cancelled = form(&["CANCELLED"]) && is_cancelled_by_order(ledger, refresh, published);
+            form(&["ABORTED"]) || is_cancelled || is_gone(&calls)
+        }
         // A status that is new counts as open, until the form's time is over.
         FailureReason::WebFormExpired => form(&["EXPIRED"]) || is_gone(&calls) || is_odd(&calls),
         FailureReason::RequestRejected => says(&[400, 422]),
@@ -116,10 +119,24 @@ fn is_said(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published, re
         | FailureReason::UnexpectedResponse
         | FailureReason::TimedOut
         | FailureReason::Internal
-        | FailureReason::Cancelled
-        | FailureReason::WrongClient
-        | FailureReason::Unspecified => true,
+        | FailureReason::Cancelled => true,
+        // No command of the simulation names a client.
+        FailureReason::WrongClient | FailureReason::Unspecified => false,
     }
+}
+
+/// Whether a worker had finAPI cancel the web form of a failure's task, because another command that waited for it was cancelled.
+fn is_cancelled_by_order(ledger: &Ledger<'_>, refresh: &Refresh<'_>, published: &Published) -> bool {
+    let task = ledger.asked_of_task(refresh.command.bank_connection_id, &published.event.context().task_id);
+    let Some(form) = task.and_then(|task| task.web_form_id.as_ref()) else {
+        return false;
+    };
+    let mut calls = ledger.history.calls.iter().filter(|call| call.at <= published.at);
+    calls.any(|call| {
+        let cancelled = ledger.command_of(call).and_then(|id| ledger.refreshes.get(id));
+        call.endpoint == Endpoint::CancelWebForm(form.clone())
+            && cancelled.is_some_and(|cancelled| knew_of_cancel(ledger, call, cancelled))
+    })
 }
 
 /// The calls of a command, and those for its user's tokens, that were answered or given up by then.
