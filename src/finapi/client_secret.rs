@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::client::FinApi;
 use super::probe::ClientGrant;
@@ -54,8 +55,8 @@ impl FinApi {
     /// Tries what is handed in, for ever.
     pub(super) async fn keep_client_secret(&self) {
         let mut offered = self.offers.0.subscribe();
-        // What operators were warned of last. It is tried again every few seconds, and says nothing new until something changes.
-        let mut warned = None;
+        // What operators were warned of last, and of which secret. It is tried again every few seconds, and says nothing new until something changes.
+        let mut warned: Option<(Secret, ClientGrant)> = None;
         loop {
             let secret = match offered.wait_for(Option::is_some).await {
                 Ok(secret) => secret.clone(),
@@ -69,15 +70,12 @@ impl FinApi {
                 warned = None;
                 continue;
             }
-            if warned != Some(granted) {
+            if !warned.is_some_and(|(of, was)| was == granted && of.is(&secret)) {
                 warn(granted);
-                warned = Some(granted);
             }
-            tokio::select! {
-                () = tokio::time::sleep(AGAIN_AFTER) => {}
-                // An error says that the sender is gone, which is this one's.
-                _ = offered.changed() => warned = None,
-            }
+            warned = Some((secret, granted));
+            // An error says that the sender is gone, which is this one's.
+            let _ = timeout(AGAIN_AFTER, offered.changed()).await;
         }
     }
 

@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 
 use super::Finding;
 use crate::config::Config;
+use crate::finapi::FinApi;
 use crate::finapi::credentials::Credentials;
 use crate::finapi::probe::Diagnosis;
 use crate::finapi::transport::Transport;
-use crate::finapi::FinApi;
 use crate::id::UserId;
 use crate::refresh::ClockOffset;
 use crate::refresh::failure::FailureClass;
