@@ -21,8 +21,10 @@ use crate::refresh::{ClockOffset, Clocks};
 /// How many responses of a host count.
 const SAMPLES_MAX: usize = 16;
 
-/// How long a response counts.
-const SAMPLE_AGE_MAX: Duration = Duration::from_secs(600);
+/// How long a response counts: ten minutes.
+const SAMPLE_AGE_MAX_NANOS: i64 = 600 * NANOS;
+
+const NANOS: i64 = 1_000_000_000;
 
 /// How many responses must agree before a clock may be far from ours.
 const AGREE_MIN: usize = 3;
@@ -36,8 +38,8 @@ const APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// `Date` has whole seconds.
 const DATE_UNIT: SignedDuration = SignedDuration::from_secs(1);
 
-/// By so much our own clock may be set between two responses that are compared.
-const SET_MAX: SignedDuration = SignedDuration::from_secs(1);
+/// By so much our own clock may be set between two responses that are compared: a second.
+const SET_MAX_NANOS: i64 = NANOS;
 
 /// A moment, by the clock that people set and by the one that only runs.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +52,34 @@ impl Moment {
     pub(super) fn time(self) -> Timestamp {
         self.time
     }
+
+    /// At most 292 years. Back as well: the first response that came need not be the one of the first request.
+    fn until(self, other: Self) -> Elapsed {
+        let nanos = |since: Duration| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        let ran = match other.instant.checked_duration_since(self.instant) {
+            Some(ran) => nanos(ran),
+            None => -nanos(self.instant.duration_since(other.instant)),
+        };
+        let shown = other.time.duration_since(self.time).as_nanos();
+        Elapsed {
+            ran,
+            shown: i64::try_from(shown).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// A moment as nanoseconds since another one, by both clocks: each step of each refresh compares it with that of every sample.
+#[derive(Clone, Copy, Debug, Default)]
+struct Elapsed {
+    shown: i64,
+    ran: i64,
 }
 
 /// What one response says.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    sent: Moment,
+    /// When the request was sent.
+    sent: Elapsed,
     offset: ClockOffset,
 }
 
@@ -69,7 +93,12 @@ pub(super) struct HostClocks {
 }
 
 #[derive(Debug, Default)]
-struct Samples(VecDeque<Sample>);
+struct Samples {
+    /// What moments are compared with: the one of the first response.
+    origin: Option<Moment>,
+    /// The newest first.
+    all: VecDeque<Sample>,
+}
 
 impl HostClocks {
     pub(super) fn new(clock: Clock) -> Self {
@@ -123,17 +152,19 @@ impl Samples {
         if least < -APART_MAX || most > APART_MAX {
             return;
         }
-        self.0.truncate(SAMPLES_MAX - 1);
-        self.0.push_front(Sample {
+        let sent = self.origin.get_or_insert(sent).until(sent);
+        self.all.truncate(SAMPLES_MAX - 1);
+        self.all.push_front(Sample {
             sent,
             offset: ClockOffset { least, most },
         });
     }
 
     fn estimate(&mut self, now: Moment) -> Option<ClockOffset> {
-        self.0.retain(|sample| sample.counts(now));
+        let now = self.origin?.until(now);
+        self.all.retain(|sample| sample.counts(now));
         let (agree, offset) = self.agreed()?;
-        if agree * 2 <= self.0.len() {
+        if agree * 2 <= self.all.len() {
             return None;
         }
         if agree >= AGREE_MIN {
@@ -150,7 +181,7 @@ impl Samples {
     /// What most of them agree on, and how many do. Each place where most agree begins with the lower bound of one of them.
     fn agreed(&self) -> Option<(usize, ClockOffset)> {
         let all = self
-            .0
+            .all
             .iter()
             .map(|sample| sample.offset)
             .reduce(|one, other| ClockOffset {
@@ -159,26 +190,25 @@ impl Samples {
             })?;
         // Nearly always. Each step of each refresh asks, so this must cost little.
         if all.least <= all.most {
-            return Some((self.0.len(), all));
+            return Some((self.all.len(), all));
         }
         let at = |place: SignedDuration| {
-            let there = self.0.iter().map(|sample| sample.offset);
+            let there = self.all.iter().map(|sample| sample.offset);
             let there = there.filter(move |offset| (offset.least..=offset.most).contains(&place));
             let most = there.clone().map(|offset| offset.most).min().unwrap_or(place);
             (there.count(), ClockOffset { least: place, most })
         };
-        let places = self.0.iter().map(|sample| at(sample.offset.least));
+        let places = self.all.iter().map(|sample| at(sample.offset.least));
         places.max_by_key(|(agree, _)| *agree)
     }
 }
 
 impl Sample {
     /// Whether it is young enough, and our clock was not set since.
-    fn counts(&self, now: Moment) -> bool {
-        let ran = now.instant.duration_since(self.sent.instant);
-        let shown = now.time.duration_since(self.sent.time);
-        let set = SignedDuration::try_from(ran).map(|ran| (shown - ran).abs());
-        ran <= SAMPLE_AGE_MAX && set.is_ok_and(|set| set <= SET_MAX)
+    fn counts(&self, now: Elapsed) -> bool {
+        let ran = now.ran.saturating_sub(self.sent.ran);
+        let shown = now.shown.saturating_sub(self.sent.shown);
+        ran <= SAMPLE_AGE_MAX_NANOS && shown.saturating_sub(ran).saturating_abs() <= SET_MAX_NANOS
     }
 }
 
@@ -319,9 +349,23 @@ mod tests {
         assert!(found.most < millis(-298_000), "{found:?}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_took_long_counts_also_where_the_first_one_came_before_it() {
+        let mut world = World::new();
+        let slow = world.now;
+        world
+            .pass(Duration::from_secs(3))
+            .response(millis(0))
+            .response(millis(0));
+        let date = Timestamp::from_second(slow.time.as_second()).expect("a date");
+        world.samples.observe(slow, world.now.instant, date);
+        world.estimate().expect("an estimate");
+        assert_eq!(world.samples.all.len(), 3);
+    }
+
     #[tokio::test]
     async fn what_most_agree_on_is_the_same_whether_or_not_all_do() {
-        let sent = World::new().now;
+        let sent = Elapsed::default();
         let mut random = fastrand::Rng::with_seed(3);
         let (mut all_agree, mut some_agree) = (0, 0);
         for _ in 0..2_000 {
@@ -332,15 +376,18 @@ mod tests {
                 let offset = ClockOffset { least, most };
                 Sample { sent, offset }
             };
-            let samples = Samples((0..count).map(sample).collect());
+            let samples = Samples {
+                origin: None,
+                all: (0..count).map(sample).collect(),
+            };
             let (agree, offset) = samples.agreed().expect("there are some");
             let at = |place: SignedDuration| {
-                let there = samples.0.iter().map(|sample| sample.offset);
+                let there = samples.all.iter().map(|sample| sample.offset);
                 there
                     .filter(|offset| offset.least <= place && place <= offset.most)
                     .count()
             };
-            let most = samples.0.iter().map(|sample| at(sample.offset.least)).max();
+            let most = samples.all.iter().map(|sample| at(sample.offset.least)).max();
             assert_eq!((Some(agree), agree), (most, at(offset.least)));
             assert_eq!(agree, at(offset.most));
             *if agree == count {
