@@ -180,11 +180,7 @@ impl Consuming {
                 }
                 Ok(()) = self.channels.paused.changed() => self.switch().await?,
                 Ok(()) = self.channels.status.changed() => self.switch().await?,
-                Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => match item {
-                    Some(Ok(delivery)) => self.hold(delivery),
-                    Some(Err(error)) => return Err(self.failed(&error)),
-                    None => return Err(self.ended()),
-                },
+                Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => self.take(item)?,
                 _ = ask.tick(), if self.catch_up.goes_on() && self.held.is_empty() => {
                     self.ask_for_more().await?;
                 }
@@ -212,12 +208,7 @@ impl Consuming {
         };
         asking.await.map_err(|error| self.failed(&error))?;
         while let Some(Some(item)) = self.consumers.deliveries.next().now_or_never() {
-            match item {
-                Some(Ok(delivery)) => self.hold(delivery),
-                Some(Err(error)) => return Err(self.failed(&error)),
-                // The broker says this once. Nothing would come after it, and nobody would know.
-                None => return Err(self.ended()),
-            }
+            self.take(item)?;
         }
         if self.held.is_empty() && self.catch_up.on_answer() {
             let stream = self.source.name.clone();
@@ -319,6 +310,16 @@ impl Consuming {
         Ok(())
     }
 
+    /// What a consumer brings: a delivery, or none where it has ended. It says that once, and then nothing more would come.
+    fn take(&mut self, item: Option<lapin::Result<AmqpDelivery>>) -> Result<(), String> {
+        match item {
+            Some(Ok(delivery)) => self.hold(delivery),
+            Some(Err(error)) => return Err(self.failed(&error)),
+            None => return Err(format!("the broker ended consuming {:?}", self.source.queue)),
+        }
+        Ok(())
+    }
+
     fn hold(&mut self, delivery: AmqpDelivery) {
         self.acks.open(delivery.delivery_tag);
         self.catch_up.on_delivery();
@@ -342,10 +343,6 @@ impl Consuming {
     async fn finish(self) -> Result<(), String> {
         let closing = self.channel.close(200, "OK".into());
         closing.await.map_err(|error| self.failed(&error))
-    }
-
-    fn ended(&self) -> String {
-        format!("the broker ended consuming {:?}", self.source.queue)
     }
 
     fn failed(&self, error: &lapin::Error) -> String {
