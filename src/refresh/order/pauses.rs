@@ -31,8 +31,12 @@ struct Over {
 }
 
 impl Pauses {
-    /// Whether there is room for it, beside those that are in force.
+    /// Whether there is room for it, beside those that are in force. One that is known already changes nothing: its sender published it again,
+    /// and it may come after its end.
     pub(super) fn pause(&mut self, pause: Pause, now: Timestamp) -> bool {
+        if self.knows(&pause) {
+            return true;
+        }
         self.end(&pause.target, pause.since);
         if self.current.len() >= PAUSES_MAX {
             self.end_overdue(now);
@@ -42,6 +46,15 @@ impl Pauses {
             self.current.insert(pause.target.clone(), pause);
         }
         fits
+    }
+
+    fn knows(&self, pause: &Pause) -> bool {
+        let is_in_force = self
+            .current
+            .get(&pause.target)
+            .is_some_and(|it| it.since == pause.since);
+        let is_same = |over: &Over| over.target == pause.target && over.from == pause.since;
+        is_in_force || self.over.iter().any(is_same)
     }
 
     /// Ends the pause of a target.

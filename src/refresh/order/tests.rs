@@ -420,3 +420,20 @@ fn a_cancellation_has_the_form_that_the_contract_says() {
     assert_eq!(parsed(|it| it.requested_at = None), Err("requested_at"));
     assert_eq!(parsed(|it| it.by = "\n".into()), Err("by"));
 }
+
+/// Whoever publishes it again because no confirm came may have it come after its end.
+#[test]
+fn a_pause_that_comes_twice_is_the_same_pause_also_after_its_end() {
+    let resume = || Order::Resume {
+        target: user("anna"),
+        at: at(20),
+    };
+    let first = || pause(user("anna"), 10, None);
+    let twice = orders([first(), resume(), first()]);
+    assert_eq!(twice.pauses(at(30)).count(), 0, "it is over");
+    let replaced = orders([first(), pause(user("anna"), 15, None), first()]);
+    let current: Vec<Timestamp> = replaced.pauses(at(30)).map(|pause| pause.since).collect();
+    assert_eq!(current, [at(15)], "the later one counts");
+    let again = orders([first(), first(), resume(), pause(user("anna"), 25, None)]);
+    assert_eq!(again.pauses(at(30)).count(), 1, "this is another one");
+}
