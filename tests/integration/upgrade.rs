@@ -158,7 +158,7 @@ fn check(platform: &Platform) {
     let asked = platform.sandbox.asked();
     for (command, events) in &platform.events {
         let connection = events[0].0.context().bank_connection_id;
-        let told = || {
+        let shown = || {
             let events: Vec<_> = events.iter().map(|(event, _)| event).collect();
             format!(
                 "{command} of connection {connection}, kind {}: {events:?}",
@@ -170,18 +170,18 @@ fn check(platform: &Platform) {
             .filter(|(event, _)| event.is_last())
             .map(|(event, _)| event.context().event_id.as_str())
             .collect();
-        assert_eq!(last.len(), 1, "{}", told());
+        assert_eq!(last.len(), 1, "{}", shown());
         let has_failed = events
             .iter()
             .any(|(event, _)| matches!(event.kind(), EventKind::RefreshFailed(_)));
-        assert_eq!(has_failed, kind(connection) == FAILING, "{}", told());
+        assert_eq!(has_failed, kind(connection) == FAILING, "{}", shown());
         let asked = &asked.connections[&connection];
-        assert!(asked.tasks_made <= 1, "{} updates: {}", asked.tasks_made, told());
+        assert!(asked.tasks_made <= 1, "{} updates: {}", asked.tasks_made, shown());
         let published: BTreeSet<i64> = events.iter().flat_map(|(event, _)| transactions(event)).collect();
         for import in asked.imports.iter().filter(|import| import.task_id.is_some()) {
             let imported = import.first_id..import.first_id + i64::from(import.count);
             let missing = imported.filter(|id| !published.contains(id)).count();
-            assert_eq!(missing, 0, "of {} transactions: {}", import.count, told());
+            assert_eq!(missing, 0, "of {} transactions: {}", import.count, shown());
         }
     }
 }

@@ -128,7 +128,7 @@ pub(super) async fn run(args: &BatchArgs, from: &Path, lane: Lane, timeout: Dura
 }
 
 /// Declares the queue of events. Where there is none, what it had is lost, so what has no outcome is to be published again; that is written
-/// down before there is one, because nobody can tell afterwards.
+/// down before there is one, because nobody knows it afterwards.
 async fn declare(
     settings: &rabbit::Settings,
     topology: &Topology,
