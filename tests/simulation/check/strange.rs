@@ -158,6 +158,8 @@ fn is_answered(call: &Call, statuses: &[u16]) -> bool {
 fn is_own(call: &Call) -> bool {
     match &call.met {
         None | Some(FaultKind::Status { .. } | FaultKind::Slow { .. }) => true,
+        // It is late, and what there is of it is finAPI's.
+        Some(FaultKind::Body(BodyFault::Drips { .. })) => true,
         Some(FaultKind::Stale { .. }) => false,
         Some(FaultKind::TokenDies { after_work }) => *after_work || call.endpoint == Endpoint::Token,
         Some(other) => is_readable(other),
