@@ -64,6 +64,8 @@ pub(super) const SCENARIOS: &[(&str, u64)] = &[
     ("RefreshFailed connection locked", 0),
     // Rare, because few users call there and their commands wait.
     ("RefreshFailed finapi unavailable", 60),
+    // Its time was up in the quarantine.
+    ("RefreshFailed internal", 0),
     ("RefreshFailed not found", 12),
     ("RefreshFailed timed out", 106),
     ("RefreshFailed unexpected response", 3),
