@@ -18,7 +18,7 @@ use crate::plain::{plain, plain_json};
 /// How many are listed.
 const LISTED_MAX: usize = 100;
 
-/// How many are looked at to find one by its id.
+/// How many are read to find one by its id.
 pub(super) const READ_MAX: usize = 3000;
 
 /// How many actions are remembered, for the pages that say what became of them.
@@ -84,11 +84,11 @@ pub(super) enum Fate {
     Open,
     /// Nothing was done: others have their turn.
     Busy,
-    /// All dead letters of this id that were looked at are gone from the queue: so many.
+    /// All dead letters of this id that were read are gone from the queue: so many.
     Done(usize),
     /// Nothing was done: there is none of this id.
     Missing,
-    /// Nothing was done: there is none among those that were looked at, and there are more.
+    /// Nothing was done: there is none among those that were read, and there are more.
     TooFar,
     /// Nothing was done: it stays, and why.
     Stays(String),
@@ -112,7 +112,7 @@ impl Letters {
         to_the_end(turn, async move { self.visit(read).await }).await
     }
 
-    /// The first one of this id; none where there is none among those that are looked at.
+    /// The first one of this id; none where there is none among those that are read.
     pub(super) async fn show(self: Arc<Self>, id: String) -> Result<Option<Shown>, String> {
         let turn = self.turn().await?;
         to_the_end(
@@ -253,7 +253,7 @@ async fn perform(visit: &mut Visit, id: &str, action: Action) -> Result<Fate, Vi
     Ok(fate(done, stays.map(|(_, why)| why), visit.left()))
 }
 
-/// What became of an action on so many dead letters, of which one may stay, while so many others were not looked at.
+/// What became of an action on so many dead letters, of which one may stay, while so many others were not read.
 fn fate(done: usize, stays: Option<String>, left: u32) -> Fate {
     match (done, stays) {
         (0, Some(why)) => Fate::Stays(why),

@@ -122,11 +122,11 @@ impl Worker {
                 if delivery.redeliveries > 0 {
                     refresh.interrupted();
                 }
-                if receipt.origin() == Origin::Quarantine {
-                    refresh.leave_quarantine(now.time, &context.policy);
-                }
                 if context.orders().cancel(&refresh).is_some() {
                     return Content::Cancelled(refresh);
+                }
+                if receipt.origin() == Origin::Quarantine {
+                    refresh.leave_quarantine(now.time, &context.policy);
                 }
                 let released_at = match delivery.redeliveries {
                     0 => message::quarantined_since(delivery, topology).map(|since| since.min(now.time)),

@@ -182,7 +182,7 @@ impl Worker {
 
     /// What waits here and is cancelled ends before anything else is done with it.
     pub(super) fn end_cancelled_waiting(&mut self) {
-        // Those of a state that does not count yet are looked at when it does.
+        // While orders are still being read none of them counts. Once all are read, all count at once.
         if self.reading.read.is_some() || !std::mem::take(&mut self.reading.cancels) {
             return;
         }

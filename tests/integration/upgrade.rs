@@ -2,14 +2,12 @@
 //! place of stops.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bankrefresh::refresh::event::{Event, EventKind};
 use bankrefresh::sandbox::{
     After, Behaviour, Endpoint, Fault, FaultKind, SandboxConfig, Script, ScriptedConnection, Transactions, UserDoes,
 };
-use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::support::platform::{Platform, WorkerProcess, command, quick, silent};
@@ -96,22 +94,11 @@ fn worker(platform: &Platform, release: Release) -> WorkerProcess {
         // The topology is this release's, as an operator applies it before the first new worker.
         ("AMQP__DECLARE", "false"),
     ];
-    let program = platform.program(&["worker"], &ours);
-    let path = match (release, std::env::var_os(PREVIOUS)) {
-        (Release::Previous, Some(path)) => PathBuf::from(path),
-        _ => return WorkerProcess::start(&mut { program }),
+    let mut program = match (release, std::env::var_os(PREVIOUS)) {
+        (Release::Previous, Some(path)) => platform.program_at(path, &["worker"], &ours),
+        _ => platform.program(&["worker"], &ours),
     };
-    let program = program.as_std();
-    let mut previous = Command::new(path);
-    previous
-        .arg("worker")
-        .env_clear()
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true);
-    WorkerProcess::start(&mut previous)
+    WorkerProcess::start(&mut program)
 }
 
 #[tokio::test]

@@ -130,7 +130,12 @@ impl Platform {
 
     /// The program with this platform's settings, and these on top.
     pub fn program(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bankrefresh"));
+        self.program_at(env!("CARGO_BIN_EXE_bankrefresh"), arguments, settings)
+    }
+
+    /// The same of another release.
+    pub fn program_at(&self, path: impl AsRef<OsStr>, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(path);
         command
             .args(arguments)
             .env_clear()

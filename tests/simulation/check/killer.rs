@@ -62,7 +62,7 @@ fn timed_out(refresh: &Refresh<'_>) -> bool {
     refresh.events.iter().any(|published| match published.event.kind() {
         EventKind::RefreshFailed(failed) => match failed.reason() {
             FailureReason::TimedOut => true,
-            FailureReason::Internal => failed.message.contains("deadline"),
+            FailureReason::Internal => failed.message.contains("kept apart"),
             _ => false,
         },
         _ => false,
