@@ -31,6 +31,7 @@
 //! | [`refresh`] | the workflow. It is pure: time, jitter and finAPI's responses are arguments |
 //! | [`message`] | what a refresh is on the wire: commands, checkpoints, events, dead letters |
 //! | [`dead_letters`] | what operators see of a dead letter |
+//! | [`orders`] | gives an order to all workers |
 //! | [`telemetry`] | what operators see: every name of a log, metric or span |
 //! | [`finapi`] | the client: endpoints, tokens, limits, the circuit breaker. It turns responses into facts and classified failures |
 //! | [`callbacks`] | what finAPI calls |
@@ -96,6 +97,7 @@ mod known;
 pub mod lease;
 pub mod limits;
 pub mod message;
+pub mod orders;
 pub mod plain;
 pub mod proto;
 pub mod random;

@@ -3,6 +3,7 @@
 //! Two brokers keep these promises: RabbitMQ ([`rabbit`]) and one in this process ([`memory`]), for the demo and
 //! for simulation.
 
+mod connected;
 pub mod memory;
 pub(crate) mod outgoing;
 pub mod rabbit;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub use self::connected::{NotConnected, connected};
 use crate::lease::Lease;
 
 /// A broker connection. Cheap to clone; every clone is the same connection.

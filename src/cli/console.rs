@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 
 use super::rotation::Rotation;
 use super::{Ended, reachable};
-use crate::broker::rabbit;
 use crate::broker::topology::Topology;
+use crate::broker::{Broker, rabbit};
 use crate::config::Config;
 use crate::console::{Console, subscriptions};
 use crate::limits::EVENT_BYTES_MAX;
@@ -37,10 +37,11 @@ pub(super) async fn run(args: Args, file: Option<PathBuf>, config: Config) -> En
         body_max: EVENT_BYTES_MAX,
         ..config.amqp.named("console")
     };
-    let (_rabbit, broker_events) = rabbit::connect(amqp.clone(), topology.clone(), subscriptions(&topology))?;
+    let (rabbit, broker_events) = rabbit::connect(amqp.clone(), topology.clone(), subscriptions(&topology))?;
     println!("The console is at http://{}", reachable(listener.local_addr()?));
     let console = Console {
         settings: config.console,
+        broker: Broker::Rabbit(rabbit),
         broker_events,
         topology,
         rabbit: Some(amqp),

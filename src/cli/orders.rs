@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::Ended;
 use super::send::humantime;
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, PublishError, Subscription, rabbit};
+use crate::broker::{BrokerEvent, Outgoing, Subscription, connected, rabbit};
 use crate::config::Config;
 use crate::id::UserId;
 use crate::message;
+use crate::orders::{self, NotGiven};
 use crate::proto::{CancelRefresh, ResumeRefreshes, from_timestamp};
 use crate::refresh::later;
 use crate::refresh::order::{Order, Orders, Pause, Target};
@@ -127,7 +128,7 @@ pub(super) async fn pause(args: PauseArgs, config: &Config) -> Ended {
     let order = pause.clone().into();
     Order::pause(order, now).map_err(|invalid| invalid.to_string())?;
     let topology = Topology::new(&config.amqp.prefix);
-    publish(config, message::pause(&topology, &pause.clone().into(), now)).await?;
+    give(config, message::pause(&topology, &pause.clone().into(), now)).await?;
     println!("paused {}", line(&pause));
     Ok(ExitCode::SUCCESS)
 }
@@ -142,8 +143,8 @@ pub(super) async fn resume(args: ResumeArgs, config: &Config) -> Ended {
     };
     Order::resume(order.clone(), now).map_err(|invalid| invalid.to_string())?;
     let topology = Topology::new(&config.amqp.prefix);
-    publish(config, message::resume(&topology, &order, now)).await?;
-    println!("resumed {}", named(&target));
+    give(config, message::resume(&topology, &order, now)).await?;
+    println!("resumed {}", target.named());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,7 +159,7 @@ pub(super) async fn cancel(args: CancelArgs, config: &Config) -> Ended {
     };
     Order::cancel(order.clone(), now).map_err(|invalid| invalid.to_string())?;
     let topology = Topology::new(&config.amqp.prefix);
-    publish(config, message::cancel(&topology, &order, now)).await?;
+    give(config, message::cancel(&topology, &order, now)).await?;
     println!("cancelled what user {} asked for until {now}", args.user);
     Ok(ExitCode::SUCCESS)
 }
@@ -182,7 +183,7 @@ async fn read(config: &Config) -> Result<Orders, Box<dyn std::error::Error>> {
     let subscription = Subscription::Stream { name: stream.clone() };
     let settings = config.amqp.named("paused");
     let (rabbit, mut broker_events) = rabbit::connect(settings.clone(), topology, vec![subscription])?;
-    up(&mut broker_events, settings.connect_timeout).await?;
+    connected(&mut broker_events, settings.connect_timeout).await?;
     if !rabbit.consumes(&stream) {
         return Err(format!("the stream {stream:?} can't be read: is it there, and may this user read it?").into());
     }
@@ -207,44 +208,14 @@ async fn read(config: &Config) -> Result<Orders, Box<dyn std::error::Error>> {
     Ok(orders)
 }
 
-async fn publish(config: &Config, outgoing: Outgoing) -> Result<(), Box<dyn std::error::Error>> {
+async fn give(config: &Config, order: Outgoing) -> Result<(), NotGiven> {
     super::log_warnings(&config.telemetry);
     let topology = Topology::new(&config.amqp.prefix);
-    let settings = config.amqp.named("orders");
-    let connect_timeout = settings.connect_timeout;
-    let (rabbit, mut broker_events) = rabbit::connect(settings, topology, Vec::new())?;
-    up(&mut broker_events, connect_timeout).await?;
-    let broker = Broker::Rabbit(rabbit);
-    match broker.publish(vec![outgoing]).await {
-        Err(error @ PublishError::Unroutable { .. }) => {
-            return Err(format!("{error}: `bankrefresh topology apply` declares the stream of orders").into());
-        }
-        published => published?,
-    }
-    broker.close().await;
-    Ok(())
-}
-
-async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), String> {
-    match timeout_at(Instant::now() + timeout, broker_events.recv()).await {
-        Ok(Some(BrokerEvent::Connected { .. })) => Ok(()),
-        Ok(Some(BrokerEvent::Disconnected { reason, .. })) => Err(format!("lost the broker: {reason}")),
-        Ok(Some(BrokerEvent::Delivery(_) | BrokerEvent::CaughtUp { .. }) | None) | Err(_) => {
-            Err("could not connect to the broker (amqp.url)".to_owned())
-        }
-    }
-}
-
-/// With the id of a user: whoever reads this may read the orders.
-fn named(target: &Target) -> String {
-    match target {
-        Target::User(id) => format!("user {id}"),
-        other => other.to_string(),
-    }
+    orders::give(config.amqp.named("orders"), topology, order).await
 }
 
 fn line(pause: &Pause) -> String {
-    let (what, since) = (named(&pause.target), pause.since);
+    let (what, since) = (pause.target.named(), pause.since);
     let until = match pause.until {
         Some(until) => format!("until {until}"),
         None => format!("until it is resumed, or {}", pause.ends_at()),

@@ -7,22 +7,26 @@ use jiff::Timestamp;
 use super::memory::Feed;
 use super::{Shared, event};
 use crate::broker::topology::Topology;
-use crate::broker::{BrokerEvent, BrokerEvents, Delivery};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Delivery};
 use crate::limits::STATUS_BYTES_MAX;
+use crate::message;
 use crate::plain::plain;
 use crate::worker::{REPORT_NAME, Report};
 
 /// Takes in what comes, until the broker client ends.
-pub(super) async fn run(shared: Arc<Shared>, mut broker_events: BrokerEvents, topology: Topology) {
+pub(super) async fn run(shared: Arc<Shared>, broker: Broker, mut broker_events: BrokerEvents, topology: Topology) {
     while let Some(broker_event) = broker_events.recv().await {
         let now = Timestamp::now();
         match broker_event {
-            BrokerEvent::Connected { .. } => shared.change(|memory| memory.feed = Feed::Up { since: now }),
+            BrokerEvent::Connected { .. } => shared.change(|memory| {
+                memory.feed = Feed::Up { since: now };
+                memory.orders.begin(broker.consumes(&topology.control()));
+            }),
             BrokerEvent::Disconnected { reason, .. } => {
                 let reason = plain(&reason).into_owned();
                 shared.change(|memory| memory.feed = memory.feed.lost(reason, now));
             }
-            BrokerEvent::CaughtUp { .. } => {}
+            BrokerEvent::CaughtUp { .. } => shared.change(|memory| memory.orders.caught_up()),
             BrokerEvent::Delivery(delivery) => take(&shared, &delivery, &topology, now),
         }
     }
@@ -34,6 +38,9 @@ fn take(shared: &Shared, delivery: &Delivery, topology: &Topology, now: Timestam
     let taken = if delivery.queue == topology.status() {
         let report = report(delivery);
         shared.change(|memory| memory.reported(report, now))
+    } else if delivery.queue == topology.control() {
+        let order = message::order(delivery, now).ok();
+        shared.change(|memory| memory.ordered(order, now))
     } else {
         // Of what has a flaw, the body may be left out.
         let seen = match delivery.flaw {

@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 use super::Settings;
 use crate::http_server::Peer;
+use crate::limits::OPERATOR_CHARACTERS_MAX;
+use crate::plain::is_plain;
 use crate::rate_limit::RateLimiter;
 use crate::secret::Secret;
 use crate::setting::HttpUrl;
@@ -32,6 +34,10 @@ const WRONG_PER_SECOND: u32 = 5;
 
 /// The most addresses whose wrong passwords are counted at a time. With one more, counting begins again for all.
 const ADDRESSES_MAX: usize = 1024;
+
+/// Who a visitor is, as others see it: by a trusted proxy, or by the name that goes with the password, which may be any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visitor(pub(super) String);
 
 /// Lets visitors in.
 #[derive(Debug)]
@@ -68,17 +74,9 @@ impl Guard {
             trusted_proxies,
             ..
         } = &self.settings;
-        if let (Some(name), Some(proxies)) = (user_header, trusted_proxies) {
-            let comes_from_proxy = peer.is_some_and(|peer| proxies.contain(peer.to_canonical()));
-            let has_user = headers.get(name.as_str()).is_some_and(|user| !user.is_empty());
-            if comes_from_proxy && has_user {
-                return Ok(());
-            }
-            if password.is_none() {
-                return Err(StatusCode::FORBIDDEN);
-            }
-        }
         match password {
+            _ if self.user_of_proxy(peer, headers).is_some() => Ok(()),
+            None if user_header.is_some() && trusted_proxies.is_some() => Err(StatusCode::FORBIDDEN),
             Some(password) => self.check_password(peer, headers, password),
             // Another site may have a name that leads to loopback, so that a browser sends that site's requests here.
             None if is_loopback(headers) => Ok(()),
@@ -86,8 +84,37 @@ impl Guard {
         }
     }
 
+    /// The user that a trusted proxy has let in.
+    fn user_of_proxy<'a>(&self, peer: Option<IpAddr>, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let (name, proxies) = self
+            .settings
+            .user_header
+            .as_ref()
+            .zip(self.settings.trusted_proxies.as_ref())?;
+        let comes_from_proxy = peer.is_some_and(|peer| proxies.contain(peer.to_canonical()));
+        let user = headers.get(name.as_str()).filter(|user| !user.is_empty());
+        user.filter(|_| comes_from_proxy)
+    }
+
+    /// Who a visitor that was let in says to be.
+    fn visitor(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Visitor {
+        let name = match self.user_of_proxy(peer, headers) {
+            Some(user) => String::from_utf8_lossy(user.as_bytes()).into_owned(),
+            None => login_of(headers).map(|(name, _)| name).unwrap_or_default(),
+        };
+        let name: String = name
+            .chars()
+            .filter(|c| is_plain(*c))
+            .take(OPERATOR_CHARACTERS_MAX)
+            .collect();
+        match name.trim() {
+            "" => Visitor("a visitor of the console".to_owned()),
+            name => Visitor(name.to_owned()),
+        }
+    }
+
     fn check_password(&self, peer: Option<IpAddr>, headers: &HeaderMap, password: &Secret) -> Result<(), StatusCode> {
-        let Some(given) = password_of(headers) else {
+        let Some((_, given)) = login_of(headers) else {
             return Err(StatusCode::UNAUTHORIZED);
         };
         let peer = peer.map(|peer| peer.to_canonical());
@@ -129,10 +156,14 @@ impl WrongPasswords {
 }
 
 /// Answers whoever may see the console, with the headers that every page has.
-pub(super) async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn guarded(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
     let mut response = match guard.admits(peer, request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let visitor = guard.visitor(peer, request.headers());
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
         Err(status) => refusal(status),
     };
     let headers = response.headers_mut();
@@ -172,13 +203,14 @@ fn refusal(status: StatusCode) -> Response {
     response
 }
 
-/// The password that a visitor sent; none where none was sent.
-fn password_of(headers: &HeaderMap) -> Option<Vec<u8>> {
+/// The name and the password that a visitor sent; none where none was sent.
+fn login_of(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let decoded = BASE64_STANDARD.decode(value.strip_prefix("Basic ")?.trim()).ok()?;
     // The name may be any; it has no colon.
     let colon = decoded.iter().position(|byte| *byte == b':')?;
-    Some(decoded[colon + 1..].to_vec())
+    let name = String::from_utf8_lossy(&decoded[..colon]).into_owned();
+    Some((name, decoded[colon + 1..].to_vec()))
 }
 
 /// Whether the browser calls the console by a name of the machine that it runs on.
@@ -297,5 +329,32 @@ mod tests {
             guard.admits(proxy, &headers(&[("host", "localhost")])),
             Err(StatusCode::FORBIDDEN)
         );
+    }
+
+    #[test]
+    fn a_visitor_is_who_the_trusted_proxy_or_the_login_says() {
+        let guard = Guard::new(Settings {
+            password: Some("pass:wörd-of-ours".parse().expect("a secret")),
+            user_header: Some("x-user".to_owned()),
+            trusted_proxies: Some("10.0.0.0/8".parse().expect("networks")),
+            ..Settings::default()
+        });
+        let [proxy, other] = ["10.1.2.3", "192.0.2.7"].map(|text| text.parse().ok());
+        // anna:pass:wörd-of-ours
+        let login = ("authorization", "Basic YW5uYTpwYXNzOnfDtnJkLW9mLW91cnM=");
+        let nobody = "a visitor of the console";
+        for (peer, sent, expected) in [
+            (proxy, vec![("x-user", "bert"), login], "bert"),
+            (other, vec![("x-user", "bert"), login], "anna"),
+            (other, vec![("x-user", "bert")], nobody),
+            (proxy, vec![("x-user", "\t \t")], nobody),
+            (None, vec![], nobody),
+        ] {
+            let Visitor(name) = guard.visitor(peer, &headers(&sent));
+            assert_eq!(name, expected, "{sent:?}");
+        }
+        let long = "b\t".repeat(300);
+        let Visitor(name) = guard.visitor(proxy, &headers(&[("x-user", &long)]));
+        assert_eq!(name, "b".repeat(OPERATOR_CHARACTERS_MAX));
     }
 }

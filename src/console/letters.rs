@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::said;
 use crate::broker::rabbit;
 use crate::broker::topology::Topology;
 use crate::dead_letters::{Found, Hidden, Row, Visit, VisitError, refresh_of, whole};
@@ -305,17 +306,6 @@ async fn to_the_end<T: Send + 'static>(
 
 fn shortened(id: &str) -> String {
     plain(id).chars().take(64).collect()
-}
-
-/// An error with its causes, in one plain line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    plain(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
@@ -21,11 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::guard::{Guard, guarded};
+use super::guard::{Guard, Visitor, guarded};
 use super::letters::{Action, Letters};
 use super::memory::{Refresh, Search};
 use super::pages::{self, Tab};
-use super::{Settings, Shared};
+use super::pauses::OrderForm;
+use super::{Actions, Settings, Shared};
 use crate::http_server::{self, PerAddress};
 use crate::telemetry::metrics;
 
@@ -53,7 +54,7 @@ pub(super) struct Site {
     streams: Arc<Semaphore>,
     guard: Arc<Guard>,
     /// None where actions are off or there is no RabbitMQ.
-    letters: Option<Arc<Letters>>,
+    actions: Option<Actions>,
     registry: Option<Registry>,
 }
 
@@ -61,7 +62,7 @@ impl Site {
     pub(super) fn new(
         settings: Settings,
         shared: Arc<Shared>,
-        letters: Option<Arc<Letters>>,
+        actions: Option<Actions>,
         registry: Option<Registry>,
     ) -> Self {
         Self {
@@ -69,7 +70,7 @@ impl Site {
             guard: Arc::new(Guard::new(settings.clone())),
             settings,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            letters,
+            actions,
             registry,
         }
     }
@@ -82,6 +83,7 @@ pub(super) async fn serve(listener: TcpListener, site: Site) -> Infallible {
         .route("/workers", get(workers))
         .route("/refreshes", get(refreshes))
         .route("/refreshes/{command_id}", get(timeline))
+        .route("/pauses", get(list_pauses).post(order))
         .route("/dead-letters", get(list_letters).post(act_on_letter))
         .route("/dead-letter", get(show_letter))
         .route("/live", get(live))
@@ -164,8 +166,8 @@ struct Brought {
 }
 
 async fn list_letters(State(site): State<Arc<Site>>, Query(by): Query<Brought>) -> Html<String> {
-    let letters = site.letters.as_ref().zip(Uuid::parse_str(&by.acted).ok());
-    let acted = letters.and_then(|(letters, number)| letters.acted(number));
+    let actions = site.actions.as_ref().zip(Uuid::parse_str(&by.acted).ok());
+    let acted = actions.and_then(|(actions, number)| actions.letters.acted(number));
     let list = site.read_letters(Letters::list).await;
     site.letters_page(|now| pages::letters(&list, acted.as_ref(), now))
 }
@@ -195,18 +197,22 @@ struct Act {
 }
 
 async fn act_on_letter(State(site): State<Arc<Site>>, Form(form): Form<Act>) -> Response {
-    let (Some(letters), Some(action)) = (&site.letters, action(&form.action)) else {
+    let (Some(actions), Some(action)) = (&site.actions, action(&form.action)) else {
         return StatusCode::FORBIDDEN.into_response();
     };
     if !site.guard.is_own_form(&form.token) {
-        return (
-            StatusCode::FORBIDDEN,
-            "The form is not of this console, or of an earlier run. Load the page again.\n",
-        )
-            .into_response();
+        return foreign_form();
     }
-    let number = Arc::clone(letters).act(form.id, action).await;
+    let number = Arc::clone(&actions.letters).act(form.id, action).await;
     Redirect::to(&format!("/dead-letters?acted={number}")).into_response()
+}
+
+fn foreign_form() -> Response {
+    (
+        StatusCode::FORBIDDEN,
+        "The form is not of this console, or of an earlier run. Load the page again.\n",
+    )
+        .into_response()
 }
 
 fn action(name: &str) -> Option<Action> {
@@ -222,14 +228,14 @@ impl Site {
     where
         F: Future<Output = Result<T, String>>,
     {
-        match &self.letters {
+        match &self.actions {
             None if self.settings.actions => {
                 pages::Letters::Off("There is no RabbitMQ, and so no dead letters to go through.")
             }
             None => pages::Letters::Off(
                 "Actions are off. Set console.actions to list, show, replay and discard dead letters here, or use `bankrefresh dead-letters`.",
             ),
-            Some(letters) => match read(Arc::clone(letters)).await {
+            Some(actions) => match read(Arc::clone(&actions.letters)).await {
                 Ok(read) => pages::Letters::Read(read, self.guard.form_token().to_owned()),
                 Err(why) => pages::Letters::Failed(why),
             },
@@ -240,6 +246,56 @@ impl Site {
         let memory = self.shared.memory();
         let now = Timestamp::now();
         page(Tab::DeadLetters, &content(now), &memory, now)
+    }
+}
+
+async fn list_pauses(State(site): State<Arc<Site>>) -> Html<String> {
+    site.pauses_page(None)
+}
+
+async fn order(
+    State(site): State<Arc<Site>>,
+    Extension(Visitor(by)): Extension<Visitor>,
+    Form(asked): Form<OrderForm>,
+) -> Response {
+    let Some(actions) = &site.actions else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    if !site.guard.is_own_form(&asked.token) {
+        return foreign_form();
+    }
+    let failed = |status: StatusCode, why: &str| (status, site.pauses_page(Some(why))).into_response();
+    let checked = match actions.pauses.check(asked, by, Timestamp::now()) {
+        Ok(checked) => checked,
+        Err(why) => return failed(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    };
+    let order = checked.order.clone();
+    if let Err(why) = actions.pauses.give(checked).await {
+        return failed(StatusCode::BAD_GATEWAY, &why);
+    }
+    site.shared.until_shown(&order).await;
+    Redirect::to("/pauses").into_response()
+}
+
+impl Site {
+    fn pauses_page(&self, failed: Option<&str>) -> Html<String> {
+        let allowed = match &self.actions {
+            Some(_) => pages::Allowed::Yes(self.guard.form_token()),
+            None if self.settings.actions => {
+                pages::Allowed::No("There is no RabbitMQ, and so nothing that could be paused from here.")
+            }
+            None => pages::Allowed::No(
+                "Actions are off. Set console.actions to pause and resume here, or use `bankrefresh pause` and `bankrefresh resume`.",
+            ),
+        };
+        let memory = self.shared.memory();
+        let now = Timestamp::now();
+        page(
+            Tab::Pauses,
+            &pages::pauses(&memory.orders, &allowed, failed, now),
+            &memory,
+            now,
+        )
     }
 }
 

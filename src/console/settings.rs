@@ -97,7 +97,7 @@ impl Settings {
         list.any(
             "actions",
             &self.actions,
-            "Whether visitors may replay and discard dead letters, as far as the console's RabbitMQ user may.",
+            "Whether visitors may replay and discard dead letters, and pause and resume, as far as the console's RabbitMQ user may.",
         );
         list.within(
             "refreshes_max",

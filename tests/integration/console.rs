@@ -3,6 +3,7 @@
 mod cost;
 mod letters;
 mod load;
+mod pauses;
 mod reach;
 
 use std::time::Duration;

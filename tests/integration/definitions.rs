@@ -38,7 +38,7 @@ async fn the_shipped_file_is_what_the_program_prints() {
 }
 
 /// A broker that has the definitions, under a prefix of this test's.
-async fn defined() -> (&'static RabbitMq, String) {
+pub async fn defined() -> (&'static RabbitMq, String) {
     let rabbit = rabbitmq::shared().await;
     let prefix = rabbitmq::prefix();
     let definitions = printed(&[("BANKREFRESH__AMQP__PREFIX", &prefix)]).await;
@@ -47,7 +47,7 @@ async fn defined() -> (&'static RabbitMq, String) {
 }
 
 /// Gives a user a password and says the URL for it.
-async fn login(rabbit: &RabbitMq, prefix: &str, part: &str) -> String {
+pub async fn login(rabbit: &RabbitMq, prefix: &str, part: &str) -> String {
     let user = format!("{prefix}-{part}");
     rabbit.ctl(&["change_password", &user, "s3cret"]).await;
     format!("amqp://{user}:s3cret@127.0.0.1:{}/%2f", rabbit.port())
@@ -223,7 +223,7 @@ async fn each_user_may_do_its_part_and_no_more() {
             ];
             let expected = match part {
                 "worker" => takes.contains(&queue),
-                "operator" => queue == topology.control(),
+                "operator" | "console" => queue == topology.control(),
                 _ => of(part).contains(&queue),
             };
             let may = allowed(&connection, consume(queue.clone())).await;

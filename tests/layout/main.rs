@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SOURCES, Source, functions, names_after};
 
 /// The top-level modules from the ground up. Each may import those before it, and none after it.
-const FLOORS: [&str; 25] = [
+const FLOORS: [&str; 26] = [
     // The ground: nothing of ours is imported here.
     "proto",
     "clock",
@@ -31,6 +31,7 @@ const FLOORS: [&str; 25] = [
     "refresh",
     "message",
     "dead_letters",
+    "orders",
     // Names what the floors below are about, so it stands above them and below whoever reports.
     "telemetry",
     "finapi",

@@ -200,22 +200,24 @@ impl Consumer {
 /// Runs `bankrefresh watch`, which reads all events from a queue for as long as it runs. Binding a queue takes writing to it and reading from the
 /// exchange.
 fn watch(topology: &Topology) -> User {
-    listener(topology, "watch", &[topology.events()])
+    listener(topology, "watch", &[topology.events()], &[])
 }
 
-/// Runs `bankrefresh console`, which also reads what workers say of themselves.
+/// Runs `bankrefresh console`, which also reads what workers say of themselves, and the orders.
 fn console(topology: &Topology) -> User {
-    listener(topology, "console", &[topology.events(), topology.status()])
+    let exchanges = [topology.events(), topology.status()];
+    listener(topology, "console", &exchanges, &[topology.control()])
 }
 
-fn listener(topology: &Topology, part: &str, exchanges: &[String]) -> User {
+/// Has queues of its own for what these exchanges bring, and reads these queues.
+fn listener(topology: &Topology, part: &str, exchanges: &[String], queues: &[String]) -> User {
     let own: Vec<String> = exchanges.iter().map(|name| consume::ephemeral_prefix(name)).collect();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     User {
         name: topology.user(part),
         configure: pattern(&[], &own),
         write: pattern(&[], &own),
-        read: pattern(exchanges, &own),
+        read: pattern(&[exchanges, queues].concat(), &own),
     }
 }
 

@@ -68,7 +68,8 @@ async fn lost(
         End::Closed(close_request) => return Some(close_request),
         End::Lost(reason) => reason,
     };
-    tracing::warn!(generation, reason, "lost the connection to RabbitMQ");
+    let connection = &config.settings.connection_name;
+    tracing::warn!(connection, generation, reason, "lost the connection to RabbitMQ");
     let failure = Some(reason.clone());
     config.shared.status.send_replace(Status::Connecting { failure });
     config

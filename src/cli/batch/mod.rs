@@ -24,9 +24,9 @@ use self::source::{Source, is_standard_input};
 use self::state::Entries;
 use self::work::{Stop, Work};
 use super::Ended;
-use super::send::{Lane, TIMED_OUT, humantime, up};
+use super::send::{Lane, TIMED_OUT, humantime};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, Subscription, rabbit};
+use crate::broker::{Broker, Subscription, connected, rabbit};
 use crate::config::Config;
 
 /// The exit code when every command has its outcome and not all were updated.
@@ -96,7 +96,7 @@ pub(super) async fn run(args: &BatchArgs, from: &Path, lane: Lane, timeout: Dura
     // Not sooner: what ends it until here is the operating system, at once.
     let mut stops = super::worker::stops()?;
     let (rabbit, mut broker_events) = rabbit::connect(settings.clone(), topology.clone(), vec![subscription])?;
-    up(&mut broker_events, connect_timeout).await?;
+    connected(&mut broker_events, connect_timeout).await?;
     let mut work = Work {
         pace: Pace::new(args.spread, args.rate, entries.all.len()),
         progress: Progress::new(entries.all.len()),

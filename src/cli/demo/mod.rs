@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Ended, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, memory, rabbit};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, connected, memory, rabbit};
 use crate::clock::Clock;
 use crate::console::{self, Console};
 use crate::finapi::credentials::Credentials;
@@ -97,11 +97,11 @@ pub(super) async fn run(args: Args) -> Ended {
         optional: false,
     };
     let (broker, mut broker_events) = connect("demo", vec![ephemeral])?;
-    wait_until_up(&mut broker_events).await?;
+    connected(&mut broker_events, Duration::from_secs(10)).await?;
     let (looks_on, console_events) = connect("demo console", console::subscriptions(&topology))?;
     println!(
         "The console is at {}; open it now.",
-        serve_console(console_events, &topology).await?
+        serve_console(looks_on.clone(), console_events, &topology).await?
     );
     let (stop, stopped) = watch::channel(false);
     let mut workers = JoinSet::new();
@@ -161,7 +161,7 @@ pub(super) async fn run(args: Args) -> Ended {
 }
 
 /// At its usual address if that is free.
-async fn serve_console(broker_events: BrokerEvents, topology: &Topology) -> std::io::Result<String> {
+async fn serve_console(broker: Broker, broker_events: BrokerEvents, topology: &Topology) -> std::io::Result<String> {
     let settings = console::Settings::default();
     let listener = match TcpListener::bind(settings.listen).await {
         Ok(listener) => listener,
@@ -170,6 +170,7 @@ async fn serve_console(broker_events: BrokerEvents, topology: &Topology) -> std:
     let url = format!("http://{}", listener.local_addr()?);
     let console = Console {
         settings,
+        broker,
         broker_events,
         topology: topology.clone(),
         rabbit: None,
@@ -210,16 +211,6 @@ fn client(url: &Url) -> Result<FinApi, Box<dyn std::error::Error>> {
         breaker::Settings::default(),
         None,
     ))
-}
-
-async fn wait_until_up(broker_events: &mut BrokerEvents) -> Result<(), String> {
-    match timeout_at(Instant::now() + Duration::from_secs(10), broker_events.recv()).await {
-        Ok(Some(BrokerEvent::Connected { .. })) => Ok(()),
-        Ok(Some(BrokerEvent::Disconnected { reason, .. })) => Err(format!("could not connect to the broker: {reason}")),
-        Ok(Some(BrokerEvent::Delivery(_) | BrokerEvent::CaughtUp { .. }) | None) | Err(_) => {
-            Err("could not connect to the broker".to_owned())
-        }
-    }
 }
 
 async fn send(

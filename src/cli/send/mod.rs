@@ -14,7 +14,7 @@ use uuid::Uuid;
 use self::choices::{AccountType, Import, SavedSetting};
 use super::{Ended, batch, show};
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, rabbit};
+use crate::broker::{Broker, BrokerEvent, BrokerEvents, Outgoing, Subscription, connected, rabbit};
 use crate::config::Config;
 use crate::message;
 use crate::proto::{self, RefreshConnection};
@@ -133,7 +133,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Ended {
     let settings = config.amqp.named("send");
     let connect_timeout = settings.connect_timeout;
     let (rabbit, mut broker_events) = rabbit::connect(settings, topology.clone(), ephemeral.into_iter().collect())?;
-    up(&mut broker_events, connect_timeout).await?;
+    connected(&mut broker_events, connect_timeout).await?;
     let broker = Broker::Rabbit(rabbit);
     let ids: BTreeSet<Key> = commands.iter().map(key).collect();
     if let Some(every) = args.every {
@@ -162,20 +162,6 @@ async fn steadily(args: &Args, every: Duration, broker: &Broker, topology: &Topo
         tokio::time::sleep(every).await;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Waits for the first connection.
-pub(super) async fn up(broker_events: &mut BrokerEvents, timeout: Duration) -> Result<(), String> {
-    let mut last = "no answer".to_owned();
-    let deadline = Instant::now() + timeout;
-    loop {
-        match timeout_at(deadline, broker_events.recv()).await {
-            Ok(Some(BrokerEvent::Connected { .. })) => return Ok(()),
-            Ok(Some(BrokerEvent::Disconnected { reason, .. })) => last = reason,
-            Ok(Some(BrokerEvent::Delivery(_) | BrokerEvent::CaughtUp { .. })) => {}
-            Ok(None) | Err(_) => return Err(format!("could not connect to the broker (amqp.url): {last}")),
-        }
-    }
 }
 
 /// What a refresh is known by: somebody else may have used the command's id, too.

@@ -1,14 +1,17 @@
 //! What the console remembers. It is bounded: in refreshes, in what is kept of each, in workers and in minutes.
 
 mod minutes;
+mod orders;
 mod refreshes;
 mod workers;
 
 use jiff::Timestamp;
 
 use super::event::Seen;
+use crate::refresh::order::Order;
 use crate::worker::Report;
 pub(super) use minutes::{MINUTES_MAX, Minute, Minutes, Sample, percentile};
+pub(super) use orders::ReadOrders;
 pub(super) use refreshes::{Outcome, Refresh, Refreshes, Search, Which};
 pub(super) use workers::{Life, Worker, Workers};
 
@@ -20,6 +23,7 @@ pub(super) struct Memory {
     pub(super) refreshes: Refreshes,
     pub(super) minutes: Minutes,
     pub(super) workers: Workers,
+    pub(super) orders: ReadOrders,
     /// Messages that were no events, or no reports, of this release.
     pub(super) unreadable_events: u64,
     pub(super) unreadable_reports: u64,
@@ -55,6 +59,7 @@ impl Memory {
             refreshes: Refreshes::new(refreshes_max),
             minutes: Minutes::default(),
             workers: Workers::default(),
+            orders: ReadOrders::default(),
             unreadable_events: 0,
             unreadable_reports: 0,
         }
@@ -79,5 +84,11 @@ impl Memory {
         self.workers.reported(report, now);
         self.minutes.sample(self.workers.sample(now), now);
         "report"
+    }
+    /// An order came; the same.
+    pub(super) fn ordered(&mut self, order: Option<Order>, now: Timestamp) -> &'static str {
+        let Some(order) = order else { return "unreadable_order" };
+        self.orders.follow(order, now);
+        "order"
     }
 }

@@ -3,6 +3,7 @@
 mod chart;
 mod letters;
 mod overview;
+mod pauses;
 mod refreshes;
 mod timeline;
 mod words;
@@ -14,6 +15,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::memory::Feed;
 pub(super) use letters::{Letters, letter, letters};
 pub(super) use overview::overview;
+pub(super) use pauses::{Allowed, pauses};
 pub(super) use refreshes::{List, refreshes};
 pub(super) use timeline::{no_refresh, timeline};
 pub(super) use words::{origin_name, reason_name};
@@ -25,15 +27,17 @@ pub(super) enum Tab {
     Overview,
     Workers,
     Refreshes,
+    Pauses,
     DeadLetters,
     /// None of them.
     None,
 }
 
-const TABS: [(Tab, &str, &str); 4] = [
+const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Overview, "/", "Overview"),
     (Tab::Workers, "/workers", "Workers"),
     (Tab::Refreshes, "/refreshes", "Refreshes"),
+    (Tab::Pauses, "/pauses", "Pauses"),
     (Tab::DeadLetters, "/dead-letters", "Dead letters"),
 ];
 

@@ -8,7 +8,6 @@ use maud::{Markup, html};
 use super::chart::{Kind, Series, chart};
 use super::{number, span};
 use crate::console::memory::{MINUTES_MAX, Memory, Minute, Sample, Workers, percentile};
-use crate::worker::Paused;
 
 /// The fewest minutes that a chart shows.
 const SHOWN_MIN: usize = 15;
@@ -22,7 +21,7 @@ pub(in crate::console) fn overview(memory: &Memory, now: Timestamp) -> Markup {
         h1 { "Overview" }
         div #overview data-live {
             @if is_empty { (nothing_yet()) }
-            (paused(&memory.workers, now))
+            (super::pauses::summary(&memory.orders, now))
             (tiles(memory, &hour, now))
             section.charts aria-label="Charts of the last hour" { (charts(shown)) }
             (outcomes(&hour))
@@ -43,25 +42,6 @@ fn nothing_yet() -> Markup {
             "The console shows what happens while it runs. Start a worker with " code { "bankrefresh worker" }
             " and send a command with " code { "bankrefresh send --user anna --connection 1 --wait" } "; both need the same "
             code { "amqp.prefix" } " as the console."
-        }
-    }
-}
-
-/// What any worker names as paused: one that has not heard of it yet will.
-fn paused(workers: &Workers, now: Timestamp) -> Markup {
-    let mut pauses: Vec<&Paused> = workers
-        .living(now)
-        .flat_map(|worker| &worker.report.status.paused.first)
-        .collect();
-    pauses.sort_by_key(|pause| (&pause.what, pause.since));
-    pauses.dedup_by_key(|pause| (&pause.what, pause.since));
-    html! {
-        @for pause in pauses {
-            p.hint {
-                strong { "Paused: " (pause.what) }
-                " since " (super::time(pause.since)) ", by " (pause.by) ", until " (super::time(pause.until)) " at the latest"
-                @if !pause.reason.is_empty() { ": " (pause.reason) }
-            }
         }
     }
 }

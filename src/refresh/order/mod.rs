@@ -127,6 +127,17 @@ impl Target {
     }
 }
 
+impl Target {
+    /// With the id of a user, for whoever may read orders.
+    #[must_use]
+    pub fn named(&self) -> String {
+        match self {
+            Self::User(id) => format!("user {id}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// For operators. The id of a user is for those alone who may read the orders themselves.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

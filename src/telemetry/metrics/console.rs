@@ -25,7 +25,7 @@ impl ConsoleMetrics {
             messages: make.counter(
                 "bankrefresh.console.messages",
                 "{message}",
-                "Messages that a console took in: event, report, unreadable_event, unreadable_report",
+                "Messages that a console took in: event, report, order, unreadable_event, unreadable_report, unreadable_order",
             ),
             remembered: make.gauge(
                 "bankrefresh.console.remembered",

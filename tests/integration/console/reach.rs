@@ -19,6 +19,10 @@ async fn full() -> (Platform, Vec<WorkerProcess>, String, String) {
     let asked = send_all_kinds(&mut platform).await;
     kill(&platform, with_secrets(9)).await;
     until_dead(&platform, 1).await;
+    let reason = "maintenance-of-the-bank-".repeat(8);
+    let pause = ["pause", "--bank", "999", "--reason", &reason];
+    let paused = platform.program(&pause, &[]).output().await;
+    assert!(paused.expect("it runs").status.success());
     (platform, vec![process, worker], url, asked)
 }
 
@@ -58,6 +62,12 @@ async fn everything_is_reached_by_the_keyboard() {
     browser.press(Key::Enter).await;
     browser.until("main", "Discarded.").await;
     until_dead(&platform, 0).await;
+    browser.tab_to("nav a[href='/pauses']").await;
+    browser.press(Key::Enter).await;
+    browser.until(".pause h2", "Bank 999").await;
+    browser.tab_to(".pause button").await;
+    browser.press(Key::Enter).await;
+    browser.until("#pauses", "Nothing is paused").await;
     browser.requests().await;
     browser.close().await;
 }
@@ -78,6 +88,7 @@ async fn every_page_fits_a_phone() {
         &format!("/refreshes/{asked}"),
         &dead,
         &letter,
+        "/pauses",
         "/nothing",
     ];
     for page in pages.map(|path| format!("{url}{path}")).into_iter().chain([form]) {
