@@ -39,7 +39,7 @@ impl Orders {
         match order {
             Order::Pause(pause) => self.pauses.pause(pause, now),
             Order::Resume { target, at } => {
-                self.pauses.end(&target, at);
+                self.pauses.resume(&target, at);
                 true
             }
             Order::Cancel(cancel) => self.cancels.cancel(cancel),

@@ -28,6 +28,8 @@ struct Over {
     target: Target,
     from: Timestamp,
     to: Timestamp,
+    /// When somebody resumed, if it ended so.
+    resumed_at: Option<Timestamp>,
 }
 
 impl Pauses {
@@ -37,7 +39,7 @@ impl Pauses {
         if self.knows(&pause) {
             return true;
         }
-        self.end(&pause.target, pause.since);
+        self.end(&pause.target, pause.since, None);
         if self.current.len() >= PAUSES_MAX {
             self.end_overdue(now);
         }
@@ -57,14 +59,22 @@ impl Pauses {
         is_in_force || self.over.iter().any(is_same)
     }
 
-    /// Ends the pause of a target.
-    pub(super) fn end(&mut self, target: &Target, at: Timestamp) {
+    /// Ends the pause of a target. A resume that has ended one already ends no other: its sender published it again.
+    pub(super) fn resume(&mut self, target: &Target, at: Timestamp) {
+        let is_same = |over: &Over| over.target == *target && over.resumed_at == Some(at);
+        if !self.over.iter().any(is_same) {
+            self.end(target, at, Some(at));
+        }
+    }
+
+    fn end(&mut self, target: &Target, at: Timestamp, resumed_at: Option<Timestamp>) {
         if let Some(pause) = self.current.remove(target) {
             let to = pause.ends_at().min(at);
             self.over.push_back(Over {
                 from: pause.since,
                 target: pause.target,
                 to,
+                resumed_at,
             });
             if self.over.len() > OVER_MAX {
                 self.over.pop_front();
@@ -77,7 +87,7 @@ impl Pauses {
         let overdue = self.current.values().filter(|pause| pause.ends_at() <= now);
         let overdue: Vec<Target> = overdue.map(|pause| pause.target.clone()).collect();
         for target in overdue {
-            self.end(&target, now);
+            self.end(&target, now, None);
         }
     }
 

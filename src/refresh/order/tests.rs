@@ -437,3 +437,19 @@ fn a_pause_that_comes_twice_is_the_same_pause_also_after_its_end() {
     let again = orders([first(), first(), resume(), pause(user("anna"), 25, None)]);
     assert_eq!(again.pauses(at(30)).count(), 1, "this is another one");
 }
+
+#[test]
+fn a_resume_that_comes_twice_ends_no_later_pause() {
+    let resume = |second| Order::Resume {
+        target: user("anna"),
+        at: at(second),
+    };
+    let pause = |second| pause(user("anna"), second, None);
+    let copied = orders([pause(10), resume(20), pause(25), resume(20)]);
+    assert_eq!(copied.pauses(at(30)).count(), 1, "it ended the first one");
+    // The clock of whoever resumes may be behind.
+    for second in [19, 26] {
+        let another = orders([pause(10), resume(20), pause(25), resume(second)]);
+        assert_eq!(another.pauses(at(30)).count(), 0, "this is another one");
+    }
+}

@@ -11,7 +11,7 @@ use crate::support::platform::{Platform, WorkerProcess, command, quick};
 
 /// How many refreshes a run has, and how many runs there are with a console and without.
 const REFRESHES: i64 = 200;
-const RUNS: usize = 2;
+const RUNS: usize = 3;
 
 /// Commands come evenly, so that a worker does not end early and then idles for longer in one of the runs.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -74,7 +74,8 @@ async fn a_worker_costs_the_same_with_a_console() {
         "instructions per refresh without a console {:.0?}, with one {:.0?}",
         runs[0], runs[1]
     );
-    let [without, with] = runs.map(|runs| runs.iter().sum::<f64>() / RUNS as f64);
+    // Whatever else the machine does only adds to them: calls that take longer, and more of what is done now and then.
+    let [without, with] = runs.map(|runs| runs.into_iter().fold(f64::INFINITY, f64::min));
     println!("ratio {:.4}", with / without);
     assert!(with / without <= RATIO_MAX, "{with} of {without}");
 }
