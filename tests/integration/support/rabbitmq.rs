@@ -196,6 +196,28 @@ impl RabbitMq {
         }
     }
 
+    /// Cuts it off from the other nodes of its cluster, and from no client. None of them is told. Only a container can be.
+    pub async fn cut_off(&self) {
+        self.container().cut_off().await;
+    }
+
+    /// Lets it reach the other nodes again.
+    pub async fn reach(&self) {
+        self.container().reach().await;
+    }
+
+    fn container(&self) -> &Container {
+        match &self.backend {
+            Backend::Node(_) => panic!("only a node in a container can be cut off: {CHOICE}=container"),
+            Backend::Container(container) => container,
+        }
+    }
+
+    /// Whether brokers are containers here.
+    pub fn in_containers() -> bool {
+        programs().is_none()
+    }
+
     /// Runs `rabbitmqctl` and answers with what it printed; panics when it fails.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         self.ctl_with(arguments, "").await
