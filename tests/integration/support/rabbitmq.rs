@@ -223,7 +223,7 @@ impl RabbitMq {
         self.ctl_with(arguments, "").await
     }
 
-    /// The same, with something on its standard input: a container has no files of ours.
+    /// The same, with a file of this content as its last argument. RabbitMQ 4.0's waits for ever for the end of its standard input.
     pub async fn ctl_with(&self, arguments: &[&str], input: &str) -> String {
         match &self.backend {
             Backend::Node(node) => node.ctl(arguments, input).await,

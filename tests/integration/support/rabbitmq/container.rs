@@ -157,8 +157,15 @@ impl Container {
     }
 
     pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> String {
-        let command = [&["exec", "--interactive", &self.id, "rabbitmqctl"], arguments].concat();
-        let output = self.docker(&command, input).await;
+        let file = format!("/tmp/{}", host());
+        let mut command = [&["exec", &self.id, "rabbitmqctl"], arguments].concat();
+        if !input.is_empty() {
+            let write = format!("cat >{file}");
+            self.docker(&["exec", "--interactive", &self.id, "sh", "-c", &write], input)
+                .await;
+            command.push(&file);
+        }
+        let output = self.docker(&command, "").await;
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
