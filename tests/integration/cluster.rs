@@ -137,8 +137,10 @@ async fn a_cluster_whose_leader_is_cut_off_under_load_loses_nothing() {
 
 async fn is_before_4_3(node: &RabbitMq) -> bool {
     let version = node.ctl(&["version"]).await;
+    // Other lines are warnings.
+    let is_it = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
+    let version = version.lines().find(is_it).expect("a version");
     let mut numbers = version
-        .trim()
         .split('.')
         .map(|number| number.parse::<u32>().expect("a number"));
     (numbers.next(), numbers.next()) < (Some(4), Some(3))
