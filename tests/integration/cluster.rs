@@ -16,7 +16,7 @@ const CUT: Duration = Duration::from_secs(90);
 
 /// From 4.3 on nobody waits for that. The broker elects other leaders within seconds, and what was not confirmed for 15 s is published
 /// elsewhere.
-const NOTICED: Duration = Duration::from_secs(40);
+const MOVED_ON: Duration = Duration::from_secs(40);
 
 /// Up to 4.2 all nodes have to agree before a queue is declared or bound, so whoever connects waits until the silent one is called down.
 const CALLED_DOWN: Duration = Duration::from_secs(85);
@@ -105,7 +105,7 @@ async fn a_cluster_whose_leader_is_cut_off_under_load_loses_nothing() {
     let limit = if is_before_4_3(ours).await {
         CALLED_DOWN
     } else {
-        NOTICED
+        MOVED_ON
     };
     assert!(slowest < limit, "somebody waited for longer than {limit:?}");
     assert!(

@@ -196,7 +196,7 @@ impl RabbitMq {
         }
     }
 
-    /// Cuts it off from the other nodes of its cluster, and from no client. None of them is told. Only a container can be.
+    /// Cuts it off from the other nodes of its cluster, and from no client. Nothing says so to any of them. Only a container can be.
     pub async fn cut_off(&self) {
         self.container().cut_off().await;
     }
