@@ -11,6 +11,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY src src
+# Code in C would have the time of its compilation in it, and the same sources would make another file each time.
+ENV SOURCE_DATE_EPOCH=0
 # What was compiled stays in the cache, so that the next build compiles what has changed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \

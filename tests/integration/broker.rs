@@ -1,5 +1,6 @@
 //! What a broker promises.
 
+mod held;
 mod memory;
 mod promises;
 mod rabbit;

@@ -1,4 +1,4 @@
-//! A cluster of three brokers that loses one.
+//! A cluster of three brokers that loses one, or whose network splits.
 
 use bankrefresh::broker::rabbit::{self, Settings};
 use bankrefresh::broker::topology::Topology;
@@ -11,6 +11,16 @@ use crate::support::rabbitmq::{self, RabbitMq};
 const BEFORE: i64 = 300;
 const AFTER: i64 = 100;
 
+/// How long a node is cut off: longer than Erlang takes to call a silent node down, 60 s and up to a quarter more.
+const CUT: Duration = Duration::from_secs(90);
+
+/// From 4.3 on nobody waits for that. The broker elects other leaders within seconds, and what was not confirmed for 15 s is published
+/// elsewhere.
+const MOVED_ON: Duration = Duration::from_secs(40);
+
+/// Up to 4.2 all nodes have to agree before a queue is declared or bound, so whoever connects waits until the silent one is called down.
+const CALLED_DOWN: Duration = Duration::from_secs(85);
+
 /// A delay queue hands what has expired to the steps queue. Where that queue has no leader just then, RabbitMQ tries again after 180 s, and
 /// counts those messages neither as ready nor as unacknowledged.
 const DEAD_LETTERED_AGAIN: Duration = Duration::from_secs(240);
@@ -21,32 +31,12 @@ async fn a_cluster_that_loses_its_leader_under_load_loses_nothing() {
     let [ours, leader, third] = nodes;
     let prefix = rabbitmq::prefix();
     let topology = Topology::new(&prefix);
-    // The node at which queues are declared leads them.
-    let declaring = Settings::new(leader.url().parse().expect("a URL"));
-    rabbit::declare(&declaring, &topology).await.expect("declared");
-    let listed = ["list_queues", "-q", "--no-table-headers", "name", "leader", "members"];
-    let queues = ours.ctl(&listed).await;
-    assert_eq!(queues.lines().count(), topology.queues().len(), "{queues}");
-    for queue in queues.lines() {
-        assert_eq!(queue.split_whitespace().nth(1), Some(leader.name()), "{queue}");
-        assert!(nodes.iter().all(|node| queue.contains(node.name())), "{queue}");
-    }
+    declare_at(leader, nodes, &topology).await;
 
     let mut platform = Platform::under(prefix, ours, true, slow(Duration::from_secs(2))).await;
-    let [a, b, c] = [leader, third, ours].map(|node| format!("127.0.0.1:{}", node.port()));
-    let url = format!("amqp://guest:guest@{a},{b},{c}/%2f");
+    let url = url(&[leader, third, ours]);
     // One waits at the leader's node, with its refreshes parked; the other one wherever it comes to be.
-    let comes_there = async {
-        loop {
-            let worker = worker(&platform, &url, "0s").await;
-            if worker.log.text().contains(&a) {
-                return worker;
-            }
-        }
-    };
-    let mut at_leader = tokio::time::timeout(PATIENCE, comes_there)
-        .await
-        .expect("one of some workers comes to the leader's node");
+    let mut at_leader = worker_at(&platform, &url, "0s", &[leader]).await;
     let _other = worker(&platform, &url, "30s").await;
     platform.send_all((1..=BEFORE).map(command).collect(), false).await;
     platform.until_asked(|asked| asked.tasks >= 100).await;
@@ -70,6 +60,137 @@ async fn a_cluster_that_loses_its_leader_under_load_loses_nothing() {
     for node in nodes {
         node.crash().await;
     }
+}
+
+/// A node that leads all queues and serves a worker no longer reaches the others. Neither the worker nor its refreshes' commands know. What it
+/// publishes is not confirmed, so it goes to another node, where its refreshes have come back meanwhile.
+#[tokio::test]
+async fn a_cluster_whose_leader_is_cut_off_under_load_loses_nothing() {
+    if !RabbitMq::in_containers() {
+        println!("a node can only be cut off in a container: not tried with an installed RabbitMQ");
+        return;
+    }
+    let nodes: &'static [RabbitMq; 3] = Box::leak(Box::new(RabbitMq::cluster().await));
+    let [ours, leader, third] = nodes;
+    let prefix = rabbitmq::prefix();
+    let topology = Topology::new(&prefix);
+    declare_at(leader, nodes, &topology).await;
+
+    let mut platform = Platform::under(prefix, ours, true, slow(Duration::from_secs(2))).await;
+    let url = url(&[leader, third, ours]);
+    let cut_off = worker_at(&platform, &url, "30s", &[leader]).await;
+    let _other = worker_at(&platform, &url, "30s", &[third, ours]).await;
+    platform.send_all((1..=BEFORE).map(command).collect(), false).await;
+    platform.until_asked(|asked| asked.tasks >= 100).await;
+    leader.cut_off().await;
+    let since = Instant::now();
+    let mut number = BEFORE;
+    let mut slowest = Duration::ZERO;
+    let mut late = 0;
+    while since.elapsed() < CUT {
+        number += 1;
+        let sent = Instant::now();
+        platform.send(command(number)).await;
+        slowest = slowest.max(sent.elapsed());
+        late += u64::from(sent.elapsed() >= Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let taken = number - BEFORE;
+    println!(
+        "{taken} more commands were taken meanwhile, {late} of them only after a second, the last of these after {slowest:?}"
+    );
+    for text in ["lost the connection", "generation=2"] {
+        println!("the worker at that node: {}", line(&cut_off, text));
+    }
+    let limit = if is_before_4_3(ours).await {
+        CALLED_DOWN
+    } else {
+        MOVED_ON
+    };
+    assert!(slowest < limit, "somebody waited for longer than {limit:?}");
+    assert!(
+        cut_off.log.text().contains("generation=2"),
+        "the worker is with another node"
+    );
+    leader.reach().await;
+    let healed = Instant::now();
+    let last = number + AFTER;
+    platform
+        .send_all((number + 1..=last).map(command).collect(), true)
+        .await;
+    platform.patience = DEAD_LETTERED_AGAIN;
+    let commands = usize::try_from(last).expect("a count");
+    platform.outcomes(commands).await;
+    println!(
+        "all {commands} commands are done {:?} after the node is back",
+        healed.elapsed()
+    );
+    for queue in topology.queues() {
+        platform.until_depth(&queue.name, |depth| depth == (0, 0)).await;
+    }
+    println!("all queues are empty {:?} after the node is back", healed.elapsed());
+    assert_one_good_outcome_each(&platform, commands);
+    for node in nodes {
+        node.crash().await;
+    }
+}
+
+async fn is_before_4_3(node: &RabbitMq) -> bool {
+    let version = node.ctl(&["version"]).await;
+    // Other lines are warnings.
+    let is_it = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
+    let version = version.lines().find(is_it).expect("a version");
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse::<u32>().expect("a number"));
+    (numbers.next(), numbers.next()) < (Some(4), Some(3))
+}
+
+/// The node at which queues are declared leads them.
+async fn declare_at(leader: &RabbitMq, nodes: &[RabbitMq; 3], topology: &Topology) {
+    let declaring = Settings::new(leader.url().parse().expect("a URL"));
+    rabbit::declare(&declaring, topology).await.expect("declared");
+    let listed = ["list_queues", "-q", "--no-table-headers", "name", "leader", "members"];
+    let queues = leader.ctl(&listed).await;
+    assert_eq!(queues.lines().count(), topology.queues().len(), "{queues}");
+    for queue in queues.lines() {
+        assert_eq!(queue.split_whitespace().nth(1), Some(leader.name()), "{queue}");
+        assert!(nodes.iter().all(|node| queue.contains(node.name())), "{queue}");
+    }
+}
+
+fn address(node: &RabbitMq) -> String {
+    format!("127.0.0.1:{}", node.port())
+}
+
+fn url(nodes: &[&RabbitMq; 3]) -> String {
+    let hosts = nodes.map(address).join(",");
+    format!("amqp://guest:guest@{hosts}/%2f")
+}
+
+/// The first line of a worker's log that has this text.
+fn line(worker: &WorkerProcess, text: &str) -> String {
+    let log = worker.log.text();
+    log.lines()
+        .find(|line| line.contains(text))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A worker that has come to one of these nodes: it takes them in a random order.
+async fn worker_at(platform: &Platform, url: &str, hold_wait_max: &str, nodes: &[&RabbitMq]) -> WorkerProcess {
+    let comes_there = async {
+        loop {
+            let worker = worker(platform, url, hold_wait_max).await;
+            let connected = line(&worker, "connected to RabbitMQ");
+            if nodes.iter().any(|node| connected.contains(&address(node))) {
+                return worker;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, comes_there)
+        .await
+        .expect("one of some workers comes to that node")
 }
 
 /// A worker that is connected.

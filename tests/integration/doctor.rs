@@ -4,7 +4,7 @@ use bankrefresh::broker::topology::Topology;
 use tokio::process::Command;
 
 use crate::support::platform::{PATIENCE, Platform, client, free_address, free_port, quick};
-use crate::support::rabbitmq::{self, RabbitMq, Setup};
+use crate::support::rabbitmq::{self, ADDRESS, RabbitMq, Setup};
 
 /// What it prints, and its exit code.
 async fn doctor(platform: &Platform, arguments: &[&str], settings: &[(&str, &str)]) -> (String, Option<i32>) {
@@ -151,7 +151,7 @@ async fn a_user_without_a_right_is_found_and_a_workers_own_user_is_well() {
 async fn a_policy_that_would_lose_commands_is_found() {
     let port = free_port();
     let rabbit = RabbitMq::with(Setup {
-        config: format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"),
+        config: format!("management.tcp.ip = {ADDRESS}\nmanagement.tcp.port = {port}\n"),
         ports: vec![port],
         plugins: vec!["rabbitmq_management"],
         ..Setup::default()

@@ -18,18 +18,15 @@ use crate::broker::topology::{Exchange, Queue, Topology};
 pub async fn check(settings: &Settings, topology: &Topology) -> Result<Vec<Difference>, Error> {
     let addresses = settings.addresses()?;
     let (_, [connection]) = connection::open(&addresses, 0, settings, [Purpose::Topology]).await?;
-    let outcome = compare(&connection, topology, Depth::Arguments).await;
+    let outcome = compare(&connection, topology, Depth::Arguments, |_| true).await;
     connection::close(&connection).await;
     outcome
 }
 
-/// Whether everything is there, where nothing is to be declared. What the user may not look at is taken to be.
+/// Whether everything that a worker needs is there, where nothing is to be declared. What the user may not look at is taken to be.
 pub(super) async fn ensure_there(connection: &Connection, topology: &Topology) -> Result<(), Error> {
-    let mut missing = compare(connection, topology, Depth::Names).await?;
-    missing.retain(|difference| match difference {
-        Difference::Forbidden { .. } => false,
-        other => !topology.is_optional(other.name()),
-    });
+    let mut missing = compare(connection, topology, Depth::Names, |name| !topology.is_optional(name)).await?;
+    missing.retain(|difference| !matches!(difference, Difference::Forbidden { .. }));
     if missing.is_empty() {
         return Ok(());
     }
@@ -59,17 +56,18 @@ pub(super) enum Depth {
     Arguments,
 }
 
-/// Everything in which the broker differs from the topology.
+/// Everything in which the broker differs from the topology, among the exchanges and queues of these names.
 pub(super) async fn compare(
     connection: &Connection,
     topology: &Topology,
     depth: Depth,
+    is_wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
-    for exchange in topology.exchanges() {
+    for exchange in topology.exchanges().into_iter().filter(|it| is_wanted(&it.name)) {
         differences.extend(compare_exchange(connection, exchange, depth).await?);
     }
-    for queue in topology.queues() {
+    for queue in topology.queues().into_iter().filter(|it| is_wanted(&it.name)) {
         differences.extend(compare_queue(connection, queue, depth).await?);
     }
     Ok(differences)

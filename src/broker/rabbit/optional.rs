@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::Connection;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address::Addresses;
 use super::connection::Purpose;
@@ -20,9 +20,36 @@ use crate::broker::topology::Topology;
 /// How often what the broker refused is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Declares what a worker is of use without, if it is missing. A broker without streams ends the connection that asks for one, so that is a
-/// connection of its own.
+/// How long the broker may take to answer about a stream. Where a cluster's nodes don't reach the one that leads the stream, they say nothing
+/// until Erlang calls that node down, after a minute or more. Everything else has another leader after some seconds.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a subscription does not consume.
+pub(super) enum Unstarted {
+    /// The connection is of use without it.
+    Waits(String),
+    Failed(lapin::Error),
+}
+
+/// Declares what a worker is of use without, if it is missing. That is a stream.
 pub(super) async fn declare_missing(
+    connection: &Connection,
+    at: (&Addresses, &Settings),
+    topology: &Topology,
+) -> Result<(), Error> {
+    match timeout(STREAM_TIMEOUT, declare_on_its_own(connection, at, topology)).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracing::warn!(
+                "the broker did not say within {STREAM_TIMEOUT:?} whether what a worker can do without is there"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// A broker without streams ends the connection that asks for one, so that is a connection of its own.
+async fn declare_on_its_own(
     connection: &Connection,
     (addresses, settings): (&Addresses, &Settings),
     topology: &Topology,
@@ -54,12 +81,23 @@ impl Starting {
         format!("{:?}", self.subscription.name())
     }
 
-    pub(super) async fn start(&self) -> lapin::Result<Consuming> {
-        Consuming::start(&self.connection, &self.subscription, self.ids, self.channels.clone()).await
+    pub(super) async fn start(&self) -> Result<Consuming, Unstarted> {
+        let starting = Consuming::start(&self.connection, &self.subscription, self.ids, self.channels.clone());
+        let started = match self.subscription {
+            Subscription::Stream { .. } => match timeout(STREAM_TIMEOUT, starting).await {
+                Ok(started) => started,
+                Err(_) => return Err(Unstarted::Waits(format!("no answer within {STREAM_TIMEOUT:?}"))),
+            },
+            Subscription::Queue { .. } | Subscription::Ephemeral { .. } => starting.await,
+        };
+        started.map_err(|error| match self.can_wait(&error) {
+            true => Unstarted::Waits(error.to_string()),
+            false => Unstarted::Failed(error),
+        })
     }
 
     /// Whether the broker refused something that is optional. Any other error is the connection's.
-    pub(super) fn can_wait(&self, error: &lapin::Error) -> bool {
+    fn can_wait(&self, error: &lapin::Error) -> bool {
         let is_optional = matches!(
             self.subscription,
             Subscription::Ephemeral { optional: true, .. } | Subscription::Stream { .. }
@@ -84,8 +122,8 @@ impl Starting {
                         shared.set_refused(self.subscription.name(), false);
                         return consuming.run(mailbox).await;
                     }
-                    Err(error) if self.can_wait(&error) => {}
-                    Err(error) => return Err(format!("consuming {}: {error}", self.what())),
+                    Err(Unstarted::Waits(_)) => {}
+                    Err(Unstarted::Failed(error)) => return Err(format!("consuming {}: {error}", self.what())),
                 },
             }
         }

@@ -15,7 +15,7 @@ use super::connection::Purpose;
 use super::consume::{ConsumerChannels, ConsumerCommand, Consuming, Mailbox};
 use super::error::{self, Error};
 use super::link::{Link, Shared};
-use super::optional::Starting;
+use super::optional::{Starting, Unstarted};
 use super::publish::Publisher;
 use super::settings::Settings;
 use super::status::Status;
@@ -256,11 +256,13 @@ async fn start(
         };
         match starting.start().await {
             Ok(consuming) => consumers.push((consuming, mailbox)),
-            Err(error) if starting.can_wait(&error) => {
-                tracing::warn!(%error, "could not consume {}; it will be tried again", starting.what());
+            Err(Unstarted::Waits(error)) => {
+                tracing::warn!(error, "could not consume {}; it will be tried again", starting.what());
                 refused.push((starting, mailbox));
             }
-            Err(error) => return Err(error::refused(&format!("consuming {}", starting.what()), &error)),
+            Err(Unstarted::Failed(error)) => {
+                return Err(error::refused(&format!("consuming {}", starting.what()), &error));
+            }
         }
     }
     Ok((consumers, refused))

@@ -196,12 +196,34 @@ impl RabbitMq {
         }
     }
 
+    /// Cuts it off from the other nodes of its cluster, and from no client. Nothing says so to any of them. Only a container can be.
+    pub async fn cut_off(&self) {
+        self.container().cut_off().await;
+    }
+
+    /// Lets it reach the other nodes again.
+    pub async fn reach(&self) {
+        self.container().reach().await;
+    }
+
+    fn container(&self) -> &Container {
+        match &self.backend {
+            Backend::Node(_) => panic!("only a node in a container can be cut off: {CHOICE}=container"),
+            Backend::Container(container) => container,
+        }
+    }
+
+    /// Whether brokers are containers here.
+    pub fn in_containers() -> bool {
+        programs().is_none()
+    }
+
     /// Runs `rabbitmqctl` and answers with what it printed; panics when it fails.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         self.ctl_with(arguments, "").await
     }
 
-    /// The same, with something on its standard input: a container has no files of ours.
+    /// The same, with a file of this content as its last argument. RabbitMQ 4.0's waits for ever for the end of its standard input.
     pub async fn ctl_with(&self, arguments: &[&str], input: &str) -> String {
         match &self.backend {
             Backend::Node(node) => node.ctl(arguments, input).await,

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
@@ -25,6 +27,9 @@ const ETC: &str = "/etc/rabbitmq";
 const HELP: &str = "these tests need a RabbitMQ of their own: install it (apt-get install rabbitmq-server; the service need not run), \
                     or start Docker, where the image of .env or of RABBITMQ_IMAGE is there or can be pulled";
 
+/// What RabbitMQ recommends to clusters of three. Versions that have no such choice ignore it, other than in `rabbitmq.conf`.
+const PARTITIONS: &str = "-rabbit cluster_partition_handling pause_minority";
+
 /// A network can only be removed once no container is in it.
 const REMOVE_NETWORK: &str = r#"
 for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -33,10 +38,16 @@ for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done
 "#;
 
+/// Docker's own network, over which this process reaches the nodes of a cluster.
+const OUTSIDE: &str = "bridge";
+
 pub(super) struct Container {
     id: String,
     name: String,
     port: u16,
+    runs: AtomicBool,
+    /// What the nodes of a cluster reach each other over.
+    network: Option<String>,
     _container: ContainerAsync<GenericImage>,
     /// Containers of a static are never dropped.
     _guard: Guard,
@@ -48,11 +59,12 @@ impl Container {
         Self::request(&host(), setup).await
     }
 
-    /// Three that are started at once, in a network of their own.
+    /// Three that are started at once. Their network among themselves is another one than that to this process, so that a node can be
+    /// cut off from the others and not from its clients. The first network of a container keeps its ports to itself unless it is internal.
     pub(super) async fn cluster() -> [Self; 3] {
         let (network, cookie) = (host(), host());
         let created = Command::new("docker")
-            .args(["network", "create", &network])
+            .args(["network", "create", "--internal", &network])
             .output()
             .await;
         let created = created.unwrap_or_else(|error| panic!("{HELP}: {error}"));
@@ -67,8 +79,9 @@ impl Container {
             let request = request(&hosts[index], &setup)
                 .with_container_name(&hosts[index])
                 .with_network(&network)
-                .with_env_var("RABBITMQ_ERLANG_COOKIE", &cookie);
-            Self::run(request, &hosts[index])
+                .with_env_var("RABBITMQ_ERLANG_COOKIE", &cookie)
+                .with_env_var("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", PARTITIONS);
+            Self::run(request, &hosts[index], Some(&network))
         };
         let (mut first, second, third) = tokio::join!(start(0), start(1), start(2));
         first._network = Some(guard);
@@ -76,10 +89,10 @@ impl Container {
     }
 
     async fn request(host: &str, setup: &Setup) -> Self {
-        Self::run(request(host, setup), host).await
+        Self::run(request(host, setup), host, None).await
     }
 
-    async fn run(request: ContainerRequest<GenericImage>, host: &str) -> Self {
+    async fn run(request: ContainerRequest<GenericImage>, host: &str, network: Option<&str>) -> Self {
         // A port of our choice, for one of Docker's changes with each start.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let container = request
@@ -90,15 +103,21 @@ impl Container {
             .unwrap_or_else(|error| panic!("{HELP}: {error}"));
         let id = container.id().to_owned();
         let guard = Guard::new("docker rm --force --volumes \"$1\"", &[&id]);
-        answers(port).await;
-        Self {
+        let started = Self {
             id,
             name: node_name(host),
             port,
+            runs: AtomicBool::new(true),
+            network: network.map(str::to_owned),
             _container: container,
             _guard: guard,
             _network: None,
+        };
+        if network.is_some() {
+            started.docker(&["network", "connect", OUTSIDE, &started.id], "").await;
         }
+        answers(port).await;
+        started
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -110,17 +129,43 @@ impl Container {
     }
 
     pub(super) async fn crash(&self) {
-        self.docker(&["kill", &self.id], "").await;
+        // Docker kills nothing twice.
+        if self.runs.swap(false, Relaxed) {
+            self.docker(&["kill", &self.id], "").await;
+        }
     }
 
     pub(super) async fn restart(&self) {
         self.docker(&["start", &self.id], "").await;
+        self.runs.store(true, Relaxed);
         answers(self.port).await;
     }
 
+    /// Cuts it off from the other nodes of its cluster. Nobody learns of it.
+    pub(super) async fn cut_off(&self) {
+        self.docker(&["network", "disconnect", self.inside(), &self.id], "")
+            .await;
+    }
+
+    /// Lets it reach the others again.
+    pub(super) async fn reach(&self) {
+        self.docker(&["network", "connect", self.inside(), &self.id], "").await;
+    }
+
+    fn inside(&self) -> &str {
+        self.network.as_deref().expect("it is one of a cluster")
+    }
+
     pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> String {
-        let command = [&["exec", "--interactive", &self.id, "rabbitmqctl"], arguments].concat();
-        let output = self.docker(&command, input).await;
+        let file = format!("/tmp/{}", host());
+        let mut command = [&["exec", &self.id, "rabbitmqctl"], arguments].concat();
+        if !input.is_empty() {
+            let write = format!("cat >{file}");
+            self.docker(&["exec", "--interactive", &self.id, "sh", "-c", &write], input)
+                .await;
+            command.push(&file);
+        }
+        let output = self.docker(&command, "").await;
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -149,7 +194,7 @@ fn request(host: &str, setup: &Setup) -> ContainerRequest<GenericImage> {
         .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
         .with_hostname(host);
     for file in &setup.files {
-        let inside = inside(file);
+        let inside = path_inside(file);
         config = config.replace(file.to_str().expect("a path"), &inside);
         request = request.with_copy_to(inside, file.as_path());
     }
@@ -162,7 +207,7 @@ fn request(host: &str, setup: &Setup) -> ContainerRequest<GenericImage> {
         .with_copy_to(format!("{ETC}/conf.d/90-test.conf"), config.into_bytes())
 }
 
-fn inside(file: &Path) -> String {
+fn path_inside(file: &Path) -> String {
     format!("{ETC}/{}", file.file_name().expect("a file").to_str().expect("a name"))
 }
 

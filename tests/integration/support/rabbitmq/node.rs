@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::{ADDRESS, START_TIMEOUT, Setup, answers, cluster_config};
@@ -165,9 +164,16 @@ impl Node {
 
     /// For a while after another node of its cluster has died, a node may not be reached.
     pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> String {
+        let file = self.dir.join(uuid::Uuid::new_v4().simple().to_string());
+        let mut arguments = arguments.to_vec();
+        if !input.is_empty() {
+            fs::write(&file, input).unwrap();
+            arguments.push(file.to_str().expect("the directory's name is text"));
+        }
+        let arguments = &arguments;
         let mut tries = 0..30;
         loop {
-            match self.try_ctl(arguments, input).await {
+            match self.try_ctl(arguments).await {
                 Ok(out) => return out,
                 Err(error) if error.contains("unable to perform an operation on node") && tries.next().is_some() => {
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -177,16 +183,10 @@ impl Node {
         }
     }
 
-    async fn try_ctl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+    async fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = tokio::process::Command::from(self.command(&self.programs.ctl));
-        command.args(arguments).kill_on_drop(true).stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("RabbitMQ's programs run");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // Who does not read it has closed it.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        let output = child.wait_with_output().await.expect("RabbitMQ's programs run");
+        command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
+        let output = command.output().await.expect("RabbitMQ's programs run");
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         match output.status.success() {
             true => Ok(out),
