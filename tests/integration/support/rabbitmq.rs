@@ -213,11 +213,6 @@ impl RabbitMq {
         }
     }
 
-    /// Whether brokers are containers here.
-    pub fn in_containers() -> bool {
-        programs().is_none()
-    }
-
     /// Runs `rabbitmqctl` and answers with what it printed; panics when it fails.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         self.ctl_with(arguments, "").await
