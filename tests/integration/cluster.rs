@@ -11,15 +11,15 @@ use crate::support::rabbitmq::{self, RabbitMq};
 const BEFORE: i64 = 300;
 const AFTER: i64 = 100;
 
-/// How long a node is cut off: longer than Erlang takes to call a silent node down, 60 s and up to a quarter more.
-const CUT: Duration = Duration::from_secs(90);
+/// How long a node is cut off: longer than Erlang takes to call a silent node down, here 15 s (`net_ticktime`) and up to a quarter more.
+const CUT: Duration = Duration::from_secs(45);
 
 /// From 4.3 on nobody waits for that. The broker elects other leaders within seconds, and what was not confirmed for 15 s is published
 /// elsewhere.
 const MOVED_ON: Duration = Duration::from_secs(40);
 
 /// Up to 4.2 all nodes have to agree before a queue is declared or bound, so whoever connects waits until the silent one is called down.
-const CALLED_DOWN: Duration = Duration::from_secs(85);
+const CALLED_DOWN: Duration = Duration::from_secs(40);
 
 /// A delay queue hands what has expired to the steps queue. Where that queue has no leader just then, RabbitMQ tries again after 180 s, and
 /// counts those messages neither as ready nor as unacknowledged.

@@ -27,8 +27,9 @@ const ETC: &str = "/etc/rabbitmq";
 const HELP: &str = "these tests need a RabbitMQ of their own: install it (apt-get install rabbitmq-server; the service need not run), \
                     or start Docker, where the image of .env or of RABBITMQ_IMAGE is there or can be pulled";
 
-/// What RabbitMQ recommends to clusters of three. Versions that have no such choice ignore it, other than in `rabbitmq.conf`.
-const PARTITIONS: &str = "-rabbit cluster_partition_handling pause_minority";
+/// What our documents recommend to clusters of three. A container that is killed is silent, like a machine without power, so the others wait
+/// for Erlang's ticks. Versions that have no such choice about partitions ignore it, other than in `rabbitmq.conf`.
+const CLUSTER_ARGUMENTS: &str = "-rabbit cluster_partition_handling pause_minority -kernel net_ticktime 15";
 
 /// A network can only be removed once no container is in it.
 const REMOVE_NETWORK: &str = r#"
@@ -80,7 +81,7 @@ impl Container {
                 .with_container_name(&hosts[index])
                 .with_network(&network)
                 .with_env_var("RABBITMQ_ERLANG_COOKIE", &cookie)
-                .with_env_var("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", PARTITIONS);
+                .with_env_var("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", CLUSTER_ARGUMENTS);
             Self::run(request, &hosts[index], Some(&network))
         };
         let (mut first, second, third) = tokio::join!(start(0), start(1), start(2));
