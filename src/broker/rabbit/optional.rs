@@ -31,39 +31,46 @@ pub(super) enum Unstarted {
     Failed(lapin::Error),
 }
 
-/// Declares what a worker is of use without, if it is missing. That is a stream.
+/// Declares what a worker is of use without, if it is missing. That is a stream. What takes long goes on meanwhile: half of it, a queue without its
+/// binding, would take no order for good.
 pub(super) async fn declare_missing(
-    connection: &Connection,
-    at: (&Addresses, &Settings),
-    topology: &Topology,
-) -> Result<(), Error> {
-    match timeout(STREAM_TIMEOUT, declare_on_its_own(connection, at, topology)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            tracing::warn!(
-                "the broker did not say within {STREAM_TIMEOUT:?} whether what a worker can do without is there"
-            );
-            Ok(())
-        }
-    }
-}
-
-/// A broker without streams ends the connection that asks for one, so that is a connection of its own.
-async fn declare_on_its_own(
     connection: &Connection,
     (addresses, settings): (&Addresses, &Settings),
     topology: &Topology,
 ) -> Result<(), Error> {
-    if check::is_optional_there(connection, topology).await? {
+    let Ok(is_there) = timeout(STREAM_TIMEOUT, check::is_optional_there(connection, topology)).await else {
+        tracing::warn!(
+            "the broker did not say within {STREAM_TIMEOUT:?} whether what a worker can do without is there"
+        );
+        return Ok(());
+    };
+    if is_there? {
         return Ok(());
     }
-    let (_, [own]) = connection::open(addresses, 0, settings, [Purpose::Topology]).await?;
-    let declared = declare::declare_on(&own, topology, |name| topology.is_optional(name)).await;
-    if let Err(error) = declared {
+    let declaring = tokio::spawn(declare_on_its_own(
+        addresses.clone(),
+        settings.clone(),
+        topology.clone(),
+    ));
+    if timeout(STREAM_TIMEOUT, declaring).await.is_err() {
+        tracing::warn!(
+            "the broker has not declared what a worker can do without within {STREAM_TIMEOUT:?}; it goes on"
+        );
+    }
+    Ok(())
+}
+
+/// A broker without streams ends the connection that asks for one, so that is a connection of its own.
+async fn declare_on_its_own(addresses: Addresses, settings: Settings, topology: Topology) {
+    let declared = async {
+        let (_, [own]) = connection::open(&addresses, 0, &settings, [Purpose::Topology]).await?;
+        let declared = declare::declare_on(&own, &topology, |name| topology.is_optional(name)).await;
+        connection::close(&own).await;
+        declared
+    };
+    if let Err(error) = declared.await {
         tracing::warn!(%error, "could not declare what a worker can do without; `bankrefresh topology apply` tries it again");
     }
-    connection::close(&own).await;
-    Ok(())
 }
 
 /// A subscription that does not consume yet.
