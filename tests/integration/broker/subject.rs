@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::support::rabbitmq::{self, RabbitMq};
 
 /// Nothing here takes that long, even on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A broker, with a topology that no other test uses.
 pub struct Subject {
