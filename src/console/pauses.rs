@@ -17,8 +17,9 @@ use crate::proto::{Lane, PauseRefreshes, PauseTarget, ResumeRefreshes, from_time
 use crate::refresh::later;
 use crate::refresh::order::{Order, Target};
 
-/// How long a visitor waits for an order to be given. A request may take ten seconds.
-const WAIT_MAX: Duration = Duration::from_secs(6);
+/// How long a visitor waits for its turn, and then for the order to be given. A request may take ten seconds.
+const TURN_MAX: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// For how long a visitor can pause: each choice in seconds, and its name.
 pub(super) const CHOICES: [(&str, &str); 6] = [
@@ -51,6 +52,15 @@ pub(super) struct Pauses {
     turn: Arc<Turn<()>>,
 }
 
+/// What did not become of a visitor's order, and why.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It is none.
+    Refused(String),
+    /// It may be in force all the same: a confirm can be lost.
+    MayBeGiven(String),
+}
+
 /// An order, checked, and on its way.
 #[derive(Debug)]
 pub(super) struct Checked {
@@ -68,7 +78,12 @@ impl Pauses {
     }
 
     /// The order that a visitor asks for, by their name, or why it is none.
-    pub(super) fn check(&self, asked: OrderForm, by: String, now: Timestamp) -> Result<Checked, String> {
+    pub(super) fn check(&self, asked: OrderForm, by: String, now: Timestamp) -> Result<Checked, Failed> {
+        let checked = self.checked(asked, by, now);
+        checked.map_err(Failed::Refused)
+    }
+
+    fn checked(&self, asked: OrderForm, by: String, now: Timestamp) -> Result<Checked, String> {
         let target = Some(asked.target()?);
         let lasts = match asked.lasts.as_str() {
             "" => None,
@@ -101,22 +116,26 @@ impl Pauses {
         Ok(Checked { order, outgoing })
     }
 
-    /// Gives it. It goes on if the visitor leaves.
-    pub(super) async fn give(&self, checked: Checked) -> Result<(), String> {
+    /// Gives it. What has begun goes on if the visitor leaves; what has no turn in time is not given at all.
+    pub(super) async fn give(&self, checked: Checked) -> Result<(), Failed> {
+        let Ok(turn) = timeout(TURN_MAX, Arc::clone(&self.turn).lock_owned()).await else {
+            let why = "Another order is on its way just now. Try again.";
+            return Err(Failed::Refused(why.to_owned()));
+        };
         let (settings, topology) = (self.settings.clone(), self.topology.clone());
-        let turn = Arc::clone(&self.turn);
         let giving = tokio::spawn(async move {
-            let _turn = turn.lock().await;
             let given = give(settings, topology, checked.outgoing).await;
             let given = given.map_err(|error| said(&error));
             log(&checked.order, &given);
+            drop(turn);
             given
         });
-        match timeout(WAIT_MAX, giving).await {
+        let given = match timeout(WAIT_MAX, giving).await {
             Ok(Ok(given)) => given,
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the broker has not confirmed it yet, so it may still come into force".to_owned()),
-        }
+            Err(_) => Err("the broker has not confirmed it yet".to_owned()),
+        };
+        given.map_err(Failed::MayBeGiven)
     }
 }
 
@@ -186,7 +205,7 @@ mod tests {
     }
 
     fn check(asked: OrderForm) -> Result<Order, String> {
-        let checked = pauses().check(asked, "anna".to_owned(), Timestamp::UNIX_EPOCH)?;
+        let checked = pauses().checked(asked, "anna".to_owned(), Timestamp::UNIX_EPOCH)?;
         Ok(checked.order)
     }
 
@@ -246,9 +265,16 @@ mod tests {
             .give(checked.expect("an order"))
             .await
             .expect_err("nobody listens");
-        assert!(
-            why.contains("could not connect") || why.contains("not confirmed"),
-            "{why}"
-        );
+        assert!(matches!(&why, Failed::MayBeGiven(_)), "{why:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_has_no_turn_in_time_is_not_given_later() {
+        let pauses = pauses();
+        let _turn = Arc::clone(&pauses.turn).lock_owned().await;
+        let checked = pauses.check(asked("pause", "everything", ""), "anna".to_owned(), Timestamp::now());
+        let failed = pauses.give(checked.expect("an order")).await.expect_err("no turn");
+        assert!(matches!(&failed, Failed::Refused(_)), "{failed:?}");
+        assert_eq!(Arc::strong_count(&pauses.turn), 2, "nobody waits");
     }
 }

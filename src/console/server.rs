@@ -25,7 +25,7 @@ use super::guard::{Guard, Visitor, guarded};
 use super::letters::{Action, Letters};
 use super::memory::{Refresh, Search};
 use super::pages::{self, Tab};
-use super::pauses::OrderForm;
+use super::pauses::{Failed, OrderForm};
 use super::{Actions, Settings, Shared};
 use crate::http_server::{self, PerAddress};
 use crate::telemetry::metrics;
@@ -264,21 +264,30 @@ async fn order(
     if !site.guard.is_own_form(&asked.token) {
         return foreign_form();
     }
-    let failed = |status: StatusCode, why: &str| (status, site.pauses_page(Some(why))).into_response();
-    let checked = match actions.pauses.check(asked, by, Timestamp::now()) {
-        Ok(checked) => checked,
-        Err(why) => return failed(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    let given = match actions.pauses.check(asked, by, Timestamp::now()) {
+        Ok(checked) => {
+            let order = checked.order.clone();
+            actions.pauses.give(checked).await.map(|()| order)
+        }
+        Err(failed) => Err(failed),
     };
-    let order = checked.order.clone();
-    if let Err(why) = actions.pauses.give(checked).await {
-        return failed(StatusCode::BAD_GATEWAY, &why);
+    match given {
+        Ok(order) => {
+            site.shared.until_shown(&order).await;
+            Redirect::to("/pauses").into_response()
+        }
+        Err(failed) => {
+            let status = match failed {
+                Failed::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                Failed::MayBeGiven(_) => StatusCode::BAD_GATEWAY,
+            };
+            (status, site.pauses_page(Some(&failed))).into_response()
+        }
     }
-    site.shared.until_shown(&order).await;
-    Redirect::to("/pauses").into_response()
 }
 
 impl Site {
-    fn pauses_page(&self, failed: Option<&str>) -> Html<String> {
+    fn pauses_page(&self, failed: Option<&Failed>) -> Html<String> {
         let allowed = match &self.actions {
             Some(_) => pages::Allowed::Yes(self.guard.form_token()),
             None if self.settings.actions => {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{number, time};
 use crate::console::memory::ReadOrders;
-use crate::console::pauses::{CHOICES, fields};
+use crate::console::pauses::{CHOICES, Failed, fields};
 use crate::limits::PAUSE_REASON_CHARACTERS_MAX;
 use crate::refresh::order::{Pause, Target};
 
@@ -21,18 +21,22 @@ pub(in crate::console) enum Allowed<'a> {
     No(&'static str),
 }
 
-/// The page, under why the visitor's order was not given.
+/// The page, under what did not become of the visitor's order.
 pub(in crate::console) fn pauses(
     orders: &ReadOrders,
     allowed: &Allowed,
-    failed: Option<&str>,
+    failed: Option<&Failed>,
     now: Timestamp,
 ) -> Markup {
     html! {
         h1 { "Pauses" }
         p { "A pause stops new starts of updates. What has a task or a web form at finAPI continues to its outcome." }
-        @if let Some(why) = failed {
-            p.alarm role="alert" { strong { "The order was not given. " } (why) }
+        @match failed {
+            None => {}
+            Some(Failed::Refused(why)) => p.alarm role="alert" { strong { "Nothing was done. " } (why) },
+            Some(Failed::MayBeGiven(why)) => p.alarm role="alert" {
+                strong { "The order may not have been given: " } (why) ". The list shows what is in force."
+            },
         }
         div #pauses data-live { (list(orders, allowed, now)) }
         @match allowed {

@@ -146,7 +146,7 @@ async fn a_console_whose_user_may_not_pause_says_so() {
     let (status, page) = post(&url, &format!("token={token}&action=pause&what=everything")).await;
     assert_eq!(status, 502);
     assert!(
-        page.contains("The order was not given") && page.contains("ACCESS_REFUSED"),
+        page.contains("The order may not have been given") && page.contains("ACCESS_REFUSED"),
         "{page}"
     );
     let mut pause = platform.program(&["pause", "--lane", "background"], &[]);
