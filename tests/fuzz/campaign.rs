@@ -13,8 +13,8 @@ use crate::corpus;
 use crate::cost::{self, Cost};
 use crate::mutation::{Input, Mutator};
 
-/// The most CPU time that an input may take.
-const CPU_MAX: Duration = Duration::from_millis(100);
+/// The most CPU time that an input may take, as a multiple of a known piece of work's: machines differ by more than twice.
+const WORKS_MAX: u32 = 600;
 /// The most memory that an input may need at the same time.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// From here on an input is also doubled.
@@ -35,7 +35,8 @@ const REDUCING_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
     Panic(String),
-    Slow(Duration),
+    /// What it took, and what it may take.
+    Slow(Duration, Duration),
     Large(u64),
     /// What it took, and what its double took.
     Superlinear(Duration, Duration),
@@ -45,7 +46,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic(what) => write!(f, "it {what}"),
-            Self::Slow(cpu) => write!(f, "it takes {cpu:?} of CPU time, more than {CPU_MAX:?}"),
+            Self::Slow(cpu, max) => write!(f, "it takes {cpu:?} of CPU time, more than {max:?}"),
             Self::Large(bytes) => write!(f, "it needs {bytes} bytes, more than {BYTES_MAX}"),
             Self::Superlinear(one, two) => write!(
                 f,
@@ -201,16 +202,17 @@ pub(crate) fn judge(run: fn(&[u8]), bytes: &[u8]) -> Result<Cost, Fault> {
     if cost.bytes > BYTES_MAX {
         return Err(Fault::Large(cost.bytes));
     }
+    let max = cost::work() * WORKS_MAX;
     for _ in 1..MEASURED {
-        if cost.cpu <= CPU_MAX {
+        if cost.cpu <= max {
             return Ok(cost);
         }
         cost = cost::of(run, bytes).map_err(Fault::Panic)?;
     }
-    if cost.cpu <= CPU_MAX {
+    if cost.cpu <= max {
         Ok(cost)
     } else {
-        Err(Fault::Slow(cost.cpu))
+        Err(Fault::Slow(cost.cpu, max))
     }
 }
 
@@ -234,7 +236,7 @@ pub(crate) fn judge_double(run: fn(&[u8]), bytes: &[u8], double: &[u8]) -> Resul
 pub(crate) fn reduce(run: fn(&[u8]), bytes: &[u8], fault: &Fault) -> Vec<u8> {
     let same = |bytes: &[u8]| match (fault, judge(run, bytes)) {
         (Fault::Panic(one), Err(Fault::Panic(other))) => place(one) == place(&other),
-        (Fault::Slow(_), Err(Fault::Slow(_))) | (Fault::Large(_), Err(Fault::Large(_))) => true,
+        (Fault::Slow(..), Err(Fault::Slow(..))) | (Fault::Large(_), Err(Fault::Large(_))) => true,
         _ => false,
     };
     let mut rest = bytes.to_vec();

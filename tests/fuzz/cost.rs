@@ -1,7 +1,9 @@
 //! What one input costs: the thread's CPU time, the memory that is in use at the same time, and whether it panicked.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -48,6 +50,21 @@ pub(crate) fn keep_panics_quiet() {
 /// reading the input: glibc does so with what is larger than the largest such block that was ever freed.
 pub(crate) fn keep_memory() {
     drop(std::hint::black_box(vec![1_u8; 31 * 1024 * 1024]));
+}
+
+/// The CPU time of a known piece of work, on this machine and with this compiler's settings: a thousand texts become keys of a map, as most
+/// readers do with what they read. The least of some measurements, because others on the machine only add to it.
+pub(crate) fn work() -> Duration {
+    static WORK: OnceLock<Duration> = OnceLock::new();
+    *WORK.get_or_init(|| {
+        let measured = (0..20).map(|_| {
+            let began = cpu();
+            let map: BTreeMap<String, usize> = (0..1000).map(|number| (format!("{number:08}"), number)).collect();
+            std::hint::black_box(map);
+            cpu().saturating_sub(began)
+        });
+        measured.min().unwrap_or_default()
+    })
 }
 
 fn cpu() -> Duration {
