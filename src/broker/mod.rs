@@ -122,7 +122,7 @@ pub enum Subscription {
     Queue {
         /// Its name.
         name: String,
-        /// The most deliveries that may be unacknowledged at a time, at least 1.
+        /// The most deliveries that may be unacknowledged at a time, at least 1. [`Broker::set_prefetch`] changes it.
         prefetch: u16,
         /// Whether nothing is handed out before [`Broker::pause`] resumes it.
         paused: bool,
@@ -284,6 +284,15 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.pause(queue, paused),
             Self::Memory(memory) => memory.pause(queue, paused),
+        }
+    }
+
+    /// How many messages of a subscribed queue may be unacknowledged from now on, also after a lost connection: at least 1, and no more than
+    /// its subscription's prefetch. What was handed out stays so.
+    pub fn set_prefetch(&self, queue: &str, prefetch: u16) {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.set_prefetch(queue, prefetch),
+            Self::Memory(memory) => memory.set_prefetch(queue, prefetch),
         }
     }
 

@@ -63,10 +63,18 @@ impl Worker {
                 receipt,
                 arrived,
             });
+            self.take_trials();
             return self.begin_trials();
         }
         let content = self.read(&delivery, &receipt, now);
         self.scheduler.on_delivery(receipt, content, now);
+    }
+
+    /// Takes as many messages of the quarantine as may be tried now.
+    pub(super) fn take_trials(&self) {
+        let (quarantine, prefetch) = (self.context.topology.quarantine(), self.trials.prefetch());
+        self.context.broker.set_prefetch(&quarantine, prefetch);
+        self.watchdog.prefetch(&quarantine, prefetch);
     }
 
     /// Begins those trials that may begin. A worker that stops tries nothing, so it reads and parks them all.

@@ -1,14 +1,12 @@
 //! What a worker consumes.
 
 use super::settings::Settings;
+use super::trials::TRIALS_MAX;
 use crate::broker::Subscription;
 use crate::broker::topology::Topology;
 
 /// Deliveries of the steps queue that may be unacknowledged beyond the refreshes that are held.
 const STEPS_HEADROOM: u16 = 256;
-
-/// How many messages of the quarantine a worker has at once. Each of them comes back when one of them kills the worker.
-const TRIALS_MAX: u16 = 16;
 
 /// What a worker consumes. It takes no command before it has read which lanes are paused.
 #[must_use]

@@ -2,6 +2,10 @@
 //!
 //! Most of them kill nobody, so those that never came back from the quarantine are tried together. One that came back is tried alone, after
 //! the others. It is not even read before, because reading may be what kills workers.
+//!
+//! What one of them kills takes along what waits behind it, and the broker counts that as one more return. So that several that kill make no
+//! dead letter of a healthy one, a worker has one message first. It takes more only where that one came back a few times at most; what came
+//! back more often is tried before the others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -10,11 +14,26 @@ use fastrand::Rng;
 
 use crate::broker::{Delivery, Tag};
 
-use super::scheduler::{Now, Receipt};
+use super::scheduler::{Now, QUARANTINE_TRIES, Receipt};
 
-/// Whether a message came back, then its place among the others. When one that kills workers is tried, those that wait behind it come back as
+/// How many messages of the quarantine a worker has at once. Each of them comes back when one of them kills the worker.
+pub(super) const TRIALS_MAX: u16 = 16;
+
+/// A message that came back this often is tried before others, and alone with the worker where it is the first. Twice as many returns must
+/// be fewer than [`QUARANTINE_TRIES`]: one may come back this often while another is the first.
+const OFTEN: u32 = QUARANTINE_TRIES / 3;
+
+/// When a message is tried, then its place among those. When one that kills workers is tried, those that wait behind it come back as
 /// well, so the places are drawn: each life of a worker has another order.
-type Turn = (bool, u64, Tag);
+type Turn = (Returns, u64, Tag);
+
+/// How often a message came back from the quarantine, in the order of the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Returns {
+    Often,
+    Never,
+    Rarely,
+}
 
 /// How long one that came back waits for those that the broker delivers with it. Else the first in the queue would always be tried first.
 const COMPANY_WAIT: Duration = Duration::from_millis(250);
@@ -39,6 +58,8 @@ pub(super) struct Trials {
     tried: HashSet<Tag>,
     /// The one that is tried came back from there.
     is_alone: bool,
+    /// The first one came back a few times at most.
+    is_wide: bool,
 }
 
 impl Trials {
@@ -49,20 +70,31 @@ impl Trials {
         }
     }
 
+    /// How many messages this worker may have now.
+    pub(super) fn prefetch(&self) -> u16 {
+        if self.is_wide { TRIALS_MAX } else { 1 }
+    }
+
     pub(super) fn push(&mut self, untried: Untried) {
         let tag = untried.receipt.tag();
+        let returns = match untried.receipt.redeliveries() {
+            0 => Returns::Never,
+            1..OFTEN => Returns::Rarely,
+            OFTEN.. => Returns::Often,
+        };
+        self.is_wide |= returns != Returns::Often;
         let mut random = Rng::with_seed(self.seed ^ tag.generation.rotate_left(32) ^ tag.number);
-        let turn = (untried.receipt.redeliveries() > 0, random.u64(..), tag);
+        let turn = (returns, random.u64(..), tag);
         self.last = untried.arrived.since_start;
         self.waiting.insert(turn, untried);
     }
 
     /// When the next trial may begin, if no other one keeps it waiting.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let ((came_back, ..), _) = self.waiting.first_key_value()?;
-        match came_back {
-            false if !self.is_alone => Some(Duration::ZERO),
-            true if self.tried.is_empty() => Some(self.last + COMPANY_WAIT),
+        let ((returns, ..), _) = self.waiting.first_key_value()?;
+        match returns {
+            Returns::Never if !self.is_alone => Some(Duration::ZERO),
+            Returns::Often | Returns::Rarely if self.tried.is_empty() => Some(self.last + COMPANY_WAIT),
             _ => None,
         }
     }
@@ -71,9 +103,9 @@ impl Trials {
     pub(super) fn next(&mut self, now: Now) -> Option<Untried> {
         self.next_due().filter(|due| *due <= now.since_start)?;
         let first = self.waiting.first_entry()?;
-        let (came_back, ..) = *first.key();
+        let (returns, ..) = *first.key();
         let untried = first.remove();
-        self.is_alone = came_back;
+        self.is_alone = returns != Returns::Never;
         self.tried.insert(untried.receipt.tag());
         Some(untried)
     }
@@ -187,6 +219,28 @@ mod tests {
         assert_eq!(trials.next_due(), None, "it is alone");
         end(&mut trials, 1);
         assert_eq!(trials.next_due(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn one_that_came_back_often_is_taken_by_itself_and_tried_first() {
+        let mut trials = Trials::new(7);
+        assert_eq!(trials.prefetch(), 1);
+        push(&mut trials, 1, OFTEN);
+        assert_eq!((trials.prefetch(), begin(&mut trials)), (1, vec![1]));
+        end(&mut trials, 1);
+        push(&mut trials, 2, OFTEN - 1);
+        assert_eq!(trials.prefetch(), TRIALS_MAX);
+        for (number, redeliveries) in [(3, 0), (4, OFTEN), (5, 0)] {
+            push(&mut trials, number, redeliveries);
+        }
+        assert_eq!(trials.prefetch(), TRIALS_MAX);
+        assert_eq!(begin(&mut trials), [4]);
+        end(&mut trials, 4);
+        let mut both = begin(&mut trials);
+        both.sort_unstable();
+        assert_eq!(both, [3, 5]);
+        assert_eq!(trials.take().count(), 1);
+        assert_eq!(trials.prefetch(), 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) struct Watchdog {
 #[derive(Debug)]
 struct Queue {
     name: String,
-    prefetch: i64,
+    prefetch: AtomicI64,
     delivered: AtomicU64,
     outstanding: AtomicI64,
     paused: AtomicBool,
@@ -40,7 +40,7 @@ impl Watchdog {
             };
             Queue {
                 name,
-                prefetch,
+                prefetch: AtomicI64::new(prefetch),
                 delivered: AtomicU64::new(0),
                 outstanding: AtomicI64::new(0),
                 paused: AtomicBool::new(paused),
@@ -75,6 +75,12 @@ impl Watchdog {
     pub(super) fn paused(&self, name: &str, paused: bool) {
         for queue in self.queues.iter().filter(|queue| queue.name == name) {
             queue.paused.store(paused, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn prefetch(&self, name: &str, prefetch: u16) {
+        for queue in self.queues.iter().filter(|queue| queue.name == name) {
+            queue.prefetch.store(prefetch.into(), Ordering::Relaxed);
         }
     }
 
@@ -114,8 +120,9 @@ impl Queue {
     }
 
     fn may_deliver(&self) -> bool {
-        let room = self.prefetch - self.outstanding.load(Ordering::Relaxed);
-        let is_enough = room > 0 && room >= self.prefetch / i64::from(ROOM_PARTS);
+        let prefetch = self.prefetch.load(Ordering::Relaxed);
+        let room = prefetch - self.outstanding.load(Ordering::Relaxed);
+        let is_enough = room > 0 && room >= prefetch / i64::from(ROOM_PARTS);
         is_enough && !self.paused.load(Ordering::Relaxed)
     }
 }

@@ -196,6 +196,12 @@ impl Client {
         shared.change(|state| state.pause(*id, queue, paused));
     }
 
+    /// As [`super::Broker::set_prefetch`].
+    pub fn set_prefetch(&self, queue: &str, prefetch: u16) {
+        let Handle { id, shared, .. } = &*self.handle;
+        shared.change(|state| state.set_prefetch(*id, queue, prefetch));
+    }
+
     /// As [`super::Broker::cancel`].
     pub fn cancel(&self) {
         let Handle { id, shared, .. } = &*self.handle;

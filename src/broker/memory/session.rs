@@ -23,6 +23,8 @@ pub(super) struct Consuming {
     /// The queue's name.
     pub(super) queue: String,
     pub(super) paused: bool,
+    /// Of a queue; at most the subscription's.
+    pub(super) prefetch: u16,
     /// It has died silently.
     pub(super) dead: bool,
     /// How many deliveries this generation has seen.
@@ -92,15 +94,16 @@ impl Session {
 
 impl Consuming {
     pub(super) fn new(client: u64, index: usize, subscription: Subscription) -> Self {
-        let (queue, paused) = match &subscription {
-            Subscription::Queue { name, paused, .. } => (name.clone(), *paused),
-            Subscription::Ephemeral { .. } => (format!("{EPHEMERAL}{client}.{index}"), false),
-            Subscription::Stream { name } => (name.clone(), false),
+        let (queue, paused, prefetch) = match &subscription {
+            Subscription::Queue { name, prefetch, paused } => (name.clone(), *paused, *prefetch),
+            Subscription::Ephemeral { .. } => (format!("{EPHEMERAL}{client}.{index}"), false, u16::MAX),
+            Subscription::Stream { name } => (name.clone(), false, u16::MAX),
         };
         Self {
             subscription,
             queue,
             paused,
+            prefetch,
             dead: false,
             deliveries: 0,
             unacked: BTreeMap::new(),
@@ -109,7 +112,9 @@ impl Consuming {
 
     pub(super) fn is_free(&self) -> bool {
         let room = match self.subscription {
-            Subscription::Queue { prefetch, .. } => self.unacked.len() < usize::from(prefetch.max(1)),
+            Subscription::Queue { prefetch, .. } => {
+                self.unacked.len() < usize::from(prefetch.min(self.prefetch).max(1))
+            }
             Subscription::Ephemeral { .. } | Subscription::Stream { .. } => true,
         };
         room && !self.paused && !self.dead
@@ -121,6 +126,7 @@ impl Consuming {
             subscription: self.subscription.clone(),
             queue: self.queue.clone(),
             paused: self.paused,
+            prefetch: self.prefetch,
             dead: self.dead,
             deliveries: self.deliveries,
             unacked: std::mem::take(&mut self.unacked),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::faults::{PublishFault, Sending};
 use super::queue::{DeadLetter, Messages};
 use super::routing::Routes;
-use super::session::{EPHEMERAL, Session};
+use super::session::{Consuming, EPHEMERAL, Session};
 use super::watch::{Watch, What};
 use crate::broker::topology::Topology;
 use crate::broker::{Message, Outgoing, PublishError, Tag};
@@ -128,13 +128,22 @@ impl State {
     }
 
     pub(super) fn pause(&mut self, client: u64, queue: &str, paused: bool) {
+        self.change(client, queue, |consuming| consuming.paused = paused);
+    }
+
+    pub(super) fn set_prefetch(&mut self, client: u64, queue: &str, prefetch: u16) {
+        self.change(client, queue, |consuming| consuming.prefetch = prefetch);
+    }
+
+    /// Changes a client's subscription of a queue, which may have room after that.
+    fn change(&mut self, client: u64, queue: &str, change: impl Fn(&mut Consuming)) {
         let Some(session) = self.clients.get_mut(&client) else {
             return;
         };
         let mut changed = BTreeSet::new();
         for consuming in &mut session.subscriptions {
             if consuming.subscription.name() == queue {
-                consuming.paused = paused;
+                change(consuming);
                 changed.insert(consuming.queue.clone());
             }
         }

@@ -18,17 +18,12 @@ use uuid::Uuid;
 
 use super::acks::{Ack, Acks};
 use super::convert::{from_amqp, redeliveries, short, take_flaw};
+use super::intake::Intake;
 use super::status::Status;
 use super::stream::{self, CatchUp};
 use crate::broker::{BrokerEvent, Delivery, ROOM_PARTS, Subscription, Tag};
 
-/// How many messages of an ephemeral queue are on their way at a time.
-const EPHEMERAL_PREFETCH: u16 = 256;
-
-/// The same of a stream, which is short and read as fast as it goes.
-const STREAM_PREFETCH: u16 = 1000;
-
-/// How many messages of those one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`].
+/// How many messages of an ephemeral queue one acknowledgement is for; well under [`EPHEMERAL_PREFETCH`](super::intake::EPHEMERAL_PREFETCH).
 const EPHEMERAL_ACK_EVERY: u64 = 64;
 
 /// How long the last of those messages wait for theirs. RabbitMQ closes a channel that has not acknowledged something for half an hour.
@@ -55,7 +50,7 @@ pub(super) type Mailbox = mpsc::UnboundedReceiver<ConsumerCommand>;
 #[derive(Clone)]
 pub(super) struct ConsumerChannels {
     pub(super) broker_events: mpsc::Sender<BrokerEvent>,
-    pub(super) paused: watch::Receiver<bool>,
+    pub(super) intake: watch::Receiver<Intake>,
     pub(super) status: watch::Receiver<Status>,
 }
 
@@ -82,8 +77,6 @@ struct Source {
     /// The broker's name of it.
     queue: String,
     kind: Kind,
-    /// The most deliveries that may be unacknowledged.
-    prefetch: u16,
 }
 
 /// What is consumed. Deliveries of all but a queue are acknowledged as soon as they are handed over, and a blocked connection does not pause
@@ -96,8 +89,8 @@ enum Kind {
 }
 
 /// What consumes, which is nothing while it is paused. The broker counts what is unacknowledged for each consumer by itself, also for
-/// one that was cancelled. So after a pause the first consumer has only the room that deliveries from before it leave, and others
-/// have what becomes free as those are acknowledged, an eighth of the prefetch at a time.
+/// one that was cancelled. So a larger prefetch is another consumer. And after a pause the first consumer has only the room that deliveries
+/// from before it leave, and others have what becomes free as those are acknowledged, an eighth of the prefetch at a time.
 #[derive(Default)]
 struct Consumers {
     deliveries: SelectAll<BoxStream<'static, Option<lapin::Result<AmqpDelivery>>>>,
@@ -117,12 +110,6 @@ impl Consuming {
         channels: ConsumerChannels,
     ) -> lapin::Result<Self> {
         let channel = connection.create_channel().await?;
-        let prefetch = match subscription {
-            // To AMQP, 0 means no limit.
-            Subscription::Queue { prefetch, .. } => (*prefetch).max(1),
-            Subscription::Ephemeral { .. } => EPHEMERAL_PREFETCH,
-            Subscription::Stream { .. } => STREAM_PREFETCH,
-        };
         let (name, queue, kind) = match subscription {
             Subscription::Queue { name, .. } => (name, name.clone(), Kind::Queue),
             Subscription::Ephemeral { exchange, keys, .. } => {
@@ -137,7 +124,6 @@ impl Consuming {
             name: name.clone(),
             queue,
             kind,
-            prefetch,
         };
         let mut consuming = Self {
             catch_up: CatchUp::of(kind == Kind::Stream),
@@ -149,7 +135,7 @@ impl Consuming {
             cancelled: Vec::new(),
             channels,
         };
-        consuming.follow_pause().await?;
+        consuming.follow_intake().await?;
         Ok(consuming)
     }
 
@@ -178,7 +164,7 @@ impl Consuming {
                     self.switch().await?;
                     self.say_cancelled();
                 }
-                Ok(()) = self.channels.paused.changed() => self.switch().await?,
+                Ok(()) = self.channels.intake.changed() => self.switch().await?,
                 Ok(()) = self.channels.status.changed() => self.switch().await?,
                 Some(item) = self.consumers.deliveries.next(), if self.held.is_empty() => self.take(item)?,
                 _ = ask.tick(), if self.catch_up.goes_on() && self.held.is_empty() => {
@@ -201,10 +187,11 @@ impl Consuming {
 
     /// The answer comes after what the broker had to deliver. The consumer's own prefetch stays as it is.
     async fn ask_for_more(&mut self) -> Result<(), String> {
+        let prefetch = self.channels.intake.borrow().prefetch;
         let asking = async {
             self.send_acks().await?;
             let options = BasicQosOptions { global: false };
-            self.channel.basic_qos(self.source.prefetch, options).await
+            self.channel.basic_qos(prefetch, options).await
         };
         asking.await.map_err(|error| self.failed(&error))?;
         while let Some(Some(item)) = self.consumers.deliveries.next().now_or_never() {
@@ -251,24 +238,25 @@ impl Consuming {
     }
 
     async fn switch(&mut self) -> Result<(), String> {
-        self.follow_pause().await.map_err(|error| self.failed(&error))
+        self.follow_intake().await.map_err(|error| self.failed(&error))
     }
 
     /// Consumes or stops to, as it should.
-    async fn follow_pause(&mut self) -> lapin::Result<()> {
+    async fn follow_intake(&mut self) -> lapin::Result<()> {
         let blocked = self.channels.status.borrow_and_update().is_blocked() && self.source.kind == Kind::Queue;
-        let pause = *self.channels.paused.borrow_and_update() || blocked;
-        if pause {
-            self.cancel().await
-        } else {
-            self.consume().await
+        let Intake { paused, prefetch } = *self.channels.intake.borrow_and_update();
+        if paused || blocked || prefetch < self.consumers.window {
+            self.cancel().await?;
         }
+        if paused || blocked {
+            return Ok(());
+        }
+        self.consume(prefetch).await
     }
 
     /// Consumes as much as there is room for.
-    async fn consume(&mut self) -> lapin::Result<()> {
+    async fn consume(&mut self, prefetch: u16) -> lapin::Result<()> {
         let Consumers { window, before, .. } = self.consumers;
-        let prefetch = self.source.prefetch;
         let old = u16::try_from(self.acks.open_up_to(before)).unwrap_or(u16::MAX);
         let room = (prefetch - window).saturating_sub(old);
         // Not worth another consumer.

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::consume::ConsumerCommand;
 use super::error::Error;
+use super::intake::Intake;
 use super::publish::Publisher;
 use super::status::Status;
 use crate::broker::{Subscription, Tag};
@@ -19,8 +20,8 @@ pub(super) struct Shared {
     pub(super) status: watch::Sender<Status>,
     /// The name of each subscription, and whether the broker refuses it in this generation.
     refused: Vec<(String, AtomicBool)>,
-    /// The name of each subscription, and whether it is paused.
-    pub(super) paused: Vec<(String, watch::Sender<bool>)>,
+    /// The name of each subscription, and what it takes.
+    pub(super) intakes: Vec<(String, watch::Sender<Intake>)>,
 }
 
 /// A generation, seen from the handle.
@@ -37,15 +38,15 @@ impl Shared {
     /// Before the first attempt to connect.
     pub(super) fn new(subscriptions: &[Subscription]) -> Self {
         let names = subscriptions.iter().map(|subscription| subscription.name().to_owned());
-        let paused = subscriptions.iter().map(|subscription| {
-            let is_paused = matches!(subscription, Subscription::Queue { paused: true, .. });
-            (subscription.name().to_owned(), watch::Sender::new(is_paused))
+        let intakes = subscriptions.iter().map(|subscription| {
+            let intake = Intake::first(subscription);
+            (subscription.name().to_owned(), watch::Sender::new(intake))
         });
         Self {
             link: RwLock::default(),
             status: watch::Sender::new(Status::Connecting { failure: None }),
             refused: names.map(|name| (name, AtomicBool::new(false))).collect(),
-            paused: paused.collect(),
+            intakes: intakes.collect(),
         }
     }
 
@@ -60,6 +61,16 @@ impl Shared {
 
     pub(super) fn set_link(&self, link: Option<Arc<Link>>) {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    pub(super) fn change_intake(&self, name: &str, change: impl Fn(&mut Intake)) {
+        for (_, intake) in self.intakes.iter().filter(|(known, _)| known == name) {
+            intake.send_if_modified(|now| {
+                let before = *now;
+                change(now);
+                *now != before
+            });
+        }
     }
 
     pub(super) fn consumes(&self, name: &str) -> bool {

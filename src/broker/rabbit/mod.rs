@@ -26,6 +26,7 @@ mod filtered;
 mod frames;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod intake;
 mod link;
 mod optional;
 mod outcomes;
@@ -171,15 +172,18 @@ impl Rabbit {
 
     /// As [`super::Broker::pause`]. Holds for later generations, too.
     pub fn pause(&self, queue: &str, paused: bool) {
-        for (_, switch) in self.shared.paused.iter().filter(|(name, _)| name == queue) {
-            switch.send_if_modified(|now| std::mem::replace(now, paused) != paused);
-        }
+        self.shared.change_intake(queue, |intake| intake.paused = paused);
+    }
+
+    /// As [`super::Broker::set_prefetch`].
+    pub fn set_prefetch(&self, queue: &str, prefetch: u16) {
+        self.shared.change_intake(queue, |intake| intake.set_prefetch(prefetch));
     }
 
     /// As [`super::Broker::cancel`]. Holds for later generations, too.
     pub async fn cancel(&self) {
-        for (index, (_, switch)) in self.shared.paused.iter().enumerate() {
-            switch.send_replace(true);
+        for (index, (_, intake)) in self.shared.intakes.iter().enumerate() {
+            intake.send_modify(|intake| intake.paused = true);
             let Some(link) = self.shared.link() else { continue };
             let (done, cancelled) = oneshot::channel();
             if let Some(commands) = link.commands.get(index)

@@ -241,11 +241,11 @@ async fn start(
     mailboxes: Vec<Mailbox>,
 ) -> Result<Started, Error> {
     let (mut consumers, mut refused) = (Vec::new(), Vec::new());
-    let subscriptions = config.subscriptions.iter().zip(config.shared.paused.iter());
-    for (index, ((subscription, (_, paused)), mailbox)) in (0..).zip(subscriptions.zip(mailboxes)) {
+    let subscriptions = config.subscriptions.iter().zip(config.shared.intakes.iter());
+    for (index, ((subscription, (_, intake)), mailbox)) in (0..).zip(subscriptions.zip(mailboxes)) {
         let channels = ConsumerChannels {
             broker_events: config.broker_events.clone(),
-            paused: paused.subscribe(),
+            intake: intake.subscribe(),
             status: config.shared.status.subscribe(),
         };
         let starting = Starting {

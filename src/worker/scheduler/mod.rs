@@ -42,7 +42,7 @@ use held::Held;
 use job::Job;
 #[cfg(test)]
 pub(super) use job::QUARANTINE_REDELIVERIES;
-pub(super) use job::{Now, Origin, Receipt};
+pub(super) use job::{Now, Origin, QUARANTINE_TRIES, Receipt};
 pub(super) use quarantine::QUARANTINE_WAIT;
 use runnable::Runnable;
 pub(super) use shares::Shares;

@@ -47,6 +47,7 @@ promises! {
     a_paused_queue_hands_out_nothing_until_it_is_resumed,
     a_pause_leaves_the_prefetch_as_it_was,
     what_is_acknowledged_after_a_pause_makes_room_before_all_of_it_is,
+    a_prefetch_is_changed_while_messages_are_out,
     a_pause_outlives_the_connection,
     a_refused_message_is_an_error_and_its_neighbours_are_taken,
     a_confirm_that_comes_too_late_is_an_error_and_the_message_is_taken,
@@ -468,6 +469,43 @@ async fn what_is_acknowledged_after_a_pause_makes_room_before_all_of_it_is(subje
     }
     assert_eq!(taken.len(), 2);
     subject.ready(&lane, 2).await;
+}
+
+async fn a_prefetch_is_changed_while_messages_are_out(subject: Subject) {
+    let topology = &subject.topology;
+    let lane = topology.interactive();
+    let (broker, mut broker_events) = subject.connect(queue(lane.clone(), 4)).await;
+    broker.set_prefetch(&lane, 1);
+    let batch = (1..=9).map(|number| outgoing(topology.commands(), "interactive", &number.to_string()));
+    broker.publish(batch.collect()).await.unwrap();
+    let first = delivery(&mut broker_events).await.tag;
+    subject.ready(&lane, 8).await;
+    broker.ack(first);
+    let second = delivery(&mut broker_events).await.tag;
+    subject.ready(&lane, 7).await;
+    broker.set_prefetch(&lane, 4);
+    let mut taken = vec![second];
+    for _ in 0..3 {
+        taken.push(delivery(&mut broker_events).await.tag);
+    }
+    subject.ready(&lane, 4).await;
+
+    broker.set_prefetch(&lane, 1);
+    // What was handed out stays so, and nothing more comes before all of it is acknowledged.
+    for tag in taken {
+        assert!(broker_events.is_empty());
+        subject.ready(&lane, 4).await;
+        broker.ack(tag);
+    }
+    assert_eq!(bodies(&mut broker_events, 1).await, ["6"]);
+    subject.ready(&lane, 3).await;
+
+    subject.cut().await;
+    down(&mut broker_events).await;
+    up(&mut broker_events).await;
+    assert_eq!(bodies(&mut broker_events, 1).await, ["6"]);
+    subject.ready(&lane, 3).await;
+    assert!(broker_events.is_empty());
 }
 
 async fn a_pause_outlives_the_connection(subject: Subject) {
