@@ -9,8 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
+use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -216,8 +215,7 @@ impl Sample {
 fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
     let mut dates = headers.get_all(header::DATE).iter();
     let date = dates.next()?.to_str().ok()?;
-    let date = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", date).and_then(|date| date.to_datetime());
-    let date = date.and_then(|date| TimeZone::UTC.to_timestamp(date)).ok()?;
+    let date = DateTimeParser::new().parse_timestamp(date).ok()?;
     dates.next().is_none().then_some(date)
 }
 

@@ -1,9 +1,11 @@
 //! Reading what no one should send: what can't be read is left out, and the rest is read.
 //!
-//! A value is read as its type says. Where that fails, the error points at a member or an element: that is removed, and the rest is read
-//! again. So the types need no code for what may be wrong with them, and what is as it should be costs no more than before.
+//! A value is read as its type says. Where that fails, it is read again, the elements of its lists each by itself. Where that fails, too, the
+//! error points at a member or an element: that is removed, and the rest is read again. So the types need no code for what may be wrong with
+//! them, and what is as it should be costs nothing.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -19,6 +21,11 @@ pub(super) const TEXT: &str = "text";
 /// The most that is left out of one value. A list of many is read element by element.
 const LEFT_OUT_MAX: usize = 64;
 
+thread_local! {
+    /// Whether a list that has an element which can't be read is none: the whole is read again then.
+    static STRICT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::finapi) struct Read<T> {
@@ -29,6 +36,11 @@ pub(in crate::finapi) struct Read<T> {
 }
 
 impl<T> Read<T> {
+    fn whole(value: T) -> Self {
+        let unreadable = Vec::new();
+        Self { value, unreadable }
+    }
+
     /// Whether this member was there and can't be read.
     pub(in crate::finapi) fn is_without(&self, name: &str) -> bool {
         self.unreadable.iter().any(|unreadable| unreadable == name)
@@ -37,9 +49,8 @@ impl<T> Read<T> {
 
 /// Reads a value.
 pub(super) fn read<T: DeserializeOwned>(json: &str) -> serde_json::Result<Read<T>> {
-    if let Ok(value) = serde_json::from_str(json) {
-        let unreadable = Vec::new();
-        return Ok(Read { value, unreadable });
+    if let Ok(value) = read_strictly(json) {
+        return Ok(Read::whole(value));
     }
     let (mut json, was_repaired) = text::repaired(json);
     let mut unreadable: Vec<String> = was_repaired.then(|| TEXT.to_owned()).into_iter().collect();
@@ -60,6 +71,13 @@ pub(super) fn read<T: DeserializeOwned>(json: &str) -> serde_json::Result<Read<T
         });
         unreadable.push(names.collect::<Vec<_>>().join("."));
     }
+}
+
+fn read_strictly<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    STRICT.set(true);
+    let value = serde_json::from_str(json);
+    STRICT.set(false);
+    value
 }
 
 fn is_known(step: &Segment) -> bool {
@@ -140,7 +158,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A list whose elements are read each by itself.
+/// A list whose elements are read each by itself where they are not all as they should be.
 pub(in crate::finapi) struct List<T> {
     /// Those that can be read.
     pub(in crate::finapi) items: Vec<Read<T>>,
@@ -170,6 +188,12 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T>, A::Error> {
                 let mut list = List::default();
+                if STRICT.get() {
+                    while let Some(item) = elements.next_element()? {
+                        list.items.push(Read::whole(item));
+                    }
+                    return Ok(list);
+                }
                 while let Some(element) = elements.next_element::<&RawValue>()? {
                     match read(element.get()) {
                         Ok(item) => list.items.push(item),

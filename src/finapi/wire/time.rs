@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::AmbiguousOffset;
-use jiff::{Timestamp, fmt::strtime};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
@@ -46,8 +46,7 @@ impl<'de> Deserialize<'de> for TaskTime {
 }
 
 fn with_offset(text: &str) -> Result<Timestamp, jiff::Error> {
-    let strict = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).and_then(|time| time.to_timestamp());
-    strict.or_else(|_| text.parse())
+    text.parse()
 }
 
 /// A time as Access writes it: `2021-03-09T08:36:15.000+01:00` in V2, `2021-03-09 08:36:15.000` in V1, which is German local time and names
