@@ -35,7 +35,8 @@ impl Section for Settings {
         list.any(
             "listen",
             &self.listen,
-            "Where the worker serves `/livez`, `/readyz`, `/metrics` and `/status`, without TLS or a password. Without it, nowhere.",
+            "Where the worker serves `/livez`, `/readyz`, `/metrics` and `/status`, without TLS or a password. Without this setting it \
+             serves none of them.",
         );
     }
 }

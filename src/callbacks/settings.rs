@@ -57,13 +57,14 @@ impl Section for Settings {
         list.any(
             "listen",
             &self.listen,
-            "Where the worker listens for finAPI, behind a proxy that ends TLS.",
+            "Where the worker listens for calls from finAPI, behind a proxy that terminates TLS.",
         );
         list.any(
             "trusted_proxies",
             &self.trusted_proxies,
-            "The proxies in front of `callbacks.listen`, for instance `10.0.0.0/8, 192.0.2.7`; an empty text when there is none. Every other \
-             address may then have a quarter of the listener's 256 connections. Without it there is no limit for an address.",
+            "The proxies in front of `callbacks.listen`, for instance `10.0.0.0/8, 192.0.2.7`; an empty text if there is none. If this is \
+             set, every other address may have at most a quarter of the listener's 256 connections. If not, there is no limit for an \
+             address.",
         );
         let is_safe = |url: &HttpUrl| url.scheme() == "https" || url.is_loopback();
         list.any(
@@ -86,14 +87,14 @@ impl Section for Settings {
         list.any(
             "previous_key",
             &self.previous_key,
-            "The key before, which the callbacks of running updates may still use.",
+            "While you change the key: the old one, because finAPI still calls back by the old URLs of running updates.",
         )
         .and(self.previous_key.as_ref().is_none_or(is_long), &*long);
         let is_plain = |secret: &Secret| secret.expose().chars().all(|c| c.is_ascii_alphanumeric()) && is_long(secret);
         list.any(
             "notification_secret",
             &self.notification_secret,
-            "The secret in the URL of finAPI's notifications, `{public_url}/notifications/{secret}`. Without it there is no such URL.",
+            "The secret in the URL of finAPI's notifications, `{public_url}/notifications/{secret}`. Without this setting there is no such URL.",
         )
         .and(
             self.notification_secret.as_ref().is_none_or(is_plain),
@@ -109,20 +110,20 @@ impl Settings {
             "poll_initial",
             self.poll_initial,
             SECOND..=20 * MINUTE,
-            "The shortest wait before a poll that no callback has asked for, because callbacks can get lost.",
+            "Callbacks can get lost, so the worker also polls without them. This is the shortest wait before such a poll.",
         );
         list.within(
             "poll_max",
             self.poll_max,
             SECOND..=20 * MINUTE,
-            "The longest such wait.",
+            "The longest wait before a poll that no callback has asked for.",
         )
         .and(self.poll_initial <= self.poll_max, "at least `callbacks.poll_initial`");
         list.within(
             "calls_per_second",
             self.calls_per_second,
             1..=1_000_000,
-            "The most authentic calls a second that the listener takes; it answers others with 429.",
+            "The most calls a second with a valid URL that the listener takes. It answers further ones with 429.",
         );
     }
 

@@ -49,21 +49,21 @@ impl Section for Settings {
     const NAME: &'static str = "console";
     const TITLE: &'static str = "the web page on what workers do";
     const NOTE: &'static str =
-        "Of `bankrefresh console`, see [the console](../operating/console.md). A worker does not use it.";
+        "Only `bankrefresh console` uses this section, see [the console](../operating/console.md).";
 
     fn declare(&self, list: &mut Declared) {
         list.any(
             "listen",
             &self.listen,
-            "Where the console is served, without TLS. `--listen` goes before it. An address that is not loopback needs a password, or a proxy's \
-             header.",
+            "Where the console listens, without TLS. `--listen` overrides this setting. An address that is not loopback needs a password, or \
+             a proxy's header.",
         )
         .and(self.check(self.listen).is_ok(), "loopback, unless there is a password or a proxy's header");
         let is_long = |password: &Secret| password.expose().chars().count() >= PASSWORD_CHARACTERS_MIN;
         list.any(
             "password",
             &self.password,
-            "What a visitor types, with any name (HTTP Basic). Put a proxy with TLS in front where the network is not yours.",
+            "The password that a visitor types, with any user name (HTTP Basic). If others can read the network, put a proxy with TLS in front.",
         )
         .and(
             self.password.as_ref().is_none_or(is_long),
@@ -77,8 +77,8 @@ impl Section for Settings {
         list.any(
             "user_header",
             &self.user_header,
-            "The header by which such a proxy names the user that it has let in, for instance `x-forwarded-user`. Every request needs it then, \
-             or the password.",
+            "The header in which such a proxy names the user that it has let in, for instance `x-forwarded-user`. If this is set, every \
+             request needs the header or the password.",
         )
         .and(
             self.user_header.is_some() == self.proxies().is_some(),
@@ -97,13 +97,15 @@ impl Settings {
         list.any(
             "actions",
             &self.actions,
-            "Whether visitors may replay and discard dead letters, and pause and resume, as far as the console's RabbitMQ user may.",
+            "Whether visitors may replay and discard dead letters, pause and resume. The permissions of the console's RabbitMQ user limit \
+             this further.",
         );
         list.within(
             "refreshes_max",
             self.refreshes_max,
             100..=200_000,
-            "How many refreshes the console remembers, at most 2 KB each; then the ones go that were quiet for longest.",
+            "How many refreshes the console remembers, at most 2 KB each. Above this number it forgets those first that have not changed for \
+             the longest time.",
         );
         let is_url = |url: &String| {
             let is_http = url.starts_with("https://") || url.starts_with("http://");
@@ -112,7 +114,7 @@ impl Settings {
         list.any(
             "trace_url",
             &self.trace_url,
-            "Where a trace is shown, for instance `http://127.0.0.1:16686/trace/{trace_id}`. Without it there are no links to traces.",
+            "The URL that shows a trace, for instance `http://127.0.0.1:16686/trace/{trace_id}`. Without it there are no links to traces.",
         )
         .and(
             self.trace_url.as_ref().is_none_or(is_url),

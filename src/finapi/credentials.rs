@@ -61,7 +61,7 @@ fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 impl Section for Credentials {
     const NAME: &'static str = "credentials";
     const TITLE: &'static str = "where users' passwords come from";
-    const NOTE: &'static str = "A token in the command is used before any source.";
+    const NOTE: &'static str = "If a command has a token, the worker uses that token and asks no source.";
 
     fn declare(&self, list: &mut Declared) {
         list.any(
@@ -98,7 +98,8 @@ impl Section for Credentials {
                 list.any(
                     "allow_insecure",
                     allow_insecure,
-                    "For `http`: whether the service may have an `http://` URL beyond this machine: everybody on the way reads the passwords.",
+                    "For `http`: whether the service may have an `http://` URL beyond this machine. If it has, everybody on the network path \
+                     can read the passwords.",
                 );
                 list.any("bearer", bearer, "For `http`: a bearer token for the service.");
                 list.within(

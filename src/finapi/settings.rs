@@ -137,20 +137,20 @@ impl Settings {
         list.any(
             "allow_insecure",
             &self.allow_insecure,
-            "Whether finAPI's hosts and web forms may have `http://` URLs beyond this machine, for a sandbox: everybody on the way reads the \
-             client's secret and the users' passwords.",
+            "Whether finAPI's hosts and web forms may have `http://` URLs beyond this machine. Use it only for a sandbox, because everybody \
+             on the network path can read the client's secret and the users' passwords.",
         );
         list.any(
             "use_proxy",
             &self.use_proxy,
-            "Whether calls of finAPI and of the credential service take the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.",
+            "Whether calls to finAPI and to the credential service go through the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.",
         );
         let is_name = |name: &String| is_client_name(name);
         list.any(
             "client_name",
             &self.client_name,
-            "The name of this client of finAPI, where several are served side by side. A command whose `client` is another name ends with \
-             an error that says so.",
+            "The name of this finAPI client, if you run workers for several clients. If a command's `client` has another name, its refresh \
+             ends with `WRONG_CLIENT`.",
         )
         .and(
             self.client_name.as_ref().is_none_or(is_name),
@@ -164,13 +164,14 @@ impl Settings {
         list.any(
             "previous_client_secret",
             &self.previous_client_secret,
-            "The secret before, while workers that have it still run: workers understand each other by it when they speak of users' passwords.",
+            "While you change the client's secret: the old one. Set it as long as workers with the old secret run. With it, old and new \
+             workers can read each other's messages about users' passwords.",
         );
         list.within(
             "password_wait",
             self.password_wait,
             Duration::from_millis(10)..=Duration::from_secs(5),
-            "How long a worker waits for objections of other workers before it tries a password that none has tried.",
+            "How long a worker waits for objections of other workers before it sends finAPI a password that no worker has sent yet.",
         );
         list.any(
             "api_version",
@@ -181,12 +182,12 @@ impl Settings {
         list.any(
             "dialect",
             &self.dialect,
-            "The names that start an update: those of finAPI's guide, those of its reference, or whichever finAPI accepts.",
+            "The field names in the request that starts an update: those of finAPI's guide, those of its reference, or whichever finAPI accepts.",
         );
         list.any(
             "language",
             &self.language,
-            "The language that finAPI writes messages in, the bank's among them (`Accept-Language`). Without it finAPI chooses German.",
+            "The language in which finAPI writes its own and the bank's messages (`Accept-Language`). Without this setting finAPI chooses German.",
         );
     }
 
@@ -201,25 +202,28 @@ impl Settings {
             "connect_timeout",
             self.connect_timeout,
             Duration::from_millis(100)..=MINUTE,
-            "The longest a new connection to finAPI may take. A host that acknowledges nothing is given up after some three seconds.",
+            "The longest a new connection to finAPI may take. If the host acknowledges nothing, the worker already gives up after about \
+             three seconds.",
         );
         list.any(
             "http2",
             &self.http2,
-            "Experimental: the worker speaks HTTP/2 with a server that offers it (ALPN), and HTTP/1.1 otherwise. Without it the worker speaks \
-             HTTP/1.1. All calls share one connection then.",
+            "Experimental. With `true` the worker speaks HTTP/2 with a server that offers it (ALPN). All calls then share one connection. \
+             Otherwise the worker speaks HTTP/1.1.",
         );
         list.within(
             "calls_max",
             self.calls_max,
             1..=10_000,
-            "The most concurrent calls of a worker, over all of its refreshes. The worker uses at most twice `finapi.requests_per_second`.",
+            "The most concurrent calls of a worker, over all of its refreshes. If `finapi.requests_per_second` is set, there are at most \
+             twice as many concurrent calls as that number.",
         );
         list.within_if_set(
             "requests_per_second",
             self.requests_per_second,
             1..=100_000,
-            "The most requests a second of a worker, evenly spread, those for tokens included. Without it there is no such limit.",
+            "The most requests that a worker sends in a second, evenly spread. Requests for tokens count too. Without this setting there is \
+             no such limit.",
         );
         list.within(
             "body_max",
@@ -231,8 +235,9 @@ impl Settings {
             "bodies_max",
             self.bodies_max,
             128 * 1024..=2 * 1024 * 1024 * 1024,
-            "The most bytes of all responses together, from their arrival until what follows from them is published. What finds no room is read again \
-             a moment later. A worker needs some four times as much memory for them, and 60 MB besides.",
+            "The most bytes of all responses that a worker keeps at once. It keeps a response until it has published what follows from the \
+             response. If a response finds no room, the worker reads it again a moment later. A worker needs about four times this much \
+             memory, plus 60 MB.",
         )
         .and(self.bodies_max / 2 >= self.body_max, "at least twice `finapi.body_max`");
         list.within(

@@ -53,8 +53,8 @@ impl Section for Polling {
             "factor",
             self.factor,
             1.0..=10.0,
-            "How much later after the start each poll comes than the one before. With 1.4 the worker detects the end of an update at most \
-             40 % of its duration late, or a second. With 1 it polls every second.",
+            "The factor by which the time since the start grows from one poll to the next. With 1.4 the worker detects the end of an update \
+             late by at most 40 % of the update's duration, or by a second. With 1 it polls every second.",
         );
         list.within(
             "max",
@@ -66,7 +66,7 @@ impl Section for Polling {
         list.any(
             "learn",
             &self.learn,
-            "Whether a task is polled first when updates of its bank are usually done, instead of after `polling.initial`.",
+            "Whether the worker first polls a task when updates of that bank are usually over, instead of after `polling.initial`.",
         );
         list.within(
             "web_form_max",
@@ -79,7 +79,7 @@ impl Section for Polling {
             "locked_max",
             self.locked_max,
             SECOND..=DAY,
-            "The longest wait before a locked connection is tried again.",
+            "While another update locks a connection: the longest wait before the worker tries again to start an update.",
         )
         .and(self.initial <= self.locked_max, not_shorter);
     }
@@ -122,14 +122,14 @@ impl Section for Retry {
             "max",
             self.max,
             Duration::from_millis(1)..=DAY,
-            "No wait is longer, unless finAPI asks for a longer one by `Retry-After`.",
+            "The longest wait before any retry, unless finAPI asks for a longer one by `Retry-After`.",
         )
         .and(self.initial <= self.max, "at least `retry.initial`");
         list.within(
             "attempts",
             self.attempts,
             1..=1000,
-            "How often in a row a call may fail before the refresh fails. While a host is down, nothing is counted.",
+            "How often in a row a call may fail before the refresh fails. Failures while the host is down do not count.",
         );
     }
 }
@@ -196,27 +196,28 @@ impl Section for Limits {
             "settling_quiet",
             self.settling_quiet,
             Duration::ZERO..=MINUTE,
-            "How long the worker waits for this update's data while the connection is READY but its own update times are from before the \
-             task. Then it reads what there is. If `lastManualUpdate` is of this update, it does not wait.",
+            "How long the worker waits for this update's data if the connection is READY, but the times of its last updates are from before \
+             the task. After this time the worker reads what there is. If `lastManualUpdate` is of this update, the worker does not wait.",
         );
         list.within(
             "start_visible",
             self.start_visible,
             SECOND..=DAY,
-            "How long the list of tasks may lack a start whose answer was lost. Only after that time the worker asks for another start.",
+            "When the answer to a start was lost: how long the task may be missing in finAPI's list of tasks. Only after that time the \
+             worker starts the update again.",
         );
         list.within(
             "web_form_grace",
             self.web_form_grace,
             Duration::ZERO..=DAY,
-            "How long after a web form's end finAPI may still report it as open.",
+            "How long finAPI may report a web form as open after the form has expired.",
         );
         list.within(
             "clock_skew",
             self.clock_skew,
             Duration::ZERO..=MINUTE,
-            "How far a sender's clock may be from finAPI's clock. A task is recognized by its time. The worker measures finAPI's clock; \
-             until it has, the same limit holds for the worker's clock.",
+            "How far a sender's clock may differ from finAPI's clock. The worker compares times of both to find the task of a command. It \
+             measures finAPI's clock. Until it has done so, its own clock may differ by as much.",
         );
     }
 }
@@ -272,27 +273,28 @@ impl Section for Transactions {
         list.any(
             "transactions",
             &self.transactions,
-            "Whether events carry the transactions themselves, or only how many there are and since when, to keep transactions off the \
-             broker.",
+            "With `inline`, events have the transactions themselves. With `summary`, they have only how many transactions there are and from \
+             which date on, so that no transaction is on the broker.",
         );
         list.within(
             "size_max",
             self.size_max,
             64 * 1024..=EVENT_BYTES_MAX,
-            "The most bytes of one event; the rest goes into further parts. Keep it below the broker's `max_message_size`.",
+            "The most bytes of one event. A larger outcome goes into several parts. Keep it below the broker's `max_message_size`.",
         );
         list.within(
             "margin",
             self.margin,
             Duration::ZERO..=7 * DAY,
-            "How late finAPI may store what it imported. `covered_until` is this long before the reading. Without `transactions_since`, \
-             `covered_from` is this long before the update. A longer margin publishes more transactions twice.",
+            "How long after its import date finAPI may store a transaction. `covered_until` is this long before the worker began to read. \
+             Without `transactions_since`, `covered_from` is this long before the update. With a longer margin, workers publish more \
+             transactions twice.",
         );
         list.within(
             "consent_warning",
             self.consent_warning,
             Duration::ZERO..=365 * DAY,
-            "How long before its end a consent is reported to expire soon.",
+            "From this long before a consent ends, events say that it expires soon.",
         );
     }
 }

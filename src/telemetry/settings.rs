@@ -45,7 +45,7 @@ impl Section for Settings {
         list.any(
             "log_format",
             &self.log_format,
-            "How log lines are written: text for people, JSON for programs.",
+            "The form of log lines: text for people, JSON for programs.",
         );
         list.any(
             "log_level",
@@ -66,19 +66,19 @@ impl Section for Settings {
         list.any(
             "use_proxy",
             &self.use_proxy,
-            "Whether the protocol `http` takes the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name; `grpc` takes none.",
+            "Whether the protocol `http` goes through the proxies that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. `grpc` never uses a proxy.",
         );
         list.within(
             "sample_ratio",
             self.sample_ratio,
             0.0..=1.0,
-            "The share of refreshes that are traced, where their senders have not decided.",
+            "The share of refreshes that are traced, of those whose sender has not decided that (`traceparent`).",
         );
         list.within(
             "banks_max",
             self.banks_max,
             0..=1000,
-            "The most banks that `bankrefresh_refreshes_total` names by their id; further ones are `other`. With 0 none is named.",
+            "How many banks `bankrefresh_refreshes_total` names by their id, at most. It counts all other banks as `other`. With 0 it names none.",
         );
     }
 }

@@ -40,26 +40,26 @@ impl Section for Settings {
             "in_flight",
             self.in_flight,
             1..=60_000,
-            "How many refreshes a worker has in flight before it takes no more background commands, and parks what has to wait.",
+            "The number of refreshes in flight from which on a worker takes no more background commands, and parks each refresh that has to wait.",
         );
         list.within(
             "hold_wait_max",
             self.hold_wait_max,
             Duration::ZERO..=5 * MINUTE,
-            "The longest wait that is held in memory; longer ones are parked. While background commands wait for room, waits of more \
-             than 5s are parked too.",
+            "The longest wait for which the worker holds a refresh in memory. For a longer wait it parks the refresh. While background \
+             commands wait for room, it also parks a refresh for a wait of more than 5s.",
         );
         list.within(
             "hold_max",
             self.hold_max,
             Duration::ZERO..=5 * MINUTE,
-            "The longest time that one delivery is held over several waits. Keep it well below the broker's `consumer_timeout`.",
+            "The longest time for which the worker holds one delivery, all its waits together. Keep it well below the broker's `consumer_timeout`.",
         );
         list.within(
             "drain_timeout",
             self.drain_timeout,
             Duration::ZERO..=5 * MINUTE,
-            "How long the calls in progress may take to end when the worker is asked to stop.",
+            "When the worker is asked to stop: how long it waits for calls that are in progress.",
         );
     }
 }

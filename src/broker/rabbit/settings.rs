@@ -149,9 +149,13 @@ impl Settings {
         list.any(
             "client_certificate_file",
             &self.client_certificate_file,
-            "The certificate (PEM) that the worker shows the broker, with those between it and its CA.",
+            "The client certificate (PEM) that the worker shows the broker, followed by the intermediate certificates.",
         );
-        list.any("client_key_file", &self.client_key_file, "Its private key (PEM).");
+        list.any(
+            "client_key_file",
+            &self.client_key_file,
+            "The private key (PEM) of `amqp.client_certificate_file`.",
+        );
     }
 }
 
@@ -193,7 +197,7 @@ impl Section for Settings {
             "heartbeat",
             self.heartbeat,
             SECOND..=10 * MINUTE,
-            "How often both sides show that they are there. After twice this time without a sign the connection counts as lost.",
+            "How often both sides send a heartbeat. A connection without a sign of the other side for twice this time counts as lost.",
         )
         .and(self.heartbeat.subsec_nanos() == 0, "whole seconds");
     }

@@ -52,31 +52,39 @@ pub(in crate::console) fn reason_name(reason: FailureReason) -> &'static str {
 fn advice_text(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::BankRejected => {
-            "The bank credentials are usually wrong: show `bank_message`; `edit_saved_settings` lets the user correct them. Do not try again without the user."
+            "The bank credentials are usually wrong. Show `bank_message`. A command with `edit_saved_settings` lets the user correct them. Do not try again without the user."
         }
-        FailureReason::UserAborted => "Nothing, until the user wants to.",
+        FailureReason::UserAborted => "Nothing, until the user wants to try again.",
         FailureReason::WebFormExpired => "Ask the user to come back.",
         FailureReason::WebFormFailed => "Show `bank_message` and let the user try again.",
-        FailureReason::UpdateFailed => "`finapi_code` says more. If it is not retryable, try once with the user there.",
+        FailureReason::UpdateFailed => {
+            "`finapi_code` says more. If `retryable` is false, try once more while the user is present."
+        }
         FailureReason::RequestRejected => "`message` names the field that finAPI refuses. Correct the sender.",
         FailureReason::NotFound => "The connection is gone, or `profile_id` is unknown. Stop refreshing it.",
         FailureReason::NotSupported => "finAPI cannot do this with this bank. Stop refreshing it.",
         FailureReason::UserUnauthorized => {
-            "The finAPI user's password or `access_token` is wrong, has ended, or is missing."
+            "Correct the finAPI user's password or `access_token`: it is wrong, has ended, or is missing."
         }
         FailureReason::UserLocked => "Have the finAPI user unlocked.",
         FailureReason::ClientUnauthorized => {
-            "Inform bankrefresh's operator: finAPI refuses the platform's client, or something that it asks for."
+            "Inform bankrefresh's operator: finAPI refuses the platform's client, or a call that this client may not make."
         }
-        FailureReason::ConnectionLocked => "Another update held the connection all the time. Try later.",
-        FailureReason::FinapiUnavailable => "finAPI is not available, or the platform's credential service. Try later.",
-        FailureReason::UnexpectedResponse => "Try later. If it stays, ask finAPI with `finapi_request_id`.",
+        FailureReason::ConnectionLocked => {
+            "Another update held the connection until the time for this refresh was over. Try later."
+        }
+        FailureReason::FinapiUnavailable => "finAPI or the platform's credential service is not available. Try later.",
+        FailureReason::UnexpectedResponse => {
+            "Try later. If it fails again, ask finAPI and name the `finapi_request_id`."
+        }
         FailureReason::TimedOut => "Try later.",
-        FailureReason::Internal => "Try later. Inform bankrefresh's operator, with `command_id`.",
+        FailureReason::Internal => "Try later. Inform bankrefresh's operator and name the `command_id`.",
         FailureReason::WrongClient => {
-            "The command's `client` is another one than that of the worker that took it: correct the sender's `amqp.prefix` or its `client`. finAPI was asked nothing."
+            "A worker of another finAPI client took the command. Correct the sender's `amqp.prefix`, or the command's `client`. The worker did not call finAPI."
         }
-        FailureReason::Cancelled => "Nothing: somebody cancelled it. To refresh after all, send a new command.",
+        FailureReason::Cancelled => {
+            "Nothing: an order cancelled the refresh. To refresh after all, send a new command."
+        }
         FailureReason::Unspecified => "",
     }
 }

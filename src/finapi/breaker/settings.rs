@@ -38,17 +38,24 @@ impl Section for Settings {
             "users",
             self.users,
             1..=500,
-            "A host is down when the last calls of so many users failed, and these are at least half of the users that called lately. While \
-             fewer users call it within ten minutes, their server errors and time-outs do not count as attempts.",
+            "A host counts as down when the last calls of this number of users failed, and these are at least half of the users that called \
+             it lately. If fewer users than that called it within ten minutes, server errors and time-outs use up at most half of \
+             `retry.attempts`.",
         );
         // A trial may be the poll of a task, and finAPI allows one of those a second.
         list.within(
             "initial",
             self.initial,
             SECOND..=60 * MINUTE,
-            "How long a host that is down is left alone before a few users may call it. It doubles each time that they all fail.",
+            "How long the worker sends nothing to a host that went down. Then a few users may call it. If all their calls fail, the worker \
+             sends nothing for twice as long.",
         );
-        list.within("max", self.max, SECOND..=DAY, "The longest such time.")
-            .and(self.initial <= self.max, "at least `breaker.initial`");
+        list.within(
+            "max",
+            self.max,
+            SECOND..=DAY,
+            "The longest time for which the worker sends nothing to such a host.",
+        )
+        .and(self.initial <= self.max, "at least `breaker.initial`");
     }
 }
