@@ -21,7 +21,8 @@ pub struct Account<'a> {
     pub copies: BTreeMap<&'a str, Vec<&'a Event>>,
     pub connection: Option<&'a AskedOfConnection>,
     /// It was in two messages at once: it was published twice, or a worker died between publishing what follows from a message
-    /// and acknowledging the message. The latter shows as an event that came twice, or as a duplicate that a worker dropped.
+    /// and acknowledging the message. The latter shows as an event that came twice, as a duplicate that a worker dropped, or as a part that
+    /// was cut differently the second time.
     pub in_two_messages: bool,
 }
 
@@ -36,7 +37,8 @@ impl<'a> Account<'a> {
         for event in events {
             copies.entry(event_id(event)).or_default().push(event);
         }
-        let in_two_messages = order.copies > 1 || events.len() > copies.len() || was_dropped;
+        let is_again = events.len() > copies.len() || was_cut_again(&copies);
+        let in_two_messages = order.copies > 1 || is_again || was_dropped;
         Self {
             order,
             events,
@@ -183,6 +185,17 @@ pub fn transactions(event: &Event) -> Vec<i64> {
         EventKind::TransactionsUpdated(event) => event.transactions.iter().map(|t| t.id).collect(),
         EventKind::UserActionRequired(_) | EventKind::RefreshFailed(_) => Vec::new(),
     }
+}
+
+/// Whether two parts have one number. A part before the last has an id made of its content, so neither is a copy of the other.
+fn was_cut_again(copies: &BTreeMap<&str, Vec<&Event>>) -> bool {
+    let mut numbers = BTreeSet::new();
+    let parts = copies.values().filter(|copies| !copies[0].is_last());
+    let mut numbered = parts.filter_map(|copies| match copies[0].kind() {
+        EventKind::TransactionsUpdated(part) => Some(part.part),
+        EventKind::RefreshFailed(_) | EventKind::UserActionRequired(_) => None,
+    });
+    numbered.any(|number| !numbers.insert(number))
 }
 
 fn created_at(task: &AskedOfTask) -> Timestamp {

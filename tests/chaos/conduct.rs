@@ -16,6 +16,10 @@ use crate::workers::{Ends, Workers};
 /// How long the broker stays down.
 const BROKER_DOWN: Duration = Duration::from_secs(1);
 
+/// How long the chaos goes on without a broker. One in a container may take half a minute to start, and workers that are killed meanwhile
+/// show nothing: so the schedule waits for it then.
+const WITHOUT_BROKER_MAX: Duration = Duration::from_secs(5);
+
 /// When nothing happens for so long, nothing will.
 const STALLED_AFTER: Duration = Duration::from_secs(45);
 
@@ -47,6 +51,7 @@ struct Doing {
     stopped: usize,
     crashes: JoinSet<()>,
     crashed: usize,
+    crashed_at: Instant,
     slow: usize,
     ends: Invariant,
 }
@@ -59,8 +64,10 @@ pub async fn conduct(stage: &Arc<Stage>, schedule: Schedule, logs: &Path) -> Don
     let publishing = tokio::spawn(Arc::clone(stage).publish(schedule.orders, schedule.publishes));
     let mut workers = Workers::start(Arc::clone(stage), logs.to_owned());
     let mut doing = Doing::new();
+    let mut late = Duration::ZERO;
     for (at, action) in schedule.actions {
-        sleep_until(began + at).await;
+        sleep_until(began + at + late).await;
+        late += doing.wait_for_broker().await;
         doing.act(action, stage, &mut workers).await;
     }
     doing.crashes.join_all().await;
@@ -101,9 +108,19 @@ impl Doing {
             stopped: 0,
             crashes: JoinSet::new(),
             crashed: 0,
+            crashed_at: Instant::now(),
             slow: 0,
             ends: Invariant::new("no_worker_ends_by_itself_and_all_stop_when_asked"),
         }
+    }
+
+    /// Waits for a broker that has been down for too long, and says for how long it waited.
+    async fn wait_for_broker(&mut self) -> Duration {
+        let began = Instant::now();
+        if self.crashed_at.elapsed() >= WITHOUT_BROKER_MAX {
+            while self.crashes.join_next().await.is_some() {}
+        }
+        began.elapsed()
     }
 
     async fn act(&mut self, action: Action, stage: &Arc<Stage>, workers: &mut Workers) {
@@ -121,6 +138,7 @@ impl Doing {
                 self.crashed += 1;
                 // One that is down already can't crash.
                 while self.crashes.join_next().await.is_some() {}
+                self.crashed_at = Instant::now();
                 self.crashes.spawn(crash(Arc::clone(stage)));
             }
             Action::CutBroker => stage.to_broker.cut_all(),

@@ -1,5 +1,7 @@
 //! AMQP 0-9-1 as no client library writes it: names, properties and header tables are bytes, and nobody checks them.
 
+use std::time::{Duration, Instant};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,7 +27,11 @@ const CONNECTION_OPEN: Method = (10, 40);
 const CONNECTION_OPEN_OK: Method = (10, 41);
 const CHANNEL_OPEN: Method = (20, 10);
 const CHANNEL_OPEN_OK: Method = (20, 11);
+const QUEUE_DECLARE: Method = (50, 10);
+const QUEUE_DECLARE_OK: Method = (50, 11);
 const BASIC_PUBLISH: Method = (60, 40);
+const BASIC_GET: Method = (60, 70);
+const BASIC_GET_OK: Method = (60, 71);
 const BASIC_ACK: Method = (60, 80);
 const CONFIRM_SELECT: Method = (85, 10);
 const CONFIRM_SELECT_OK: Method = (85, 11);
@@ -164,6 +170,23 @@ impl RawPublisher {
             self.frame(BODY, 1, part).await;
         }
         self.wait_for(BASIC_ACK).await;
+    }
+
+    /// How long the broker takes for a message by itself, from the publisher to whoever gets it.
+    pub async fn passes_through(&mut self, properties: &RawProperties, body: &[u8]) -> Duration {
+        let exclusive = 1 << 2;
+        let queue = [&[0, 0][..], &short(b""), &[exclusive], &long(b"")].concat();
+        self.call(1, QUEUE_DECLARE, &queue).await;
+        let declared = self.wait_for(QUEUE_DECLARE_OK).await;
+        let name = declared[1..=usize::from(declared[0])].to_vec();
+        let began = Instant::now();
+        let text = std::str::from_utf8(&name).expect("the broker's own names");
+        self.publish("", text, properties, body).await;
+        let no_ack = 1;
+        let get = [&[0, 0][..], &short(&name), &[no_ack]].concat();
+        self.call(1, BASIC_GET, &get).await;
+        self.wait_for(BASIC_GET_OK).await;
+        began.elapsed()
     }
 
     async fn call(&mut self, channel: u16, method: Method, arguments: &[u8]) {
