@@ -35,6 +35,11 @@ use crate::proto::{
 };
 use says::*;
 
+/// How many runs there are, unless a variable of the environment says otherwise.
+fn count(variable: &str, usually: u64) -> u64 {
+    std::env::var(variable).map_or(usually, |count| count.parse().expect("a number"))
+}
+
 /// The connection every test is about.
 const CONNECTION: i64 = 7;
 

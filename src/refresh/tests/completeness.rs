@@ -342,7 +342,7 @@ const EXPECTED: [(&str, u64); 15] = [
 
 #[test]
 fn a_consumer_that_keeps_the_cursor_misses_nothing() {
-    let histories = std::env::var("COMPLETENESS_HISTORIES").map_or(HISTORIES, |count| count.parse().expect("a number"));
+    let histories = count("COMPLETENESS_HISTORIES", HISTORIES);
     let mut happened = Happened::new();
     let failed: Vec<String> = (0..histories)
         .filter_map(|seed| Some(format!("history {seed}: {}", play(seed, &mut happened).err()?)))

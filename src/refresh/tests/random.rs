@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// How many there are; the environment variable `REFRESH_SEEDS` says otherwise.
 const SEEDS: u64 = 20_000;
 
 /// Something of a refresh that can be drawn.
@@ -297,7 +298,7 @@ fn follow(seed: u64) {
 
 #[test]
 fn any_answers_lead_to_one_outcome_by_the_deadline() {
-    for seed in 0..SEEDS {
+    for seed in 0..count("REFRESH_SEEDS", SEEDS) {
         follow(seed);
     }
 }
@@ -486,7 +487,7 @@ fn follow_in(world: &mut World, seed: u64) -> usize {
 
 #[test]
 fn one_command_starts_one_update_whatever_is_lost_and_whoever_is_killed() {
-    for seed in 0..SEEDS {
+    for seed in 0..count("REFRESH_SEEDS", SEEDS) {
         let started = follow_in(&mut World::new(seed), seed);
         assert!(started <= 1, "seed {seed} started {started}");
     }
@@ -494,7 +495,7 @@ fn one_command_starts_one_update_whatever_is_lost_and_whoever_is_killed() {
 
 #[test]
 fn one_command_starts_one_update_where_lists_are_older_than_its_start() {
-    for seed in 0..SEEDS {
+    for seed in 0..count("REFRESH_SEEDS", SEEDS) {
         let started = follow_in(&mut World::with_old_lists(seed), seed);
         assert!(started <= 1, "seed {seed} started {started}");
     }

@@ -471,8 +471,12 @@ fn follow(seed: u64) -> bool {
 
 #[test]
 fn whatever_is_interrupted_deleted_and_stored_between_two_pages_nothing_is_missing() {
-    let failed = (0..400).filter(|seed| follow(*seed)).count();
-    assert!(failed < 80, "{failed} of 400 failed, and showed nothing");
+    let seeds = count("READING_SEEDS", 400);
+    let failed = (0..seeds).filter(|seed| follow(*seed)).count();
+    assert!(
+        failed < seeds as usize / 5,
+        "{failed} of {seeds} failed, and showed nothing"
+    );
 }
 
 #[test]
