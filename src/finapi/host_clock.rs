@@ -211,10 +211,13 @@ impl Sample {
     }
 }
 
-/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`. More than one is none.
+/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`. More than one is none, and so is what mail may have and HTTP does not: no seconds, say.
 fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
     let mut dates = headers.get_all(header::DATE).iter();
     let date = dates.next()?.to_str().ok()?;
+    if date.len() != "Mon, 08 Mar 2021 08:36:45 GMT".len() || !date.ends_with(" GMT") {
+        return None;
+    }
     let date = DateTimeParser::new().parse_timestamp(date).ok()?;
     dates.next().is_none().then_some(date)
 }
@@ -414,6 +417,8 @@ mod tests {
             &[date, date],
             &[],
             &["Tue, 31 Feb 2021 08:36:15 GMT"],
+            &["Tue, 09 Mar 2021 08:36 GMT"],
+            &["Tue, 09 Mar 2021 08:36:15 EST"],
         ] {
             assert_eq!(date_of(&headers(none)), None, "{none:?}");
         }

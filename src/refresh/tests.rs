@@ -11,6 +11,7 @@ mod reading;
 mod recorded;
 mod retrying;
 mod says;
+mod seen;
 mod settling;
 mod times;
 mod updating;

@@ -244,8 +244,10 @@ impl Consuming {
     /// Consumes or stops to, as it should.
     async fn follow_intake(&mut self) -> lapin::Result<()> {
         let blocked = self.channels.status.borrow_and_update().is_blocked() && self.source.kind == Kind::Queue;
-        let Intake { paused, prefetch } = *self.channels.intake.borrow_and_update();
-        if paused || blocked || prefetch < self.consumers.window {
+        let Intake { paused, prefetch, .. } = *self.channels.intake.borrow_and_update();
+        let Consumers { window, before, .. } = self.consumers;
+        let is_smaller = usize::from(prefetch) < usize::from(window) + self.acks.open_up_to(before);
+        if paused || blocked || is_smaller {
             self.cancel().await?;
         }
         if paused || blocked {

@@ -17,6 +17,7 @@ pub(super) struct Intake {
     pub(super) paused: bool,
     /// The most deliveries that may be unacknowledged.
     pub(super) prefetch: u16,
+    prefetch_max: u16,
 }
 
 impl Intake {
@@ -27,10 +28,14 @@ impl Intake {
             Subscription::Ephemeral { .. } => (false, EPHEMERAL_PREFETCH),
             Subscription::Stream { .. } => (false, STREAM_PREFETCH),
         };
-        Self { paused, prefetch }
+        Self {
+            paused,
+            prefetch,
+            prefetch_max: prefetch,
+        }
     }
 
     pub(super) fn set_prefetch(&mut self, prefetch: u16) {
-        self.prefetch = prefetch.max(PREFETCH_MIN);
+        self.prefetch = prefetch.clamp(PREFETCH_MIN, self.prefetch_max);
     }
 }

@@ -60,6 +60,21 @@ fn invalid(spoil: Spoil) -> InvalidCommand {
 }
 
 #[test]
+fn what_a_command_asks_for_is_kept() {
+    let command = Command::parse(full()).expect("a command");
+    assert_eq!(command.account_types().len(), 7);
+    assert_eq!(command.allowed_interfaces().len(), 3);
+    assert_eq!(command.edit_saved_settings().len(), 2);
+    assert!(command.load_owner_data());
+    assert_eq!(command.profile_id(), Some("p".repeat(36).as_str()));
+    assert_eq!(command.redirect_url(), Some("https://example.org/Path?back"));
+    let command = Command::parse(plain()).expect("a command");
+    assert!(command.account_types().is_empty() && command.allowed_interfaces().is_empty());
+    assert!(!command.load_owner_data());
+    assert_eq!((command.profile_id(), command.redirect_url()), (None, None));
+}
+
+#[test]
 fn every_field_out_of_bounds_is_named() {
     let spoilt: [(&str, Spoil); 49] = [
         ("transactions_since", |c| {

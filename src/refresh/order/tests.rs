@@ -191,6 +191,22 @@ fn a_refresh_that_waits_for_a_pause_looks_for_its_task_again_and_does_not_count_
 }
 
 #[test]
+fn a_target_is_named_with_the_user_only_for_those_who_read_orders() {
+    assert_eq!(user("anna").named(), "user anna");
+    assert_eq!(user("anna").to_string(), "a user");
+    assert_eq!(Target::Bank(5.into()).named(), "bank 5");
+}
+
+#[test]
+fn a_pause_is_given_as_it_was_read() {
+    let Order::Pause(pause) = pause(user("anna"), 3, Some(9)) else {
+        unreachable!("a pause")
+    };
+    let given = PauseRefreshes::from(pause.clone());
+    assert_eq!(Order::pause(given, at(3)), Ok(Order::Pause(pause)));
+}
+
+#[test]
 fn an_order_has_the_form_that_the_contract_says() {
     let now = at(0);
     let good = PauseRefreshes {

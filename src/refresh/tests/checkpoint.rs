@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 
+use super::order::PAUSED_MAX;
 use super::state::{MESSAGE_NAME, Unreadable, VERSION, decode, encode};
 use super::*;
 use crate::proto::RefreshState;
@@ -47,6 +48,18 @@ fn written(spoil: impl FnOnce(&mut RefreshState)) -> Vec<u8> {
 
 fn unreadable(spoil: impl FnOnce(&mut RefreshState)) -> Unreadable {
     decode(&written(spoil), at(0)).expect_err("not to be read")
+}
+
+#[test]
+fn the_time_in_which_it_was_paused_is_kept_within_its_bounds() {
+    let mut refresh = Run::updating().at().clone();
+    assert_eq!(round_trip(&refresh).paused_for, Duration::ZERO);
+    for paused_for in [Duration::from_millis(1), PAUSED_MAX] {
+        refresh.paused_for = paused_for;
+        assert_eq!(round_trip(&refresh).paused_for, paused_for);
+    }
+    refresh.paused_for = PAUSED_MAX + Duration::from_nanos(1);
+    assert!(decode(&encode(&refresh), at(0)).is_err());
 }
 
 #[test]

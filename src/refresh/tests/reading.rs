@@ -316,14 +316,23 @@ fn an_account_that_is_refused_and_there_costs_the_others_nothing() {
     let mut book = Book::new(150, 100);
     book.import(900, at(2));
     book.refused = vec![77.into()];
-    let mut run = reading(&book);
+    let since = Some(from_timestamp(at(-10_000)));
+    let mut run = Run::of(RefreshConnection {
+        transactions_since: since,
+        ..command()
+    });
+    run.find([]).start(completed()).connection(book.connection());
     finish(&mut run, &mut book);
     let rows = consumed(&run.published);
     let missing: Vec<_> = all(&book).into_iter().filter(|row| !rows.contains(row)).collect();
     assert!(missing.iter().all(|(_, account)| *account == 77) && !missing.is_empty());
     let event = run.updated();
     assert_eq!(event.uncovered_account_ids, [77]);
-    assert_eq!(event.covered_until, event.covered_from, "nothing new is covered");
+    assert_eq!(
+        (event.covered_from, event.covered_until),
+        (since, since),
+        "nothing new is covered"
+    );
 }
 
 #[test]
