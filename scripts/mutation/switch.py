@@ -63,7 +63,8 @@ class File:
             kinds = ("binary_expression", "compound_assignment_expr", "unary_expression")
             while node and node.type not in kinds:
                 node = node.parent
-            if not node or node.start_byte > start or node.end_byte < end:
+            operator = node and (node.child_by_field_name("operator") or node.children[0])
+            if not node or operator.start_byte != start:
                 raise NotPlaced("a condition with `let`")
             if any(child.type in ("let_condition", "let_chain") for child in node.children):
                 raise NotPlaced("a condition with `let`")
@@ -82,10 +83,12 @@ class File:
                 raise NotPlaced("a guard with `let`")
             return Site(start, end, None)
         if genre == "StructField":
-            while node and node.type not in ("field_initializer", "shorthand_field_initializer"):
-                node = node.parent if node.type != "field_initializer_list" else next(
-                    (child for child in node.children if child.start_byte == start), None
-                )
+            fields = ("field_initializer", "shorthand_field_initializer")
+            # With its comma it is no node of its own.
+            if node.type == "field_initializer_list":
+                node = next((child for child in node.children if child.start_byte == start), None)
+            while node and node.type not in fields:
+                node = node.parent
             if not node:
                 raise NotPlaced("no field")
             return Site(node.start_byte, node.end_byte, node)
@@ -132,14 +135,15 @@ class File:
         whole = [*numbers, 0]
         genre = site.mutants[0]["genre"]
         node = site.node
-        call = f"{AT}({numbers[0]}, {len(numbers)})"
+        # There may be gaps: what does not compile is not written.
+        call = f"{AT}({numbers[0]}, {numbers[-1] - numbers[0] + 1})"
         if genre == "FnValue":
             returns = [f"if {IS}({m['number']}) {{ return {m['replacement']}; }} " for m in site.mutants]
             return "".join(marked([m["number"]], text) for m, text in zip(site.mutants, returns))
         if genre == "MatchArm":
             return marked(whole, f" if !{IS}({numbers[0]})")
         if genre == "MatchArmGuard":
-            arms = [f"{place} => {mutant['replacement']}, " for place, mutant in enumerate(site.mutants)]
+            arms = [f"{mutant['number'] - numbers[0]} => {mutant['replacement']}, " for mutant in site.mutants]
             return marked(whole, f"(match {call} {{ {''.join(arms)}_ => {self.between(site.start, site.end, index + 1)} }})")
         if genre == "StructField":
             return marked(whole, self.struct_field(node, numbers[0], index))
@@ -158,9 +162,9 @@ class File:
             return marked(whole, f"({on} ^ (({on} ^ ({inner_left})) {sign} ({on} ^ ({inner_right}))))")
         ends = ";" if node.type == "compound_assignment_expr" else ""
         arms = []
-        for place, mutant in enumerate(site.mutants):
+        for mutant in site.mutants:
             text = f"{inner_left} {mutant['replacement'].strip()} {inner_right}{ends}"
-            arms.append(f"{place} => {{ {marked([mutant['number']], text)} }} ")
+            arms.append(f"{mutant['number'] - numbers[0]} => {{ {marked([mutant['number']], text)} }} ")
         return marked(whole, f"(match {call} {{ {''.join(arms)}_ => {{ {inner_left} {sign} {inner_right}{ends} }} }})")
 
     def struct_field(self, node, number, index):
