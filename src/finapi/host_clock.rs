@@ -211,7 +211,8 @@ impl Sample {
     }
 }
 
-/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`. More than one is none, and so is what mail may have and HTTP does not: no seconds, say.
+/// As HTTP writes it: `Mon, 08 Mar 2021 08:36:45 GMT`. More than one is none. The parser also reads dates of mails, which may lack the seconds
+/// or have another zone; the length and the end leave those out.
 fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
     let mut dates = headers.get_all(header::DATE).iter();
     let date = dates.next()?.to_str().ok()?;

@@ -63,15 +63,15 @@ impl Worker {
                 receipt,
                 arrived,
             });
-            self.take_trials();
+            self.set_trials_prefetch();
             return self.begin_trials();
         }
         let content = self.read(&delivery, &receipt, now);
         self.scheduler.on_delivery(receipt, content, now);
     }
 
-    /// Takes as many messages of the quarantine as may be tried now.
-    pub(super) fn take_trials(&self) {
+    /// Lets the broker hand over as many messages of the quarantine as this worker may have now.
+    pub(super) fn set_trials_prefetch(&self) {
         let (quarantine, prefetch) = (self.context.topology.quarantine(), self.trials.prefetch());
         self.context.broker.set_prefetch(&quarantine, prefetch);
         self.watchdog.prefetch(&quarantine, prefetch);

@@ -214,7 +214,7 @@ impl Worker {
         companions.spawn(Arc::clone(&self.watchdog).watch(self.context.broker.clone()));
         let mut evict = tokio::time::interval(EVICT_INTERVAL);
         evict.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.take_trials();
+        self.set_trials_prefetch();
         loop {
             let due = self.scheduler.next_due().map(|due| self.started + due);
             let trial = self.trials.next_due().map(|due| self.started + due);
@@ -302,7 +302,7 @@ impl Worker {
         self.context.starts.listen(None);
         self.scheduler.on_disconnected();
         let untried = self.trials.take().count();
-        self.take_trials();
+        self.set_trials_prefetch();
         self.context.metrics.fate(Fate::Abandoned.name(), untried);
     }
 

@@ -3,9 +3,9 @@
 //! Most of them kill nobody, so those that never came back from the quarantine are tried together. One that came back is tried alone, after
 //! the others. It is not even read before, because reading may be what kills workers.
 //!
-//! What one of them kills takes along what waits behind it, and the broker counts that as one more return. So that several that kill make no
-//! dead letter of a healthy one, a worker has one message first. It takes more only where that one came back a few times at most; what came
-//! back more often is tried before the others.
+//! If one of them kills the worker, all that the worker has of the quarantine comes back, and the broker counts one more return of each. So if
+//! several of them kill, a healthy one could be given up with them. Against that, a worker takes one message first, and more only if that one
+//! came back a few times at most. What came back more often is tried before the others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -19,9 +19,9 @@ use super::scheduler::{Now, QUARANTINE_TRIES, Receipt};
 /// How many messages of the quarantine a worker has at once. Each of them comes back when one of them kills the worker.
 pub(super) const TRIALS_MAX: u16 = 16;
 
-/// A message that came back this often is tried before others, and alone with the worker where it is the first. This is no proof that a healthy
-/// one is never given up: it can be taken together with several that kill and lose the draw each time. A third of [`QUARANTINE_TRIES`] was
-/// not enough for that, in a model of twenty that kill, where new messages keep coming.
+/// If the first message came back this often, the worker takes no other one before it has tried it. If others did, they are tried before the
+/// rest. A healthy message can still be given up, if it is taken together with several that kill and loses each draw. In a model with twenty
+/// that kill, this happened with a third of [`QUARANTINE_TRIES`], and not with a sixth.
 const OFTEN: u32 = QUARANTINE_TRIES / 6;
 
 /// When a message is tried, then its place among those. When one that kills workers is tried, those that wait behind it come back as

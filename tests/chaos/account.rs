@@ -21,9 +21,10 @@ pub struct Account<'a> {
     pub copies: BTreeMap<&'a str, Vec<&'a Event>>,
     pub connection: Option<&'a AskedOfConnection>,
     /// It was in two messages at once: it was published twice, or a worker died between publishing what follows from a message
-    /// and acknowledging the message. The latter shows as an event that came twice, as a duplicate that a worker dropped, or as a part that
-    /// was cut differently the second time.
+    /// and acknowledging the message. The latter shows as an event that came twice, or as a duplicate that a worker dropped.
     pub in_two_messages: bool,
+    /// A worker died after it had published a part, and the next one cut that part differently.
+    pub was_cut_again: bool,
 }
 
 impl<'a> Account<'a> {
@@ -37,14 +38,15 @@ impl<'a> Account<'a> {
         for event in events {
             copies.entry(event_id(event)).or_default().push(event);
         }
-        let is_again = events.len() > copies.len() || was_cut_again(&copies);
-        let in_two_messages = order.copies > 1 || is_again || was_dropped;
+        let in_two_messages = order.copies > 1 || events.len() > copies.len() || was_dropped;
+        let was_cut_again = was_cut_again(&copies);
         Self {
             order,
             events,
             copies,
             connection,
             in_two_messages,
+            was_cut_again,
         }
     }
 

@@ -155,6 +155,11 @@ impl Run<'_> {
                 at_most(0.0008 * refreshes),
                 figures.second_updates,
             ),
+            row(
+                "one message: a part that was cut again has transactions twice",
+                at_most(0.0004 * refreshes),
+                figures.cut_again,
+            ),
             row("workers stopped before they had begun", 1, early),
             row("events that the observer read again", observer, self.seen.read_again),
         ]

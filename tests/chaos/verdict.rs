@@ -67,6 +67,9 @@ pub struct Figures {
     /// Commands in two messages at once, of which the first was served by finAPI's batch update, and the second one started an
     /// update of its own later. Both outcomes have one id, so a consumer never has what the second one brought.
     pub second_updates: usize,
+    /// Outcomes of commands in one message of which a worker published a part and died, and the next one cut that part differently: it is another
+    /// event, and has some transactions again.
+    pub cut_again: usize,
     pub polls: usize,
     /// The shortest interval between two polls of one task by one worker, and by two.
     pub interval_by_one: Option<u64>,
@@ -236,7 +239,9 @@ impl<'a> Judge<'a> {
         self.figures.older_too += usize::from(!published.is_disjoint(&account.older()));
         let no_other = more.is_empty() || started_by_two && more.is_subset(&by_tasks);
         // Each once, where no second message of the command began again.
-        let distinct = ids.len() == published.len() || account.in_two_messages;
+        let repeats = ids.len() > published.len() && !account.in_two_messages;
+        self.figures.cut_again += usize::from(repeats && account.was_cut_again);
+        let distinct = !repeats || account.was_cut_again;
         let is_right = distinct && missing.is_empty() && no_other && !imported.is_empty();
         self.published.check(is_right, || {
             let (all, distinct) = (ids.len(), published.len());

@@ -22,7 +22,7 @@ pub(super) const TEXT: &str = "text";
 const LEFT_OUT_MAX: usize = 64;
 
 thread_local! {
-    /// Whether a list that has an element which can't be read is none: the whole is read again then.
+    /// Whether one element that can't be read makes its whole list unreadable. Then everything is read again without this.
     static STRICT: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -40,13 +40,9 @@ pub(super) struct TaskTime(pub(super) Timestamp);
 impl<'de> Deserialize<'de> for TaskTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         read_text(deserializer, "a time as finAPI writes it", |text| {
-            with_offset(text).ok().map(Self)
+            text.parse().ok().map(Self)
         })
     }
-}
-
-fn with_offset(text: &str) -> Result<Timestamp, jiff::Error> {
-    text.parse()
 }
 
 /// A time as Access writes it: `2021-03-09T08:36:15.000+01:00` in V2, `2021-03-09 08:36:15.000` in V1, which is German local time and names
@@ -59,7 +55,7 @@ pub(super) struct GermanTime {
 
 impl GermanTime {
     fn parse(text: &str) -> Result<Self, jiff::Error> {
-        if let Ok(moment) = with_offset(text) {
+        if let Ok(moment) = text.parse() {
             return Ok(Self {
                 earliest: moment,
                 latest: moment,

@@ -215,3 +215,24 @@ impl Said for FailureClass {
         Err(Failure::new(self, "made to fail"))
     }
 }
+
+/// Each class of failures once.
+pub(super) fn failure_classes() -> [FailureClass; 15] {
+    [
+        FailureClass::NotSent(Duration::ZERO),
+        FailureClass::RateLimited(None),
+        FailureClass::Unavailable,
+        FailureClass::MaybeDown,
+        FailureClass::Unexpected,
+        FailureClass::Foreign,
+        FailureClass::TokenRefused,
+        FailureClass::Locked,
+        FailureClass::Rejected,
+        FailureClass::NotFound,
+        FailureClass::NotSupported,
+        FailureClass::UserUnauthorized,
+        FailureClass::UserLocked,
+        FailureClass::ClientUnauthorized,
+        FailureClass::Internal,
+    ]
+}

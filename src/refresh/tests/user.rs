@@ -2,26 +2,9 @@
 
 use super::*;
 
-const FAILURES: [FailureClass; 14] = [
-    FailureClass::NotSent(Duration::from_secs(9)),
-    FailureClass::RateLimited(None),
-    FailureClass::Unavailable,
-    FailureClass::Unexpected,
-    FailureClass::Foreign,
-    FailureClass::TokenRefused,
-    FailureClass::Locked,
-    FailureClass::Rejected,
-    FailureClass::NotFound,
-    FailureClass::NotSupported,
-    FailureClass::UserUnauthorized,
-    FailureClass::UserLocked,
-    FailureClass::ClientUnauthorized,
-    FailureClass::Internal,
-];
-
 #[test]
 fn the_user_is_notified_at_once_when_the_web_form_cannot_be_read() {
-    for failure in FAILURES {
+    for failure in failure_classes() {
         let mut run = Run::updating();
         run.poll(form_required());
         assert_eq!(run.wait(), Duration::ZERO);
